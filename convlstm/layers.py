@@ -1,0 +1,348 @@
+"""The ConvLSTM cell and the layer that unrolls it over time."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map
+
+from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair, output_size, padding_rule
+from convlstm.ops.gates import gates
+from convlstm.ops.recurrence import supports, unroll
+
+State = tuple[mx.array, mx.array]
+
+ALGORITHMS = ("auto", "native", "winograd")
+MERGE_MODES = ("concat", "sum", "mul", "ave")
+
+
+class ConvLSTMCell(nn.Module):
+    r"""One time step of a convolutional LSTM.
+
+        i = sigmoid(W_xi * x + W_hi * h + W_ci . c + b_i)
+        f = sigmoid(W_xf * x + W_hf * h + W_cf . c + b_f)
+        c' = f . c + i . tanh(W_xc * x + W_hc * h + b_c)
+        o = sigmoid(W_xo * x + W_ho * h + W_co . c' + b_o)
+        h' = o . tanh(c')
+
+    `*` is a convolution and `.` the Hadamard product. Stride, padding and dilation belong to the convolution of the
+    input; the convolution of the hidden state has stride 1 and keeps the state's grid, as in Keras's `ConvLSTM2D`.
+
+    Parameters: `Wx` (4O, kh, kw, C), `Wh` (4O, kh, kw, O), `bias` (4O,) with the gates in the order i, f, g, o, where g
+    is the candidate (index c in W_xc above); `Wci`, `Wcf`, `Wco`.
+
+    Args:
+        in_channels: Channels C of the input. 0 makes a cell that no input drives: it is called with `x=None` and a
+            state.
+        out_channels: Channels O of the hidden and the cell state.
+        kernel_size: Size of the convolution kernels, odd; an int or (height, width). Default: 5.
+        stride: Stride of the input convolution; an int or a pair. Default: 1.
+        padding: Padding of the input convolution: 'same' (output size ceil(size / stride), padded as Keras does), 'valid'
+            (none), an int or a pair. Default: 'same'.
+        dilation: Dilation of the input convolution; an int or a pair. Default: 1.
+        bias: Whether the gates have biases. Default: True.
+        peepholes: Whether the gates see the cell state (W_ci, W_cf, W_co). Default: True.
+        grid_size: Height and width of the state's grid. With it the peepholes have a weight per channel and place,
+            (H, W, O), as in the paper, and the cell works on this grid only; without it a weight per channel, (O,).
+        forget_bias: Initial value of the forget gate's bias. Default: 1.
+        recurrent_kernel_size: Kernel of the hidden state's convolution, odd. Default: `kernel_size`.
+
+    Raises:
+        ValueError: An argument, or the shape of an input or a state, does not fit.
+
+    Source: Shi et al., Convolutional LSTM Network: A Machine Learning Approach for Precipitation Nowcasting, 2015, eq. 3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair = 5,
+        *,
+        stride: int | Pair = 1,
+        padding: str | int | Pair = "same",
+        dilation: int | Pair = 1,
+        bias: bool = True,
+        peepholes: bool = True,
+        grid_size: Pair | None = None,
+        forget_bias: float = 1.0,
+        recurrent_kernel_size: int | Pair | None = None,
+    ):
+        super().__init__()
+        name = type(self).__name__
+        if not isinstance(in_channels, int) or in_channels < 0:
+            raise ValueError(f"[{name}] 'in_channels' must be at least 1, or 0 for no input, but got {in_channels!r}.")
+        if not isinstance(out_channels, int) or out_channels < 1:
+            raise ValueError(f"[{name}] 'out_channels' must be at least 1 but got {out_channels!r}.")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = odd_pair(name, "kernel_size", kernel_size)
+        recurrent = kernel_size if recurrent_kernel_size is None else recurrent_kernel_size
+        self.recurrent_kernel_size = odd_pair(name, "recurrent_kernel_size", recurrent)
+        self.stride = int_pair(name, "stride", stride, 1)
+        self.padding = padding_rule(name, padding)
+        self.dilation = int_pair(name, "dilation", dilation, 1)
+        self.grid_size = None if grid_size is None else int_pair(name, "grid_size", grid_size, 1)
+        if self.grid_size is not None and not peepholes:
+            raise ValueError(
+                f"[{name}] 'grid_size' is the size of the peepholes, so with peepholes=False it must be None but got "
+                f"{grid_size!r}."
+            )
+
+        O = out_channels  # noqa: E741 (the letter of the shapes)
+        if in_channels:
+            self.Wx = self._uniform((4 * O, *self.kernel_size, in_channels))
+        self.Wh = self._uniform((4 * O, *self.recurrent_kernel_size, O))
+        if bias:
+            self.bias = mx.concatenate([mx.zeros(O), mx.full((O,), forget_bias), mx.zeros(2 * O)])
+        if peepholes:
+            shape = (O,) if self.grid_size is None else (*self.grid_size, O)
+            self.Wci, self.Wcf, self.Wco = mx.zeros(shape), mx.zeros(shape), mx.zeros(shape)
+
+    @staticmethod
+    def _uniform(shape: tuple[int, ...]) -> mx.array:
+        bound = 1 / math.sqrt(math.prod(shape[1:]))
+        return mx.random.uniform(-bound, bound, shape)
+
+    def _extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding!r}, dilation={self.dilation}, bias={'bias' in self}, peepholes={'Wci' in self}, "
+            f"grid_size={self.grid_size}"
+        )
+
+    @property
+    def peepholes(self) -> tuple[mx.array, mx.array, mx.array] | None:
+        """`W_ci, W_cf, W_co`, or None where the cell has none."""
+        return (self.Wci, self.Wcf, self.Wco) if "Wci" in self else None
+
+    def output_size(self, height: int, width: int) -> Pair:
+        """Grid (height, width) of the states for an input of this size; ValueError where nothing would be left."""
+        name = type(self).__name__
+        return output_size(name, (height, width), self.kernel_size, self.stride, self.padding, self.dilation)
+
+    @property
+    def keeps_grid(self) -> bool:
+        """Whether the states have the input's grid whatever its size: stride 1, no dilation, 'same' padding."""
+        half = (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
+        return self.stride == self.dilation == (1, 1) and self.padding in ("same", half)
+
+    def initial_state(self, batch: int, height: int, width: int) -> State:
+        """Zeros for `h` and `c`, each (batch, height, width, O), on a grid of the state's size."""
+        zeros = mx.zeros((batch, height, width, self.out_channels))
+        return zeros, zeros
+
+    def project(self, x: mx.array) -> mx.array:
+        """The input's share of the pre-activations, with the bias: (N, H, W, C) -> (N, H', W', 4O)."""
+        if x.ndim != 4 or x.shape[-1] != self.in_channels:
+            raise ValueError(
+                f"[{type(self).__name__}] expected an input of shape NHWC or HWC with C={self.in_channels} channels but "
+                f"got shape {tuple(x.shape)}."
+            )
+        self.output_size(*x.shape[1:3])
+        z = conv2d(x, self.Wx, self.stride, self.padding, self.dilation)
+        return z + self.bias if "bias" in self else z
+
+    def step(self, z: mx.array | None, state: State, recurrent_mask: mx.array | None = None) -> State:
+        """The next state from a projected input (N, H', W', 4O), or None for no input, and the state.
+
+        `recurrent_mask`, broadcast to `h`, multiplies the hidden state before its convolution.
+        """
+        h, c = state
+        zh = conv2d(h if recurrent_mask is None else h * recurrent_mask, self.Wh)
+        if z is not None:
+            zh = zh + z
+        elif "bias" in self:
+            zh = zh + self.bias
+        return gates(zh, c, self.peepholes)
+
+    def check_state(self, state: State | None, batch: int, grid: Pair) -> State:
+        """The state, zeros for None; ValueError where its shape is not (batch, *grid, O) or not the peepholes'."""
+        name = type(self).__name__
+        if self.grid_size is not None and grid != self.grid_size:
+            raise ValueError(
+                f"[{name}] the peepholes were made for a state grid of {self.grid_size} but this input's is {grid}. "
+                "Leave 'grid_size' out for a layer that works on any grid."
+            )
+        if state is None:
+            return self.initial_state(batch, *grid)
+        shape = (batch, *grid, self.out_channels)
+        shapes = [tuple(s.shape) for s in state]
+        if shapes != [shape, shape]:
+            raise ValueError(f"[{name}] 'state' must be (h, c), each of shape {shape}, but got shapes {shapes}.")
+        return state[0], state[1]
+
+    def __call__(self, x: mx.array | None, state: State | None = None) -> State:
+        """One time step.
+
+        Args:
+            x: Input NHWC or HWC; None where `in_channels` is 0.
+            state: `(h, c)`, each NHWO on the output's grid, or HWO as the input; None means zeros.
+
+        Returns:
+            The new `(h, c)`, each NHWO, or HWO where the input has no batch axis.
+        """
+        _check_driven(self, x, state)
+        first = state[0] if x is None else x
+        if first.ndim == 3:
+            state = None if state is None else (state[0][None], state[1][None])
+            h, c = self(None if x is None else x[None], state)
+            return h[0], c[0]
+        z = None if x is None else self.project(x)
+        grid = first.shape[1:3] if z is None else z.shape[1:3]
+        return self.step(z, self.check_state(state, first.shape[0], tuple(grid)))
+
+
+def _check_driven(cell: ConvLSTMCell, x: mx.array | None, state: State | None) -> None:
+    if cell.in_channels and x is None:
+        raise ValueError(f"[{type(cell).__name__}] expected an input with {cell.in_channels} channels but got None.")
+    if not cell.in_channels and (x is not None or state is None):
+        raise ValueError(f"[{type(cell).__name__}] with in_channels=0 it is called with x=None and a state.")
+
+
+class ConvLSTM(nn.Module):
+    r"""A ConvLSTM cell unrolled over a sequence.
+
+    The convolution of the input runs once for all time steps; only the hidden state's convolution is inside the
+    recurrence.
+
+    Args:
+        in_channels: Channels C of the input; 0 for a layer that its state alone drives.
+        out_channels: Channels O of the hidden state.
+        kernel_size: Size of the convolution kernels, odd. Default: 5.
+        reverse: Whether to walk through the sequence from its last step to its first. Default: False.
+        bidirectional: Whether a second cell walks the other way. Default: False.
+        merge: How the two directions' outputs become one: 'concat' (2O channels), 'sum', 'mul', 'ave', or None for a
+            pair of outputs. Default: 'concat'.
+        return_sequences: Whether to return the hidden states of all steps or only the last one walked. Default: True.
+        dropout: Share of the input's values set to zero in training, the same for all time steps. Default: 0.
+        recurrent_dropout: Share of the hidden state's values hidden from the gates in training, the same for all time
+            steps. Default: 0.
+        algorithm: How the recurrence is computed: 'native' with MLX's convolution and automatic gradient; 'winograd' with
+            `convlstm.ops.recurrence` (stride 1, 'same' padding, kernels of 3 and 5); 'auto' takes the latter on a CPU
+            where it fits. Default: 'auto'.
+        **cell: The other arguments of `ConvLSTMCell`.
+
+    Raises:
+        ValueError: An argument, or the shape of an input or a state, does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair = 5,
+        *,
+        reverse: bool = False,
+        bidirectional: bool = False,
+        merge: str | None = "concat",
+        return_sequences: bool = True,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        algorithm: str = "auto",
+        **cell,
+    ):
+        super().__init__()
+        if merge is not None and merge not in MERGE_MODES:
+            raise ValueError(f"[ConvLSTM] 'merge' must be one of {', '.join(MERGE_MODES)} or None but got {merge!r}.")
+        for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if not 0 <= share < 1:
+                raise ValueError(f"[ConvLSTM] '{name}' must be at least 0 and below 1 but got {share}.")
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"[ConvLSTM] 'algorithm' must be one of {', '.join(ALGORITHMS)} but got {algorithm!r}.")
+        self.algorithm = algorithm
+        self.reverse, self.bidirectional, self.merge = reverse, bidirectional, merge
+        self.return_sequences = return_sequences
+        self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
+        self.cell = ConvLSTMCell(in_channels, out_channels, kernel_size, **cell)
+        if bidirectional:
+            self.other_cell = ConvLSTMCell(in_channels, out_channels, kernel_size, **cell)
+
+    def _extra_repr(self) -> str:
+        return f"reverse={self.reverse}, bidirectional={self.bidirectional}, merge={self.merge!r}"
+
+    def __call__(self, x: mx.array | None, state=None, *, length: int | None = None, key: mx.array | None = None):
+        """The sequence's hidden states and the final state.
+
+        Args:
+            x: Input NLHWC or LHWC, L the length; None where `in_channels` is 0.
+            state: `(h, c)`, each NHWO (or HWO as the input), None for zeros; a pair of such pairs, for the layer's own
+                direction and the other one, where it is bidirectional.
+            length: Number of steps of a layer without input.
+            key: Key of the dropout masks; None draws from MLX's global state, as `mlx.nn.Dropout` does.
+
+        Returns:
+            `outputs, state`. Outputs are NLHWO in the order of the input's time, whichever way the layer walks, or NHWO
+            with `return_sequences=False`: the last step walked. The state has the form of the argument. Without a batch
+            axis in the input there is none in what is returned.
+        """
+        first = state if state is None or not self.bidirectional else state[0]
+        _check_driven(self.cell, x, first)
+        if x is None and length is None:
+            raise ValueError("[ConvLSTM] a layer without input needs the 'length' to unroll.")
+        if x is not None and x.ndim not in (4, 5):
+            raise ValueError(f"[ConvLSTM] expected an input of shape NLHWC or LHWC but got shape {tuple(x.shape)}.")
+        if (first[0].ndim == 3) if x is None else (x.ndim == 4):
+            x, state = tree_map(lambda a: None if a is None else a[None], (x, state))
+            return tree_map(lambda a: None if a is None else a[0], self(x, state, length=length, key=key))
+
+        if not self.bidirectional:
+            return self._walk(self.cell, x, state, length, self.reverse, key)
+        start, other_start = (None, None) if state is None else state
+        key, other_key = (None, None) if key is None else mx.random.split(key)
+        outputs, state = self._walk(self.cell, x, start, length, self.reverse, key)
+        other_outputs, other_state = self._walk(self.other_cell, x, other_start, length, not self.reverse, other_key)
+        return self._merge(outputs, other_outputs), (state, other_state)
+
+    def _walk(self, cell: ConvLSTMCell, x, state, length, reverse: bool, key):
+        key, recurrent_key = (None, None) if key is None else mx.random.split(key)
+        if x is None:
+            batch, *grid = state[0].shape[:3]
+        else:
+            batch, length, *frame = x.shape
+            x = self._dropped(x, (batch, 1, *frame), self.dropout, key)
+            grid = cell.output_size(*frame[:2])
+        h, c = cell.check_state(state, batch, tuple(grid))
+        mask = self._dropped(None, h.shape, self.recurrent_dropout, recurrent_key)
+
+        if mask is None and self._fused(cell, h):
+            W = cell.Wh if x is None else mx.concatenate([cell.Wx, cell.Wh], axis=-1)
+            bias = cell.bias if "bias" in cell else mx.zeros(4 * cell.out_channels)
+            outputs, h, c = unroll(x, h, c, W, bias, cell.peepholes, length=length, reverse=reverse)
+            return outputs if self.return_sequences else h, (h, c)
+
+        z = None if x is None else cell.project(x.reshape(batch * length, *frame))
+        z = None if z is None else z.reshape(batch, length, *z.shape[1:])
+        outputs = [None] * length
+        for t in range(length - 1, -1, -1) if reverse else range(length):
+            h, c = cell.step(None if z is None else z[:, t], (h, c), mask)
+            outputs[t] = h
+        return mx.stack(outputs, axis=1) if self.return_sequences else h, (h, c)
+
+    def _fused(self, cell: ConvLSTMCell, h: mx.array) -> bool:
+        fits = cell.keeps_grid and cell.kernel_size == cell.recurrent_kernel_size and supports(cell.kernel_size)
+        if self.algorithm == "auto":
+            return fits and mx.default_device() == mx.Device(mx.cpu) and h.dtype == mx.float32
+        if self.algorithm == "winograd" and not fits:
+            raise ValueError(
+                f"[ConvLSTM] algorithm='winograd' needs stride 1, 'same' padding, no dilation and one kernel size of 3 or 5 "
+                f"but got {cell}. Use algorithm='auto'."
+            )
+        return self.algorithm == "winograd"
+
+    def _dropped(self, x: mx.array | None, shape, share: float, key) -> mx.array | None:
+        """`x` times a dropout mask of `shape`, or the mask where `x` is None; unchanged outside training."""
+        if not self.training or share == 0:
+            return x
+        mask = mx.random.bernoulli(1 - share, tuple(shape), key=key) / (1 - share)
+        return mask if x is None else x * mask
+
+    def _merge(self, a: mx.array, b: mx.array):
+        if self.merge is None:
+            return a, b
+        if self.merge == "concat":
+            return mx.concatenate([a, b], axis=-1)
+        if self.merge == "mul":
+            return a * b
+        return (a + b) / (2 if self.merge == "ave" else 1)

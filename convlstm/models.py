@@ -1,0 +1,278 @@
+"""The encoder-forecaster: ConvLSTM layers that read the past, and ConvLSTM layers that their states start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from convlstm.layers import ConvLSTM, State
+from convlstm.ops.convolution import Pair, int_pair, output_size
+
+ACTIVATIONS = {"sigmoid": mx.sigmoid, "linear": lambda x: x}
+
+
+def space_to_depth(x: mx.array, size: int) -> mx.array:
+    """Patches of `size` x `size` pixels as channels: (..., H, W, C) -> (..., H/size, W/size, size*size*C).
+
+    The channel of pixel (row, column) of a patch is (row * size + column) * C + c.
+    """
+    *lead, H, W, C = x.shape
+    x = x.reshape(*lead, H // size, size, W // size, size, C)
+    return x.swapaxes(-4, -3).reshape(*lead, H // size, W // size, size * size * C)
+
+
+def depth_to_space(x: mx.array, size: int) -> mx.array:
+    """The inverse of `space_to_depth`: (..., H, W, size*size*C) -> (..., H*size, W*size, C)."""
+    *lead, H, W, channels = x.shape
+    C = channels // size**2
+    x = x.reshape(*lead, H, W, size, size, C)
+    return x.swapaxes(-4, -3).reshape(*lead, H * size, W * size, C)
+
+
+class Resample(nn.Module):
+    """A strided convolution, or a transposed one, over every frame of a sequence, with a leaky ReLU.
+
+    (N, L, H, W, C) -> (N, L, H', W', O).
+
+    Args:
+        in_channels: C.
+        channels: O.
+        kernel_size, stride, padding: Of the convolution; an int or a pair. A transposed convolution undoes the size of
+            the convolution with the same three where (size + 2 padding - kernel_size) is a multiple of the stride.
+        up: Whether to transpose the convolution. Default: False.
+        negative_slope: Slope of the leaky ReLU below zero. Default: 0.2, as in Shi et al., 2017.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel_size: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        up: bool = False,
+        negative_slope: float = 0.2,
+    ):
+        super().__init__()
+        self.kernel_size = int_pair("Resample", "kernel_size", kernel_size, 1)
+        self.stride = int_pair("Resample", "stride", stride, 1)
+        self.padding = int_pair("Resample", "padding", padding, 0)
+        self.up, self.negative_slope = up, negative_slope
+        conv = nn.ConvTranspose2d if up else nn.Conv2d
+        self.conv = conv(in_channels, channels, self.kernel_size, stride=self.stride, padding=self.padding)
+
+    def output_size(self, size: Pair) -> Pair:
+        """Height and width of the frames that come out for frames of `size`."""
+        if not self.up:
+            return output_size("Resample", size, self.kernel_size, self.stride, self.padding)
+        height, width = (
+            (length - 1) * s - 2 * p + k
+            for length, k, s, p in zip(size, self.kernel_size, self.stride, self.padding, strict=True)
+        )
+        return height, width
+
+    def __call__(self, x: mx.array) -> mx.array:
+        N, L = x.shape[:2]
+        y = self.conv(x.reshape(N * L, *x.shape[2:]))
+        return nn.leaky_relu(y, self.negative_slope).reshape(N, L, *y.shape[1:])
+
+
+class EncoderForecaster(nn.Module):
+    """A ConvLSTM encoder-forecaster.
+
+    The encoder's layers read the input frames, from the finest level to the coarsest. Each layer's final state starts
+    the forecaster's layer of the same level; the forecaster walks from the coarsest level, which has no input, to the
+    finest, for as many steps as are asked for, so it needs no ground truth and forecasts any horizon.
+
+    With a `patch_size` and no resampling it is the network of Shi et al., 2015; with `downsample` and `upsample` that
+    of Shi et al., 2017.
+
+    Args:
+        in_channels: Channels of the input frames. Default: 1.
+        out_channels: Channels of the forecast frames. Default: `in_channels`.
+        hidden_channels: Channels of the ConvLSTM layers, one number a level, finest first.
+        kernel_size: Kernel of the ConvLSTM layers, odd; an int, or a list with one entry a level. Default: 5.
+        recurrent_kernel_size: Kernel of the hidden states' convolutions, likewise. Default: `kernel_size`.
+        patch_size: Side of the square patches that become channels before the first level. Default: 1, none.
+        downsample: A convolution before the encoder's layer of each level, finest first: a list with one mapping
+            (`channels`, `kernel_size`, `stride`, `padding`) or None a level. Default: none.
+        upsample: A transposed convolution after the forecaster's layer of each level, likewise **finest first**.
+        concatenate: Whether the output sees the hidden states of all levels (2015) or of the finest only (2017).
+            Default: False. With resampling it must be False.
+        head_channels: Channels of 3x3 convolutions, each with a leaky ReLU, before the final 1x1 convolution. Default:
+            none.
+        activation: Of the forecast: 'sigmoid' keeps it within 0 and 1, 'linear' is none. Default: 'sigmoid'.
+        output_mean: Mean value of the data, which the output's bias starts at, so that training does not begin with
+            learning it. Default: none, a bias of 0.
+        **layer: The other arguments of the ConvLSTM layers (`peepholes`, `bias`, `forget_bias`, `dropout`, ...).
+
+    Raises:
+        ValueError: An argument, or the shape of the input, does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int | None = None,
+        hidden_channels: Sequence[int] = (64, 64),
+        *,
+        kernel_size: int | Sequence[int | Pair] = 5,
+        recurrent_kernel_size: int | Sequence[int | Pair] | None = None,
+        patch_size: int = 1,
+        downsample: Sequence[Mapping | None] | None = None,
+        upsample: Sequence[Mapping | None] | None = None,
+        concatenate: bool = False,
+        head_channels: Sequence[int] = (),
+        activation: str = "sigmoid",
+        output_mean: float | None = None,
+        **layer,
+    ):
+        super().__init__()
+        if not hidden_channels:
+            raise ValueError("[EncoderForecaster] 'hidden_channels' must name at least one level but got none.")
+        if not isinstance(patch_size, int) or patch_size < 1:
+            raise ValueError(f"[EncoderForecaster] 'patch_size' must be at least 1 but got {patch_size!r}.")
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"[EncoderForecaster] 'activation' must be one of {', '.join(ACTIVATIONS)} but got {activation!r}."
+            )
+        levels = len(hidden_channels)
+        kernels = self._per_level("kernel_size", kernel_size, levels)
+        recurrent = self._per_level("recurrent_kernel_size", recurrent_kernel_size, levels)
+        downs = self._per_level("downsample", downsample, levels)
+        ups = self._per_level("upsample", upsample, levels)
+        if concatenate and (any(downs) or any(ups)):
+            raise ValueError("[EncoderForecaster] 'concatenate' needs all levels on one grid, but there is resampling.")
+
+        out_channels = in_channels if out_channels is None else out_channels
+        self.in_channels, self.out_channels, self.patch_size = in_channels, out_channels, patch_size
+        self.concatenate, self.activation = concatenate, activation
+
+        channels = in_channels * patch_size**2
+        self.encoder, self.downsample = [], []
+        self.forecaster, self.upsample = [], []
+        for n, hidden in enumerate(hidden_channels):
+            layer |= {"kernel_size": kernels[n], "recurrent_kernel_size": recurrent[n]}
+            self.downsample.append(_resample(channels, downs[n]))
+            self.encoder.append(ConvLSTM(_channels(channels, downs[n]), hidden, **layer))
+            channels = hidden
+            above = 0 if n + 1 == levels else _channels(hidden_channels[n + 1], ups[n + 1])
+            self.forecaster.append(ConvLSTM(above, hidden, **layer))
+            self.upsample.append(_resample(hidden, ups[n], up=True))
+
+        channels = sum(hidden_channels) if concatenate else _channels(hidden_channels[0], ups[0])
+        self.head = []
+        for width in head_channels:
+            self.head.append(Resample(channels, width, 3, padding=1))
+            channels = width
+        self.output = nn.Conv2d(channels, out_channels * patch_size**2, 1)
+        if output_mean is not None:
+            self.output.bias = mx.full(self.output.bias.shape, _inverse(activation, output_mean))
+
+    @staticmethod
+    def _per_level(name: str, value, levels: int) -> list:
+        values = [value] * levels if value is None or isinstance(value, int) else list(value)
+        if len(values) != levels:
+            raise ValueError(
+                f"[EncoderForecaster] '{name}' must have one entry for each of the {levels} levels of 'hidden_channels' "
+                f"but got {len(values)}."
+            )
+        return values
+
+    def check_input(self, inputs: mx.array, horizon: int) -> None:
+        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        if inputs.ndim != 5 or inputs.shape[-1] != self.in_channels:
+            raise ValueError(
+                f"[EncoderForecaster] expected inputs of shape NTHWC with C={self.in_channels} channels but got shape "
+                f"{tuple(inputs.shape)}."
+            )
+        if horizon < 1:
+            raise ValueError(f"[EncoderForecaster] 'horizon' must be at least 1 but got {horizon}.")
+        H, W = frame = inputs.shape[2:4]
+        p = self.patch_size
+        if H % p or W % p:
+            raise ValueError(
+                f"[EncoderForecaster] frames of {H}x{W} cannot be cut into patches of {p}x{p}: height and width must be "
+                f"multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
+            )
+        size = (H // p, W // p)
+        for n, (encoder, down, up) in enumerate(zip(self.encoder, self.downsample, self.upsample, strict=True)):
+            before = size
+            size = down.output_size(size) if isinstance(down, Resample) else size
+            size = encoder.cell.output_size(*size)
+            after = up.output_size(size) if isinstance(up, Resample) else size
+            if after != before:
+                raise ValueError(
+                    f"[EncoderForecaster] frames of {frame[0]}x{frame[1]} do not come back from level {n}: "
+                    f"{before[0]}x{before[1]} becomes {size[0]}x{size[1]} on the way down and {after[0]}x{after[1]} on the "
+                    "way up. Pad or crop the frames so that every stride divides them, or change 'downsample' and "
+                    "'upsample'."
+                )
+
+    def encode(self, inputs: mx.array, key: mx.array | None = None) -> tuple[list[State], list[mx.array]]:
+        """Final state and hidden states (N, T_in, H', W', O) of each level, finest first."""
+        x = space_to_depth(inputs, self.patch_size)
+        states, hidden = [], []
+        for down, layer, k in zip(self.downsample, self.encoder, self._keys(key), strict=True):
+            x, state = layer(down(x), key=k)
+            states.append(state)
+            hidden.append(x)
+        return states, hidden
+
+    def unroll(self, states: list[State], horizon: int, key: mx.array | None = None) -> list[mx.array]:
+        """The forecaster's hidden states (N, horizon, ...), after up-sampling, of each level, finest first."""
+        x, hidden = None, []
+        levels = list(zip(self.forecaster, self.upsample, states, self._keys(key), strict=True))
+        for layer, up, state, k in reversed(levels):
+            x, _ = layer(x, state, length=horizon, key=k)
+            x = up(x)
+            hidden.insert(0, x)
+        return hidden
+
+    def predict(self, hidden: list[mx.array]) -> mx.array:
+        """Frames (N, T, H, W, C_out), before the activation, from the levels' hidden states."""
+        x = mx.concatenate(hidden, axis=-1) if self.concatenate else hidden[0]
+        for layer in self.head:
+            x = layer(x)
+        y = x @ self.output.weight[:, 0, 0].T + self.output.bias
+        return depth_to_space(y, self.patch_size)
+
+    def _keys(self, key: mx.array | None) -> list:
+        levels = len(self.encoder)
+        return [None] * levels if key is None else list(mx.random.split(key, levels))
+
+    def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
+        """Forecasts of the frames after the inputs.
+
+        Args:
+            inputs: (N, T_in, H, W, C_in).
+            horizon: Number of frames to forecast.
+            key: Key of the dropout masks in training; None draws from MLX's global state.
+
+        Returns:
+            (N, horizon, H, W, C_out).
+        """
+        self.check_input(inputs, horizon)
+        key, forecaster_key = (None, None) if key is None else mx.random.split(key)
+        states, _ = self.encode(inputs, key)
+        return ACTIVATIONS[self.activation](self.predict(self.unroll(states, horizon, forecaster_key)))
+
+
+def _channels(channels: int, resample: Mapping | None) -> int:
+    return channels if resample is None else resample["channels"]
+
+
+def _resample(channels: int, resample: Mapping | None, up: bool = False) -> nn.Module:
+    return nn.Identity() if resample is None else Resample(channels, up=up, **resample)
+
+
+def _inverse(activation: str, mean: float) -> float:
+    if activation == "linear":
+        return mean
+    if not 0 < mean < 1:
+        raise ValueError(f"[EncoderForecaster] 'output_mean' must be between 0 and 1 for a sigmoid but got {mean}.")
+    return math.log(mean / (1 - mean))

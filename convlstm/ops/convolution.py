@@ -1,0 +1,91 @@
+"""Two-dimensional convolution with Keras's padding rules, and the sizes that follow from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+Pair = tuple[int, int]
+
+
+def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) -> Pair:
+    """An int or two of them as a pair; raises ValueError naming `owner` and `name` where it is anything else."""
+    pair = (value, value) if isinstance(value, int) else value
+    if (
+        isinstance(pair, str)
+        or not isinstance(pair, Sequence)
+        or len(pair) != 2
+        or not all(isinstance(v, int) and v >= minimum for v in pair)
+    ):
+        raise ValueError(f"[{owner}] '{name}' must be an int or a pair of ints, at least {minimum}, but got {value!r}.")
+    return pair[0], pair[1]
+
+
+def odd_pair(owner: str, name: str, value: int | Sequence[int]) -> Pair:
+    """As `int_pair`, for the size of a kernel that has a centre."""
+    pair = int_pair(owner, name, value, 1)
+    if not all(k % 2 for k in pair):
+        raise ValueError(
+            f"[{owner}] '{name}' must be odd but got {value!r}: only an odd kernel has a centre and can keep the grid. "
+            "Use 3, 5 or 7."
+        )
+    return pair
+
+
+def padding_rule(owner: str, value: str | int | Sequence[int]) -> str | Pair:
+    """'same', 'valid', or a pair of ints; raises ValueError where it is anything else."""
+    if not isinstance(value, str):
+        return int_pair(owner, "padding", value, 0)
+    if value not in ("same", "valid"):
+        raise ValueError(f"[{owner}] 'padding' must be 'same', 'valid', an int or a pair of ints but got {value!r}.")
+    return value
+
+
+def pads(size: Pair, kernel_size: Pair, stride: Pair, padding: str | Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """Rows (above, below) and columns (left, right) of zeros that the padding rule puts around an input of `size`.
+
+    'same' pads so that ceil(size / stride) outputs fit, the odd one below and on the right, as Keras does.
+    """
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding != "same":
+        return (int(padding[0]), int(padding[0])), (int(padding[1]), int(padding[1]))
+    both = []
+    for length, k, s, d in zip(size, kernel_size, stride, dilation, strict=True):
+        total = max((math.ceil(length / s) - 1) * s + d * (k - 1) + 1 - length, 0)
+        both.append((total // 2, total - total // 2))
+    return both[0], both[1]
+
+
+def output_size(
+    owner: str, size: Pair, kernel_size: Pair, stride: Pair, padding: str | Pair, dilation: Pair = (1, 1)
+) -> Pair:
+    """Height and width after a convolution; raises ValueError where nothing would be left."""
+    both = pads(size, kernel_size, stride, padding, dilation)
+    height, width = (
+        (length + low + high - d * (k - 1) - 1) // s + 1
+        for length, k, s, d, (low, high) in zip(size, kernel_size, stride, dilation, both, strict=True)
+    )
+    if min(height, width) < 1:
+        raise ValueError(
+            f"[{owner}] an input of {size[0]}x{size[1]} is too small for kernel_size={kernel_size}, dilation={dilation}, "
+            f"padding={padding!r}: no output is left. Use padding='same' or larger frames."
+        )
+    return height, width
+
+
+def conv2d(
+    x: mx.array,
+    weight: mx.array,
+    stride: Pair = (1, 1),
+    padding: str | Pair = "same",
+    dilation: Pair = (1, 1),
+) -> mx.array:
+    """Convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C) -> (N, H', W', O)."""
+    (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
+    if (top, left) == (bottom, right):
+        return mx.conv2d(x, weight, stride, (top, left), dilation)
+    x = mx.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])
+    return mx.conv2d(x, weight, stride, 0, dilation)
