@@ -1,0 +1,97 @@
+# make train, make test: each sets up .venv first if it is absent or pyproject.toml has changed.
+#
+#   EXTRA   MLX's backend: cpu, cuda12 or cuda13 on Linux (default cpu), nothing on macOS, where MLX brings Metal
+#   VENV    the environment's folder (default .venv)
+#   PYTHON  the Python that makes it (default: the first suitable one on the PATH)
+#   ARGS    more overrides for train.py, such as ARGS='data.root=~/mnist'
+
+VENV ?= .venv
+EXTRA ?= $(if $(filter Linux,$(shell uname -s)),cpu)
+PYTHON ?=
+ARGS ?=
+
+# mlx-data has wheels for Python 3.10 to 3.13.
+SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
+
+FETCH_PIP := import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen("https://bootstrap.pypa.io/get-pip.py").read())
+RUN := runs/quickstart
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+comma := ,
+RUN_READY := $(VENV)/.ready-$(or $(EXTRA),macos)
+TEST_READY := $(RUN_READY)-dev
+# The distribution that EXTRA must bring: mlx_cpu, mlx_cuda_12 or mlx_cuda_13.
+BACKEND := mlx_$(subst cuda,cuda_,$(EXTRA))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup train test doctor clean check-extra
+
+help: ## print this
+	@echo 'make TARGET [EXTRA=cpu|cuda12|cuda13]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
+		printf '  %-8s %s\n' "$$name" "$$text"; done
+
+setup: $(RUN_READY) ## make .venv with what this platform needs
+
+train: $(RUN_READY) ## set up, train the quickstart, evaluate it and name its pictures; run again, it resumes
+	$(PY) train.py experiment=quickstart name=$(notdir $(RUN)) resume=auto $(ARGS)
+	$(PY) evaluate.py ckpt=$(RUN)
+	@echo; echo 'Pictures:'; find $(RUN)/evaluation -name '*.png' -o -name '*.gif' | sort | sed 's/^/  /'
+
+test: $(TEST_READY) ## set up, then lint, types and tests
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest
+
+doctor: $(RUN_READY) ## say which device and which BLAS MLX uses here, and how fast they are
+	$(PY) -m convlstm.doctor
+
+clean: ## remove .venv and the caches; runs/ stays
+	rm -rf $(VENV) build convlstm.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_READY): pyproject.toml $(VENV)/.pip | check-extra
+	@echo "Installing convlstm$(if $(EXTRA),[$(EXTRA)]) into $(VENV)"
+	@$(PIP) -e '.$(if $(EXTRA),[$(EXTRA)])'
+	@touch $@
+
+$(TEST_READY): $(RUN_READY)
+	@echo "Installing the test and lint tools into $(VENV)"
+	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))dev]'
+	@touch $@
+
+# Two backends in one environment overwrite each other's libmlx.so.
+check-extra:
+	@case '$(EXTRA)' in ''|cpu|cuda12|cuda13) ;; *) \
+		echo "make: EXTRA must be cpu, cuda12 or cuda13 but got '$(EXTRA)'." >&2; exit 1;; esac
+	@if [ -n '$(EXTRA)' ]; then for found in $(VENV)/lib/python*/site-packages/mlx_c[pu]*-*.dist-info; do \
+		case "$$found" in *'*'*|*/$(BACKEND)-*) ;; *) \
+			echo "make: $(VENV) holds the backend $$(basename "$$found" .dist-info), and EXTRA=$(EXTRA) needs another." >&2; \
+			echo "      Run 'make clean' first, or keep both: make ... EXTRA=$(EXTRA) VENV=.venv-$(EXTRA)" >&2; \
+			exit 1;; esac; done; fi
+
+# An environment with a working pip. One that the user made is kept. Debian's Python lacks ensurepip, and venv with it,
+# until python3-venv is installed: there the system's pip fills the environment, or else a downloaded one.
+$(VENV)/.pip: | check-extra
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+		python=; \
+		for candidate in $(CANDIDATES); do \
+			"$$candidate" -c '$(SUITABLE)' 2>/dev/null && { python="$$candidate"; break; }; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "make: no Python 3.10 to 3.13 (mlx-data has wheels for these) among $(CANDIDATES)." >&2; \
+			echo "      Install one, or name it: make ... PYTHON=/path/to/python3" >&2; exit 1; fi; \
+		echo "Making $(VENV) with $$("$$python" --version)"; \
+		if "$$python" -c 'import ensurepip' 2>/dev/null; then "$$python" -m venv $(VENV); \
+		elif "$$python" -m venv --without-pip $(VENV) && "$$python" -m pip --python $(PY) install -q pip 2>/dev/null; then :; \
+		else echo "$$python has neither ensurepip nor pip: fetching pip from bootstrap.pypa.io"; \
+			"$$python" -c '$(FETCH_PIP)' \
+				> $(VENV)/get-pip.py 2>/dev/null && $(PY) $(VENV)/get-pip.py -q || { \
+			echo "make: could not put pip into $(VENV). Install venv (Debian, Ubuntu: sudo apt install python3-venv)" >&2; \
+			echo "      and run make again." >&2; rm -rf $(VENV); exit 1; }; fi; \
+	fi
+	@touch $@

@@ -1,0 +1,41 @@
+"""ConvLSTM forecasters on MLX: video in, video out.
+
+On Linux CPUs import this package before `mlx`: it loads a fast BLAS, which MLX looks for when it is first imported.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from convlstm.blas import load_fast_blas
+
+load_fast_blas()
+
+if TYPE_CHECKING:
+    from convlstm.layers import ConvLSTM, ConvLSTMCell
+    from convlstm.models import EncoderForecaster
+    from convlstm.training.checkpoint import load
+
+__version__ = "0.1.0"
+__all__ = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "__version__", "load"]
+
+# Imported on first use, so that the metrics or the doctor do not pay for the models.
+_HOME = {
+    "ConvLSTM": "convlstm.layers",
+    "ConvLSTMCell": "convlstm.layers",
+    "EncoderForecaster": "convlstm.models",
+    "load": "convlstm.training.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'convlstm' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _HOME.keys())

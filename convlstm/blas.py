@@ -1,0 +1,200 @@
+"""A fast BLAS for MLX on Linux CPUs, where the wheel of MLX carries the slow reference one."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+CHOICES = "auto, mkl, openblas, none or the path of a library"
+
+REMEDY = (
+    "Install one: pip install mkl (x86-64), or sudo apt install libopenblas0 (Debian, Ubuntu), or "
+    "sudo dnf install openblas-threads (Fedora, RHEL)."
+)
+IMPORT_ORDER = "Import convlstm before mlx."
+
+# Fedora's threaded build has a name of its own; its libopenblas.so.0 is the serial one.
+_OPENBLAS = (f"{sys.prefix}/lib/libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so.0", "libopenblas.so")
+
+# The reference BLAS reaches 2 to 6 GFLOP/s whatever the machine; one core with a tuned one reaches 20 at least.
+_SLOW_GFLOPS = 12.0
+
+
+@dataclass(frozen=True)
+class Blas:
+    """The BLAS that MLX's CPU backend uses.
+
+    Attributes:
+        name: 'mkl', 'openblas', 'custom' (CONVLSTM_BLAS named its path), 'preloaded' (in the process before convlstm),
+            'accelerate' (macOS), or 'built-in': what MLX was built with, the reference BLAS in the wheels for Linux.
+        path: File of the library, None for 'accelerate' and 'built-in'.
+        too_late: Whether nothing was loaded because MLX had been imported before convlstm.
+    """
+
+    name: str
+    path: str | None = None
+    too_late: bool = False
+
+
+class _DlInfo(ctypes.Structure):
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+@functools.cache
+def load_fast_blas() -> Blas:
+    """Load a fast BLAS for all of the process, so that MLX finds its routines there; later calls change nothing.
+
+    MLX resolves `cblas_sgemm` and the like when `mlx.core` is first imported, in the libraries loaded globally before
+    its own: `convlstm/__init__.py` calls this first. The environment variable CONVLSTM_BLAS chooses: 'auto' (default)
+    takes MKL from this environment, else a system's OpenBLAS; 'mkl' and 'openblas' insist on one; 'none' leaves MLX as
+    it is; a path names a library. The number of threads is the library's to read: OMP_NUM_THREADS, MKL_NUM_THREADS or
+    OPENBLAS_NUM_THREADS.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: CONVLSTM_BLAS is none of these, or names a library that is not there. 'auto' never raises.
+    """
+    choice = os.environ.get("CONVLSTM_BLAS", "auto") or "auto"
+    if choice not in ("auto", "mkl", "openblas", "none") and "/" not in choice:
+        raise ValueError(f"[convlstm] CONVLSTM_BLAS must be {CHOICES} but got '{choice}'.")
+    if platform.system() != "Linux":
+        return Blas("accelerate" if platform.system() == "Darwin" else "built-in")
+    preloaded = _defining_file(ctypes.CDLL(None))
+    if preloaded is not None:
+        return Blas("preloaded", preloaded)
+    if choice == "none":
+        return Blas("built-in")
+    if "mlx.core" in sys.modules:
+        return Blas("built-in", too_late=True)
+    if "/" in choice:
+        return Blas("custom", _load_named(choice))
+    if choice in ("auto", "mkl"):
+        path = _load_mkl()
+        if path is not None:
+            return Blas("mkl", path)
+        if choice == "mkl":
+            raise ValueError("[convlstm] CONVLSTM_BLAS is 'mkl' but no libmkl_rt.so was found. Run: pip install mkl")
+    path = next((path for name in _OPENBLAS if (path := _load(name)) is not None), None)
+    if path is None and choice == "openblas":
+        raise ValueError(f"[convlstm] CONVLSTM_BLAS is 'openblas' but no libopenblas.so.0 was found. {REMEDY}")
+    return Blas("built-in") if path is None else Blas("openblas", path)
+
+
+def slow_blas_warning() -> str | None:
+    """What to tell a person before long work on the CPU.
+
+    Returns:
+        None if MLX's default device is a GPU or its BLAS is fast, else a sentence with the remedy. Where no BLAS was
+        loaded a product of matrices is timed, once: an MLX built from source may have a fast one inside.
+    """
+    import mlx.core as mx
+
+    blas = load_fast_blas()
+    if mx.default_device() != mx.Device(mx.cpu) or blas.name != "built-in":
+        return None
+    gflops = _built_in_gflops()
+    if gflops >= _SLOW_GFLOPS:
+        return None
+    slow = f"MLX uses a slow BLAS on this CPU ({gflops:.1f} GFLOP/s; a fast one reaches 20 to 100 times that)."
+    if blas.too_late:
+        return f"{slow} mlx.core was imported before convlstm, which is too late to load a fast one. {IMPORT_ORDER}"
+    if os.environ.get("CONVLSTM_BLAS") == "none":
+        return f"{slow} CONVLSTM_BLAS=none asks for that: unset it."
+    return f"{slow} {REMEDY}"
+
+
+def gemm_gflops(size: int = 1024, seconds: float = 0.5) -> float:
+    """Speed of a product of two (size, size) float32 matrices on MLX's default device.
+
+    Args:
+        size: Rows and columns of the matrices. Default: 1024.
+        seconds: How long to measure; one product is timed at least. Default: 0.5.
+
+    Returns:
+        Billions of floating-point operations per second, by the fastest product: other work disturbs it least.
+    """
+    import mlx.core as mx
+
+    a, b = (mx.random.normal((size, size), key=key) for key in mx.random.split(mx.random.key(0)))
+    mx.eval(a, b)
+    mx.eval(a[:64] @ b)
+    times: list[float] = []
+    while not times or sum(times) < seconds:
+        start = time.perf_counter()
+        mx.eval(a @ b)
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times) / 1e9
+
+
+@functools.cache
+def _built_in_gflops() -> float:
+    return gemm_gflops(512, 0.1)
+
+
+def _load_mkl() -> str | None:
+    # Without it Intel promises the same bits from run to run only for equally aligned arrays; it costs no speed.
+    ours = "MKL_CBWR" not in os.environ
+    os.environ.setdefault("MKL_CBWR", "AUTO")
+    for folder in _mkl_folders():
+        for file in sorted(folder.glob("libmkl_rt.so*"), reverse=True):
+            path = _load(str(file))
+            if path is not None:
+                return path
+    if ours:
+        del os.environ["MKL_CBWR"]
+    return None
+
+
+def _mkl_folders() -> list[Path]:
+    folders = [Path(sys.prefix) / "lib"]
+    try:  # pip install --user, or --target, puts it elsewhere
+        files = metadata.files("mkl") or []
+        folders += {Path(str(file.locate())).resolve().parent for file in files if file.name.startswith("libmkl_rt")}
+    except metadata.PackageNotFoundError:
+        pass
+    return folders
+
+
+def _load_named(choice: str) -> str:
+    try:
+        library = ctypes.CDLL(choice, mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise ValueError(f"[convlstm] CONVLSTM_BLAS names '{choice}' but it does not load: {error}") from None
+    path = _defining_file(library)
+    if path is None:
+        raise ValueError(f"[convlstm] CONVLSTM_BLAS names '{choice}' but it has no cblas_sgemm. Name a CBLAS library.")
+    return path
+
+
+def _load(name: str) -> str | None:
+    """Load a library globally; its file, or None if it is absent, broken or without CBLAS."""
+    try:
+        return _defining_file(ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL))
+    except OSError:
+        return None
+
+
+def _defining_file(library: ctypes.CDLL) -> str | None:
+    """File that defines the `cblas_sgemm` which `library` leads to, or None if it leads to none."""
+    info = _DlInfo()
+    try:
+        address = ctypes.cast(library.cblas_sgemm, ctypes.c_void_p)
+        if ctypes.CDLL(None).dladdr(address, ctypes.byref(info)) and info.file:
+            return os.fsdecode(info.file)
+    except AttributeError:
+        pass
+    return None

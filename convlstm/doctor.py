@@ -1,0 +1,202 @@
+"""How fast MLX is on this machine, and what to do if it is slow: `python -m convlstm.doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from convlstm.blas import gemm_gflops, load_fast_blas, slow_blas_warning
+
+import mlx.core as mx
+
+BACKENDS = ("mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# A fast BLAS on one core of an old machine still beats the reference one by more than this.
+LEAST_RATIO = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the report.
+
+    Args:
+        argv: The command line's arguments. Default: those of the process.
+
+    Returns:
+        Exit code: 0 if all is well, 1 if something is slow or broken, in which case the report ends with remedies.
+    """
+    parser = argparse.ArgumentParser(prog="python -m convlstm.doctor", description=__doc__)
+    parser.add_argument("--size", type=int, default=1024, help="rows and columns of the GEMM's matrices (default 1024)")
+    size = parser.parse_args(argv).size
+    if size < 1:
+        parser.error(f"--size must be positive but got {size}")
+
+    print_machine()
+    remedies = check_backends() + check_gemm(size) + check_convolution() + check_compile() + check_threads()
+    for remedy in remedies:
+        print(f"! {remedy}")
+    if not remedies:
+        print("All is well.")
+    return 1 if remedies else 0
+
+
+def print_machine() -> None:
+    """Print what the machine and the installation are."""
+    device = mx.default_device()
+    _line("platform", f"{platform.platform()}, Python {platform.python_version()}")
+    _line("cores", f"{_cores()} of {os.cpu_count()}")
+    _line("mlx", f"{metadata.version('mlx')} ({', '.join(_installed_backends()) or 'backend unknown'})")
+    if _on_cpu():
+        blas = load_fast_blas()
+        _line("device", str(device))
+        _line("BLAS", blas.name if blas.path is None else f"{blas.name}, {blas.path}")
+    else:
+        info = mx.device_info()
+        _line("device", f"{device}, {info.get('device_name') or info.get('architecture', 'unknown')}")
+        memory = info.get("memory_size") or info.get("total_memory")
+        if isinstance(memory, int):
+            _line("memory", f"{memory / 2**30:.1f} GiB")
+
+
+def check_backends() -> list[str]:
+    """Two Linux backends in one environment overwrite each other's library."""
+    linux = [name for name in _installed_backends() if name != "mlx-metal"]
+    if len(linux) < 2:
+        return []
+    return [f"{' and '.join(linux)} overwrite each other's files. Make a new environment with one extra only."]
+
+
+def check_gemm(size: int) -> list[str]:
+    """Print the speed of a (size, size) GEMM and, on a Linux CPU, that of the BLAS inside MLX beside it."""
+    name = f"GEMM {size}"
+    gflops = gemm_gflops(size)
+    _line(name, f"{gflops:.1f} GFLOP/s")
+    if not _on_cpu() or platform.system() != "Linux":
+        return []
+    warning = slow_blas_warning()
+    if warning is not None:
+        return [warning]
+    if load_fast_blas().name == "built-in":
+        return []
+    reference = _reference_gflops(size)
+    if reference is None:
+        return ["The GEMM of MLX's own BLAS could not be measured: a process with CONVLSTM_BLAS=none failed."]
+    ratio = gflops / reference
+    _line("  MLX's own", f"{reference:.1f} GFLOP/s: the BLAS above is {ratio:.0f} times as fast")
+    if ratio < LEAST_RATIO:
+        return [
+            f"{load_fast_blas().path} is only {ratio:.1f} times as fast as the reference BLAS. Is the machine busy, or "
+            "the library a build without threads? CONVLSTM_BLAS chooses another."
+        ]
+    return []
+
+
+def check_convolution() -> list[str]:
+    """Print the speed of a convolution as a ConvLSTM of 128 channels has them."""
+    batch = 1 if _on_cpu() and load_fast_blas().name == "built-in" else 16
+    image, weight = mx.random.split(mx.random.key(1))
+    x = mx.random.normal((batch, 16, 16, 128), key=image)
+    w = mx.random.normal((512, 5, 5, 128), key=weight)
+    mx.eval(x, w)
+    times: list[float] = []
+    for _ in range(4):
+        start = time.perf_counter()
+        mx.eval(mx.conv2d(x, w, padding=2))
+        times.append(time.perf_counter() - start)
+    seconds = min(times[1:])
+    gflops = 2 * batch * 16 * 16 * 128 * 512 * 25 / seconds / 1e9
+    _line("convolution", f"{seconds * 1e3:.1f} ms, {gflops:.1f} GFLOP/s (5x5, {batch}x16x16, 128 to 512 channels)")
+    return []
+
+
+def check_compile() -> list[str]:
+    """Try `mx.compile`, which builds with g++ at run time on a Linux CPU and does nothing where there is none."""
+    if _on_cpu() and platform.system() == "Linux" and shutil.which("g++") is None:
+        _line("mx.compile", "no g++: everything runs, uncompiled")
+        return ["Compiled steps are faster. Install g++: sudo apt install g++, or sudo dnf install gcc-c++"]
+    x = mx.linspace(-2, 2, 64)
+    try:
+        compiled = mx.compile(_fused)(x)
+        mx.eval(compiled)
+    except RuntimeError as error:
+        _line("mx.compile", "fails")
+        reason = textwrap.shorten(str(error), 160)
+        return [
+            f"mx.compile fails: {reason} Does g++ work, and is $TMPDIR/mlx (or /tmp/mlx) yours to write? "
+            "MLX_DISABLE_COMPILE=1 does without it, slower."
+        ]
+    if not mx.allclose(compiled, _fused(x), atol=1e-5).item():
+        _line("mx.compile", "gives wrong numbers")
+        return ["mx.compile gives wrong numbers here. Set MLX_DISABLE_COMPILE=1, and please report it to MLX."]
+    _line("mx.compile", "works")
+    return []
+
+
+def check_threads() -> list[str]:
+    """A container's quota is not the number of cores that a BLAS sees: too many threads then wait for each other."""
+    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
+    if not _on_cpu() or quota is None or quota >= _cores() or any(name in os.environ for name in THREAD_VARIABLES):
+        return []
+    threads = max(1, int(quota))
+    return [f"This container may use {quota:g} cores of {_cores()}. Set OMP_NUM_THREADS={threads}."]
+
+
+def _fused(x: mx.array) -> mx.array:
+    return mx.tanh(x) * mx.sigmoid(x) + 0.5 * x
+
+
+def _reference_gflops(size: int) -> float | None:
+    """The same GEMM in a process of its own, where nothing but MLX's own BLAS is loaded."""
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    code = f"from convlstm.blas import gemm_gflops; print(gemm_gflops({size}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "CONVLSTM_BLAS": "none", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout) if done.returncode == 0 else None
+
+
+def _installed_backends() -> list[str]:
+    found = []
+    for name in BACKENDS:
+        try:
+            found.append(metadata.distribution(name).metadata["Name"])
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _quota(file: Path) -> float | None:
+    """Cores that a control group's `cpu.max` ("max 100000", "200000 100000") allows, None without a limit."""
+    try:
+        limit, period = file.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else int(limit) / int(period)
+
+
+def _on_cpu() -> bool:
+    return mx.default_device() == mx.Device(mx.cpu)
+
+
+def _line(name: str, text: str) -> None:
+    print(f"{name:<12} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

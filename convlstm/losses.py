@@ -1,0 +1,70 @@
+"""Training losses: `loss(forecast, target, mask=None)`, arrays (N, T, H, W, C) in, a scalar out.
+
+Each is a mean over the values that count: all of them, or those where `mask` (broadcast to the target) is not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+
+Loss = Callable[..., mx.array]
+
+
+def masked_mean(values: mx.array, mask: mx.array | None) -> mx.array:
+    """Mean of the values where `mask` is not zero; 0 where none counts."""
+    if mask is None:
+        return values.mean()
+    mask = mx.broadcast_to(mask, values.shape) != 0
+    total = mx.where(mask, values, 0).sum()
+    return total / mx.maximum(mask.sum(), 1)
+
+
+class MeanSquaredError:
+    """Mean of (forecast - target)^2 per pixel."""
+
+    def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
+        return masked_mean(mx.square(forecast - target), mask)
+
+
+class MeanAbsoluteError:
+    """Mean of |forecast - target| per pixel."""
+
+    def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
+        return masked_mean(mx.abs(forecast - target), mask)
+
+
+class BinaryCrossEntropy:
+    """Mean of -target log(forecast) - (1 - target) log(1 - forecast) per pixel, in nats.
+
+    The loss of Shi et al., 2015. Forecasts are probabilities, so the model ends in a sigmoid; they are kept `epsilon`
+    away from 0 and 1.
+    """
+
+    def __init__(self, epsilon: float = 1e-6):
+        if not 0 < epsilon < 0.5:
+            raise ValueError(f"[BinaryCrossEntropy] 'epsilon' must be between 0 and 0.5 but got {epsilon}.")
+        self.epsilon = epsilon
+
+    def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
+        p = mx.clip(forecast, self.epsilon, 1 - self.epsilon)
+        return masked_mean(-target * mx.log(p) - (1 - target) * mx.log1p(-p), mask)
+
+
+class WeightedSum:
+    """Sum of losses, each times its weight.
+
+    Args:
+        losses: The losses.
+        weights: One number a loss. Default: 1 each.
+    """
+
+    def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None):
+        weights = [1.0] * len(losses) if weights is None else list(weights)
+        if len(weights) != len(losses):
+            raise ValueError(f"[WeightedSum] got {len(losses)} losses but {len(weights)} 'weights'. Give one a loss.")
+        self.losses, self.weights = list(losses), weights
+
+    def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
+        return sum(w * loss(forecast, target, mask) for w, loss in zip(self.weights, self.losses, strict=True))

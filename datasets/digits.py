@@ -1,0 +1,258 @@
+"""Digits to move: MNIST's from a folder or downloaded into it, or those of :mod:`datasets.glyphs`."""
+
+import gzip
+import hashlib
+import http.client
+import math
+import os
+import queue
+import struct
+import threading
+import urllib.error
+import urllib.request
+import warnings
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from .glyphs import draw_digits
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+TRAIN_FILE = "train-images-idx3-ubyte"
+TEST_FILE = "t10k-images-idx3-ubyte"
+MD5 = {
+    TRAIN_FILE + ".gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    TEST_FILE + ".gz": "9fb629c4189551a2d022fa330f9573f3",
+    TRAIN_FILE: "6bbc9ace898e44ae57da46a324031adb",
+    TEST_FILE: "2646ac647ad5339dbf082846283269ea",
+}
+SOURCES = ("auto", "mnist", "builtin")
+
+# A mirror that has answered may still be slow; seconds without a byte before the next one is tried.
+_STALL = 20.0
+
+
+class Digits(NamedTuple):
+    """Digit images of shape (N, 28, 28), uint8, white on black."""
+
+    train: np.ndarray
+    test: np.ndarray
+    source: str = "custom"
+
+    def sha256(self) -> str:
+        """Hex digest of all pixels, the training digits first."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.train).data)
+        digest.update(np.ascontiguousarray(self.test).data)
+        return digest.hexdigest()
+
+
+def default_root() -> Path:
+    """``$CONVLSTM_DATA/mnist``, or ``convlstm/mnist`` in the user's cache folder."""
+    data = os.environ.get("CONVLSTM_DATA")
+    if data:
+        return Path(data).expanduser() / "mnist"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "convlstm" / "mnist"
+
+
+def load_digits(
+    source: str = "auto",
+    root: str | Path | None = None,
+    *,
+    mirrors: str | Iterable[str] = MIRRORS,
+    timeout: float = 2.0,
+) -> Digits:
+    """Training and test digits.
+
+    Args:
+        source: ``"mnist"``: the files in ``root``, downloaded there if they are absent. ``"builtin"``: digits drawn
+            from fonts. ``"auto"``: MNIST if it is in ``root`` or can be downloaded, else built-in, with a warning.
+        root: Folder of the MNIST files. Default: :func:`default_root`.
+        mirrors: Addresses of the folders to download from, tried in turn; none to stay offline.
+        timeout: Seconds to wait for a mirror's answer. Default: ``2.0``.
+
+    Raises:
+        ValueError: If ``source`` is unknown, or a file in ``root`` is not the original one.
+        FileNotFoundError: If MNIST was asked for and can be neither found nor downloaded.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"[MovingMNIST] 'digits' must be one of {', '.join(SOURCES)} but got {source!r}.")
+    if source == "builtin":
+        return Digits(*draw_digits(), "builtin")
+    root = default_root() if root is None else Path(root).expanduser()
+    try:
+        train, test = mnist_files(root, mirrors=mirrors, timeout=timeout)
+    except FileNotFoundError as error:
+        if source == "mnist":
+            raise
+        warnings.warn(f"{error} Going on with built-in digits drawn from fonts.", stacklevel=3)
+        return Digits(*draw_digits(), "builtin")
+    return Digits(read_idx(train), read_idx(test), "mnist")
+
+
+def mnist_files(root: Path, *, mirrors: str | Iterable[str] = MIRRORS, timeout: float = 2.0) -> list[Path]:
+    """Paths of MNIST's training and test images, their checksums verified; see :func:`load_digits`."""
+    mirrors = [mirrors] if isinstance(mirrors, str) else list(mirrors)
+    paths = []
+    for name in (TRAIN_FILE, TEST_FILE):
+        found = [path for path in (root / f"{name}.gz", root / name) if path.is_file()]
+        if found:
+            _verify(found[0])
+            paths.append(found[0])
+        else:
+            paths.append(download(f"{name}.gz", root, MD5[f"{name}.gz"], mirrors=mirrors, timeout=timeout))
+    return paths
+
+
+def _verify(path: Path) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.md5(usedforsecurity=False)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != MD5[path.name]:
+        raise ValueError(
+            f"[MovingMNIST] {path} ({path.stat().st_size} bytes) is damaged or not MNIST's: expected md5 "
+            f"{MD5[path.name]} but found {digest.hexdigest()}. Delete the file to have it downloaded again, or "
+            "point data.root elsewhere."
+        )
+
+
+def download(name: str, root: Path, md5: str, *, mirrors: Iterable[str], timeout: float = 2.0) -> Path:
+    """Fetch ``name`` into the folder ``root`` from the first of ``mirrors`` that has it, and return its path.
+
+    The file appears in ``root`` once it is complete and its md5 is right, and not before.
+
+    Raises:
+        FileNotFoundError: If no mirror gave the file, or ``root`` cannot be written to; it says why.
+    """
+    reasons = []
+    for mirror in mirrors:
+        url = mirror.rstrip("/") + "/" + name
+        try:
+            with _open(url, timeout) as answer:
+                _save(answer, root / name, md5)
+            return root / name
+        except _Unwritable as error:
+            raise FileNotFoundError(
+                f"[MovingMNIST] {name} is not in {root} and cannot be written there ({error}). Point data.root at a "
+                "folder that has the file or can be written to, or set data.digits=builtin."
+            ) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reasons.append(f"{url}: {error}")
+    raise FileNotFoundError(
+        f"[MovingMNIST] {name} is not in {root} and was not downloaded "
+        f"({'; '.join(reasons) or 'there is no mirror to try'}). Put the file there, point data.root at a folder "
+        "that has it, or set data.digits=builtin."
+    )
+
+
+class _Unwritable(Exception):
+    pass
+
+
+def _open(url: str, timeout: float) -> http.client.HTTPResponse:
+    """The open answer of ``url``, or an exception within ``timeout`` seconds.
+
+    A socket's own time limit covers neither the look-up of the name nor a host with many dead addresses; hence
+    the thread, which is left behind if it is late.
+    """
+    answers: queue.Queue[http.client.HTTPResponse | Exception] = queue.Queue()
+
+    def connect():
+        try:
+            answers.put(urllib.request.urlopen(url, timeout=_STALL))
+        except urllib.error.HTTPError as error:
+            error.close()
+            answers.put(error)
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {timeout:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _save(answer: http.client.HTTPResponse, path: Path, md5: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    length = int(answer.headers.get("Content-Length", 0))
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("wb")
+    except OSError as error:
+        raise _Unwritable(error) from error
+    try:
+        # No bar where the output is not a terminal.
+        with file, tqdm(total=length or None, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
+            while block := answer.read(1 << 16):
+                digest.update(block)
+                file.write(block)
+                bar.update(len(block))
+        if digest.hexdigest() != md5:
+            size = part.stat().st_size
+            raise ValueError(
+                f"ended after {size} of {length} bytes"
+                if size < length
+                else f"expected md5 {md5} but found {digest.hexdigest()}"
+            )
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """The uint8 array in an IDX file, the format of MNIST's files, gzipped or not.
+
+    Raises:
+        ValueError: If the file is no IDX file of bytes, or its length is not what its header says.
+    """
+    data = Path(path).read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"[read_idx] {path} is a damaged gzip file ({error}). Get it anew.") from error
+    # Two zeros, the code of unsigned bytes, the number of dimensions; then each dimension, big-endian.
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
+        raise ValueError(f"[read_idx] {path} must be an IDX file of unsigned bytes but starts with {data[:4].hex()}.")
+    shape = struct.unpack_from(f">{data[3]}I", data, 4)
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
+    if values.size != math.prod(shape):
+        raise ValueError(f"[read_idx] {path} must hold {math.prod(shape)} values for {shape} but has {values.size}.")
+    return values.reshape(shape)
+
+
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+    """Images of shape (N, H, W), uint8, as (N, size, size): cubic, widened to an average where they shrink."""
+    if images.shape[1:] == (size, size):
+        return images
+    rows, columns = (_cubic(side, size) for side in images.shape[1:])
+    resized = np.empty((len(images), size, size), np.uint8)
+    for i in range(0, len(images), 1024):
+        values = rows @ images[i : i + 1024].astype(np.float32) @ columns.T
+        resized[i : i + 1024] = np.clip(values + 0.5, 0, 255)
+    return resized
+
+
+def _cubic(source: int, target: int) -> np.ndarray:
+    """Weights (target, source) of Keys' cubic convolution, a = -1/2, its support scaled up where target < source."""
+    scale = max(source / target, 1.0)
+    centres = (np.arange(target) + 0.5) * source / target - 0.5
+    t = np.abs(np.arange(source) - centres[:, None]) / scale
+    near = (1.5 * t - 2.5) * t**2 + 1
+    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    weights = np.where(t < 1, near, np.where(t < 2, far, 0.0))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,271 @@
+"""Moving-MNIST: digits that move over a frame and bounce off its edges (Srivastava et al., 2015)."""
+
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import SupportsIndex
+
+import numpy as np
+
+from .digits import MIRRORS, Digits, default_root, load_digits, resize
+from .stream import BatchStream, batches, whole_number
+
+_SPLITS = ("train", "validation", "test")
+_TEST_SEQUENCES_FILE = "mnist_test_seq.npy"
+
+
+class MovingMNIST:
+    """Sequences of digits that move straight on and bounce off the edges of the frame.
+
+    A sequence of split ``s`` and index ``i`` is a function of ``(seed, epoch, i)`` for training, so that every epoch
+    is new and none needs storage, and of ``i`` alone for validation and test. For each digit it draws an image, a
+    start ``p`` in the unit square, an angle ``a`` and a speed ``v``, then for every frame and each axis
+
+        p = p + v (sin a, cos a);   p < 0 or p > 1: back to the edge, and that velocity flips
+        place = int(p (H - digit_size, W - digit_size))
+
+    Digits are combined by maximum. Validation digits are the last of the training digits, set aside; test digits are
+    the test digits. If ``root`` holds the published test file ``mnist_test_seq.npy`` and the arguments describe its
+    sequences (64 x 64, two digits of 28, step 0.1, at most 20 frames, digits other than built-in), then these are
+    the test sequences.
+
+    Args:
+        root: Folder of the MNIST files. Default: ``$CONVLSTM_DATA/mnist``, or ``convlstm/mnist`` in the user's cache.
+        digits: ``"mnist"``, ``"builtin"`` (drawn from fonts) or ``"auto"``: MNIST if it is in ``root`` or can be
+            downloaded there, else built-in, with a warning. Or a :class:`~datasets.digits.Digits`, of one's own
+            images. Default: ``"auto"``.
+        mirrors: Addresses of the folders to download MNIST from, tried in turn; an empty list stays offline.
+        timeout: Seconds to wait for a mirror's answer. Default: ``2.0``.
+        frame_size: Side of the frame in pixels, or ``(H, W)``. Default: ``64``.
+        digit_size: Side of a digit's square in pixels; images of another size are resampled. Default: ``28``.
+        num_digits: Digits in a sequence. Default: ``2``.
+        step: Way per frame as a share of the free square, in ``[0, 1]``; or ``(low, high)``, from which each digit
+            draws its own. Default: ``0.1``.
+        input_frames: Frames of ``inputs``. Default: ``10``.
+        target_frames: Frames of ``targets``. Default: ``10``.
+        train_sequences: Training sequences in an epoch. Default: ``10000``.
+        validation_sequences: Validation sequences. Default: ``1000``.
+        test_sequences: Test sequences, at most as many as the published file has if it is used. Default: ``10000``.
+        dtype: ``"float32"`` for values in [0, 1], or ``"uint8"`` for 0 to 255. Default: ``"float32"``.
+        prefetch: Batches made ahead. Default: ``4``.
+        threads: Background threads that make them; more than one gains nothing, as Python runs one at a time.
+            Default: ``1``.
+
+    Raises:
+        ValueError: If an argument is out of its range or a file in ``root`` is damaged.
+        FileNotFoundError: If ``digits`` is ``"mnist"`` and MNIST can be neither found nor downloaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None = None,
+        digits: str | Digits = "auto",
+        mirrors: str | Iterable[str] = MIRRORS,
+        timeout: float = 2.0,
+        frame_size: int | Sequence[int] = 64,
+        digit_size: int = 28,
+        num_digits: int = 2,
+        step: float | Sequence[float] = 0.1,
+        input_frames: int = 10,
+        target_frames: int = 10,
+        train_sequences: int = 10000,
+        validation_sequences: int = 1000,
+        test_sequences: int = 10000,
+        dtype: str = "float32",
+        prefetch: int = 4,
+        threads: int = 1,
+    ):
+        height, width = _frame_size(frame_size)
+        digit_size = whole_number("MovingMNIST", "digit_size", digit_size, 1)
+        if digit_size > min(height, width):
+            raise ValueError(
+                f"[MovingMNIST] 'digit_size' must be at most the frame's smaller side ({min(height, width)}) but got "
+                f"{digit_size}. Use smaller digits or a larger 'frame_size'."
+            )
+        if dtype not in ("float32", "uint8"):
+            raise ValueError(f"[MovingMNIST] 'dtype' must be 'float32' or 'uint8' but got {dtype!r}.")
+        self.frame_shape = (height, width, 1)
+        self.input_frames = whole_number("MovingMNIST", "input_frames", input_frames, 1)
+        self.target_frames = whole_number("MovingMNIST", "target_frames", target_frames, 1)
+        self._frames = self.input_frames + self.target_frames
+        self._digit_size = digit_size
+        self._num_digits = whole_number("MovingMNIST", "num_digits", num_digits, 1)
+        self._step = _step(step)
+        self._dtype = np.dtype(dtype)
+        self._prefetch = whole_number("MovingMNIST", "prefetch", prefetch, 1)
+        self._threads = whole_number("MovingMNIST", "threads", threads, 1)
+        self._sizes = {
+            "train": whole_number("MovingMNIST", "train_sequences", train_sequences, 1),
+            "validation": whole_number("MovingMNIST", "validation_sequences", validation_sequences, 1),
+            "test": whole_number("MovingMNIST", "test_sequences", test_sequences, 1),
+        }
+
+        images = digits if isinstance(digits, Digits) else load_digits(digits, root, mirrors=mirrors, timeout=timeout)
+        for name, array in (("train", images.train), ("test", images.test)):
+            if array.ndim != 3 or array.dtype != np.uint8 or len(array) < 2:
+                raise ValueError(
+                    f"[MovingMNIST] 'digits' must be uint8 images (N, height, width), at least 2, but its {name} "
+                    f"images are {array.dtype} of {array.shape}."
+                )
+        # MNIST's customary 5000, or a tenth of another set.
+        held_out = 5000 if len(images.train) == 60000 else max(1, len(images.train) // 10)
+        self._images = {
+            "train": resize(images.train[:-held_out], digit_size),
+            "validation": resize(images.train[-held_out:], digit_size),
+            "test": resize(images.test, digit_size),
+        }
+        self._record = {"digits": images.source, "digits_sha256": images.sha256()}
+
+        self._published = None
+        path = (default_root() if root is None else Path(root).expanduser()) / _TEST_SEQUENCES_FILE
+        wanted = (height, width, digit_size, self._num_digits, self._step) == (64, 64, 28, 2, (0.1, 0.1))
+        if wanted and self._frames <= 20 and digits in ("auto", "mnist") and path.is_file():
+            self._published = _open_published(path)
+            self._sizes["test"] = min(self._sizes["test"], self._published.shape[1])
+
+    def size(self, split: str) -> int:
+        """Number of sequences in an epoch of ``split``: ``"train"``, ``"validation"`` or ``"test"``."""
+        if split not in _SPLITS:
+            raise ValueError(f"[MovingMNIST] 'split' must be one of {', '.join(_SPLITS)} but got {split!r}.")
+        return self._sizes[split]
+
+    def stream(
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epoch: int = 0,
+        start: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> BatchStream:
+        """One epoch of batches of ``split``, from batch number ``start``; see :func:`datasets.stream.batches`.
+
+        A batch is a dict of ``inputs`` (N, input_frames, H, W, 1) and ``targets`` (N, target_frames, H, W, 1). The
+        last, partial batch is dropped for training and kept otherwise.
+        """
+        return batches(
+            self.size(split),
+            lambda index: self.sample(split, index, seed=seed, epoch=epoch),
+            batch_size,
+            seed=seed,
+            epoch=epoch,
+            start=start,
+            rank=rank,
+            ranks=ranks,
+            drop_last=split == "train",
+            prefetch=self._prefetch,
+            threads=self._threads,
+        )
+
+    def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
+        """Sequence ``index`` of ``split``: ``inputs`` (T, H, W, 1) and ``targets``, a function of the arguments.
+
+        ``seed`` and ``epoch`` matter to training sequences only.
+        """
+        size = self.size(split)
+        index = whole_number("MovingMNIST", "index", index, 0)
+        seed = whole_number("MovingMNIST", "seed", seed, 0)
+        epoch = whole_number("MovingMNIST", "epoch", epoch, 0)
+        if index >= size:
+            raise ValueError(f"[MovingMNIST] 'index' must be below the size of {split!r} ({size}) but got {index}.")
+        if split == "test" and self._published is not None:
+            frames = self._scaled(self._published[: self._frames, index])
+        else:
+            frames = self._generate(split, index, seed, epoch)
+        frames = frames[..., None]
+        return {"inputs": frames[: self.input_frames], "targets": frames[self.input_frames :]}
+
+    def describe(self) -> dict:
+        """What the sequences are made of, as a record for JSON."""
+        return {
+            "name": "moving_mnist",
+            **self._record,
+            "digit_images": {split: len(images) for split, images in self._images.items()},
+            "sequences": dict(self._sizes),
+            "test": "generated" if self._published is None else _TEST_SEQUENCES_FILE,
+            "frame_shape": list(self.frame_shape),
+            "digit_size": self._digit_size,
+            "num_digits": self._num_digits,
+            "step": list(self._step),
+            "input_frames": self.input_frames,
+            "target_frames": self.target_frames,
+        }
+
+    def _generate(self, split: str, index: int, seed: int, epoch: int) -> np.ndarray:
+        key = (seed, epoch) if split == "train" else (0, 0)
+        rng = np.random.default_rng([_SPLITS.index(split), *key, index])
+        height, width, _ = self.frame_shape
+        size, images = self._digit_size, self._images[split]
+        low, high = self._step
+        frames = np.zeros((self._frames, height, width), self._dtype)
+        chosen = rng.integers(len(images), size=self._num_digits)
+        for image, (y, x, turn, share) in zip(chosen, rng.random((self._num_digits, 4)).tolist(), strict=True):
+            digit = self._scaled(images[image])
+            angle, speed = 2 * math.pi * turn, low + (high - low) * share
+            tops = bounce(y, speed * math.sin(angle), self._frames, height - size)
+            lefts = bounce(x, speed * math.cos(angle), self._frames, width - size)
+            for frame, top, left in zip(frames, tops, lefts, strict=True):
+                window = frame[top : top + size, left : left + size]
+                np.maximum(window, digit, out=window)
+        return frames
+
+    def _scaled(self, images: np.ndarray) -> np.ndarray:
+        if self._dtype == np.uint8:
+            return np.array(images)
+        return np.divide(images, np.float32(255), dtype=np.float32)
+
+
+def bounce(position: float, velocity: float, frames: int, free: int) -> list[int]:
+    """Pixels along one axis of a digit that ``free`` pixels are free to: one for each frame.
+
+    Every frame adds ``velocity`` to ``position``. A digit that reaches the edge of [0, 1] is held there, and its
+    velocity flips: what it would have moved beyond is lost, not reflected.
+    """
+    pixels = []
+    for _ in range(frames):
+        position += velocity
+        if position <= 0.0:
+            position, velocity = 0.0, -velocity
+        elif position >= 1.0:
+            position, velocity = 1.0, -velocity
+        pixels.append(int(position * free))
+    return pixels
+
+
+def _frame_size(value: int | Sequence[int]) -> tuple[int, int]:
+    sides = list(value) if isinstance(value, Sequence) else [value, value]
+    if len(sides) != 2 or not all(isinstance(side, SupportsIndex) for side in sides):
+        raise ValueError(f"[MovingMNIST] 'frame_size' must be a whole number or (height, width) but got {value!r}.")
+    height, width = (whole_number("MovingMNIST", "frame_size", side, 1) for side in sides)
+    return height, width
+
+
+def _step(value: float | Sequence[float]) -> tuple[float, float]:
+    ends = list(value) if isinstance(value, Sequence) else [value, value]
+    numbers = all(isinstance(end, Real) and not isinstance(end, bool) for end in ends)
+    if len(ends) != 2 or not numbers or not 0 <= ends[0] <= ends[1] <= 1:
+        raise ValueError(
+            f"[MovingMNIST] 'step' must be a share of the free square, from 0 to 1, or a range (low, high) of it but "
+            f"got {value!r}."
+        )
+    return float(ends[0]), float(ends[1])
+
+
+def _open_published(path: Path) -> np.ndarray:
+    try:
+        sequences = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"[MovingMNIST] {path} cannot be read ({error}). Delete it or point data.root elsewhere."
+        ) from error
+    shape = sequences.shape
+    if len(shape) != 4 or (shape[0], *shape[2:]) != (20, 64, 64) or shape[1] == 0 or sequences.dtype != np.uint8:
+        raise ValueError(
+            f"[MovingMNIST] {path} must be a uint8 array of (20, N, 64, 64) but is {sequences.dtype} of {shape}. "
+            "Delete it or point data.root elsewhere."
+        )
+    return sequences

@@ -1,0 +1,222 @@
+"""From "how to load sample i" to one epoch of batches: seeded order, rank shard, batch, ordered prefetch."""
+
+import operator
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+
+import mlx.data as dx
+import numpy as np
+
+# What mlx-data carries between its threads. Booleans travel as uint8 and come back as booleans.
+_CARRIED = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "int32", "int64", "float32", "float64"))
+
+
+def whole_number(owner: str, name: str, value: int, least: int) -> int:
+    """Return ``value`` as an int, or raise ``ValueError`` naming ``owner`` and ``name`` if it is below ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise ValueError(f"[{owner}] '{name}' must be a whole number of at least {least} but got {value!r}.")
+    return number
+
+
+def count_batches(size: int, batch_size: int, *, ranks: int = 1, drop_last: bool = True) -> int:
+    """Number of batches in one epoch of :func:`batches`, the same on every rank.
+
+    A last, partial batch counts when ``drop_last`` is false and it holds at least one sample for each rank.
+    """
+    full, rest = divmod(size, batch_size)
+    return full + int(not drop_last and rest >= ranks)
+
+
+def batches(
+    size: int,
+    load: Callable[[int], Mapping[str, np.ndarray]],
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    epoch: int = 0,
+    start: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
+    drop_last: bool = True,
+    prefetch: int = 4,
+    threads: int = 2,
+) -> "BatchStream":
+    """One epoch of batches over ``size`` samples, loaded ahead in background threads.
+
+    Batch ``k`` is a function of ``(seed, epoch, k)``: neither ``threads`` and ``prefetch`` nor ``start`` and
+    ``ranks`` change which samples are in it. Put together along the first axis, in the order of the ranks, the
+    batches ``k`` of all ranks are the batch ``k`` of a single rank.
+
+    Args:
+        size: Number of samples in the data set.
+        load: Maps a sample's index in ``[0, size)`` to a dict of arrays, of the same keys, shapes and dtypes for
+            every sample. It runs in background threads, several at a time if ``threads`` is above 1, so it must
+            not draw on shared random state. What it raises reaches the loop over the batches.
+        batch_size: Samples in one step of all ranks together, a multiple of ``ranks``.
+        shuffle: Take the samples in an order drawn from ``(seed, epoch)`` instead of ``0, 1, 2, ...``
+        seed: Seed of the order. Default: ``0``.
+        epoch: Number of the epoch, for an order of its own. Default: ``0``.
+        start: Number of the first batch to yield; to resume after ``k`` batches is to start at ``k``. Default: ``0``.
+        rank: Which share of each batch to load. Default: ``0``.
+        ranks: Number of shares. Default: ``1``.
+        drop_last: Leave out a last, partial batch. Otherwise it is kept, trimmed to a multiple of ``ranks`` so
+            that all ranks take equal steps. Default: ``True``.
+        prefetch: Batches loaded ahead. Default: ``4``.
+        threads: Background threads. Default: ``2``.
+
+    Returns:
+        A :class:`BatchStream` of dicts: the samples' arrays stacked along a new first axis.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the epoch would have no batch.
+    """
+    size = whole_number("batches", "size", size, 1)
+    batch_size = whole_number("batches", "batch_size", batch_size, 1)
+    ranks = whole_number("batches", "ranks", ranks, 1)
+    rank = whole_number("batches", "rank", rank, 0)
+    seed = whole_number("batches", "seed", seed, 0)
+    epoch = whole_number("batches", "epoch", epoch, 0)
+    start = whole_number("batches", "start", start, 0)
+    prefetch = whole_number("batches", "prefetch", prefetch, 1)
+    threads = whole_number("batches", "threads", threads, 1)
+    if rank >= ranks:
+        raise ValueError(f"[batches] 'rank' must be below 'ranks' ({ranks}) but got {rank}.")
+    if batch_size % ranks != 0:
+        raise ValueError(
+            f"[batches] 'batch_size' is that of all ranks together and must be a multiple of 'ranks' ({ranks}) "
+            f"but got {batch_size}."
+        )
+    total = count_batches(size, batch_size, ranks=ranks, drop_last=drop_last)
+    if total == 0:
+        raise ValueError(
+            f"[batches] 'batch_size' must leave at least one batch but got {batch_size} for {size} samples on "
+            f"{ranks} rank(s). Use smaller batches or more samples."
+        )
+    if start > total:
+        raise ValueError(f"[batches] 'start' must be at most the epoch's number of batches ({total}) but got {start}.")
+
+    order = np.random.default_rng([seed, epoch]).permutation(size) if shuffle else np.arange(size)
+
+    def load_batch(number: int) -> dict[str, np.ndarray]:
+        together = order[number * batch_size : (number + 1) * batch_size]
+        share = len(together) // ranks
+        samples = [load(int(index)) for index in together[rank * share : (rank + 1) * share]]
+        return {key: _stack(key, [sample[key] for sample in samples]) for key in samples[0]}
+
+    return BatchStream(load_batch, range(start, total), prefetch=prefetch, threads=threads)
+
+
+def _stack(key: str, arrays: list[np.ndarray]) -> np.ndarray:
+    stacked = np.ascontiguousarray(np.stack(arrays))
+    if stacked.dtype not in _CARRIED:
+        raise TypeError(
+            f"[batches] 'load' returned '{key}' of dtype {stacked.dtype}, which mlx-data cannot carry. Cast it to "
+            f"one of {', '.join(map(str, _CARRIED))}."
+        )
+    return stacked
+
+
+class _Shared:
+    """What the consumer and the background threads both see."""
+
+    def __init__(self):
+        self.closed = False
+        self.stream: Iterator = iter(())
+        self.errors: dict[int, BaseException] = {}
+        self.booleans: set[str] = set()
+        self.workers: set[int] = set()
+
+
+class BatchStream:
+    """An iterator over batches, dicts of numpy arrays, that an ``mlx.data`` stream loads ahead in order.
+
+    It adds to the ``mlx.data.Stream`` that it holds what a training run needs of it. An exception of the loader
+    is raised at its batch as it was, with its traceback. And the stream's threads end before Python does: left
+    running Python code at that moment, they abort the process. So they are stopped and joined when the batches
+    are used up, at an exception, by :meth:`close`, when the iterator is dropped (after ``break``), or at exit.
+
+    It is iterated once. ``len()`` is the number of batches that it yields in all.
+
+    Args:
+        load_batch: Maps a batch's number to its arrays; runs in background threads.
+        numbers: The batches' numbers.
+        prefetch: Batches loaded ahead.
+        threads: Background threads.
+    """
+
+    def __init__(
+        self, load_batch: Callable[[int], dict[str, np.ndarray]], numbers: range, *, prefetch: int, threads: int
+    ):
+        self._numbers = numbers
+        self._position = 0
+        # The threads hold `shared`, never `self`: dropping the iterator must be enough to stop them.
+        self._shared = shared = _Shared()
+        self._stop = weakref.finalize(self, _stop, shared)
+        if len(numbers) == 0:
+            return
+
+        def work(sample):
+            number = int(sample["number"])
+            shared.workers.add(threading.get_ident())
+            if shared.closed:
+                return sample
+            try:
+                batch = load_batch(number)
+            except BaseException as error:
+                shared.errors[number] = error
+                return sample  # mlx-data takes no empty dict
+            for key in [key for key, array in batch.items() if array.dtype == bool]:
+                batch[key] = batch[key].view(np.uint8)
+                shared.booleans.add(key)
+            return batch
+
+        entries = [{"number": number} for number in numbers]
+        buffer = dx.buffer_from_vector(entries).sample_transform(work)  # type: ignore[attr-defined]
+        # With fewer entries than its prefetch, mlx-data 0.1 loads all of them anew for every one it yields.
+        shared.stream = buffer.ordered_prefetch(min(prefetch, len(numbers)), min(threads, len(numbers)))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> "BatchStream":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._shared.closed or self._position == len(self._numbers):
+            self.close()
+            raise StopIteration
+        # No local name for the stream: a traceback would keep it, and its threads, past the exit.
+        batch = next(self._shared.stream)
+        number = self._numbers[self._position]
+        self._position += 1
+        error = self._shared.errors.pop(number, None)
+        if error is not None:
+            self.close()
+            raise error
+        if self._shared.closed:
+            raise StopIteration
+        return {key: array.view(bool) if key in self._shared.booleans else array for key, array in batch.items()}
+
+    def close(self) -> None:
+        """Stop loading and wait for the threads to end. Nothing more is yielded; closing twice is fine."""
+        self._stop()
+
+
+def _stop(shared: _Shared) -> None:
+    shared.closed = True
+    if threading.get_ident() in shared.workers:
+        # The garbage collector can drop an iterator from within its own worker, which cannot wait for itself.
+        threading.Thread(target=_drop, args=(shared,)).start()
+    else:
+        _drop(shared)
+
+
+def _drop(shared: _Shared) -> None:
+    # The stream's destructor lets the queued batches run, empty now, and joins the threads.
+    shared.stream = iter(())
