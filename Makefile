@@ -14,8 +14,8 @@ ARGS ?=
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
-
 FETCH_PIP := import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen("https://bootstrap.pypa.io/get-pip.py").read())
+
 RUN := runs/quickstart
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
@@ -55,7 +55,7 @@ clean: ## remove .venv and the caches; runs/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_READY): pyproject.toml $(VENV)/.pip | check-extra
-	@echo "Installing convlstm$(if $(EXTRA),[$(EXTRA)]) into $(VENV)"
+	@echo "Installing convlstm$(if $(EXTRA),[$(EXTRA)]) into $(VENV): a few minutes on a slow line"
 	@$(PIP) -e '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
@@ -92,6 +92,6 @@ $(VENV)/.pip: | check-extra
 			"$$python" -c '$(FETCH_PIP)' \
 				> $(VENV)/get-pip.py 2>/dev/null && $(PY) $(VENV)/get-pip.py -q || { \
 			echo "make: could not put pip into $(VENV). Install venv (Debian, Ubuntu: sudo apt install python3-venv)" >&2; \
-			echo "      and run make again." >&2; rm -rf $(VENV); exit 1; }; fi; \
+			echo "      and run make again." >&2; exit 1; }; fi; \
 	fi
 	@touch $@

@@ -75,7 +75,7 @@ def labels(folders: list[Path]) -> list[str]:
 
 def build_data(config: DictConfig, saved: dict[str, Any], trusted: tuple[str, ...]) -> Any:
     """The data of the command line, or the checkpoint's with the keys that the command line changes."""
-    changes = {} if config.data is None else OmegaConf.to_container(config.data, resolve=True)
+    changes = OmegaConf.to_container(config.data, resolve=True) if "data" in config else {}
     if "_target_" in changes:
         return instantiate(config, "data")
     if "data" not in saved:

@@ -121,7 +121,7 @@ def check_compile() -> list[str]:
     """Try `mx.compile`, which builds with g++ at run time on a Linux CPU and does nothing where there is none."""
     if _on_cpu() and platform.system() == "Linux" and shutil.which("g++") is None:
         _line("mx.compile", "no g++: everything runs, uncompiled")
-        return ["Compiled steps are faster. Install g++: sudo apt install g++, or sudo dnf install gcc-c++"]
+        return ["Nothing is compiled without g++, which costs speed: sudo apt install g++, or sudo dnf install gcc-c++"]
     x = mx.linspace(-2, 2, 64)
     try:
         compiled = mx.compile(_fused)(x)
