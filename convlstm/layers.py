@@ -9,7 +9,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair, output_size, padding_rule
-from convlstm.ops.gates import gates
+from convlstm.ops.gates import lstm_gates, on_cpu
 from convlstm.ops.recurrence import supports, unroll
 
 State = tuple[mx.array, mx.array]
@@ -155,7 +155,7 @@ class ConvLSTMCell(nn.Module):
             zh = zh + z
         elif "bias" in self:
             zh = zh + self.bias
-        return gates(zh, c, self.peepholes)
+        return lstm_gates(zh, c, self.peepholes)
 
     def check_state(self, state: State | None, batch: int, grid: Pair) -> State:
         """The state, zeros for None; ValueError where its shape is not (batch, *grid, O) or not the peepholes'."""
@@ -323,7 +323,7 @@ class ConvLSTM(nn.Module):
     def _fused(self, cell: ConvLSTMCell, h: mx.array) -> bool:
         fits = cell.keeps_grid and cell.kernel_size == cell.recurrent_kernel_size and supports(cell.kernel_size)
         if self.algorithm == "auto":
-            return fits and mx.default_device() == mx.Device(mx.cpu) and h.dtype == mx.float32
+            return fits and on_cpu() and h.dtype == mx.float32
         if self.algorithm == "winograd" and not fits:
             raise ValueError(
                 f"[ConvLSTM] algorithm='winograd' needs stride 1, 'same' padding, no dilation and one kernel size of 3 or 5 "

@@ -14,10 +14,9 @@ from functools import lru_cache
 
 import mlx.core as mx
 
-from convlstm.ops.gates import rational_sigmoid, rational_tanh, reference_gates
+from convlstm.ops.gates import Peepholes, backward_gates, forward_gates, halved, reference_gates
 from convlstm.ops.winograd import KERNELS, Winograd, winograd
 
-Peepholes = tuple[mx.array, mx.array, mx.array]
 ROWS = 512  # rows of one weight-gradient product: enough to keep the BLAS busy
 
 
@@ -38,34 +37,6 @@ def supports(kernel_size: tuple[int, int]) -> bool:
     return all(k in KERNELS for k in kernel_size)
 
 
-@mx.compile
-def _forward_gates(z, c, bias, *peepholes):
-    i, f, g, o = mx.split(z + bias, 4, axis=-1)
-    if peepholes:
-        Wci, Wcf, Wco = peepholes
-        i, f = i + Wci * c, f + Wcf * c
-    i, f, g = rational_sigmoid(i), rational_sigmoid(f), rational_tanh(g)
-    c = f * c + i * g
-    o = rational_sigmoid(o + Wco * c if peepholes else o)
-    return o * rational_tanh(c), c, i, f, g, o
-
-
-@mx.compile
-def _backward_gates(dh, dh_next, dc, i, f, g, o, c_before, c, *peepholes):
-    """Gradients of the four pre-activations, side by side, and of the cell state before the step."""
-    dh = dh + dh_next
-    tanh_c = rational_tanh(c)
-    do = dh * tanh_c * o * (1 - o)
-    dc = dc + dh * o * (1 - tanh_c * tanh_c)
-    if peepholes:
-        dc = dc + peepholes[2] * do
-    di, df, dg = dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g * g)
-    dc = dc * f
-    if peepholes:
-        dc = dc + peepholes[0] * di + peepholes[1] * df
-    return mx.concatenate([di, df, dg, do], axis=-1), dc
-
-
 def _column_sums(a: mx.array) -> mx.array:
     """Sums of the last axis's columns, as a product, which the BLAS does at the speed of memory."""
     a = a.reshape(-1, a.shape[-1])
@@ -73,12 +44,15 @@ def _column_sums(a: mx.array) -> mx.array:
 
 
 @lru_cache(maxsize=64)
-def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool, peephole_shape: str | None):
-    """The custom function for one configuration: (x, h, c, W, bias, *peepholes) -> (outputs, c, what is kept)."""
+def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
+    """The custom function for one configuration: (x, h, c, W, bias, *peepholes) -> (outputs, c, what is kept).
+
+    Weights, bias and peepholes come `halved`.
+    """
     steps = list(range(length - 1, -1, -1) if reverse else range(length))
 
-    def tiled(peepholes):
-        return [p if p.ndim == 1 else wino.to_tiles(p[None]) for p in peepholes]
+    def tiled(peepholes, like):
+        return [_full(p if p.ndim == 1 else wino.to_tiles(p[None]), like.shape) for p in peepholes]
 
     def inputs(x, h, t):
         return mx.concatenate([x[:, t], h], axis=-1) if driven else h
@@ -86,11 +60,14 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool, peepho
     @mx.custom_function
     def run(x, h, c, W, bias, *peepholes):
         U = wino.filters(W)
-        c, peepholes = wino.to_tiles(c), tiled(peepholes)
+        U = mx.contiguous(U.reshape(*U.shape[:2], 4, -1).transpose(2, 0, 1, 3))
+        c = wino.to_tiles(c)
+        bias = _full(bias.reshape(4, 1, 1, 1, -1), (4, *c.shape))
+        peepholes = tiled(peepholes, c)
         outputs, kept = [None] * length, []
         for t in steps:
             z = wino.scatter(wino.gather(inputs(x, h, t)) @ U)
-            h, c, *activations = _forward_gates(z, c, bias, *peepholes)
+            h, c, activations = forward_gates(z, c, bias, *peepholes)
             h = wino.from_tiles(h)
             outputs[t] = h
             kept += [*activations, c]
@@ -102,39 +79,49 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool, peepho
         outputs, _, *kept = results
         douts, dc, *_ = cotangents
         N, O = h0.shape[0], h0.shape[-1]
-        U, Uback = wino.filters(W), None
-        Uback = U.swapaxes(1, 2)
-        shaped, before = tiled(peepholes), wino.to_tiles(c0)
+        U = wino.filters(W).swapaxes(1, 2)
+        before = wino.to_tiles(c0)
+        shaped = tiled(peepholes, before)
         dh, dc = mx.zeros_like(before), wino.to_tiles(dc)
+        dh_frame = dh
         dx, dU, dbias = [None] * length, 0, 0
         dpeepholes = [0.0] * len(peepholes)
         per_product = max(1, ROWS // (N * wino.tiles))
         waiting = []
         for n in range(length - 1, -1, -1):
             t = steps[n]
-            i, f, g, o, c = kept[5 * n : 5 * n + 5]
+            *activations, c = kept[5 * n : 5 * n + 5]
             c_before = kept[5 * n - 1] if n else before
-            dz, dc = _backward_gates(wino.to_tiles(douts[:, t]), dh, dc, i, f, g, o, c_before, c, *shaped)
+            dz, dc = backward_gates(wino.to_tiles(douts[:, t]), dh, dc, activations, c_before, c, *shaped)
             dM = wino.scatter_transposed(dz)
-            dxh = wino.gather_transposed(dM @ Uback)
+            dxh = wino.gather_transposed(dM @ U)
             if driven:
-                dx[t] = dxh[..., : -O]
+                dx[t] = dxh[..., :-O]
             dh_frame = dxh[..., -O:]
             dh = wino.to_tiles(dh_frame)
             dbias = dbias + _column_sums(dz)
             for k, (gate, state) in enumerate(((0, c_before), (1, c_before), (3, c))[: len(peepholes)]):
-                dpeepholes[k] = dpeepholes[k] + _peephole_gradient(dz[..., gate * O : (gate + 1) * O] * state, peepholes[k])
+                product = dz[..., gate * O : (gate + 1) * O] * state
+                dpeepholes[k] = dpeepholes[k] + _peephole_gradient(product, peepholes[k])
             waiting.append((inputs(x, outputs[:, steps[n - 1]] if n else h0, t), dM))
             if len(waiting) == per_product or n == 0:
-                V = wino.gather(mx.concatenate([a for a, _ in waiting])) if len(waiting) > 1 else wino.gather(waiting[0][0])
-                dMs = mx.concatenate([b for _, b in waiting], axis=1) if len(waiting) > 1 else waiting[0][1]
-                dU = dU + V.swapaxes(1, 2) @ dMs
+                V = wino.gather(_joined([a for a, _ in waiting], axis=0))
+                dU = dU + V.swapaxes(1, 2) @ _joined([b for _, b in waiting], axis=1)
                 waiting = []
         dpeepholes = [d if d.ndim == 1 else wino.from_tiles(d)[0] for d in dpeepholes]
         dx = mx.stack(dx, axis=1) if driven else mx.zeros_like(x)
         return dx, dh_frame, wino.from_tiles(dc), wino.filters_transposed(dU), dbias, *dpeepholes
 
     return run
+
+
+def _joined(arrays: list[mx.array], axis: int) -> mx.array:
+    return arrays[0] if len(arrays) == 1 else mx.concatenate(arrays, axis=axis)
+
+
+def _full(a: mx.array, shape: tuple[int, ...]) -> mx.array:
+    """`a` broadcast to `shape` in memory, so that the kernels that read it have contiguous inputs."""
+    return mx.contiguous(mx.broadcast_to(a, shape))
 
 
 def _peephole_gradient(product: mx.array, peephole: mx.array) -> mx.array:
@@ -168,7 +155,7 @@ def unroll(
     """
     length = x.shape[1] if x is not None else length
     wino = winograd(tuple(W.shape[1:3]), h.shape[1], h.shape[2])
-    shape = None if peepholes is None else str(peepholes[0].ndim)
-    run = _recurrence(wino, x is not None, length, reverse, shape)
-    outputs, c, *_ = run(mx.zeros(1) if x is None else x, h, c, W, bias, *(peepholes or ()))
+    run = _recurrence(wino, x is not None, length, reverse)
+    halves = () if peepholes is None else [0.5 * p for p in peepholes]
+    outputs, c, *_ = run(mx.zeros(1) if x is None else x, h, c, halved(W), halved(bias), *halves)
     return outputs, outputs[:, 0 if reverse else length - 1], c

@@ -123,9 +123,9 @@ class Winograd:
         return total[:, top : top + self.height, left : left + self.width]
 
     def scatter(self, M: mx.array) -> mx.array:
-        """Outputs, tile-major, from products: (n*n, N*tiles, O) -> (m*m, N, tiles, O)."""
-        O = M.shape[-1]
-        return (self._AT @ M.reshape(self.points, -1)).reshape(TILE * TILE, -1, self.tiles, O)
+        """Outputs, tile-major, from products: (..., n*n, N*tiles, O) -> (..., m*m, N, tiles, O)."""
+        *lead, _, _, O = M.shape
+        return (self._AT @ M.reshape(*lead, self.points, -1)).reshape(*lead, TILE * TILE, -1, self.tiles, O)
 
     def scatter_transposed(self, dy: mx.array) -> mx.array:
         """(m*m, N, tiles, O) -> (n*n, N*tiles, O)."""
