@@ -23,8 +23,8 @@ def resolve(target: str, trusted: Sequence[str] = TRUSTED) -> type:
     package = str(target).partition(".")[0]
     if package not in trusted:
         raise UntrustedTargetError(
-            f"'_target_: {target}' is outside the trusted packages ({', '.join(trusted)}), so it was not loaded. If you "
-            f"know where this checkpoint comes from, name the package as trusted: trusted=[{package}]."
+            f"'_target_: {target}' is outside the trusted packages ({', '.join(trusted)}), so it was not loaded. If "
+            f"you know where this checkpoint comes from, name the package as trusted: trusted=[{package}]."
         )
     parts = target.split(".")
     found: object = importlib.import_module(package)

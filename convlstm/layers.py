@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_map
-
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair, output_size, padding_rule
 from convlstm.ops.gates import lstm_gates, on_cpu
 from convlstm.ops.recurrence import supports, unroll
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map
 
 State = tuple[mx.array, mx.array]
 
@@ -39,8 +39,8 @@ class ConvLSTMCell(nn.Module):
         out_channels: Channels O of the hidden and the cell state.
         kernel_size: Size of the convolution kernels, odd; an int or (height, width). Default: 5.
         stride: Stride of the input convolution; an int or a pair. Default: 1.
-        padding: Padding of the input convolution: 'same' (output size ceil(size / stride), padded as Keras does), 'valid'
-            (none), an int or a pair. Default: 'same'.
+        padding: Padding of the input convolution: 'same' (output size ceil(size / stride), padded as Keras does),
+            'valid' (none), an int or a pair. Default: 'same'.
         dilation: Dilation of the input convolution; an int or a pair. Default: 1.
         bias: Whether the gates have biases. Default: True.
         peepholes: Whether the gates see the cell state (W_ci, W_cf, W_co). Default: True.
@@ -52,7 +52,8 @@ class ConvLSTMCell(nn.Module):
     Raises:
         ValueError: An argument, or the shape of an input or a state, does not fit.
 
-    Source: Shi et al., Convolutional LSTM Network: A Machine Learning Approach for Precipitation Nowcasting, 2015, eq. 3.
+    Source: Shi et al., Convolutional LSTM Network: A Machine Learning Approach for Precipitation Nowcasting, 2015,
+    equation 3.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class ConvLSTMCell(nn.Module):
                 f"{grid_size!r}."
             )
 
-        O = out_channels  # noqa: E741 (the letter of the shapes)
+        O = out_channels
         if in_channels:
             self.Wx = self._uniform((4 * O, *self.kernel_size, in_channels))
         self.Wh = self._uniform((4 * O, *self.recurrent_kernel_size, O))
@@ -137,8 +138,8 @@ class ConvLSTMCell(nn.Module):
         """The input's share of the pre-activations, with the bias: (N, H, W, C) -> (N, H', W', 4O)."""
         if x.ndim != 4 or x.shape[-1] != self.in_channels:
             raise ValueError(
-                f"[{type(self).__name__}] expected an input of shape NHWC or HWC with C={self.in_channels} channels but "
-                f"got shape {tuple(x.shape)}."
+                f"[{type(self).__name__}] expected an input of shape NHWC or HWC with C={self.in_channels} channels "
+                f"but got shape {tuple(x.shape)}."
             )
         self.output_size(*x.shape[1:3])
         z = conv2d(x, self.Wx, self.stride, self.padding, self.dilation)
@@ -183,8 +184,7 @@ class ConvLSTMCell(nn.Module):
         Returns:
             The new `(h, c)`, each NHWO, or HWO where the input has no batch axis.
         """
-        _check_driven(self, x, state)
-        first = state[0] if x is None else x
+        first = _check_driven(self, x, state)
         if first.ndim == 3:
             state = None if state is None else (state[0][None], state[1][None])
             h, c = self(None if x is None else x[None], state)
@@ -194,11 +194,13 @@ class ConvLSTMCell(nn.Module):
         return self.step(z, self.check_state(state, first.shape[0], tuple(grid)))
 
 
-def _check_driven(cell: ConvLSTMCell, x: mx.array | None, state: State | None) -> None:
+def _check_driven(cell: ConvLSTMCell, x: mx.array | None, state: State | None) -> mx.array:
+    """What leads: the input, or the hidden state of a cell without input; ValueError where the other one came."""
     if cell.in_channels and x is None:
         raise ValueError(f"[{type(cell).__name__}] expected an input with {cell.in_channels} channels but got None.")
     if not cell.in_channels and (x is not None or state is None):
         raise ValueError(f"[{type(cell).__name__}] with in_channels=0 it is called with x=None and a state.")
+    return state[0] if x is None else x  # type: ignore[index]
 
 
 class ConvLSTM(nn.Module):
@@ -219,9 +221,9 @@ class ConvLSTM(nn.Module):
         dropout: Share of the input's values set to zero in training, the same for all time steps. Default: 0.
         recurrent_dropout: Share of the hidden state's values hidden from the gates in training, the same for all time
             steps. Default: 0.
-        algorithm: How the recurrence is computed: 'native' with MLX's convolution and automatic gradient; 'winograd' with
-            `convlstm.ops.recurrence` (stride 1, 'same' padding, kernels of 3 and 5); 'auto' takes the latter on a CPU
-            where it fits. Default: 'auto'.
+        algorithm: How the recurrence is computed: 'native' with MLX's convolution and automatic gradient; 'winograd'
+            with `convlstm.ops.recurrence` (stride 1, 'same' padding, kernels of 3 and 5); 'auto' takes the latter on a
+            CPU where it fits. Default: 'auto'.
         **cell: The other arguments of `ConvLSTMCell`.
 
     Raises:
@@ -277,13 +279,13 @@ class ConvLSTM(nn.Module):
             with `return_sequences=False`: the last step walked. The state has the form of the argument. Without a batch
             axis in the input there is none in what is returned.
         """
-        first = state if state is None or not self.bidirectional else state[0]
-        _check_driven(self.cell, x, first)
+        start = state if state is None or not self.bidirectional else state[0]
+        first = _check_driven(self.cell, x, start)
         if x is None and length is None:
             raise ValueError("[ConvLSTM] a layer without input needs the 'length' to unroll.")
         if x is not None and x.ndim not in (4, 5):
             raise ValueError(f"[ConvLSTM] expected an input of shape NLHWC or LHWC but got shape {tuple(x.shape)}.")
-        if (first[0].ndim == 3) if x is None else (x.ndim == 4):
+        if first.ndim == (3 if x is None else 4):
             x, state = tree_map(lambda a: None if a is None else a[None], (x, state))
             return tree_map(lambda a: None if a is None else a[0], self(x, state, length=length, key=key))
 
@@ -314,11 +316,11 @@ class ConvLSTM(nn.Module):
 
         z = None if x is None else cell.project(x.reshape(batch * length, *frame))
         z = None if z is None else z.reshape(batch, length, *z.shape[1:])
-        outputs = [None] * length
+        hidden: list[mx.array] = [h] * length
         for t in range(length - 1, -1, -1) if reverse else range(length):
             h, c = cell.step(None if z is None else z[:, t], (h, c), mask)
-            outputs[t] = h
-        return mx.stack(outputs, axis=1) if self.return_sequences else h, (h, c)
+            hidden[t] = h
+        return mx.stack(hidden, axis=1) if self.return_sequences else h, (h, c)
 
     def _fused(self, cell: ConvLSTMCell, h: mx.array) -> bool:
         fits = cell.keeps_grid and cell.kernel_size == cell.recurrent_kernel_size and supports(cell.kernel_size)
@@ -326,8 +328,8 @@ class ConvLSTM(nn.Module):
             return fits and on_cpu() and h.dtype == mx.float32
         if self.algorithm == "winograd" and not fits:
             raise ValueError(
-                f"[ConvLSTM] algorithm='winograd' needs stride 1, 'same' padding, no dilation and one kernel size of 3 or 5 "
-                f"but got {cell}. Use algorithm='auto'."
+                f"[ConvLSTM] algorithm='winograd' needs stride 1, 'same' padding, no dilation and one kernel size of 3 "
+                f"or 5 but got {cell}. Use algorithm='auto'."
             )
         return self.algorithm == "winograd"
 

@@ -67,4 +67,5 @@ class WeightedSum:
         self.losses, self.weights = list(losses), weights
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
-        return sum(w * loss(forecast, target, mask) for w, loss in zip(self.weights, self.losses, strict=True))
+        terms = [w * loss(forecast, target, mask) for w, loss in zip(self.weights, self.losses, strict=True)]
+        return mx.stack(terms).sum()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import mlx.core as mx
-import mlx.nn as nn
-
 from convlstm.layers import ConvLSTM, State
 from convlstm.ops.convolution import Pair, int_pair, output_size
+
+import mlx.core as mx
+import mlx.nn as nn
 
 ACTIVATIONS = {"sigmoid": mx.sigmoid, "linear": lambda x: x}
 
@@ -178,8 +178,8 @@ class EncoderForecaster(nn.Module):
         values = [value] * levels if value is None or isinstance(value, int) else list(value)
         if len(values) != levels:
             raise ValueError(
-                f"[EncoderForecaster] '{name}' must have one entry for each of the {levels} levels of 'hidden_channels' "
-                f"but got {len(values)}."
+                f"[EncoderForecaster] '{name}' must have one entry for each of the {levels} levels of "
+                f"'hidden_channels' but got {len(values)}."
             )
         return values
 
@@ -196,8 +196,8 @@ class EncoderForecaster(nn.Module):
         p = self.patch_size
         if H % p or W % p:
             raise ValueError(
-                f"[EncoderForecaster] frames of {H}x{W} cannot be cut into patches of {p}x{p}: height and width must be "
-                f"multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
+                f"[EncoderForecaster] frames of {H}x{W} cannot be cut into patches of {p}x{p}: height and width must "
+                f"be multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
             )
         size = (H // p, W // p)
         for n, (encoder, down, up) in enumerate(zip(self.encoder, self.downsample, self.upsample, strict=True)):
@@ -208,8 +208,8 @@ class EncoderForecaster(nn.Module):
             if after != before:
                 raise ValueError(
                     f"[EncoderForecaster] frames of {frame[0]}x{frame[1]} do not come back from level {n}: "
-                    f"{before[0]}x{before[1]} becomes {size[0]}x{size[1]} on the way down and {after[0]}x{after[1]} on the "
-                    "way up. Pad or crop the frames so that every stride divides them, or change 'downsample' and "
+                    f"{before[0]}x{before[1]} becomes {size[0]}x{size[1]} on the way down and {after[0]}x{after[1]} on "
+                    "the way up. Pad or crop the frames so that every stride divides them, or change 'downsample' and "
                     "'upsample'."
                 )
 
@@ -225,7 +225,8 @@ class EncoderForecaster(nn.Module):
 
     def unroll(self, states: list[State], horizon: int, key: mx.array | None = None) -> list[mx.array]:
         """The forecaster's hidden states (N, horizon, ...), after up-sampling, of each level, finest first."""
-        x, hidden = None, []
+        x: mx.array | None = None
+        hidden: list[mx.array] = []
         levels = list(zip(self.forecaster, self.upsample, states, self._keys(key), strict=True))
         for layer, up, state, k in reversed(levels):
             x, _ = layer(x, state, length=horizon, key=k)

@@ -43,7 +43,9 @@ def padding_rule(owner: str, value: str | int | Sequence[int]) -> str | Pair:
     return value
 
 
-def pads(size: Pair, kernel_size: Pair, stride: Pair, padding: str | Pair, dilation: Pair) -> tuple[Pair, Pair]:
+def pads(
+    size: Sequence[int], kernel_size: Sequence[int], stride: Pair, padding: str | Pair, dilation: Pair
+) -> tuple[Pair, Pair]:
     """Rows (above, below) and columns (left, right) of zeros that the padding rule puts around an input of `size`.
 
     'same' pads so that ceil(size / stride) outputs fit, the odd one below and on the right, as Keras does.
@@ -70,8 +72,8 @@ def output_size(
     )
     if min(height, width) < 1:
         raise ValueError(
-            f"[{owner}] an input of {size[0]}x{size[1]} is too small for kernel_size={kernel_size}, dilation={dilation}, "
-            f"padding={padding!r}: no output is left. Use padding='same' or larger frames."
+            f"[{owner}] an input of {size[0]}x{size[1]} is too small for kernel_size={kernel_size}, "
+            f"dilation={dilation}, padding={padding!r}: no output is left. Use padding='same' or larger frames."
         )
     return height, width
 

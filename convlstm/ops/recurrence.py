@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import mlx.core as mx
-
 from convlstm.ops.gates import Peepholes, backward_gates, forward_gates, halved, reference_gates
 from convlstm.ops.winograd import KERNELS, Winograd, winograd
+
+import mlx.core as mx
 
 ROWS = 512  # rows of one weight-gradient product: enough to keep the BLAS busy
 
@@ -23,7 +23,7 @@ ROWS = 512  # rows of one weight-gradient product: enough to keep the BLAS busy
 def reference_unroll(x, h, c, W, bias, peepholes=None, *, length=None, reverse=False):
     """As `unroll`, step by step with MLX's own convolution, gates and gradients."""
     length = x.shape[1] if x is not None else length
-    outputs = [None] * length
+    outputs: list[mx.array] = [h] * length
     for t in range(length - 1, -1, -1) if reverse else range(length):
         xh = h if x is None else mx.concatenate([x[:, t], h], axis=-1)
         z = mx.conv2d(xh, W, padding=(W.shape[1] // 2, W.shape[2] // 2)) + bias
@@ -64,7 +64,7 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
         c = wino.to_tiles(c)
         bias = _full(bias.reshape(4, 1, 1, 1, -1), (4, *c.shape))
         peepholes = tiled(peepholes, c)
-        outputs, kept = [None] * length, []
+        outputs, kept = [h] * length, []
         for t in steps:
             z = wino.scatter(wino.gather(inputs(x, h, t)) @ U)
             h, c, activations = forward_gates(z, c, bias, *peepholes)
@@ -83,9 +83,9 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
         before = wino.to_tiles(c0)
         shaped = tiled(peepholes, before)
         dh, dc = mx.zeros_like(before), wino.to_tiles(dc)
-        dh_frame = dh
-        dx, dU, dbias = [None] * length, 0, 0
-        dpeepholes = [0.0] * len(peepholes)
+        dx: list[mx.array] = [h0] * length
+        dU, dbias = mx.zeros(()), mx.zeros(())
+        dpeepholes = [mx.zeros(())] * len(peepholes)
         per_product = max(1, ROWS // (N * wino.tiles))
         waiting = []
         for n in range(length - 1, -1, -1):
@@ -96,9 +96,8 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
             dM = wino.scatter_transposed(dz)
             dxh = wino.gather_transposed(dM @ U)
             if driven:
-                dx[t] = dxh[..., :-O]
-            dh_frame = dxh[..., -O:]
-            dh = wino.to_tiles(dh_frame)
+                dx[t] = wino.from_tiles(dxh[..., :-O])
+            dh = mx.contiguous(dxh[..., -O:])
             dbias = dbias + _column_sums(dz)
             for k, (gate, state) in enumerate(((0, c_before), (1, c_before), (3, c))[: len(peepholes)]):
                 product = dz[..., gate * O : (gate + 1) * O] * state
@@ -109,8 +108,8 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
                 dU = dU + V.swapaxes(1, 2) @ _joined([b for _, b in waiting], axis=1)
                 waiting = []
         dpeepholes = [d if d.ndim == 1 else wino.from_tiles(d)[0] for d in dpeepholes]
-        dx = mx.stack(dx, axis=1) if driven else mx.zeros_like(x)
-        return dx, dh_frame, wino.from_tiles(dc), wino.filters_transposed(dU), dbias, *dpeepholes
+        dinputs = mx.stack(dx, axis=1) if driven else mx.zeros_like(x)
+        return dinputs, wino.from_tiles(dh), wino.from_tiles(dc), wino.filters_transposed(dU), dbias, *dpeepholes
 
     return run
 
@@ -153,7 +152,7 @@ def unroll(
     Returns:
         Hidden states (N, L, H, W, O) in the order of the input's time, and the final `h` and `c`.
     """
-    length = x.shape[1] if x is not None else length
+    length = x.shape[1] if x is not None else int(length or 0)
     wino = winograd(tuple(W.shape[1:3]), h.shape[1], h.shape[2])
     run = _recurrence(wino, x is not None, length, reverse)
     halves = () if peepholes is None else [0.5 * p for p in peepholes]

@@ -55,8 +55,11 @@ def cook_toom(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         polynomial = [a - x * b for a, b in zip(shifted, [*polynomial, Fraction(0)], strict=True)]
     G.append([Fraction(int(i == r - 1)) for i in range(r)])
     BT.append(polynomial)
-    AT, G, BT = (np.array([[float(v) for v in row] for row in rows]) for rows in (AT, G, BT))
-    return AT, G, BT
+    return _floats(AT), _floats(G), _floats(BT)
+
+
+def _floats(rows: list[list[Fraction]]) -> np.ndarray:
+    return np.array([[float(v) for v in row] for row in rows])
 
 
 class Winograd:
@@ -106,21 +109,18 @@ class Winograd:
         return zip((self.rows, self.columns), self.r, (self.height, self.width), low, strict=True)
 
     def gather_transposed(self, dV: mx.array) -> mx.array:
-        """(n*n, N*tiles, C) -> (N, H, W, C): the tiles are added where they overlap."""
+        """(n*n, N*tiles, C) -> tile-major (m*m, N, tiles, C): the tiles are added where they overlap."""
         C = dV.shape[-1]
-        N = dV.shape[1] // self.tiles
-        d = (self._B @ dV.reshape(self.points, -1)).reshape(*self.n, N, self.rows, self.columns, C)
-        total = None
-        for a in range(2):  # the tile's own block of rows, and what reaches into the next one
-            for b in range(2):
-                block = d[a * TILE : (a + 1) * TILE, b * TILE : (b + 1) * TILE]
-                missing = (TILE - block.shape[0], TILE - block.shape[1])
-                block = block.transpose(2, 3, 0, 4, 1, 5)
-                block = mx.pad(block, [(0, 0), (a, 1 - a), (0, missing[0]), (b, 1 - b), (0, missing[1]), (0, 0)])
-                total = block if total is None else total + block
-        total = total.reshape(N, (self.rows + 1) * TILE, (self.columns + 1) * TILE, C)
-        top, left = self.r[0] // 2, self.r[1] // 2
-        return total[:, top : top + self.height, left : left + self.width]
+        d = (self._B @ dV.reshape(self.points, -1)).reshape(*self.n, -1, self.rows, self.columns, C)
+        d = _overlap_add(d, 0, 3, self.r[0] // 2)
+        d = _overlap_add(d, 1, 4, self.r[1] // 2)
+        return self.cut_edges(d.reshape(TILE * TILE, -1, self.tiles, C))
+
+    def cut_edges(self, y: mx.array) -> mx.array:
+        """Tile-major arrays with zeros for the places of the last tiles that are not on the grid."""
+        if (self.rows * TILE, self.columns * TILE) == (self.height, self.width):
+            return y
+        return self.to_tiles(self.from_tiles(y))
 
     def scatter(self, M: mx.array) -> mx.array:
         """Outputs, tile-major, from products: (..., n*n, N*tiles, O) -> (..., m*m, N, tiles, O)."""
@@ -146,6 +146,24 @@ class Winograd:
         _, N, _, O = y.shape
         y = y.reshape(TILE, TILE, N, self.rows, self.columns, O).transpose(2, 3, 0, 4, 1, 5)
         return y.reshape(N, self.rows * TILE, self.columns * TILE, O)[:, : self.height, : self.width]
+
+
+def _overlap_add(d: mx.array, place: int, tile: int, reach: int) -> mx.array:
+    """Adds what tiles reach beyond their m inputs, on one axis: `place` within the tile, `tile` the tile's number."""
+    if not reach:
+        return d
+    before, first, middle, last, after = mx.split(d, [reach, 2 * reach, TILE, TILE + reach], axis=place)
+    pieces = [first + _shift(after, tile, 1), middle, last + _shift(before, tile, -1)]
+    return mx.concatenate([piece for piece in pieces if piece.size], axis=place)
+
+
+def _shift(a: mx.array, axis: int, by: int) -> mx.array:
+    """Moves `a` one tile up (-1) or down (1) its axis; zeros come in."""
+    pad = [(0, 0)] * a.ndim
+    pad[axis] = (1, 0) if by > 0 else (0, 1)
+    length = a.shape[axis]
+    part = mx.split(a, [length - 1], axis=axis)[0] if by > 0 else mx.split(a, [1], axis=axis)[1]
+    return mx.pad(part, pad) if part.size else mx.zeros_like(a)
 
 
 @lru_cache(maxsize=64)

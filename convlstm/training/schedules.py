@@ -53,7 +53,7 @@ def cosine(learning_rate: float, steps: int, warmup_share: float = 0.05, final_s
 def one_cycle(
     learning_rate: float, steps: int, warmup_share: float = 0.3, div: float = 25.0, final_div: float = 1e4
 ) -> Schedule:
-    """Half a cosine from `learning_rate / div` up to `learning_rate`, another down to `learning_rate / div / final_div`.
+    """Half a cosine from `learning_rate / div` up to `learning_rate`, and another down to that start over `final_div`.
 
     The way up takes `warmup_share` of the steps. The defaults are those of OpenSTL and of PyTorch's `OneCycleLR`.
     """
