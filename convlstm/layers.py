@@ -190,8 +190,8 @@ class ConvLSTMCell(nn.Module):
             h, c = self(None if x is None else x[None], state)
             return h[0], c[0]
         z = None if x is None else self.project(x)
-        grid = first.shape[1:3] if z is None else z.shape[1:3]
-        return self.step(z, self.check_state(state, first.shape[0], tuple(grid)))
+        _, height, width, _ = first.shape if z is None else z.shape
+        return self.step(z, self.check_state(state, first.shape[0], (height, width)))
 
 
 def _check_driven(cell: ConvLSTMCell, x: mx.array | None, state: State | None) -> mx.array:

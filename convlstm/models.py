@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from convlstm.layers import ConvLSTM, State
 from convlstm.ops.convolution import Pair, int_pair, output_size
@@ -106,6 +106,9 @@ class EncoderForecaster(nn.Module):
         head_channels: Channels of 3x3 convolutions, each with a leaky ReLU, before the final 1x1 convolution. Default:
             none.
         activation: Of the forecast: 'sigmoid' keeps it within 0 and 1, 'linear' is none. Default: 'sigmoid'.
+        next_frame_weight: Weight of a second term of the training loss: that of the next input frame, which the encoder
+            predicts at every step with the forecaster's output layers. It brings the gradient to the encoder on a short
+            way, which spares a training from scratch the long start in which forecasts are only blurs. Default: 0.
         output_mean: Mean value of the data, which the output's bias starts at, so that training does not begin with
             learning it. Default: none, a bias of 0.
         **layer: The other arguments of the ConvLSTM layers (`peepholes`, `bias`, `forget_bias`, `dropout`, ...).
@@ -128,6 +131,7 @@ class EncoderForecaster(nn.Module):
         concatenate: bool = False,
         head_channels: Sequence[int] = (),
         activation: str = "sigmoid",
+        next_frame_weight: float = 0.0,
         output_mean: float | None = None,
         **layer,
     ):
@@ -149,6 +153,12 @@ class EncoderForecaster(nn.Module):
             raise ValueError("[EncoderForecaster] 'concatenate' needs all levels on one grid, but there is resampling.")
 
         out_channels = in_channels if out_channels is None else out_channels
+        if next_frame_weight < 0 or (next_frame_weight > 0 and in_channels != out_channels):
+            raise ValueError(
+                f"[EncoderForecaster] 'next_frame_weight' must be at least 0, and 0 where input and output have "
+                f"different channels ({in_channels} and {out_channels}), but got {next_frame_weight}."
+            )
+        self.next_frame_weight = next_frame_weight
         self.in_channels, self.out_channels, self.patch_size = in_channels, out_channels, patch_size
         self.concatenate, self.activation = concatenate, activation
 
@@ -257,10 +267,33 @@ class EncoderForecaster(nn.Module):
         Returns:
             (N, horizon, H, W, C_out).
         """
+        return self._forecast(inputs, horizon, key)[0]
+
+    def training_loss(
+        self, loss: Callable[..., mx.array], inputs: mx.array, targets: mx.array, mask: mx.array | None, key: mx.array
+    ) -> mx.array:
+        """The forecast's loss and, `next_frame_weight` times, that of the encoder's predictions of the inputs.
+
+        Args:
+            loss: Called as `loss(forecast, targets, mask)`.
+            inputs, targets: (N, T_in, H, W, C_in) and (N, T_out, H, W, C_out).
+            mask: Not zero where the targets are known; None: everywhere.
+            key: Key of the dropout masks.
+        """
+        forecast, hidden = self._forecast(inputs, targets.shape[1], key)
+        value = loss(forecast, targets, mask)
+        if self.next_frame_weight == 0 or inputs.shape[1] < 2:
+            return value
+        hidden = [up(h[:, :-1]) for up, h in zip(self.upsample, hidden, strict=True)]
+        next_frames = ACTIVATIONS[self.activation](self.predict(hidden))
+        return value + self.next_frame_weight * loss(next_frames, inputs[:, 1:], None)
+
+    def _forecast(self, inputs: mx.array, horizon: int, key: mx.array | None) -> tuple[mx.array, list[mx.array]]:
         self.check_input(inputs, horizon)
         key, forecaster_key = (None, None) if key is None else mx.random.split(key)
-        states, _ = self.encode(inputs, key)
-        return ACTIVATIONS[self.activation](self.predict(self.unroll(states, horizon, forecaster_key)))
+        states, hidden = self.encode(inputs, key)
+        forecast = self.predict(self.unroll(states, horizon, forecaster_key))
+        return ACTIVATIONS[self.activation](forecast), hidden
 
 
 def _channels(channels: int, resample: Mapping | None) -> int:

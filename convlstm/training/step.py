@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from convlstm.evaluation import as_unit
+from convlstm.losses import Loss
+
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-
-from convlstm.evaluation import as_unit
-from convlstm.losses import Loss
 
 Batch = dict[str, mx.array]
 
@@ -29,15 +29,18 @@ def make_step(
     """A compiled function `step(batch, key) -> (loss, gradient norm)` that updates the model and the optimizer.
 
     Args:
-        model: Called as `model(inputs, horizon, key=key)`.
+        model: Called as `model(inputs, horizon, key=key)`, or, where training takes more than its forecast, as
+            `model.training_loss(loss, inputs, targets, mask, key)`.
         optimizer: Its state must have been initialised with the model's parameters.
         loss: Called as `loss(forecast, targets, mask)`.
         max_grad_norm: Gradients whose norm over all parameters is larger are scaled down to it. None: never.
     """
 
     def objective(batch: Batch, key: mx.array) -> mx.array:
-        targets = batch["targets"]
-        return loss(model(batch["inputs"], targets.shape[1], key=key), targets, batch.get("mask"))
+        inputs, targets, mask = batch["inputs"], batch["targets"], batch.get("mask")
+        if hasattr(model, "training_loss"):
+            return model.training_loss(loss, inputs, targets, mask, key)
+        return loss(model(inputs, targets.shape[1], key=key), targets, mask)
 
     value_and_grad = nn.value_and_grad(model, objective)
     state = [model.state, optimizer.state]
