@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from convlstm.allocator import keep_freed_memory
 from convlstm.blas import load_fast_blas
 
+keep_freed_memory()
 load_fast_blas()
 
 if TYPE_CHECKING:

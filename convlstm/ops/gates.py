@@ -116,6 +116,11 @@ def halved(a: mx.array) -> mx.array:
     return a * mx.concatenate([half, half, whole, half])
 
 
+def _each_gate(a: mx.array) -> list[mx.array]:
+    # Slices are views where an index would be a copy.
+    return [part.reshape(a.shape[1:]) for part in mx.split(a, 4)]
+
+
 @mx.compile
 def forward_gates(
     z: mx.array, c: mx.array, bias: mx.array, *peepholes: mx.array
@@ -125,16 +130,16 @@ def forward_gates(
     `z` and `bias` are (4, ...), the gates first, `c` and the peepholes (...), all of them contiguous and of full size.
     """
     if not peepholes:
-        t = _quotient(_cut(_clamp(z + bias)))
-        ti, tf, tg, to = t[0], t[1], t[2], t[3]
+        ti, tf, tg, to = _each_gate(_quotient(_cut(_clamp(z + bias))))
     else:
         Wci, Wcf, Wco = peepholes
-        ti = _cut(_quotient(_cut(_clamp(z[0] + bias[0] + Wci * c))))
-        tf = _cut(_quotient(_cut(_clamp(z[1] + bias[1] + Wcf * c))))
-        tg = _cut(_quotient(_cut(_clamp(z[2] + bias[2]))))
+        (zi, zf, zg, zo), (bi, bf, bg, bo) = _each_gate(z), _each_gate(bias)
+        ti = _cut(_quotient(_cut(_clamp(zi + bi + Wci * c))))
+        tf = _cut(_quotient(_cut(_clamp(zf + bf + Wcf * c))))
+        tg = _cut(_quotient(_cut(_clamp(zg + bg))))
     c = _cut(0.5 * ((1 + tf) * c + (1 + ti) * tg))
     if peepholes:
-        to = _cut(_quotient(_cut(_clamp(z[3] + bias[3] + Wco * c))))
+        to = _cut(_quotient(_cut(_clamp(zo + bo + Wco * c))))
     tanh_c = _cut(_quotient(_cut(_clamp(c))))
     return 0.5 * (1 + to) * tanh_c, c, [ti, tf, tg, to]
 
@@ -148,10 +153,14 @@ def backward_gates(
     c_before: mx.array,
     c: mx.array,
     *peepholes: mx.array,
-) -> tuple[mx.array, mx.array]:
-    """The gradient of `forward_gates`: (of `z`, the gates side by side (..., 4O); of the cell state before the step).
+) -> tuple[mx.array, mx.array, list[mx.array]]:
+    """The gradient of `forward_gates`.
 
     `dh`, from the outputs, and `dh_next`, from the next step, are added.
+
+    Returns:
+        The gradient of `z`, the gates side by side (..., 4O); that of the cell state before the step; those of the
+        peepholes, each of the size of `c`.
     """
     ti, tf, tg, to = t
     tanh_c = _cut(_quotient(_cut(_clamp(c))))
@@ -163,6 +172,8 @@ def backward_gates(
     df = _cut(0.5 * dc * c_before * (1 - tf * tf))
     dg = _cut(0.5 * dc * (1 + ti) * (1 - tg * tg))
     dc = 0.5 * dc * (1 + tf)
+    dpeepholes = []
     if peepholes:
         dc = dc + peepholes[0] * di + peepholes[1] * df
-    return mx.concatenate([di, df, dg, do], axis=-1), dc
+        dpeepholes = [di * c_before, df * c_before, do * c]
+    return mx.concatenate([di, df, dg, do], axis=-1), dc, dpeepholes

@@ -40,7 +40,7 @@ def supports(kernel_size: tuple[int, int]) -> bool:
 def _column_sums(a: mx.array) -> mx.array:
     """Sums of the last axis's columns, as a product, which the BLAS does at the speed of memory."""
     a = a.reshape(-1, a.shape[-1])
-    return (mx.ones((1, a.shape[0])) @ a)[0]
+    return (mx.ones((1, a.shape[0])) @ a).reshape(-1)
 
 
 @lru_cache(maxsize=64)
@@ -55,7 +55,7 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
         return [_full(p if p.ndim == 1 else wino.to_tiles(p[None]), like.shape) for p in peepholes]
 
     def inputs(x, h, t):
-        return mx.concatenate([x[:, t], h], axis=-1) if driven else h
+        return mx.concatenate([_step(x, t), h], axis=-1) if driven else h
 
     @mx.custom_function
     def run(x, h, c, W, bias, *peepholes):
@@ -92,26 +92,38 @@ def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
             t = steps[n]
             *activations, c = kept[5 * n : 5 * n + 5]
             c_before = kept[5 * n - 1] if n else before
-            dz, dc = backward_gates(wino.to_tiles(douts[:, t]), dh, dc, activations, c_before, c, *shaped)
+            dz, dc, products = backward_gates(wino.to_tiles(_step(douts, t)), dh, dc, activations, c_before, c, *shaped)
             dM = wino.scatter_transposed(dz)
             dxh = wino.gather_transposed(dM @ U)
             if driven:
                 dx[t] = wino.from_tiles(dxh[..., :-O])
             dh = mx.contiguous(dxh[..., -O:])
-            dbias = dbias + _column_sums(dz)
-            for k, (gate, state) in enumerate(((0, c_before), (1, c_before), (3, c))[: len(peepholes)]):
-                product = dz[..., gate * O : (gate + 1) * O] * state
-                dpeepholes[k] = dpeepholes[k] + _peephole_gradient(product, peepholes[k])
-            waiting.append((inputs(x, outputs[:, steps[n - 1]] if n else h0, t), dM))
+            dbias = dbias + dz
+            dpeepholes = [total + product for total, product in zip(dpeepholes, products, strict=True)]
+            waiting.append((inputs(x, _step(outputs, steps[n - 1]) if n else h0, t), dM))
             if len(waiting) == per_product or n == 0:
                 V = wino.gather(_joined([a for a, _ in waiting], axis=0))
                 dU = dU + V.swapaxes(1, 2) @ _joined([b for _, b in waiting], axis=1)
                 waiting = []
-        dpeepholes = [d if d.ndim == 1 else wino.from_tiles(d)[0] for d in dpeepholes]
+        for k, total in enumerate(dpeepholes):
+            places = total.sum(axis=1, keepdims=True)
+            dpeepholes[k] = _column_sums(total) if peepholes[k].ndim == 1 else wino.from_tiles(places)[0]
         dinputs = mx.stack(dx, axis=1) if driven else mx.zeros_like(x)
-        return dinputs, wino.from_tiles(dh), wino.from_tiles(dc), wino.filters_transposed(dU), dbias, *dpeepholes
+        return (
+            dinputs,
+            wino.from_tiles(dh),
+            wino.from_tiles(dc),
+            wino.filters_transposed(dU),
+            _column_sums(dbias),
+            *dpeepholes,
+        )
 
     return run
+
+
+def _step(a: mx.array, t: int) -> mx.array:
+    """Time step t of (N, L, ...), a view."""
+    return a[:, t : t + 1].squeeze(1)
 
 
 def _joined(arrays: list[mx.array], axis: int) -> mx.array:
@@ -121,10 +133,6 @@ def _joined(arrays: list[mx.array], axis: int) -> mx.array:
 def _full(a: mx.array, shape: tuple[int, ...]) -> mx.array:
     """`a` broadcast to `shape` in memory, so that the kernels that read it have contiguous inputs."""
     return mx.contiguous(mx.broadcast_to(a, shape))
-
-
-def _peephole_gradient(product: mx.array, peephole: mx.array) -> mx.array:
-    return _column_sums(product) if peephole.ndim == 1 else product.sum(axis=1, keepdims=True)
 
 
 def unroll(
@@ -157,4 +165,4 @@ def unroll(
     run = _recurrence(wino, x is not None, length, reverse)
     halves = () if peepholes is None else [0.5 * p for p in peepholes]
     outputs, c, *_ = run(mx.zeros(1) if x is None else x, h, c, halved(W), halved(bias), *halves)
-    return outputs, outputs[:, 0 if reverse else length - 1], c
+    return outputs, _step(outputs, 0 if reverse else length - 1), c
