@@ -271,8 +271,10 @@ class EncoderForecaster(nn.Module):
 
     def training_loss(
         self, loss: Callable[..., mx.array], inputs: mx.array, targets: mx.array, mask: mx.array | None, key: mx.array
-    ) -> mx.array:
-        """The forecast's loss and, `next_frame_weight` times, that of the encoder's predictions of the inputs.
+    ) -> tuple[mx.array, mx.array]:
+        """What training minimises, and the forecast's share of it.
+
+        That is the forecast's loss and, `next_frame_weight` times, the loss of the encoder's predictions of the inputs.
 
         Args:
             loss: Called as `loss(forecast, targets, mask)`.
@@ -283,10 +285,10 @@ class EncoderForecaster(nn.Module):
         forecast, hidden = self._forecast(inputs, targets.shape[1], key)
         value = loss(forecast, targets, mask)
         if self.next_frame_weight == 0 or inputs.shape[1] < 2:
-            return value
+            return value, value
         hidden = [up(h[:, :-1]) for up, h in zip(self.upsample, hidden, strict=True)]
         next_frames = ACTIVATIONS[self.activation](self.predict(hidden))
-        return value + self.next_frame_weight * loss(next_frames, inputs[:, 1:], None)
+        return value + self.next_frame_weight * loss(next_frames, inputs[:, 1:], None), value
 
     def _forecast(self, inputs: mx.array, horizon: int, key: mx.array | None) -> tuple[mx.array, list[mx.array]]:
         self.check_input(inputs, horizon)
