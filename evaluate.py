@@ -2,61 +2,83 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from doors import fail, instantiate, run  # first: it loads a fast BLAS, which must come before mlx
+from convlstm import report
+from convlstm.build import TRUSTED, build, resolve
+from convlstm.evaluation import Evaluation, Example, as_unit, evaluate, persistence, table, write_scores, zeros
+from convlstm.training import checkpoint
+from convlstm.training.log import MetricsLog
+from doors import check_types, fail, instantiate, make_folder, plain, run
 
 import mlx.core as mx
 import mlx.nn as nn
 from omegaconf import DictConfig, OmegaConf
 
-from convlstm import report
-from convlstm.build import TRUSTED, build
-from convlstm.evaluation import Example, evaluate, persistence, table, write_scores, zeros
-from convlstm.training import checkpoint
-from convlstm.training.log import MetricsLog
-
 
 def main(config: DictConfig) -> None:
-    names = [config.ckpt] if isinstance(config.ckpt, str) else list(config.ckpt)
-    folders = [checkpoint.find(name) for name in names]
-    trusted = (*TRUSTED, *config.trusted)
+    if OmegaConf.is_missing(config, "ckpt"):
+        config.ckpt = None
+    settings = plain(config)
+    check(settings)
+    names = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
+    folders = [checkpoint.find(str(name)) for name in names]
+    trusted = (*TRUSTED, *settings["trusted"])
     models = dict(zip(labels(folders), (checkpoint.load(folder, trusted=trusted) for folder in folders), strict=True))
-    data = build_data(config, checkpoint.read_config(folders[0]), trusted)
-    folder = Path(config.out) if config.out else default_folder(folders)
-    folder.mkdir(parents=True, exist_ok=True)
+    data = build_data(config, settings.get("data"), checkpoint.read_config(folders[0]), trusted)
 
-    size = data.size(config.split)
-    size = size if config.sequences is None else min(size, config.sequences)
-    keep = sorted({i for i in config.examples if 0 <= i < size})
-    horizon = config.horizon or data.target_frames
+    size = data.size(settings["split"])
+    size = size if settings["sequences"] is None else min(size, settings["sequences"])
+    keep = [i for i in settings["examples"] if i < size]
+    horizon = data.target_frames if settings["horizon"] is None else settings["horizon"]
     if horizon > data.target_frames:
         fail(
-            f"'horizon' ({horizon}) is longer than the data's targets ({data.target_frames} frames), so there is no truth "
-            f"to score with. Give the data more: data.target_frames={horizon}."
+            f"'horizon' ({horizon}) is longer than the data's targets ({data.target_frames} frames), so there is no "
+            f"truth to score with. Give the data more: data.target_frames={horizon}."
         )
+    for name, model in models.items():
+        check_model(name, model, data, settings["split"], horizon)
+    folder = Path(str(settings["out"])).expanduser() if settings["out"] is not None else default_folder(folders)
+    make_folder(folder)
+
     result = evaluate(
         {**{name: compiled(model) for name, model in models.items()}, "persistence": persistence, "zeros": zeros},
-        batches(data, config.split, config.batch_size, size, horizon),
+        batches(data, settings["split"], settings["batch_size"], size, horizon),
         progress="evaluating",
         total=size,
         keep=keep,
     )
     record = {
         "checkpoints": {name: str(f) for name, f in zip(models, folders, strict=True)},
-        "steps": {name: checkpoint.read_state(f).get("step") for name, f in zip(models, folders, strict=True)},
-        "split": config.split,
+        "steps": {name: checkpoint.read_state(f)["step"] for name, f in zip(models, folders, strict=True)},
+        "split": settings["split"],
         "data": data.describe(),
     }
     write_scores(folder, result, record)
+    for name, keys in trained_otherwise(models, folders).items():
+        print(f"note: '{name}' was trained on other data than '{next(iter(models))}' (data.{', data.'.join(keys)}).")
     print(table(result))
-    pictures = draw(folder, result, keep, list(models), folders)
+    pictures = draw(folder, result, list(models), folders)
     print(f"\nScores:    {folder / 'metrics.json'}, {folder / 'metrics.csv'}")
     print("Pictures:  " + ", ".join(str(path) for path in pictures))
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Ends the program where a value cannot be what its place needs."""
+    if not settings["ckpt"]:
+        fail("'ckpt' must name a run's folder, a checkpoint's folder, or a list of them: ckpt=runs/NAME.")
+    for key, may_be_null in (("sequences", True), ("batch_size", False), ("horizon", True)):
+        value = settings[key]
+        if not (value is None and may_be_null) and (type(value) is not int or value < 1):
+            fail(f"'{key}' must be a whole number of at least 1 but got {value!r}.")
+    examples, trusted = settings["examples"], settings["trusted"]
+    if not isinstance(examples, list) or not all(type(i) is int and i >= 0 for i in examples):
+        fail(f"'examples' must be a list of whole numbers of at least 0, [] for none, but got {examples!r}.")
+    if not isinstance(trusted, list) or not all(isinstance(name, str) for name in trusted):
+        fail(f"'trusted' must be a list of packages, such as trusted=[mine], but got {trusted!r}.")
 
 
 def labels(folders: list[Path]) -> list[str]:
@@ -73,14 +95,41 @@ def labels(folders: list[Path]) -> list[str]:
     raise AssertionError("unreachable")
 
 
-def build_data(config: DictConfig, saved: dict[str, Any], trusted: tuple[str, ...]) -> Any:
+def build_data(
+    config: DictConfig, changes: dict[str, Any] | None, saved: dict[str, Any], trusted: tuple[str, ...]
+) -> Any:
     """The data of the command line, or the checkpoint's with the keys that the command line changes."""
-    changes = OmegaConf.to_container(config.data, resolve=True) if "data" in config else {}
-    if "_target_" in changes:
+    if changes is not None and "_target_" in changes:
         return instantiate(config, "data")
-    if "data" not in saved:
+    if not isinstance(saved.get("data"), dict):
         fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
-    return build(saved["data"] | changes, trusted)
+    description = saved["data"] | (changes or {})
+    resolve(description.get("_target_", ""), trusted)  # before anything else looks at what a stranger names
+    check_types({"data": description})
+    try:
+        return build(description, trusted)
+    except TypeError as error:
+        fail(f"data: {error}.")
+
+
+def trained_otherwise(models: Iterable[str], folders: list[Path]) -> dict[str, list[str]]:
+    """For each run whose data was not the first one's, which is what all are scored on: the keys that differ."""
+    first, *others = (checkpoint.read_config(folder).get("data") or {} for folder in folders)
+    same = ("root", "dtype", "prefetch", "threads", "validation_sequences", "test_sequences")
+    keys = [[k for k in {**first, **other} if k not in same and first.get(k) != other.get(k)] for other in others]
+    return {name: found for name, found in zip(list(models)[1:], keys, strict=True) if found}
+
+
+def check_model(name: str, model: nn.Module, data: Any, split: str, horizon: int) -> None:
+    """Ends the program where a model cannot forecast the data; nothing is computed for it."""
+    batch = next(iter(data.stream(split, 1)))
+    frames = (1, horizon, *batch["targets"].shape[2:])
+    try:
+        forecast = model(as_unit(batch["inputs"]), horizon)
+    except ValueError as error:
+        fail(f"the model '{name}' does not fit the data: {error}")
+    if forecast.shape != frames:
+        fail(f"the model '{name}' forecasts frames of shape {forecast.shape[2:]}, but the data's are {frames[2:]}.")
 
 
 def default_folder(folders: list[Path]) -> Path:
@@ -106,7 +155,7 @@ def batches(data: Any, split: str, batch_size: int, size: int, horizon: int) -> 
             return
 
 
-def draw(folder: Path, result: Any, keep: list[int], names: list[str], folders: list[Path]) -> list[Path]:
+def draw(folder: Path, result: Evaluation, names: list[str], folders: list[Path]) -> list[Path]:
     """The pictures: forecasts of each example, an animation of the first, the scores by lead time, the training."""
     pictures = []
     for example in result.examples:
@@ -133,6 +182,5 @@ def shown(example: Example) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # The data's keys are the checkpoint's, which Hydra does not know: `+` lets it take them.
-    sys.argv = [f"+{a}" if a.startswith("data.") else a for a in sys.argv]
-    run("evaluate", main)
+    # The keys of the data are the checkpoint's, which Hydra does not know.
+    run("evaluate", main, open_sections=("data",))

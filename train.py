@@ -3,118 +3,182 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from doors import fail, instantiate, plain, run  # first: it loads a fast BLAS, which must come before mlx
+from convlstm.blas import slow_blas_warning
+from convlstm.training import checkpoint
+from doors import check_types, command, fail, instantiate, make_folder, plain, run
 
 import mlx.core as mx
-import yaml
+import mlx.nn as nn
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from mlx.utils import tree_flatten
 from omegaconf import DictConfig
 
-from convlstm.blas import slow_blas_warning
-from convlstm.training import checkpoint
-
 # Changing these between a run and its continuation would silently make it another run.
-FIXED = ("model", "data", "loss", "seed")
-# Parts of them that change nothing about what is learned.
-FREE = {"data": ("root", "dtype", "prefetch", "threads", "validation_sequences", "test_sequences")}
+FIXED = ("model", "data", "loss", "seed", "trainer.batch_size")
+# resume=auto without a name looks for a run that has these in common as well; else they are a person's to change.
+SAME = (*FIXED, "optimizer", "schedule", "trainer.max_grad_norm")
+# What a person may change when a run goes on; it is told.
+CHANGEABLE = ("optimizer", "schedule", "trainer")
+# Parts of them that change nothing about what is learned, or follow from the length of the run.
+FREE = {
+    "data": ("root", "dtype", "prefetch", "threads", "validation_sequences", "test_sequences"),
+    "optimizer.learning_rate": ("steps",),
+    "schedule": ("steps",),
+    "record": ("sequences", "test"),
+}
 
 
 def main(config: DictConfig) -> None:
     settings = plain(config)
-    mx.random.seed(config.seed)
-    model = instantiate(config, "model")
-    data = instantiate(config, "data")
+    check(settings)
+    folder, resume = run_folder(settings)
+    if resume is not None and settings["data"].get("digits") == "auto":
+        # What was found when the run began is part of it.
+        config.data.digits = checkpoint.read_config(resume)["data"]["digits"]
+    mx.random.seed(settings["seed"])
+    trainer, model, data = instantiate(config, "trainer"), instantiate(config, "model"), instantiate(config, "data")
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
-    trainer = instantiate(config, "trainer")
-    settings["data"] |= {"digits": data.describe()["digits"]} if "digits" in settings["data"] else {}
-
-    folder, resume = run_folder(config, settings)
+    trainer.check(model, loss, data)
+    record = data.describe()
+    settings["data"] |= {"digits": record["digits"]} if "digits" in settings["data"] else {}
+    settings |= {"output": str(folder.parent), "name": folder.name, "resume": None}
+    if resume is not None:
+        check_same_data(resume, record)
     make_folder(folder)
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    parameters = sum(array.size for _, array in tree_flatten(model.trainable_parameters()))
-    print(f"run         {folder}" + (f" (goes on from {resume})" if resume else ""))
-    print(f"device      {mx.default_device()}, MLX {mx.__version__}")
-    print(f"model       {type(model).__name__}, {parameters:,} parameters")
-    print("data        " + ", ".join(f"{name} {value}" for name, value in data.describe().items()))
+
+    print(f"run         {folder}" + (f", from step {checkpoint.read_state(resume)['step']} on" if resume else ""))
+    print(f"device      {mx.default_device()}, MLX {mx.__version__}")  # type: ignore[attr-defined]
+    print(f"model       {type(model).__name__}, {parameters(model):,} parameters")
+    # The record in full is in the checkpoints; a person does not read checksums.
+    shown = {name: value for name, value in record.items() if not name.endswith("sha256")}
+    print("data        " + ", ".join(f"{name} {value}" for name, value in shown.items()))
+    for key, was, now in [] if resume is None else differences(checkpoint.read_config(resume), settings, CHANGEABLE):
+        print(f"changed     {key}: {was!r} in the run so far, {now!r} from here on")
     if warning := slow_blas_warning():
         print(f"warning     {warning}", file=sys.stderr)
 
-    progress = trainer.fit(model, optimizer, loss, data, folder, settings, seed=config.seed, resume=resume)
+    progress = trainer.fit(model, optimizer, loss, data, folder, settings, seed=settings["seed"], resume=resume)
 
     best = "" if progress.best is None else f"; best {trainer.monitor} {progress.best:.4g} at step {progress.best_step}"
     print(f"{progress.status} at step {progress.step} of {trainer.max_steps}{best}")
     if progress.status.startswith("interrupted"):
-        arguments = [a for a in sys.argv[1:] if not a.startswith(("resume=", "name="))]
-        command = shlex.join(["python", "train.py", *arguments, f"resume={folder}"])
-        print(f"Everything is saved. To go on:  {command}")
-        sys.exit(130 if progress.status.endswith("SIGINT") else 143)
-    print(f"Next:  python evaluate.py ckpt={folder}")
+        status = 130 if progress.status.endswith("SIGINT") else 143
+        if not (folder / checkpoint.FOLDER).exists():
+            print("Nothing has been trained yet.")
+            sys.exit(status)
+        arguments = [a for a in HydraConfig.get().overrides.task if not a.startswith(("resume=", "name="))]
+        print(f"Everything is saved. To go on:  {command('train.py', *arguments, resume=folder)}")
+        sys.exit(status)
+    print(f"Next:  {command('evaluate.py', ckpt=folder)}")
 
 
-def run_folder(config: DictConfig, settings: dict[str, Any]) -> tuple[Path, Path | None]:
+def check(settings: dict[str, Any]) -> None:
+    """Ends the program where a value cannot be what its place needs, before anything is built from it."""
+    seed = settings["seed"]
+    if type(seed) is not int or seed < 0:
+        fail(f"'seed' must be a whole number of at least 0 but got {seed!r}.")
+    for key in ("output", "name"):
+        if settings[key] is None or str(settings[key]) == "":
+            fail(f"'{key}' must name a folder but got {settings[key]!r}.")
+    for key in ("model", "data", "optimizer", "loss", "trainer"):
+        if not isinstance(settings.get(key), dict) or "_target_" not in settings[key]:
+            fail(f"'{key}' must describe an object but is {settings.get(key)!r}. Choose one of configs/{key}.")
+    check_types(settings)
+
+
+def parameters(model: nn.Module) -> int:
+    """The number of trainable parameters."""
+    arrays: Any = tree_flatten(model.trainable_parameters())
+    return sum(array.size for _, array in arrays)
+
+
+def run_folder(settings: dict[str, Any]) -> tuple[Path, Path | None]:
     """The run's folder and the checkpoint to go on from, or None for a new run."""
-    job = HydraConfig.get()
-    if job.mode == RunMode.MULTIRUN:
-        folder = Path(job.sweep.dir) / job.sweep.subdir
-    else:
-        folder = Path(config.output) / config.name
-    named = any(override.startswith("name=") for override in job.overrides.task)
+    job, output, resume = HydraConfig.get(), Path(str(settings["output"])).expanduser(), settings["resume"]
+    swept = job.mode == RunMode.MULTIRUN
+    folder = Path(job.sweep.dir) / job.sweep.subdir if swept else output / str(settings["name"])
+    named = swept or any(override.lstrip("+").startswith("name=") for override in job.overrides.task)
 
-    if config.resume is None:
+    if resume is None or (resume != "auto" and not belongs_to_run(found := last(resume))):
         if (folder / checkpoint.FOLDER).exists():
             fail(f"'{folder}' holds a run already. Go on with it (resume=auto), or choose another name=...")
-        return folder, None
-    if config.resume != "auto":
-        found = checkpoint.find(config.resume, prefer=("last", "best"))
-        check_same_run(found, settings)
-        return next((p.parent for p in found.parents if p.name == checkpoint.FOLDER), found), found
-    if named or job.mode == RunMode.MULTIRUN:
-        if not (folder / checkpoint.FOLDER).exists():
+        if resume is None:
             return folder, None
-        found = checkpoint.find(folder, prefer=("last", "best"))
         check_same_run(found, settings)
         return folder, found
-    for candidate in sorted(Path(config.output).glob(f"*/{checkpoint.FOLDER}"), key=os.path.getmtime, reverse=True):
+    if resume != "auto":
+        check_same_run(found, settings)
+        return found.parent.parent, found
+    if named:
+        if not (folder / checkpoint.FOLDER).exists():
+            return folder, None
+        found = last(folder)
+        check_same_run(found, settings)
+        return folder, found
+    for candidate in sorted(output.glob(f"*/{checkpoint.FOLDER}"), key=os.path.getmtime, reverse=True):
         try:
-            found = checkpoint.find(candidate.parent, prefer=("last",))
+            found = last(candidate.parent)
+            if not differences(checkpoint.read_config(found), settings, SAME):
+                return candidate.parent, found
         except checkpoint.CheckpointError:
             continue
-        if not differences(checkpoint.read_config(found), settings):
-            return candidate.parent, found
-    print("resume=auto found no run of this configuration: this is a new one.")
+    print(f"resume=auto found no run of this configuration in '{output}': this is a new one.")
     return folder, None
 
 
+def last(path: Any) -> Path:
+    """The newest checkpoint of a run, or the very checkpoint that is named."""
+    return checkpoint.find(str(path), prefer=("last", "best"))
+
+
+def belongs_to_run(found: Path) -> bool:
+    """Whether a checkpoint lies in a run's folder, which then is the one to go on in."""
+    return found.parent.name == checkpoint.FOLDER and (found.parent.parent / checkpoint.CONFIG).is_file()
+
+
 def check_same_run(found: Path, settings: dict[str, Any]) -> None:
-    """Ends the program where a run would go on with another model, data, loss or seed."""
-    wrong = differences(checkpoint.read_config(found), settings)
+    """Ends the program where a run would go on with another model, data, loss, seed or size of batch."""
+    wrong = differences(checkpoint.read_config(found), settings, FIXED)
     if wrong:
         lines = "\n  ".join(f"{key}: {was!r} in the run, {now!r} now" for key, was, now in wrong)
-        fail(f"'{found}' cannot go on with another configuration:\n  {lines}\nUse the run's values, or start a new run.")
+        fail(
+            f"'{found}' cannot go on with another configuration:\n  {lines}\nUse the run's values, or start a new run."
+        )
 
 
-def differences(was: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    """(key, was, now) for every value that must be the same for a run to go on."""
-    if not key:
-        return [d for name in FIXED for d in differences(was.get(name), now.get(name), name)]
+def check_same_data(found: Path, record: dict[str, Any]) -> None:
+    """Ends the program where the same configuration leads to other data than it did when the run began."""
+    wrong = differences({"record": checkpoint.read_state(found).get("data")}, {"record": record}, ("record",))
+    if wrong:
+        lines = "\n  ".join(f"{key.removeprefix('record.')}: {was!r} then, {now!r} now" for key, was, now in wrong)
+        fail(
+            f"'{found}' was trained on other data than is here:\n  {lines}\nGive the run its data back (data.root=..., "
+            "the same version of what draws it), or start a new run."
+        )
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
+    """(key, was, now) for every value under the keys that is not the same; digits=auto is whatever it was."""
+    return [d for key in keys for d in _differences(_at(was, key), _at(now, key), key)]
+
+
+def _differences(was: Any, now: Any, key: str) -> list[tuple[str, Any, Any]]:
     if isinstance(was, dict) and isinstance(now, dict):
         names = [name for name in {**was, **now} if name not in FREE.get(key, ())]
-        return [d for name in names for d in differences(was.get(name), now.get(name), f"{key}.{name}")]
-    return [] if was == now else [(key, was, now)]
+        return [d for name in names for d in _differences(was.get(name), now.get(name), f"{key}.{name}")]
+    return [] if was == now or (key, now) == ("data.digits", "auto") else [(key, was, now)]
 
 
-def make_folder(folder: Path) -> None:
-    """Makes the run's folder, before anything is computed, so that a place that cannot be written to fails at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(13, "Permission denied", str(folder))
+def _at(settings: Any, key: str) -> Any:
+    for name in key.split("."):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
 
 
 if __name__ == "__main__":

@@ -134,14 +134,18 @@ class ConvLSTMCell(nn.Module):
         zeros = mx.zeros((batch, height, width, self.out_channels))
         return zeros, zeros
 
-    def project(self, x: mx.array) -> mx.array:
-        """The input's share of the pre-activations, with the bias: (N, H, W, C) -> (N, H', W', 4O)."""
-        if x.ndim != 4 or x.shape[-1] != self.in_channels:
+    def check_input(self, shape: tuple[int, ...]) -> Pair:
+        """The grid of the states for an input of shape NHWC; ValueError where the cell does not take it."""
+        if len(shape) != 4 or shape[-1] != self.in_channels:
             raise ValueError(
                 f"[{type(self).__name__}] expected an input of shape NHWC or HWC with C={self.in_channels} channels "
-                f"but got shape {tuple(x.shape)}."
+                f"but got shape {tuple(shape)}."
             )
-        self.output_size(*x.shape[1:3])
+        return self.output_size(*shape[1:3])
+
+    def project(self, x: mx.array) -> mx.array:
+        """The input's share of the pre-activations, with the bias: (N, H, W, C) -> (N, H', W', 4O)."""
+        self.check_input(x.shape)
         z = conv2d(x, self.Wx, self.stride, self.padding, self.dilation)
         return z + self.bias if "bias" in self else z
 
@@ -303,8 +307,10 @@ class ConvLSTM(nn.Module):
             batch, *grid = state[0].shape[:3]
         else:
             batch, length, *frame = x.shape
+            grid = cell.check_input((batch, *frame))
             x = self._dropped(x, (batch, 1, *frame), self.dropout, key)
-            grid = cell.output_size(*frame[:2])
+        if length < 1:
+            raise ValueError(f"[ConvLSTM] needs at least 1 time step but got {length}.")
         h, c = cell.check_state(state, batch, tuple(grid))
         mask = self._dropped(None, h.shape, self.recurrent_dropout, recurrent_key)
 

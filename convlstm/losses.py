@@ -12,27 +12,30 @@ import mlx.core as mx
 Loss = Callable[..., mx.array]
 
 
-def masked_mean(values: mx.array, mask: mx.array | None) -> mx.array:
-    """Mean of the values where `mask` is not zero; 0 where none counts."""
+def masked_mean(
+    error: Callable[[mx.array, mx.array], mx.array], forecast: mx.array, target: mx.array, mask: mx.array | None
+) -> mx.array:
+    """Mean of `error(forecast, target)` where `mask` is not zero; 0 where none counts."""
     if mask is None:
-        return values.mean()
-    mask = mx.broadcast_to(mask, values.shape) != 0
-    total = mx.where(mask, values, 0).sum()
-    return total / mx.maximum(mask.sum(), 1)
+        return error(forecast, target).mean()
+    mask = mx.broadcast_to(mask, target.shape) != 0
+    # Missing values are replaced before the error too: its gradient at a NaN is NaN, and 0 times that is NaN again.
+    values = error(mx.where(mask, forecast, 0), mx.where(mask, target, 0))
+    return mx.where(mask, values, 0).sum() / mx.maximum(mask.sum(), 1)
 
 
 class MeanSquaredError:
     """Mean of (forecast - target)^2 per pixel."""
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
-        return masked_mean(mx.square(forecast - target), mask)
+        return masked_mean(lambda forecast, target: mx.square(forecast - target), forecast, target, mask)
 
 
 class MeanAbsoluteError:
     """Mean of |forecast - target| per pixel."""
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
-        return masked_mean(mx.abs(forecast - target), mask)
+        return masked_mean(lambda forecast, target: mx.abs(forecast - target), forecast, target, mask)
 
 
 class BinaryCrossEntropy:
@@ -48,8 +51,11 @@ class BinaryCrossEntropy:
         self.epsilon = epsilon
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
-        p = mx.clip(forecast, self.epsilon, 1 - self.epsilon)
-        return masked_mean(-target * mx.log(p) - (1 - target) * mx.log1p(-p), mask)
+        def error(forecast: mx.array, target: mx.array) -> mx.array:
+            p = mx.clip(forecast, self.epsilon, 1 - self.epsilon)
+            return -target * mx.log(p) - (1 - target) * mx.log1p(-p)
+
+        return masked_mean(error, forecast, target, mask)
 
 
 class WeightedSum:

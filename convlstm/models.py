@@ -144,6 +144,9 @@ class EncoderForecaster(nn.Module):
             raise ValueError(
                 f"[EncoderForecaster] 'activation' must be one of {', '.join(ACTIVATIONS)} but got {activation!r}."
             )
+        for name in ("bidirectional", "merge", "reverse", "return_sequences"):
+            if name in layer:
+                raise ValueError(f"[EncoderForecaster] '{name}' is not for a forecaster's layers: leave it out.")
         levels = len(hidden_channels)
         kernels = self._per_level("kernel_size", kernel_size, levels)
         recurrent = self._per_level("recurrent_kernel_size", recurrent_kernel_size, levels)

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm.build import TRUSTED, build
+
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import yaml
 from mlx.utils import tree_flatten, tree_unflatten
-
-from convlstm.build import TRUSTED, build
 
 MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
 FOLDER = "checkpoints"
@@ -43,8 +43,9 @@ def save(
     beside, previous = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".previous")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    mx.save_safetensors(str(beside / MODEL), dict(tree_flatten(model.parameters())))
-    mx.save_safetensors(str(beside / OPTIMIZER), dict(tree_flatten(optimizer.state)))
+    # Sorted, so that the same state is the same file whether or not a run was interrupted.
+    mx.save_safetensors(str(beside / MODEL), dict(sorted(_named(model.parameters()).items())))
+    mx.save_safetensors(str(beside / OPTIMIZER), dict(sorted(_named(optimizer.state).items())))
     (beside / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     (beside / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     for path in beside.iterdir():
@@ -52,8 +53,8 @@ def save(
             os.fsync(file.fileno())
     if folder.exists():
         shutil.rmtree(previous, ignore_errors=True)
-        os.rename(folder, previous)
-    os.rename(beside, folder)
+        folder.rename(previous)
+    beside.rename(folder)
 
 
 def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
@@ -77,7 +78,7 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
                 missing = [name for name in FILES if not (candidate / name).is_file()]
                 if missing:
                     raise CheckpointError(
-                        f"the checkpoint '{candidate}' is incomplete: {', '.join(missing)} is missing. Use another one."
+                        f"the checkpoint '{candidate}' is incomplete, without {', '.join(missing)}. Use another one."
                     )
                 return candidate
     raise CheckpointError(
@@ -91,7 +92,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CheckpointError(f"'{folder / CONFIG}' cannot be read: {error}.") from error
+        raise CheckpointError(f"'{folder / CONFIG}' is damaged: {error}. Use another checkpoint.") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise CheckpointError(f"'{folder / CONFIG}' has no section 'model', so it describes no model.")
     return config
@@ -100,51 +101,82 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_state(folder: Path) -> dict[str, Any]:
     """The training state of a checkpoint."""
     try:
-        return json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"'{folder / STATE}' cannot be read: {error}.") from error
+        raise CheckpointError(f"'{folder / STATE}' is damaged: {error}. Use another checkpoint.") from error
+    step = state.get("step") if isinstance(state, dict) else None
+    if type(step) is not int or step < 0:
+        raise CheckpointError(f"'{folder / STATE}' is damaged: it names no step. Use another checkpoint.")
+    return state
+
+
+def _named(tree: Any) -> dict[str, mx.array]:
+    return tree_flatten(tree, destination={})  # type: ignore[return-value]
 
 
 def _arrays(path: Path) -> dict[str, mx.array]:
     try:
-        arrays = mx.load(str(path))
+        arrays: dict[str, mx.array] = mx.load(str(path), format="safetensors")  # type: ignore[assignment]
         mx.eval(arrays)
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"'{path}' is damaged: {error}. Use another checkpoint.") from error
     return arrays
 
 
-def _check_fit(path: Path, arrays: dict[str, mx.array], expected: dict[str, mx.array]) -> None:
-    """CheckpointError that lists what does not fit, where names or shapes differ."""
-    wrong = [f"missing: {name} {tuple(a.shape)}" for name, a in expected.items() if name not in arrays]
-    wrong += [f"unexpected: {name} {tuple(a.shape)}" for name, a in arrays.items() if name not in expected]
+def _fitting(path: Path, tree: Any, owner: str) -> dict[str, mx.array]:
+    """The arrays of a file, by name; CheckpointError where they do not fit the tree."""
+    arrays = _arrays(path)
+    _check_fit(path, arrays, _named(tree), owner)
+    return arrays
+
+
+def _check_fit(path: Path, arrays: dict[str, mx.array], expected: dict[str, mx.array], owner: str) -> None:
+    """CheckpointError that lists what does not fit, where names, shapes or types differ."""
+    wrong = [f"missing: {name} {_kind(a)}" for name, a in expected.items() if name not in arrays]
+    wrong += [f"unexpected: {name} {_kind(a)}" for name, a in arrays.items() if name not in expected]
     wrong += [
-        f"{name}: {tuple(a.shape)} in the file, {tuple(expected[name].shape)} in the model"
+        f"{name}: {_kind(a)} in the file, {_kind(expected[name])} in the {owner}"
         for name, a in arrays.items()
-        if name in expected and a.shape != expected[name].shape
+        if name in expected and _kind(a) != _kind(expected[name])
     ]
     if wrong:
         more = f"\n  ... and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise CheckpointError(
-            f"'{path}' belongs to another architecture:\n  " + "\n  ".join(wrong[:8]) + more + "\nUse the model's own "
-            "configuration, or another checkpoint."
+            f"'{path}' belongs to another {'architecture' if owner == 'model' else owner}:\n  "
+            + "\n  ".join(wrong[:8])
+            + f"{more}\nUse the configuration that it was trained with, or another checkpoint."
         )
+
+
+def _kind(array: mx.array) -> str:
+    return f"{tuple(array.shape)} {str(array.dtype).removeprefix('mlx.core.')}"
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
     """Puts a checkpoint's weights into a model; CheckpointError where they do not fit."""
-    arrays = _arrays(folder / MODEL)
-    _check_fit(folder / MODEL, arrays, dict(tree_flatten(model.parameters())))
-    model.update(tree_unflatten(list(arrays.items())))
+    model.update(tree_unflatten(list(_fitting(folder / MODEL, model.parameters(), "model").items())))
 
 
 def restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Puts a checkpoint's weights and optimizer state into place and returns its training state."""
-    arrays = _arrays(folder / OPTIMIZER)
-    _check_fit(folder / OPTIMIZER, arrays, dict(tree_flatten(optimizer.state)))
-    load_weights(folder, model)
-    optimizer.state = tree_unflatten(list(arrays.items()))
-    return read_state(folder)
+    """Puts a checkpoint's weights and optimizer state into place and returns its training state.
+
+    The learning rate stays the optimizer's own, so that a run can go on with another one.
+
+    Raises:
+        CheckpointError: Something is damaged or does not fit; the model and the optimizer are as they were.
+    """
+    state = read_state(folder)
+    weights = _fitting(folder / MODEL, model.parameters(), "model")
+    slots = _fitting(folder / OPTIMIZER, optimizer.state, "optimizer")
+    if "step" in slots and slots["step"].item() != state["step"]:
+        raise CheckpointError(
+            f"'{folder}' is damaged: {STATE} is at step {state['step']}, {OPTIMIZER} at step {slots['step'].item()}. "
+            "Use another checkpoint."
+        )
+    model.update(tree_unflatten(list(weights.items())))
+    own = {"learning_rate": optimizer.state["learning_rate"]} if "learning_rate" in optimizer.state else {}
+    optimizer.state = tree_unflatten(list((slots | own).items()))
+    return state
 
 
 def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED) -> nn.Module:
@@ -159,7 +191,11 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED) -> nn.Module:
         UntrustedTargetError: Its configuration names something that is not a class of a trusted package.
     """
     folder = find(path)
-    model = build(read_config(folder)["model"], trusted)
+    description = read_config(folder)["model"]
+    try:
+        model = build(description, trusted)
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(f"'{folder / CONFIG}' describes a model that cannot be built: {error}.") from error
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"'{folder / CONFIG}' does not describe a model but a {type(model).__name__}.")
     load_weights(folder, model)

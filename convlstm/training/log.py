@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 
@@ -24,13 +23,14 @@ class MetricsLog:
             writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(beside, path)
+        beside.replace(path)
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:
         """The file's rows; a last line that was cut off while it was written is left out."""
-        with path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values() and row["step"].isdigit()]
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        return [row for row in csv.DictReader(whole) if None not in row.values() and row.get("step", "").isdigit()]
 
     def add(self, row: dict[str, float | int]) -> None:
         """Appends a row, all digits of its floats included."""

@@ -23,30 +23,36 @@ def to_device(batch: dict[str, np.ndarray]) -> Batch:
     return arrays
 
 
+def number(scalar: mx.array) -> float:
+    """A scalar's value; MLX's own `item` is declared as a complex number, too."""
+    return scalar.item()  # type: ignore[return-value]
+
+
 def make_step(
     model: nn.Module, optimizer: optim.Optimizer, loss: Loss, max_grad_norm: float | None = None
 ) -> Callable[[Batch, mx.array], tuple[mx.array, mx.array]]:
-    """A compiled function `step(batch, key) -> (loss, gradient norm)` that updates the model and the optimizer.
+    """A compiled function `step(batch, key) -> (forecast's loss, gradient norm)` that updates model and optimizer.
 
     Args:
-        model: Called as `model(inputs, horizon, key=key)`, or, where training takes more than its forecast, as
-            `model.training_loss(loss, inputs, targets, mask, key)`.
+        model: Called as `model(inputs, horizon, key=key)`; or, where training minimises more than the forecast's loss,
+            as `model.training_loss(loss, inputs, targets, mask, key) -> (what is minimised, the forecast's loss)`.
         optimizer: Its state must have been initialised with the model's parameters.
         loss: Called as `loss(forecast, targets, mask)`.
         max_grad_norm: Gradients whose norm over all parameters is larger are scaled down to it. None: never.
     """
 
-    def objective(batch: Batch, key: mx.array) -> mx.array:
+    def objective(batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
         inputs, targets, mask = batch["inputs"], batch["targets"], batch.get("mask")
         if hasattr(model, "training_loss"):
             return model.training_loss(loss, inputs, targets, mask, key)
-        return loss(model(inputs, targets.shape[1], key=key), targets, mask)
+        value = loss(model(inputs, targets.shape[1], key=key), targets, mask)
+        return value, value
 
     value_and_grad = nn.value_and_grad(model, objective)
     state = [model.state, optimizer.state]
 
     def step(batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
-        value, gradients = value_and_grad(batch, key)
+        (_, value), gradients = value_and_grad(batch, key)
         gradients, norm = optim.clip_grad_norm(gradients, float("inf") if max_grad_norm is None else max_grad_norm)
         optimizer.update(model, gradients)
         return value, norm

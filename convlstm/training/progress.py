@@ -1,0 +1,129 @@
+"""How far a training run has come: what a checkpoint keeps of it, and what a person is told."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convlstm.training.checkpoint import STATE, CheckpointError
+
+from tqdm import tqdm
+
+LONG = 30 * 60  # seconds that are long for a first look
+COMPILING = 2  # steps at the start that say nothing about the speed
+TIMED = 5  # steps from which the time of the whole run is estimated
+QUIET = 15  # seconds between lines where there is no terminal to draw a bar on
+
+
+@dataclass
+class Progress:
+    """What a checkpoint keeps beside the weights, so that a resumed run goes on exactly."""
+
+    step: int = 0
+    seed: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    validations_without_improvement: int = 0
+    status: str = "running"
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def restored(cls, state: dict[str, Any], folder: Path) -> Progress:
+        """The progress that the state in a checkpoint's folder describes; CheckpointError where it describes none."""
+        fresh = vars(cls())
+        wrong = set(state) ^ set(fresh)
+        for name in set(state) & set(fresh):
+            value, like = state[name], fresh[name]
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if like is None:
+                fits = value is None or number
+            else:
+                fits = number if isinstance(like, float) else type(value) is type(like)
+            wrong |= set() if fits else {name}
+        if wrong:
+            raise CheckpointError(
+                f"'{folder / STATE}' is damaged or of another version (see {', '.join(sorted(wrong))}). Use another "
+                "checkpoint."
+            )
+        return cls(**state)
+
+
+class Console:
+    """Tells how a run goes: with a bar where the standard error is a terminal, else with a line now and then.
+
+    Args:
+        step: The step that the run starts from.
+        max_steps: The step at which it ends.
+        batch_size: Sequences in a step.
+    """
+
+    def __init__(self, step: int, max_steps: int, batch_size: int):
+        self.max_steps, self.batch_size = max_steps, batch_size
+        self.times: list[float] = []
+        self.told = time.perf_counter()
+        self.bar = tqdm(
+            total=max_steps,
+            initial=step,
+            desc="training",
+            unit="step",
+            mininterval=0.5,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def advance(self, seconds: float) -> None:
+        """Counts a step that took so long."""
+        self.times.append(seconds)
+        self.bar.update()
+
+    def speed(self, steps: int) -> float:
+        """Sequences per second over the last steps, the first ones left out where there are others: they compile."""
+        steady = (self.times[COMPILING:] or self.times)[-steps:]
+        return self.batch_size * len(steady) / sum(steady)
+
+    def show(self, step: int, loss: float, speed: float) -> None:
+        """Puts the loss and the speed beside the bar, or in a line of their own if the last one is a while ago."""
+        self.bar.set_postfix_str(f"loss {loss:.4g}, {speed:.1f} seq/s", refresh=False)
+        if self.bar.disable and time.perf_counter() - self.told > QUIET:
+            left = duration((self.max_steps - step) * self.batch_size / speed)
+            self.say(f"step {step} of {self.max_steps}: loss {loss:.4g}, {speed:.1f} seq/s, {left} left")
+
+    def estimate(self, step: int) -> None:
+        """Says how long the whole run will take, once there are enough steps to tell."""
+        if len(self.times) != COMPILING + TIMED:
+            return
+        each = sum(self.times[COMPILING:]) / TIMED
+        steps = self.max_steps - step
+        left = each * steps
+        text = f"about {duration(each)} a step: {duration(left)} for the {steps:,} steps to go, validations aside"
+        if left > LONG:
+            text += (
+                ". Shorter: experiment=quickstart, a smaller trainer.max_steps, or a smaller model "
+                "(model.hidden_channels). It can be stopped with Ctrl-C and resumed at any time."
+            )
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar."""
+        self.bar.write(text)
+        sys.stdout.flush()
+        self.told = time.perf_counter()
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self.bar.close()
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

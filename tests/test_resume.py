@@ -1,0 +1,175 @@
+"""Runs of train.py that are stopped and go on, each a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny import OVERRIDES, PROJECT, environment, snapshot, stop_at, train
+
+STEPS = 40
+RUN = [f"trainer.max_steps={STEPS}", "model.dropout=0.2", "model.recurrent_dropout=0.2"]
+# What a clock decides differs from run to run.
+CLOCKED = ("seconds", "sequences_per_second")
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name not in CLOCKED} for row in csv.DictReader(file)]
+
+
+def weights(folder, name="last"):
+    files = snapshot(folder / "checkpoints" / name)
+    return {file: content for file, content in files.items() if file.endswith(".safetensors")}
+
+
+def step_of(folder, name="last"):
+    return json.loads((folder / "checkpoints" / name / "state.json").read_text())["step"]
+
+
+def equal(run, reference):
+    assert rows(run) == rows(reference)
+    for name in ("last", "best"):
+        assert weights(run, name) == weights(reference, name)
+        assert step_of(run, name) == step_of(reference, name)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run that nothing interrupts."""
+    output = tmp_path_factory.mktemp("reference")
+    done = train(*RUN, f"output={output}", "name=whole")
+    assert done.returncode == 0, done.stderr
+    assert f"finished at step {STEPS} of {STEPS}" in done.stdout
+    return output / "whole"
+
+
+def random_step():
+    """Another one every time, late enough for a checkpoint to exist and for the signal to come before the end."""
+    return int(np.random.default_rng().integers(12, STEPS - 5))
+
+
+def test_the_reference_has_every_row_once(reference):
+    steps = [int(row["step"]) for row in rows(reference)]
+    assert steps == sorted({*range(3, STEPS + 1, 3), 10, 20, 30, 40})
+    losses = [row["train_loss"] for row in rows(reference) if row["train_loss"]]
+    assert len(set(losses)) == len(losses) == STEPS // 3
+    assert [row["step"] for row in rows(reference) if row["val_loss"]] == ["10", "20", "30", "40"]
+
+
+def test_sigterm_and_resume_by_name_equal_the_uninterrupted_run(reference, tmp_path):
+    run = [*RUN, f"output={tmp_path}", "name=mine"]
+    step = random_step()
+    stopped = train(*run, TINY_STOP=stop_at(signal.SIGTERM, step))
+    assert stopped.returncode == 143, (step, stopped.stderr)
+    assert "Traceback" not in stopped.stderr
+    assert 0 < step_of(tmp_path / "mine") < STEPS
+    assert f"interrupted by SIGTERM at step {step_of(tmp_path / 'mine')} of {STEPS}" in stopped.stdout
+
+    again = train(*run)
+    assert again.returncode == 1
+    assert "holds a run already. Go on with it (resume=auto)" in again.stderr
+
+    done = train(*run, "resume=auto")
+    assert done.returncode == 0, done.stderr
+    equal(tmp_path / "mine", reference)
+
+    before = snapshot(tmp_path)
+    done = train(*run, "resume=auto")
+    assert done.returncode == 0
+    assert f"finished at step {STEPS} of {STEPS}" in done.stdout
+    assert snapshot(tmp_path) == before, "the resume of a finished run only says that it is finished"
+
+
+def test_ctrl_c_names_the_command_that_goes_on(reference, tmp_path):
+    run = [*RUN, f"output={tmp_path}", 'name="my run, [1]"']
+    step = random_step()
+    stopped = train(*run, TINY_STOP=stop_at(signal.SIGINT, step))
+    assert stopped.returncode == 130, (step, stopped.stderr)
+    assert "Traceback" not in stopped.stderr
+
+    _, found, command = stopped.stdout.rstrip().splitlines()[-1].partition("To go on:  ")
+    assert found, stopped.stdout
+    words = shlex.split(command)
+    assert words[:2] == ["python", "train.py"]
+    done = subprocess.run(
+        [sys.executable, *words[1:]], cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    equal(tmp_path / "my run, [1]", reference)
+
+
+def test_sigkill_and_resume_of_the_latest_run_equal_the_uninterrupted_run(reference, tmp_path):
+    run = [*RUN, f"output={tmp_path}"]
+    step = random_step()
+    stopped = train(*run, TINY_STOP=stop_at(signal.SIGKILL, step))
+    assert stopped.returncode == -signal.SIGKILL, step
+    (folder,) = tmp_path.iterdir()
+    assert step_of(folder) % 4 == 0 or step_of(folder) % 10 == 0
+
+    # A second kill, in the middle of a save: a part of the new checkpoint, and the old one has been moved aside.
+    checkpoints = folder / "checkpoints"
+    (checkpoints / "last").rename(checkpoints / "last.previous.new")
+    if (checkpoints / "last.previous").exists():
+        for file in (checkpoints / "last.previous").iterdir():
+            file.unlink()
+        (checkpoints / "last.previous").rmdir()
+    (checkpoints / "last.previous.new").rename(checkpoints / "last.previous")
+    (checkpoints / "last.tmp").mkdir()
+    (checkpoints / "last.tmp" / "model.safetensors").write_bytes(b"half of")
+
+    done = train(*run, "resume=auto")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name], "it went on in the folder that was there"
+    equal(folder, reference)
+    assert not (checkpoints / "last.tmp").exists()
+
+
+def test_ctrl_c_while_the_step_is_compiled_leaves_no_traceback(tmp_path):
+    cache, output = tmp_path / "cache", tmp_path / "runs"
+    cache.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *OVERRIDES, "trainer.max_steps=3", f"output={output}", "name=mine"],
+        cwd=PROJECT,
+        env=environment(TMPDIR=str(cache)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not any(cache.rglob("*.cpp")):
+        time.sleep(0.02)
+    # As a terminal does it: to the compiler that MLX has started as well.
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "interrupted by SIGINT at step 0 of 3" in out
+    assert "Nothing has been trained yet." in out
+    assert not (output / "mine" / "checkpoints").exists()
+
+
+def test_ctrl_c_before_the_first_step_leaves_no_traceback_and_no_folder(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *OVERRIDES, f"output={tmp_path / 'runs'}"],
+        cwd=PROJECT,
+        env=environment(TINY_START="slow"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "starting\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert err.strip() == "train.py: interrupted."
+    assert not (tmp_path / "runs").exists()
