@@ -2,7 +2,8 @@
 
 A description is a mapping with the key `_target_`, the dotted name of a class, and the arguments of its constructor,
 which may be descriptions themselves. Only classes that are defined in a trusted package are called: not whatever else
-a trusted module happens to have imported.
+a trusted module happens to have imported. Of MLX only the layers and optimizers are trusted, since elsewhere in it are
+classes that start programs.
 """
 
 from __future__ import annotations
@@ -11,17 +12,26 @@ import importlib
 import inspect
 from collections.abc import Sequence
 
-TRUSTED = ("convlstm", "datasets", "mlx")
+TRUSTED = ("convlstm", "datasets", "mlx.nn", "mlx.optimizers")
 
 
 class UntrustedTargetError(ValueError):
     """A checkpoint names something that is not a class of a trusted package."""
 
 
-def resolve(target: str, trusted: Sequence[str] = TRUSTED) -> type:
-    """The class that a dotted name stands for; UntrustedTargetError where it is not a class of a trusted package."""
-    package = str(target).partition(".")[0]
-    if package not in trusted:
+def _within(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def resolve(target: str, trusted: Sequence[str] = TRUSTED, kind: type = object) -> type:
+    """The class that a dotted name stands for.
+
+    Raises:
+        UntrustedTargetError: It is not a class of a trusted package, or not one of the `kind` that is asked for.
+    """
+    target = str(target)
+    package = target.partition(".")[0]
+    if not _within(target, trusted):
         raise UntrustedTargetError(
             f"'_target_: {target}' is outside the trusted packages ({', '.join(trusted)}), so it was not loaded. If "
             f"you know where this checkpoint comes from, name the package as trusted: trusted=[{package}]."
@@ -35,17 +45,19 @@ def resolve(target: str, trusted: Sequence[str] = TRUSTED) -> type:
             except ImportError as error:
                 raise UntrustedTargetError(f"'_target_: {target}' does not exist: there is no '{part}'.") from error
         found = getattr(found, part)
-    home = getattr(found, "__module__", "").partition(".")[0]
-    if not inspect.isclass(found) or home not in trusted:
+    home = getattr(found, "__module__", None) or ""
+    if not inspect.isclass(found) or not _within(home, trusted):
         raise UntrustedTargetError(
             f"'_target_: {target}' is not a class defined in a trusted package ({', '.join(trusted)}), so it was not "
             "loaded."
         )
+    if not issubclass(found, kind):
+        raise UntrustedTargetError(f"'_target_: {target}' is not a {kind.__name__}, so it was not loaded.")
     return found
 
 
-def build(description, trusted: Sequence[str] = TRUSTED):
-    """The object that a description stands for; lists and plain values come back as they are.
+def build(description, trusted: Sequence[str] = TRUSTED, kind: type = object):
+    """The object that a description stands for, a `kind`; lists and plain values come back as they are.
 
     Raises:
         UntrustedTargetError: A `_target_` does not resolve to a class that a trusted package defines.
@@ -55,10 +67,11 @@ def build(description, trusted: Sequence[str] = TRUSTED):
         return [build(item, trusted) for item in description]
     if not isinstance(description, dict):
         return description
+    # The class comes before its arguments, so that nothing is built for what is refused.
+    cls = resolve(description["_target_"], trusted, kind) if "_target_" in description else None
     arguments = {key: build(value, trusted) for key, value in description.items() if key != "_target_"}
-    if "_target_" not in description:
+    if cls is None:
         return arguments
-    cls = resolve(description["_target_"], trusted)
     try:
         inspect.signature(cls).bind(**arguments)
     except TypeError as error:

@@ -227,7 +227,7 @@ class ConvLSTM(nn.Module):
             steps. Default: 0.
         algorithm: How the recurrence is computed: 'native' with MLX's convolution and automatic gradient; 'winograd'
             with `convlstm.ops.recurrence` (stride 1, 'same' padding, kernels of 3 and 5); 'auto' takes the latter on a
-            CPU where it fits. Default: 'auto'.
+            CPU where it fits. Recurrent dropout, in training, is always 'native'. Default: 'auto'.
         **cell: The other arguments of `ConvLSTMCell`.
 
     Raises:

@@ -15,7 +15,15 @@ Loss = Callable[..., mx.array]
 def masked_mean(
     error: Callable[[mx.array, mx.array], mx.array], forecast: mx.array, target: mx.array, mask: mx.array | None
 ) -> mx.array:
-    """Mean of `error(forecast, target)` where `mask` is not zero; 0 where none counts."""
+    """Mean of `error(forecast, target)` where `mask` is not zero; 0 where none counts.
+
+    Raises:
+        ValueError: Forecast and target have different shapes.
+    """
+    if forecast.shape != target.shape:
+        raise ValueError(
+            f"[loss] 'forecast' and 'target' must have the same shape but got {forecast.shape} and {target.shape}."
+        )
     if mask is None:
         return error(forecast, target).mean()
     mask = mx.broadcast_to(mask, target.shape) != 0
@@ -41,18 +49,22 @@ class MeanAbsoluteError:
 class BinaryCrossEntropy:
     """Mean of -target log(forecast) - (1 - target) log(1 - forecast) per pixel, in nats.
 
-    The loss of Shi et al., 2015. Forecasts are probabilities, so the model ends in a sigmoid; they are kept `epsilon`
-    away from 0 and 1.
+    The loss of Shi et al., 2015. Forecasts are probabilities, so the model ends in a sigmoid; they are drawn
+    `epsilon` away from 0 and 1, where the logarithm is infinite. Drawn, not cut off: a pixel that is certain and wrong
+    still has a gradient.
     """
 
     def __init__(self, epsilon: float = 1e-6):
-        if not 0 < epsilon < 0.5:
-            raise ValueError(f"[BinaryCrossEntropy] 'epsilon' must be between 0 and 0.5 but got {epsilon}.")
+        if not 1e-7 <= epsilon < 0.5:
+            raise ValueError(
+                f"[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got {epsilon}: float32 cannot "
+                "tell 1 from a number that is nearer."
+            )
         self.epsilon = epsilon
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
         def error(forecast: mx.array, target: mx.array) -> mx.array:
-            p = mx.clip(forecast, self.epsilon, 1 - self.epsilon)
+            p = self.epsilon + (1 - 2 * self.epsilon) * forecast
             return -target * mx.log(p) - (1 - target) * mx.log1p(-p)
 
         return masked_mean(error, forecast, target, mask)

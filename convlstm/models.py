@@ -170,8 +170,8 @@ class EncoderForecaster(nn.Module):
         self.forecaster, self.upsample = [], []
         for n, hidden in enumerate(hidden_channels):
             layer |= {"kernel_size": kernels[n], "recurrent_kernel_size": recurrent[n]}
-            self.downsample.append(_resample(channels, downs[n]))
             self.encoder.append(ConvLSTM(_channels(channels, downs[n]), hidden, **layer))
+            self.downsample.append(_resample(channels, downs[n]))
             channels = hidden
             above = 0 if n + 1 == levels else _channels(hidden_channels[n + 1], ups[n + 1])
             self.forecaster.append(ConvLSTM(above, hidden, **layer))
@@ -302,6 +302,11 @@ class EncoderForecaster(nn.Module):
 
 
 def _channels(channels: int, resample: Mapping | None) -> int:
+    if resample is not None and not {"channels", "kernel_size"} <= set(resample):
+        raise ValueError(
+            f"[EncoderForecaster] an entry of 'downsample' or 'upsample' needs 'channels' and 'kernel_size' but got "
+            f"{dict(resample)}."
+        )
     return channels if resample is None else resample["channels"]
 
 

@@ -10,7 +10,7 @@ from convlstm.models import EncoderForecaster
 import mlx.nn as nn
 import pytest
 
-OUTSIDE = "is outside the trusted packages (convlstm, datasets, mlx), so it was not loaded."
+OUTSIDE = "is outside the trusted packages (convlstm, datasets, mlx.nn, mlx.optimizers), so it was not loaded."
 NO_CLASS = "is not a class defined in a trusted package"
 
 
@@ -51,19 +51,15 @@ def test_resolve_imports_what_is_not_imported_yet():
         ("datasets.moving_mnist.np.load", NO_CLASS),
         ("mlx.nn.layers.base.textwrap.TextWrapper", NO_CLASS),
         # What a trusted package defines, but no class.
-        ("mlx.core.save", NO_CLASS),
-        ("mlx.core.load", NO_CLASS),
-        ("mlx.core.float32", NO_CLASS),
+        ("mlx.core.save", f"'_target_: mlx.core.save' {OUTSIDE}"),
+        ("mlx.core.load", f"'_target_: mlx.core.load' {OUTSIDE}"),
+        ("mlx.core.float32", f"'_target_: mlx.core.float32' {OUTSIDE}"),
         ("convlstm.build.build", NO_CLASS),
         ("convlstm.training.schedules.constant", NO_CLASS),
         ("convlstm", NO_CLASS),
         ("convlstm.models", NO_CLASS),
         ("convlstm.losses.MeanSquaredError.__class__", NO_CLASS),
-        pytest.param(
-            "convlstm.losses.MeanSquaredError.__subclasses__",
-            NO_CLASS,
-            marks=pytest.mark.xfail(reason="its __module__ is None", raises=AttributeError, strict=True),
-        ),
+        ("convlstm.losses.MeanSquaredError.__subclasses__", NO_CLASS),  # its __module__ is None
         ("convlstm.losses.MeanSquaredError.__doc__", NO_CLASS),
         ("convlstm.losses.MeanSquaredError.__base__", NO_CLASS),
         # What there is not.
@@ -86,10 +82,18 @@ def test_error_says_how_to_trust_a_package():
     assert str(build({"_target_": "fractions.Fraction", "numerator": 3}, trusted=["fractions"])) == "3"
     with pytest.raises(UntrustedTargetError, match=re.escape("is outside the trusted packages (fractions)")):
         build({"_target_": "convlstm.losses.MeanSquaredError"}, trusted=["fractions"])
-    assert TRUSTED == ("convlstm", "datasets", "mlx")
+    assert TRUSTED == ("convlstm", "datasets", "mlx.nn", "mlx.optimizers")
 
 
-@pytest.mark.xfail(reason="MLX has classes that start programs; trusting all of the package lets them run", strict=True)
+def test_a_class_of_another_kind_is_refused_before_its_arguments_are_built():
+    description = {"_target_": "convlstm.losses.MeanSquaredError", "of": {"_target_": "os.system", "command": "true"}}
+    with pytest.raises(UntrustedTargetError, match=r"'_target_: convlstm.losses.MeanSquaredError' is not a Module"):
+        build(description, kind=nn.Module)
+    assert isinstance(
+        build({"_target_": "mlx.nn.Linear", "input_dims": 2, "output_dims": 3}, kind=nn.Module), nn.Linear
+    )
+
+
 def test_no_class_of_a_trusted_package_starts_a_program(tmp_path):
     description = {
         "_target_": "mlx._distributed_utils.launch.RemoteProcess",
@@ -176,6 +180,6 @@ def test_wrong_arguments(description, message):
 
 def test_the_constructor_s_own_error_comes_through():
     with pytest.raises(
-        ValueError, match=re.escape("[BinaryCrossEntropy] 'epsilon' must be between 0 and 0.5 but got 2.")
+        ValueError, match=re.escape("[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got 2")
     ):
         build({"_target_": "convlstm.losses.BinaryCrossEntropy", "epsilon": 2})

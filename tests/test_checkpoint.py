@@ -314,7 +314,7 @@ def test_a_package_is_trusted_by_name(run, tmp_path, monkeypatch):
     [
         ({"_target_": "convlstm.models.Nothing"}, "does not exist: there is no 'Nothing'"),
         ({"_target_": "convlstm.models.space_to_depth"}, "is not a class defined in a trusted package"),
-        ({"_target_": "convlstm.losses.MeanSquaredError"}, "hidden_channels"),
+        ({"_target_": "convlstm.losses.MeanSquaredError"}, "is not a Module, so it was not loaded"),
         ({"hidden_channels": 4}, r"describes a model that cannot be built"),
         ({"kernel_size": 4}, "'kernel_size' must be odd"),
         ({"hidden_channels": [3]}, "belongs to another architecture"),
@@ -328,7 +328,7 @@ def test_a_description_that_fits_no_model_is_an_error(change, text, run):
 
 def test_a_description_of_something_else_is_no_model(run):
     (run / "checkpoints" / "last" / "config.yaml").write_text("model: {_target_: convlstm.losses.MeanSquaredError}")
-    with pytest.raises(CheckpointError, match="does not describe a model but a MeanSquaredError"):
+    with pytest.raises(ValueError, match="'_target_: convlstm.losses.MeanSquaredError' is not a Module"):
         load(run)
     (run / "checkpoints" / "last" / "config.yaml").write_text("seed: 0")
     with pytest.raises(CheckpointError, match="has no section 'model'"):

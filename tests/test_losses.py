@@ -158,11 +158,23 @@ def test_weighted_sum_takes_any_loss(rng):
     assert [[a is b for a, b in zip(call, (forecast, target, mask), strict=True)] for call in calls] == [[True] * 3] * 2
 
 
-@pytest.mark.parametrize("epsilon", [0, -1e-3, 0.5, float("nan")])
+@pytest.mark.parametrize("epsilon", [0, -1e-3, 1e-9, 0.5, float("nan")])
 def test_bad_epsilon(epsilon):
-    message = f"[BinaryCrossEntropy] 'epsilon' must be between 0 and 0.5 but got {epsilon}."
+    message = f"[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got {epsilon}:"
     with pytest.raises(ValueError, match=re.escape(message)):
         BinaryCrossEntropy(epsilon)
+
+
+def test_a_pixel_that_is_certain_and_wrong_has_a_gradient():
+    gradient = mx.grad(lambda p: BinaryCrossEntropy()(p, mx.array([1.0, 0.0])))(mx.array([0.0, 1.0]))
+    np.testing.assert_allclose(np.array(gradient), [-5e5, 5e5], rtol=0.1)
+    assert BinaryCrossEntropy(1e-7)(mx.array([1.0]), mx.array([1.0])).item() < 1e-6
+
+
+def test_forecast_and_target_must_have_one_shape():
+    message = "[loss] 'forecast' and 'target' must have the same shape but got (2, 2) and (3, 2, 2)."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MeanSquaredError()(mx.zeros((2, 2)), mx.zeros((3, 2, 2)))
 
 
 def test_weights_must_be_one_a_loss():

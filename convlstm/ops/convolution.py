@@ -12,12 +12,12 @@ Pair = tuple[int, int]
 
 def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) -> Pair:
     """An int or two of them as a pair; raises ValueError naming `owner` and `name` where it is anything else."""
-    pair = (value, value) if isinstance(value, int) else value
+    pair = (value, value) if type(value) is int else value
     if (
         isinstance(pair, str)
         or not isinstance(pair, Sequence)
         or len(pair) != 2
-        or not all(isinstance(v, int) and v >= minimum for v in pair)
+        or not all(type(v) is int and v >= minimum for v in pair)
     ):
         raise ValueError(f"[{owner}] '{name}' must be an int or a pair of ints, at least {minimum}, but got {value!r}.")
     return pair[0], pair[1]

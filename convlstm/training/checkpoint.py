@@ -184,7 +184,8 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED) -> nn.Module:
 
     Args:
         path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
-        trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm, datasets and mlx.
+        trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm, datasets,
+            mlx.nn and mlx.optimizers.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged, or its weights do not fit its configuration.
@@ -193,7 +194,7 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED) -> nn.Module:
     folder = find(path)
     description = read_config(folder)["model"]
     try:
-        model = build(description, trusted)
+        model = build(description, trusted, nn.Module)
     except (TypeError, AttributeError) as error:
         raise CheckpointError(f"'{folder / CONFIG}' describes a model that cannot be built: {error}.") from error
     if not isinstance(model, nn.Module):

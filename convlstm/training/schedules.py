@@ -12,7 +12,7 @@ Schedule = Callable[[mx.array], mx.array]
 
 def _ramp(step: mx.array, start: float, end: float, length: float) -> mx.array:
     """From `start` at step 0 to `end` at `length` along half a cosine, then `end`."""
-    share = mx.clip(step / max(length, 1), 0, 1)
+    share = mx.clip(step / max(length, 1e-6), 0, 1)
     return end + (start - end) * 0.5 * (1 + mx.cos(math.pi * share))
 
 
