@@ -328,7 +328,7 @@ def test_a_description_that_fits_no_model_is_an_error(change, text, run):
 
 def test_a_description_of_something_else_is_no_model(run):
     (run / "checkpoints" / "last" / "config.yaml").write_text("model: {_target_: convlstm.losses.MeanSquaredError}")
-    with pytest.raises(ValueError, match="'_target_: convlstm.losses.MeanSquaredError' is not a Module"):
+    with pytest.raises(ValueError, match=r"convlstm\.losses\.MeanSquaredError' is not a Module"):
         load(run)
     (run / "checkpoints" / "last" / "config.yaml").write_text("seed: 0")
     with pytest.raises(CheckpointError, match="has no section 'model'"):
