@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convlstm.blas import slow_blas_warning
+from convlstm.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.training import checkpoint
 from doors import check_types, command, fail, instantiate, make_folder, plain, run
 
@@ -41,6 +41,8 @@ def main(config: DictConfig) -> None:
     if resume is not None and settings["data"].get("digits") == "auto":
         # What was found when the run began is part of it.
         config.data.digits = checkpoint.read_config(resume)["data"]["digits"]
+    if settings["deterministic"]:
+        hold_to_one_thread()
     mx.random.seed(settings["seed"])
     trainer, model, data = instantiate(config, "trainer"), instantiate(config, "model"), instantiate(config, "data")
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
@@ -83,6 +85,8 @@ def check(settings: dict[str, Any]) -> None:
     seed = settings["seed"]
     if type(seed) is not int or seed < 0:
         fail(f"'seed' must be a whole number of at least 0 but got {seed!r}.")
+    if type(settings["deterministic"]) is not bool:
+        fail(f"'deterministic' must be true or false but got {settings['deterministic']!r}.")
     for key in ("output", "name"):
         if settings[key] is None or str(settings[key]) == "":
             fail(f"'{key}' must name a folder but got {settings[key]!r}.")

@@ -140,6 +140,19 @@ def gemm_gflops(size: int = 1024, seconds: float = 0.5) -> float:
     return 2 * size**3 / min(times) / 1e9
 
 
+def hold_to_one_thread() -> bool:
+    """Hold MKL to one thread in this process, so that the same work gives the same bits; whether that was needed.
+
+    MKL runs the same product with one thread or with several, as the load of the machine has it, whatever MKL_DYNAMIC
+    says, and sums in another order then. OpenBLAS and Apple's Accelerate are left alone.
+    """
+    blas = load_fast_blas()
+    if blas.path is None or "mkl" not in Path(blas.path).name:
+        return False
+    ctypes.CDLL(blas.path).MKL_Set_Num_Threads(1)
+    return True
+
+
 @functools.cache
 def _built_in_gflops() -> float:
     return gemm_gflops(512, 0.1)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fast BLAS
+from convlstm.blas import hold_to_one_thread  # before mlx.core, so that the tests run with a fast BLAS
 
 import numpy as np
 import pytest
+
+# As train.py does: tests compare bits.
+hold_to_one_thread()
 
 PROJECT = Path(__file__).resolve().parent.parent
 

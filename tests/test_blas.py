@@ -165,3 +165,18 @@ def test_an_unknown_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="module 'convlstm' has no attribute 'Conv'"):
         convlstm.Conv  # noqa: B018
+
+
+@with_mkl
+def test_mkl_is_held_to_one_thread():
+    code = (
+        "import ctypes; from convlstm import blas; path = blas.load_fast_blas().path; "
+        "threads = ctypes.CDLL(path).MKL_Get_Max_Threads; before = threads(); "
+        "print(blas.hold_to_one_thread(), before, threads())"
+    )
+    assert printed(code, MKL_NUM_THREADS="2", MKL_DYNAMIC="FALSE") == "True 2 1"
+
+
+@linux
+def test_no_thread_is_held_where_there_is_no_mkl():
+    assert printed("from convlstm import blas; print(blas.hold_to_one_thread())", CONVLSTM_BLAS="none") == "False"

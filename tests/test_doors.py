@@ -299,6 +299,7 @@ KEYS = "Keys of trainer: max_steps, batch_size, max_grad_norm, log_every"
         ("data.train_sequences=???", "'data.train_sequences' has no value. Give it one: data.train_sequences=VALUE."),
         ("seed=abc", "'seed' must be a whole number of at least 0 but got 'abc'."),
         ("seed=-1", "'seed' must be a whole number of at least 0 but got -1."),
+        ("deterministic=3", "'deterministic' must be true or false but got 3."),
         ("name=null", "'name' must name a folder but got None."),
         ("resume=nowhere", "'nowhere' does not exist. Give a run's folder or a checkpoint's folder."),
         ("resume=5", "'5' does not exist."),
