@@ -152,9 +152,13 @@ def test_ctrl_c_while_the_step_is_compiled_leaves_no_traceback(tmp_path):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "interrupted by SIGINT at step 0 of 3" in out
-    assert "Nothing has been trained yet." in out
-    assert not (output / "mine" / "checkpoints").exists()
+    # The signal may also fall between two calls of the compiler: then the step is finished and saved.
+    if "interrupted by SIGINT at step 0 of 3" in out:
+        assert "Nothing has been trained yet." in out
+        assert not (output / "mine" / "checkpoints").exists()
+    else:
+        assert "interrupted by SIGINT at step 1 of 3" in out
+        assert step_of(output / "mine") == 1
 
 
 def test_ctrl_c_before_the_first_step_leaves_no_traceback_and_no_folder(tmp_path):
