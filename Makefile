@@ -1,9 +1,10 @@
-# make train, make test: each sets up .venv first if it is absent or pyproject.toml has changed.
+# make train, make test, make bench: each sets up .venv first if it is absent or pyproject.toml has changed.
 #
 #   EXTRA   MLX's backend: cpu, cuda12 or cuda13 on Linux (default cpu), nothing on macOS, where MLX brings Metal
 #   VENV    the environment's folder (default .venv)
 #   PYTHON  the Python that makes it (default: the first suitable one on the PATH)
-#   ARGS    more overrides for train.py, such as ARGS='data.root=~/mnist'
+#   ARGS    more overrides for train.py, such as ARGS='data.root=~/mnist'; options of `make bench`, such as
+#           ARGS='--rows default --runs 9 --out bench.json'
 
 VENV ?= .venv
 EXTRA ?= $(if $(filter Linux,$(shell uname -s)),cpu)
@@ -22,12 +23,13 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 comma := ,
 RUN_READY := $(VENV)/.ready-$(or $(EXTRA),macos)
 TEST_READY := $(RUN_READY)-dev
+BENCH_READY := $(RUN_READY)-bench
 # The distribution that EXTRA must bring: mlx_cpu, mlx_cuda_12 or mlx_cuda_13.
 BACKEND := mlx_$(subst cuda,cuda_,$(EXTRA))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test doctor clean check-extra
+.PHONY: help setup train test bench doctor clean check-extra
 
 help: ## print this
 	@echo 'make TARGET [EXTRA=cpu|cuda12|cuda13]'
@@ -47,6 +49,9 @@ test: $(TEST_READY) ## set up, then lint, types and tests
 	$(PY) -m mypy
 	$(PY) -m pytest
 
+bench: $(BENCH_READY) ## set up, then time training and forecasting beside PyTorch on this CPU
+	$(PY) -m benchmarks $(ARGS)
+
 doctor: $(RUN_READY) ## say which device and which BLAS MLX uses here, and how fast they are
 	$(PY) -m convlstm.doctor
 
@@ -62,6 +67,11 @@ $(RUN_READY): pyproject.toml $(VENV)/.pip | check-extra
 $(TEST_READY): $(RUN_READY)
 	@echo "Installing the test and lint tools into $(VENV)"
 	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))dev]'
+	@touch $@
+
+$(BENCH_READY): $(RUN_READY)
+	@echo "Installing PyTorch into $(VENV)"
+	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))bench]'
 	@touch $@
 
 # Two backends in one environment overwrite each other's libmlx.so.

@@ -1,0 +1,1 @@
+"""Speed and memory beside PyTorch on the same CPU: `python -m benchmarks`, and `.scaling`, `.memory`, `.profile`."""

@@ -1,0 +1,162 @@
+"""Our side: the project's own public pieces, as `train.py` puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workload import Workload, load_problem, save_problem
+from convlstm import ConvLSTM, EncoderForecaster
+from convlstm.blas import hold_to_one_thread
+from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
+from convlstm.stack import ConvLSTMStack
+from convlstm.training.step import make_step, number
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "EncoderForecaster": EncoderForecaster,
+    "ConvLSTMStack": ConvLSTMStack,
+    "ConvLSTM": ConvLSTM,
+}
+
+
+class GivenFrames(nn.Module):
+    """Trains a stack with the frames that the batch's mask says, instead of ones it draws itself."""
+
+    def __init__(self, stack: ConvLSTMStack):
+        super().__init__()
+        self.stack = stack
+
+    def training_loss(self, loss: Loss, inputs: mx.array, targets: mx.array, mask: mx.array | None, key: mx.array):
+        """As `ConvLSTMStack.training_loss`; `mask` (N, T_out - 1) is not zero where the true frame is fed."""
+        frames = self.stack.unroll_frames(inputs, targets.shape[1], truth=targets, mask=mask)
+        value = loss(frames, mx.concatenate([inputs[:, 1:], targets], axis=1))
+        return value, value
+
+
+class KeepGradients(optim.Optimizer):
+    """Leaves the parameters as they are and keeps the gradients that it is given."""
+
+    def init_single(self, parameter: mx.array, state: dict) -> None:
+        state["gradient"] = mx.zeros_like(parameter)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+        state["gradient"] = gradient
+        return parameter
+
+
+class Side:
+    """One workload, ready to run.
+
+    Args:
+        workload: What to do.
+        problem: The .npz file of weights and data; it is written first where it is not there.
+        options: None are known.
+    """
+
+    def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
+        mx.set_default_device(mx.cpu)  # type: ignore[arg-type]
+        if workload.one_thread:
+            hold_to_one_thread()
+        self.workload = workload
+        self.model = MODELS[workload.model](**workload.arguments)
+        if not problem.exists():
+            save_problem(workload, {name: a.shape for name, a in self._flat(self.model.parameters()).items()}, problem)
+        weights, data = load_problem(problem)
+        self.model.update(tree_unflatten([(name, mx.array(a)) for name, a in weights.items()]))
+        self.batch = {name: mx.array(a) for name, a in data.items()}
+        mx.eval(self.model.parameters(), self.batch)
+        self.model.train(workload.kind == "train")
+        self._make = {
+            "train": lambda: self._training(optim.Adam(1e-4)),
+            "forecast": self._forecasting,
+            "forward": self._forward,
+            "backward": self._backward,
+        }[workload.kind]
+        self.call: Callable[[], dict[str, mx.array]] | None = None
+
+    @staticmethod
+    def _flat(tree: Any) -> dict[str, mx.array]:
+        return dict(tree_flatten(tree))  # type: ignore[arg-type]
+
+    def run(self) -> float | None:
+        """One run; the loss, where there is one."""
+        if self.call is None:
+            self.call = self._make()
+        result = self.call()
+        return number(result["loss"]) if "loss" in result else None
+
+    def check(self) -> dict[str, np.ndarray]:
+        """What the run computes, and the gradients of all parameters, by name."""
+        if self.workload.kind == "train":
+            keep = KeepGradients()
+            result = dict(self._training(keep)())
+            gradients = self._flat(keep.state)
+            for name, a in gradients.items():
+                parameter, _, leaf = name.rpartition(".")
+                if leaf == "gradient":
+                    result[f"gradient of {parameter.removeprefix('stack.')}"] = a
+            result["forecast"] = self._forecasting()()["forecast"]
+        else:
+            result = self._make()()
+        return {name: np.array(a) for name, a in result.items()}
+
+    def _training(self, optimizer: optim.Optimizer) -> Callable[[], dict[str, mx.array]]:
+        w = self.workload
+        model = GivenFrames(self.model) if w.sampled else self.model  # type: ignore[arg-type]
+        loss: Loss = MeanSquaredError() if w.loss == "mse" else BinaryCrossEntropy(w.epsilon)
+        optimizer.init(model.trainable_parameters())
+        step = make_step(model, optimizer, loss, w.max_grad_norm)
+        key = mx.random.key(0)
+
+        def run() -> dict[str, mx.array]:
+            return {"loss": step(self.batch, key)[0]}
+
+        return run
+
+    def _forecasting(self) -> Callable[[], dict[str, mx.array]]:
+        model, inputs, horizon = self.model, self.batch["inputs"], self.workload.horizon
+        forecast = mx.compile(lambda x, horizon: model(x, horizon), inputs=model.state)
+
+        def run() -> dict[str, mx.array]:
+            y = forecast(inputs, horizon)
+            mx.eval(y)
+            return {"forecast": y}
+
+        return run
+
+    def _forward(self) -> Callable[[], dict[str, mx.array]]:
+        model, inputs = self.model, self.batch["inputs"]
+        forward = mx.compile(lambda x: model(x)[0], inputs=model.state)
+
+        def run() -> dict[str, mx.array]:
+            y = forward(inputs)
+            mx.eval(y)
+            return {"outputs": y}
+
+        return run
+
+    def _backward(self) -> Callable[[], dict[str, mx.array]]:
+        model, inputs = self.model, self.batch["inputs"]
+
+        def objective(parameters: dict, x: mx.array) -> mx.array:
+            model.update(parameters)
+            # In stages: MLX's sum of millions of values on a CPU is off by half a percent.
+            return mx.square(model(x)[0]).sum(axis=(2, 3, 4)).sum()
+
+        gradient = mx.compile(mx.value_and_grad(objective, argnums=(0, 1)))
+        parameters = model.trainable_parameters()
+
+        def run() -> dict[str, mx.array]:
+            value, (weights, x) = gradient(parameters, inputs)
+            mx.eval(value, weights, x)
+            named = {f"gradient of {name}": a for name, a in self._flat(weights).items()}
+            return {"loss": value, "gradient of inputs": x, **named}
+
+        return run

@@ -1,0 +1,189 @@
+"""The models in PyTorch, with our names of the parameters.
+
+Frames are NCHW, all time steps of a sequence in one batch with the time first, (T N, C, H, W): what is convolved for
+all steps at once needs no copy then, and splitting it by steps is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+State = tuple[Tensor, Tensor]
+
+
+def space_to_depth(x: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) -> (B, size size C, H/size, W/size), channel (row * size + column) * C + c."""
+    B, C, H, W = x.shape
+    x = x.reshape(B, C, H // size, size, W // size, size).permute(0, 3, 5, 1, 2, 4)
+    return x.reshape(B, size * size * C, H // size, W // size)
+
+
+def depth_to_space(x: Tensor, size: int) -> Tensor:
+    """The inverse of `space_to_depth`."""
+    B, channels, H, W = x.shape
+    C = channels // size**2
+    return x.reshape(B, size, size, C, H, W).permute(0, 3, 4, 1, 5, 2).reshape(B, C, H * size, W * size)
+
+
+class Cell(nn.Module):
+    """Weights of a ConvLSTM cell with 'same' padding; the gates in the order i, f, g, o."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool, peepholes: bool):
+        super().__init__()
+        O, k = out_channels, kernel_size
+        if in_channels:
+            self.Wx = nn.Parameter(torch.empty(4 * O, in_channels, k, k))
+        self.Wh = nn.Parameter(torch.empty(4 * O, O, k, k))
+        self.bias = nn.Parameter(torch.empty(4 * O)) if bias else None
+        if peepholes:
+            self.Wci, self.Wcf, self.Wco = (nn.Parameter(torch.empty(O)) for _ in range(3))
+        self.has_peepholes, self.padding = peepholes, kernel_size // 2
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's share of the pre-activations."""
+        return conv2d(x, self.Wx, self.bias, padding=self.padding)
+
+    def step(self, z: Tensor | None, state: State) -> State:
+        """The next state."""
+        h, c = state
+        zh = conv2d(h, self.Wh, self.bias if z is None else None, padding=self.padding)
+        i, f, g, o = (zh if z is None else zh + z).chunk(4, dim=1)
+        if self.has_peepholes:
+            i, f = i + self.Wci[:, None, None] * c, f + self.Wcf[:, None, None] * c
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        if self.has_peepholes:
+            o = o + self.Wco[:, None, None] * c
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class ConvLSTM(nn.Module):
+    """A cell unrolled; the convolution of the input runs once for all steps."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 5, bias: bool = True, peepholes: bool = True
+    ):
+        super().__init__()
+        self.cell = Cell(in_channels, out_channels, kernel_size, bias, peepholes)
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor | None, length: int, state: State | None = None) -> tuple[Tensor, State]:
+        """Hidden states (T N, O, H, W), and the final state."""
+        z: list[Any] = [None] * length if x is None else self.cell.project(x).chunk(length)
+        if state is None:
+            zeros = torch.zeros_like(z[0][:, : self.out_channels], memory_format=layout(self.cell.Wh))
+            state = (zeros, zeros)
+        hidden = []
+        for t in range(length):
+            state = self.cell.step(z[t], state)
+            hidden.append(state[0])
+        return torch.cat(hidden), state
+
+
+def layout(weight: Tensor) -> torch.memory_format:
+    """The memory layout that a convolution's weight asks for; it must have more than one input channel."""
+    return torch.contiguous_format if weight.is_contiguous() else torch.channels_last
+
+
+def time_first(frames: Tensor, weight: Tensor) -> Tensor:
+    """(N, T, C, H, W) -> (T N, C, H, W), in the weight's memory layout."""
+    return frames.transpose(0, 1).flatten(0, 1).contiguous(memory_format=layout(weight))
+
+
+def batch_first(frames: Tensor, length: int) -> Tensor:
+    """The inverse of `time_first`."""
+    return frames.unflatten(0, (length, -1)).transpose(0, 1)
+
+
+class EncoderForecaster(nn.Module):
+    """As convlstm.models.EncoderForecaster without resampling, its states concatenated for the output."""
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        hidden_channels: Sequence[int] = (64, 64),
+        kernel_size: int = 5,
+        patch_size: int = 1,
+        activation: str = "sigmoid",
+        next_frame_weight: float = 0.0,
+        bias: bool = True,
+        peepholes: bool = True,
+    ):
+        super().__init__()
+        self.patch_size, self.activation, self.next_frame_weight = patch_size, activation, next_frame_weight
+        channels = in_channels * patch_size**2
+        sizes, above = [channels, *hidden_channels], [*hidden_channels[1:], 0]
+        rest = (kernel_size, bias, peepholes)
+        self.encoder = nn.ModuleList(ConvLSTM(C, O, *rest) for C, O in zip(sizes, hidden_channels, strict=False))
+        self.forecaster = nn.ModuleList(ConvLSTM(C, O, *rest) for C, O in zip(above, hidden_channels, strict=True))
+        self.output = nn.Conv2d(sum(hidden_channels), channels, 1)
+
+    def predict(self, hidden: Sequence[Tensor]) -> Tensor:
+        """Frames (T N, C, H, W) from the levels' hidden states."""
+        y = depth_to_space(self.output(torch.cat(list(hidden), dim=1)), self.patch_size)
+        return torch.sigmoid(y) if self.activation == "sigmoid" else y
+
+    def forward(self, inputs: Tensor, horizon: int) -> tuple[Tensor, Tensor | None]:
+        """The forecast, and the encoder's predictions of the inputs from the second on where training wants them."""
+        N, length = inputs.shape[:2]
+        x = space_to_depth(time_first(inputs, self.encoder[0].cell.Wh), self.patch_size)
+        states, seen = [], []
+        for layer in self.encoder:
+            x, state = layer(x, length)
+            states.append(state)
+            seen.append(x)
+        y: Tensor | None = None
+        hidden: list[Tensor] = []
+        for layer, state in zip(reversed(self.forecaster), reversed(states), strict=True):
+            y, _ = layer(y, horizon, state)
+            hidden.insert(0, y)
+        forecast = batch_first(self.predict(hidden), horizon)
+        if not (self.training and self.next_frame_weight):
+            return forecast, None
+        return forecast, batch_first(self.predict([h[:-N] for h in seen]), length - 1)
+
+
+class ConvLSTMStack(nn.Module):
+    """As convlstm.stack.ConvLSTMStack."""
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        hidden_channels: Sequence[int] = (128, 128, 128, 128),
+        kernel_size: int = 5,
+        patch_size: int = 4,
+        bias: bool = False,
+        peepholes: bool = False,
+    ):
+        super().__init__()
+        self.patch_size = patch_size
+        channels = in_channels * patch_size**2
+        sizes = [channels, *hidden_channels]
+        self.layers = nn.ModuleList(
+            ConvLSTM(C, O, kernel_size, bias, peepholes) for C, O in zip(sizes, hidden_channels, strict=False)
+        )
+        self.output = nn.Conv2d(hidden_channels[-1], channels, 1, bias=False)
+
+    def forward(self, inputs: Tensor, horizon: int, truth: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Predictions of all next frames, (N, T_in + horizon - 1, C, H, W)."""
+        length, weight = inputs.shape[1], self.layers[0].cell.Wh
+        N = inputs.shape[0]
+        x = space_to_depth(time_first(inputs, weight), self.patch_size)
+        true = None if truth is None else space_to_depth(time_first(truth, weight), self.patch_size).chunk(horizon)
+        states = []
+        for layer in self.layers:
+            x, state = layer(x, length)
+            states.append(state)
+        frames = [self.output(x)]
+        y = frames[0][-N:]
+        for t in range(horizon - 1):
+            x = y if true is None or mask is None else torch.where(mask[:, t, None, None, None] != 0, true[t], y)
+            for n, layer in enumerate(self.layers):
+                x, states[n] = layer(x, 1, states[n])
+            y = self.output(x)
+            frames.append(y)
+        return batch_first(depth_to_space(torch.cat(frames), self.patch_size), length + horizon - 1)

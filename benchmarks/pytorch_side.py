@@ -1,0 +1,178 @@
+"""PyTorch's side: the same work in its best plain form, eager or compiled."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import pytorch_models
+from benchmarks.workload import Workload, load_problem
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy, mse_loss
+
+# Arguments of our models that say how to begin or how to compute, not what.
+INITIAL = ("forget_bias", "output_mean", "algorithm", "recompute")
+# Arguments that the transcription has no other value of; None, 0 and empty lists are fine for all of them.
+FIXED = {"concatenate": True, "out_channels": 1}
+ADAMS: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+
+
+def build(workload: Workload) -> torch.nn.Module:
+    """The transcription of a workload's model; ValueError where it has an argument that this does not know."""
+    make = getattr(pytorch_models, workload.model)
+    known = inspect.signature(make.__init__).parameters
+    arguments = {}
+    for name, value in workload.arguments.items():
+        if name in known:
+            arguments[name] = value
+        elif name not in INITIAL and value and FIXED.get(name) != value:
+            raise ValueError(
+                f"[benchmarks] {workload.model}'s '{name}' is {value!r}, which benchmarks/pytorch_models.py does not "
+                "transcribe. Add it there."
+            )
+    return make(**arguments)
+
+
+def to_torch(a: np.ndarray) -> Tensor:
+    """Kernels OHWI as OIHW, sequences NTHWC as NTCHW, others as they are."""
+    if a.ndim in (4, 5):
+        a = np.moveaxis(a, -1, -3)
+    return torch.from_numpy(np.ascontiguousarray(a))
+
+
+def to_ours(a: Tensor) -> np.ndarray:
+    """The inverse of `to_torch`."""
+    array = a.detach().numpy()
+    return np.ascontiguousarray(np.moveaxis(array, -3, -1) if array.ndim in (4, 5) else array)
+
+
+class Side:
+    """One workload, ready to run.
+
+    Args:
+        workload: What to do.
+        problem: The .npz file of weights and data.
+        options: `threads`; `channels_last` and `adam` ('default', 'foreach' or 'fused') as `probe` found them;
+            `compile` for torch.compile.
+    """
+
+    def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
+        if options.get("threads"):
+            torch.set_num_threads(options["threads"])
+        self.workload, self.options = workload, options
+        weights, data = load_problem(problem)
+        self.model = build(workload).train(workload.kind == "train")
+        state = {name: to_torch(a) for name, a in weights.items()}
+        self.model.load_state_dict(state)
+        if options.get("channels_last"):
+            self.model.to(memory_format=torch.channels_last)
+        self.batch = {name: to_torch(a) for name, a in data.items()}
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if workload.kind == "backward":
+            self.batch["inputs"].requires_grad_()
+        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-4, **ADAMS[options.get("adam", "default")])
+        compiled = torch.compile if options.get("compile") else lambda f: f
+        self.objective: Callable[[], tuple[Tensor, Tensor]] = compiled(self._objective)
+        self.forward: Callable[[], Tensor] = compiled(self._forward)
+
+    def run(self) -> float | None:
+        """One run; the loss, where there is one."""
+        if self.workload.kind in ("forecast", "forward"):
+            with torch.inference_mode():
+                self.forward()
+            return None
+        loss = self._gradients()
+        if self.workload.kind == "train":
+            self.optimizer.step()
+        return loss.item()
+
+    def check(self) -> dict[str, np.ndarray]:
+        """What the run computes, and the gradients of all parameters, by name."""
+        kind = self.workload.kind
+        result: dict[str, np.ndarray] = {}
+        if kind in ("train", "backward"):
+            result["loss"] = self._gradients().detach().numpy()
+            for name, p in self.model.named_parameters():
+                result[f"gradient of {name}"] = to_ours(p.grad)  # type: ignore[arg-type]
+        if kind == "backward":
+            result["gradient of inputs"] = to_ours(self.batch["inputs"].grad)  # type: ignore[arg-type]
+        else:
+            self.model.eval()
+            with torch.inference_mode():
+                result["outputs" if kind == "forward" else "forecast"] = to_ours(self._forward())
+            self.model.train(kind == "train")
+        return result
+
+    def probe(self) -> dict[str, Any]:
+        """The faster memory layout and the fastest Adam, each by its best run after a first one."""
+        seconds: dict[str, float] = {}
+        for last in (False, True):
+            self.model.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+            for p in self.parameters:
+                p.grad = None
+            seconds["channels_last" if last else "contiguous"] = fastest(self.run)
+        chosen: dict[str, Any] = {"channels_last": seconds["channels_last"] < seconds["contiguous"]}
+        if self.workload.kind == "train":
+            self.model.to(memory_format=torch.channels_last if chosen["channels_last"] else torch.contiguous_format)
+            self._gradients()
+            for name, arguments in ADAMS.items():
+                seconds[name] = fastest(torch.optim.Adam(self.parameters, lr=1e-4, **arguments).step, runs=4)
+            chosen["adam"] = min(ADAMS, key=seconds.__getitem__)
+        return chosen | {"probed_seconds": seconds}
+
+    def _gradients(self) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.batch["inputs"].grad = None
+        minimised, loss = self.objective()
+        minimised.backward()
+        if self.workload.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.workload.max_grad_norm, foreach=True)
+        return loss
+
+    def _loss(self, forecast: Tensor, target: Tensor) -> Tensor:
+        if self.workload.loss == "mse":
+            return mse_loss(forecast, target)
+        e = self.workload.epsilon
+        return binary_cross_entropy(e + (1 - 2 * e) * forecast, target)
+
+    def _objective(self) -> tuple[Tensor, Tensor]:
+        """What training minimises, and the forecast's share of it, as ours returns them."""
+        inputs, horizon = self.batch["inputs"], self.workload.horizon
+        if self.workload.kind == "backward":
+            loss = self._forward().square().sum()
+            return loss, loss
+        targets = self.batch["targets"]
+        if self.workload.model == "ConvLSTMStack":
+            frames = self.model(inputs, horizon, targets, self.batch.get("mask"))
+            loss = self._loss(frames, torch.cat([inputs[:, 1:], targets], dim=1))
+            return loss, loss
+        forecast, next_frames = self.model(inputs, horizon)
+        loss = self._loss(forecast, targets)
+        if next_frames is None:
+            return loss, loss
+        return loss + self.model.next_frame_weight * self._loss(next_frames, inputs[:, 1:]), loss
+
+    def _forward(self) -> Tensor:
+        inputs, horizon = self.batch["inputs"], self.workload.horizon
+        if self.workload.model == "ConvLSTM":
+            x = pytorch_models.time_first(inputs, self.model.cell.Wh)
+            return pytorch_models.batch_first(self.model(x, inputs.shape[1])[0], inputs.shape[1])
+        if self.workload.model == "ConvLSTMStack":
+            return self.model(inputs, horizon)[:, -horizon:]
+        return self.model(inputs, horizon)[0]
+
+
+def fastest(call: Callable[[], Any], runs: int = 2) -> float:
+    """Seconds of the fastest of some calls after a first one."""
+    times = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

@@ -1,0 +1,131 @@
+"""The rows of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from benchmarks.workload import Workload
+from doors import CONFIGS, plain
+
+import hydra
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        name: As --rows takes it.
+        workload: What both sides do.
+        seconds: About how long measuring it takes on two cores, for the estimate of the time left.
+        tolerance: Largest difference between the two sides, relative to the largest value, that counts as the same.
+        recompute: Whether there is a figure of the memory with recomputation, too.
+        end_to_end: Whether our side is all of `train.py`, and the other one our own bare training step.
+    """
+
+    name: str
+    workload: Workload
+    seconds: float
+    tolerance: float = 1e-3
+    recompute: bool = False
+    end_to_end: bool = False
+
+    @property
+    def other(self) -> str:
+        """What stands on the other side of the row."""
+        if self.end_to_end:
+            return "our bare step"
+        return "numpy" if self.workload.kind == "generate" else "PyTorch"
+
+
+def encoder_forecaster(
+    inputs: tuple[int, ...], horizon: int, hidden: int, kernel_size: int, patch_size: int = 1
+) -> Workload:
+    """A training step of two layers of `hidden` channels, without peepholes, with the mean squared error."""
+    arguments = {
+        "in_channels": inputs[-1],
+        "hidden_channels": [hidden, hidden],
+        "kernel_size": kernel_size,
+        "patch_size": patch_size,
+        "concatenate": True,
+        "activation": "linear",
+        "peepholes": False,
+    }
+    return Workload("train", "EncoderForecaster", arguments, inputs, horizon)
+
+
+def first(batch: int = 4, length: int = 10, height: int = 16, width: int = 16) -> Workload:
+    """The workload of the first row, of any size; `length` frames in and as many out."""
+    return encoder_forecaster((batch, length, height, width, 16), length, hidden=128, kernel_size=5)
+
+
+OVERRIDES = ("data.digits=builtin",)
+
+
+@cache
+def default() -> Workload:
+    """A training step of what `train.py` trains without arguments."""
+    with hydra.initialize_config_dir(CONFIGS, version_base="1.3"):
+        settings = plain(hydra.compose("train", [*OVERRIDES, "name=benchmark"]))
+    model, data, loss, trainer = (settings[name] for name in ("model", "data", "loss", "trainer"))
+    if not loss["_target_"].endswith(".BinaryCrossEntropy"):
+        raise ValueError(f"[benchmarks] knows the default loss as a BinaryCrossEntropy but it is {loss['_target_']}.")
+    if trainer.get("precision", "float32") != "float32":
+        raise ValueError(f"[benchmarks] compares float32 only but the default precision is {trainer['precision']}.")
+    side = data["frame_size"]
+    height, width = (side, side) if isinstance(side, int) else side
+    return Workload(
+        "train",
+        model["_target_"].rpartition(".")[2],
+        {name: value for name, value in model.items() if name != "_target_"},
+        (trainer["batch_size"], data["input_frames"], height, width, 1),
+        data["target_frames"],
+        loss="bce",
+        epsilon=loss["epsilon"],
+        max_grad_norm=trainer["max_grad_norm"],
+        one_thread=settings["deterministic"],
+    )
+
+
+def rows() -> list[Row]:
+    """All rows, in the table's order."""
+    stack = {
+        "in_channels": 1,
+        "hidden_channels": [128] * 4,
+        "kernel_size": 5,
+        "patch_size": 4,
+        "bias": False,
+        "peepholes": False,
+        "forget_bias": 0.0,
+    }
+    stack_train = Workload("train", "ConvLSTMStack", stack, (4, 10, 64, 64, 1), 10, sampled=True)
+    stack_forecast = Workload("forecast", "ConvLSTMStack", stack, (4, 10, 64, 64, 1), 10)
+    layer = {"in_channels": 64, "out_channels": 64, "kernel_size": 5}
+    frames = (4, 10, 64, 64, 1)
+    own = default()
+    free = Workload.from_json(own.as_json() | {"one_thread": False})
+    return [
+        Row("convlstm-128-5x5", first(), 90, recompute=True),
+        Row("convlstm-s train", stack_train, 420, recompute=True),
+        Row("convlstm-s forecast", stack_forecast, 130),
+        Row("convlstm-64-5x5 64x64", encoder_forecaster(frames, 10, 64, 5), 600, recompute=True),
+        Row("convlstm-64-3x3 64x64", encoder_forecaster(frames, 10, 64, 3), 330, recompute=True),
+        Row("default", free, 110, recompute=True),
+        Row("layer forward", Workload("forward", "ConvLSTM", layer, (8, 10, 32, 32, 64)), 90),
+        Row("layer backward", Workload("backward", "ConvLSTM", layer, (8, 10, 32, 32, 64)), 200),
+        Row("generator", Workload("generate", "MovingMNIST", {}, (512, 20, 64, 64, 1)), 20, tolerance=0.05),
+        Row("train.py", own, 120, end_to_end=True),
+    ]
+
+
+def chosen(names: str | None) -> list[Row]:
+    """The rows of these names, separated by commas; all of them for None."""
+    known = {row.name: row for row in rows()}
+    if names is None:
+        return list(known.values())
+    wanted = [name.strip() for name in names.split(",")]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(f"--rows knows no {', '.join(map(repr, unknown))}. Choose from: {', '.join(known)}")
+    return [known[name] for name in wanted]
