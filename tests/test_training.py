@@ -381,7 +381,7 @@ def test_outside_the_main_thread_signals_are_somebody_elses_business():
 
 
 def test_a_failure_of_the_step_that_came_with_a_signal_is_an_interruption(tmp_path, monkeypatch):
-    def compiler(*arguments):
+    def compiler(*arguments, **more):
         def step(batch, key):
             if stopping:
                 signal.raise_signal(signal.SIGINT)

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from convlstm.training import checkpoint
 from convlstm.training.log import MetricsLog
 from convlstm.training.progress import Console, Progress
 from convlstm.training.signals import stop_requests
-from convlstm.training.step import make_step, number, to_device
+from convlstm.training.step import check_precision, make_step, number, to_device
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -52,9 +53,11 @@ class Trainer:
         monitor: Score of the validation that decides which checkpoint is best: 'val_loss', 'val_mse_per_frame',
             'val_mae_per_frame' or 'val_psnr'. Default: 'val_loss'.
         patience: Validations without a better score after which training stops; None: never.
+        precision: 'float32', or 'bfloat16' for the model's forward and backward pass in training. Weights, optimizer,
+            loss, checkpoints and validation are float32 either way. Default: 'float32'.
 
     Raises:
-        ValueError: A number is out of range, or `monitor` is unknown.
+        ValueError: A number is out of range, or `monitor` or `precision` is unknown.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Trainer:
         checkpoint_every: int = 500,
         monitor: str = "val_loss",
         patience: int | None = None,
+        precision: str = "float32",
     ):
         for name, value, optional in (
             ("max_steps", max_steps, False),
@@ -86,6 +90,7 @@ class Trainer:
         choices = ["val_loss", *(f"val_{name}" for name in SCORES)]
         if monitor not in choices:
             raise ValueError(f"[Trainer] 'monitor' must be one of {', '.join(choices)} but got {monitor!r}.")
+        self.precision = check_precision("Trainer", precision)
         self.max_steps, self.batch_size, self.max_grad_norm = max_steps, batch_size, max_grad_norm
         self.log_every, self.validate_every, self.checkpoint_every = log_every, validate_every, checkpoint_every
         self.validation_sequences, self.monitor, self.patience = validation_sequences, monitor, patience
@@ -151,11 +156,17 @@ class Trainer:
             if progress.step >= self.max_steps or self._patience_is_over():
                 progress.status = "finished" if progress.step >= self.max_steps else "stopped early"
                 return progress
+        if self.precision == "bfloat16" and mx.default_device() == mx.Device(mx.cpu):
+            warnings.warn(
+                "bfloat16 is slower than float32 on a CPU, many times for all but the smallest models. Use it on a "
+                "GPU, or train with trainer.precision=float32.",
+                stacklevel=2,
+            )
         progress.status, progress.data = "running", data.describe()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_config()
         self.log = MetricsLog(self.folder / "metrics.csv", COLUMNS, progress.step)
-        step = make_step(model, optimizer, loss, self.max_grad_norm)
+        step = make_step(model, optimizer, loss, self.max_grad_norm, precision=self.precision)
         self.forecast = mx.compile(lambda x, horizon: model(x, horizon), inputs=model.state)
         model.train()
 
