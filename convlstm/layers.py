@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from convlstm.ops.algorithm import check_algorithm, takes_winograd
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair, output_size, padding_rule
-from convlstm.ops.gates import lstm_gates, on_cpu
-from convlstm.ops.recurrence import supports, unroll
+from convlstm.ops.gates import lstm_gates
+from convlstm.ops.recurrence import unroll
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -14,7 +15,6 @@ from mlx.utils import tree_map
 
 State = tuple[mx.array, mx.array]
 
-ALGORITHMS = ("auto", "native", "winograd")
 MERGE_MODES = ("concat", "sum", "mul", "ave")
 
 
@@ -48,6 +48,8 @@ class ConvLSTMCell(nn.Module):
             (H, W, O), as in the paper, and the cell works on this grid only; without it a weight per channel, (O,).
         forget_bias: Initial value of the forget gate's bias. Default: 1.
         recurrent_kernel_size: Kernel of the hidden state's convolution, odd. Default: `kernel_size`.
+        algorithm: Of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU where it fits, as
+            'winograd' does. Default: 'auto'.
 
     Raises:
         ValueError: An argument, or the shape of an input or a state, does not fit.
@@ -70,6 +72,7 @@ class ConvLSTMCell(nn.Module):
         grid_size: Pair | None = None,
         forget_bias: float = 1.0,
         recurrent_kernel_size: int | Pair | None = None,
+        algorithm: str = "auto",
     ):
         super().__init__()
         name = type(self).__name__
@@ -90,6 +93,8 @@ class ConvLSTMCell(nn.Module):
                 f"[{name}] 'grid_size' is the size of the peepholes, so with peepholes=False it must be None but got "
                 f"{grid_size!r}."
             )
+
+        self.algorithm = check_algorithm(name, algorithm)
 
         O = out_channels
         if in_channels:
@@ -131,7 +136,7 @@ class ConvLSTMCell(nn.Module):
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
         """Zeros for `h` and `c`, each (batch, height, width, O), on a grid of the state's size."""
-        zeros = mx.zeros((batch, height, width, self.out_channels))
+        zeros = mx.zeros((batch, height, width, self.out_channels), self.Wh.dtype)
         return zeros, zeros
 
     def check_input(self, shape: tuple[int, ...]) -> Pair:
@@ -146,7 +151,7 @@ class ConvLSTMCell(nn.Module):
     def project(self, x: mx.array) -> mx.array:
         """The input's share of the pre-activations, with the bias: (N, H, W, C) -> (N, H', W', 4O)."""
         self.check_input(x.shape)
-        z = conv2d(x, self.Wx, self.stride, self.padding, self.dilation)
+        z = conv2d(x, self.Wx, self.stride, self.padding, self.dilation, self.algorithm)
         return z + self.bias if "bias" in self else z
 
     def step(self, z: mx.array | None, state: State, recurrent_mask: mx.array | None = None) -> State:
@@ -155,7 +160,7 @@ class ConvLSTMCell(nn.Module):
         `recurrent_mask`, broadcast to `h`, multiplies the hidden state before its convolution.
         """
         h, c = state
-        zh = conv2d(h if recurrent_mask is None else h * recurrent_mask, self.Wh)
+        zh = conv2d(h if recurrent_mask is None else h * recurrent_mask, self.Wh, algorithm=self.algorithm)
         if z is not None:
             zh = zh + z
         elif "bias" in self:
@@ -226,8 +231,10 @@ class ConvLSTM(nn.Module):
         recurrent_dropout: Share of the hidden state's values hidden from the gates in training, the same for all time
             steps. Default: 0.
         algorithm: How the recurrence is computed: 'native' with MLX's convolution and automatic gradient; 'winograd'
-            with `convlstm.ops.recurrence` (stride 1, 'same' padding, kernels of 3 and 5); 'auto' takes the latter on a
-            CPU where it fits. Recurrent dropout, in training, is always 'native'. Default: 'auto'.
+            with the kernels of `convlstm.ops.cpu` (recurrent kernels of 3x3 and 5x5, float32); 'auto' takes the latter
+            on a CPU where it fits. Recurrent dropout, in training, is always 'native'. Default: 'auto'.
+        recompute: Whether the gradient computes the gates again instead of keeping them: about a third of the memory
+            for a fifth more time. Default: False.
         **cell: The other arguments of `ConvLSTMCell`.
 
     Raises:
@@ -247,6 +254,7 @@ class ConvLSTM(nn.Module):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         algorithm: str = "auto",
+        recompute: bool = False,
         **cell,
     ):
         super().__init__()
@@ -255,15 +263,13 @@ class ConvLSTM(nn.Module):
         for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"[ConvLSTM] '{name}' must be at least 0 and below 1 but got {share}.")
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f"[ConvLSTM] 'algorithm' must be one of {', '.join(ALGORITHMS)} but got {algorithm!r}.")
-        self.algorithm = algorithm
+        self.recompute = recompute
         self.reverse, self.bidirectional, self.merge = reverse, bidirectional, merge
         self.return_sequences = return_sequences
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
-        self.cell = ConvLSTMCell(in_channels, out_channels, kernel_size, **cell)
+        self.cell = ConvLSTMCell(in_channels, out_channels, kernel_size, algorithm=algorithm, **cell)
         if bidirectional:
-            self.other_cell = ConvLSTMCell(in_channels, out_channels, kernel_size, **cell)
+            self.other_cell = ConvLSTMCell(in_channels, out_channels, kernel_size, algorithm=algorithm, **cell)
 
     def _extra_repr(self) -> str:
         return f"reverse={self.reverse}, bidirectional={self.bidirectional}, merge={self.merge!r}"
@@ -314,36 +320,44 @@ class ConvLSTM(nn.Module):
         h, c = cell.check_state(state, batch, tuple(grid))
         mask = self._dropped(None, h.shape, self.recurrent_dropout, recurrent_key)
 
-        if mask is None and self._fused(cell, h):
-            W = cell.Wh if x is None else mx.concatenate([cell.Wx, cell.Wh], axis=-1)
-            bias = cell.bias if "bias" in cell else mx.zeros(4 * cell.out_channels)
-            outputs, h, c = unroll(x, h, c, W, bias, cell.peepholes, length=length, reverse=reverse)
+        kernel_size = cell.recurrent_kernel_size
+        if mask is None and takes_winograd("ConvLSTM", cell.algorithm, kernel_size, h.dtype):
+            outputs, h, c = self._unroll(cell, x, h, c, length, reverse)
             return outputs if self.return_sequences else h, (h, c)
 
-        z = None if x is None else cell.project(x.reshape(batch * length, *frame))
-        z = None if z is None else z.reshape(batch, length, *z.shape[1:])
+        def step(z, h, c):
+            return cell.step(z, (h, c), mask)
+
+        if self.recompute:
+            step = nn.utils.checkpoint(cell, step)
+        z = None if x is None else self._project(cell, x)
         hidden: list[mx.array] = [h] * length
         for t in range(length - 1, -1, -1) if reverse else range(length):
-            h, c = cell.step(None if z is None else z[:, t], (h, c), mask)
+            h, c = step(None if z is None else z[:, t], h, c)
             hidden[t] = h
         return mx.stack(hidden, axis=1) if self.return_sequences else h, (h, c)
 
-    def _fused(self, cell: ConvLSTMCell, h: mx.array) -> bool:
-        fits = cell.keeps_grid and cell.kernel_size == cell.recurrent_kernel_size and supports(cell.kernel_size)
-        if self.algorithm == "auto":
-            return fits and on_cpu() and h.dtype == mx.float32
-        if self.algorithm == "winograd" and not fits:
-            raise ValueError(
-                f"[ConvLSTM] algorithm='winograd' needs stride 1, 'same' padding, no dilation and one kernel size of 3 "
-                f"or 5 but got {cell}. Use algorithm='auto'."
-            )
-        return self.algorithm == "winograd"
+    def _unroll(self, cell: ConvLSTMCell, x, h, c, length, reverse: bool):
+        """The walk as one operation, which convolves the input itself where it can."""
+        O = cell.out_channels
+        bias = cell.bias if "bias" in cell else mx.zeros(4 * O)
+        options = {"length": length, "reverse": reverse, "recompute": self.recompute}
+        if x is None:
+            return unroll(None, h, c, None, cell.Wh, bias, cell.peepholes, **options)
+        if cell.keeps_grid and cell.kernel_size == cell.recurrent_kernel_size:
+            return unroll(x, h, c, cell.Wx, cell.Wh, bias, cell.peepholes, **options)
+        return unroll(self._project(cell, x), h, c, None, cell.Wh, mx.zeros(4 * O), cell.peepholes, **options)
+
+    def _project(self, cell: ConvLSTMCell, x: mx.array) -> mx.array:
+        """The input's share of the pre-activations of all steps: (N, L, H, W, C) -> (N, L, H', W', 4O)."""
+        z = cell.project(x.reshape(-1, *x.shape[2:]))
+        return z.reshape(*x.shape[:2], *z.shape[1:])
 
     def _dropped(self, x: mx.array | None, shape, share: float, key) -> mx.array | None:
         """`x` times a dropout mask of `shape`, or the mask where `x` is None; unchanged outside training."""
         if not self.training or share == 0:
             return x
-        mask = mx.random.bernoulli(1 - share, tuple(shape), key=key) / (1 - share)
+        mask = (mx.random.bernoulli(1 - share, tuple(shape), key=key) / (1 - share)).astype(self.cell.Wh.dtype)
         return mask if x is None else x * mask
 
     def _merge(self, a: mx.array, b: mx.array):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from convlstm.layers import ConvLSTM, State
-from convlstm.ops.convolution import Pair, int_pair, output_size
+from convlstm.ops.convolution import Pair, conv2d, int_pair, output_size
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -77,7 +77,11 @@ class Resample(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         N, L = x.shape[:2]
-        y = self.conv(x.reshape(N * L, *x.shape[2:]))
+        x = x.reshape(N * L, *x.shape[2:])
+        if self.up:
+            y = self.conv(x)
+        else:
+            y = conv2d(x, self.conv.weight, self.stride, self.padding) + self.conv.bias
         return nn.leaky_relu(y, self.negative_slope).reshape(N, L, *y.shape[1:])
 
 

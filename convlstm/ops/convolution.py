@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from convlstm.ops.algorithm import takes_winograd
+from convlstm.ops.cpu.library import library
+
 import mlx.core as mx
 
 Pair = tuple[int, int]
@@ -84,10 +87,35 @@ def conv2d(
     stride: Pair = (1, 1),
     padding: str | Pair = "same",
     dilation: Pair = (1, 1),
+    algorithm: str = "auto",
 ) -> mx.array:
-    """Convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C) -> (N, H', W', O)."""
+    """Convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C) -> (N, H', W', O).
+
+    `algorithm` is one of `ALGORITHMS`; where Winograd's does not fit it is MLX's, whichever was asked for.
+    """
     (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
+    kernel = weight.shape[1:3]
+    keeps_grid = stride == dilation == (1, 1) and (top, left) == (bottom, right) == (kernel[0] // 2, kernel[1] // 2)
+    algorithm = "native" if algorithm == "native" or x.dtype != weight.dtype else "auto"
+    if keeps_grid and takes_winograd("conv2d", algorithm, kernel, x.dtype):
+        return winograd_conv2d(x, weight)
     if (top, left) == (bottom, right):
         return mx.conv2d(x, weight, stride, (top, left), dilation)
     x = mx.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])
     return mx.conv2d(x, weight, stride, 0, dilation)
+
+
+@mx.custom_function
+def winograd_conv2d(x: mx.array, weight: mx.array) -> mx.array:
+    """`mx.conv2d` with stride 1 and 'same' padding, for kernels of 3x3 and 5x5, in float32 on the CPU."""
+    N, H, W, C = x.shape
+    O, k = weight.shape[:2]
+    return library().call("convlstm_convolution", [x, weight], [(N, H, W, O)], [N, H, W, C, O, k])[0]
+
+
+@winograd_conv2d.vjp
+def _(primals, cotangent, _):
+    x, weight = primals
+    (N, H, W, C), (O, k) = x.shape, weight.shape[:2]
+    shapes = [x.shape, weight.shape]
+    return library().call("convlstm_convolution_backward", [x, weight, cotangent], shapes, [N, H, W, C, O, k])

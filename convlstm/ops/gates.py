@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from convlstm.ops.algorithm import on_cpu
+
 import mlx.core as mx
 
 Peepholes = tuple[mx.array, mx.array, mx.array]
@@ -83,11 +85,6 @@ def _cpu_gates(z: mx.array, c: mx.array, *peepholes: mx.array) -> tuple[mx.array
     return _lstm_gates(z, c, peepholes or None, _cpu_sigmoid, rational_tanh)  # type: ignore[arg-type]
 
 
-def on_cpu() -> bool:
-    """Whether arrays are computed on the CPU."""
-    return mx.default_device() == mx.Device(mx.cpu)
-
-
 def lstm_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> tuple[mx.array, mx.array]:
     r"""From pre-activations and the cell state to the next hidden and cell states.
 
@@ -108,72 +105,3 @@ def lstm_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> 
     if on_cpu() and z.dtype == mx.float32:
         return _cpu_gates(z, c, *(peepholes or ()))
     return reference_gates(z, c, peepholes)
-
-
-def halved(a: mx.array) -> mx.array:
-    """Weights or biases, gates first, with those of i, f and o halved: sigmoid(z) = (tanh(z / 2) + 1) / 2."""
-    half, whole = mx.full((a.shape[0] // 4, *[1] * (a.ndim - 1)), 0.5), mx.ones((a.shape[0] // 4, *[1] * (a.ndim - 1)))
-    return a * mx.concatenate([half, half, whole, half])
-
-
-def _each_gate(a: mx.array) -> list[mx.array]:
-    # Slices are views where an index would be a copy.
-    return [part.reshape(a.shape[1:]) for part in mx.split(a, 4)]
-
-
-@mx.compile
-def forward_gates(
-    z: mx.array, c: mx.array, bias: mx.array, *peepholes: mx.array
-) -> tuple[mx.array, mx.array, list[mx.array]]:
-    """The gates of a step whose weights were `halved`: (h', c', tanh of each pre-activation).
-
-    `z` and `bias` are (4, ...), the gates first, `c` and the peepholes (...), all of them contiguous and of full size.
-    """
-    if not peepholes:
-        ti, tf, tg, to = _each_gate(_quotient(_cut(_clamp(z + bias))))
-    else:
-        Wci, Wcf, Wco = peepholes
-        (zi, zf, zg, zo), (bi, bf, bg, bo) = _each_gate(z), _each_gate(bias)
-        ti = _cut(_quotient(_cut(_clamp(zi + bi + Wci * c))))
-        tf = _cut(_quotient(_cut(_clamp(zf + bf + Wcf * c))))
-        tg = _cut(_quotient(_cut(_clamp(zg + bg))))
-    c = _cut(0.5 * ((1 + tf) * c + (1 + ti) * tg))
-    if peepholes:
-        to = _cut(_quotient(_cut(_clamp(zo + bo + Wco * c))))
-    tanh_c = _cut(_quotient(_cut(_clamp(c))))
-    return 0.5 * (1 + to) * tanh_c, c, [ti, tf, tg, to]
-
-
-@mx.compile
-def backward_gates(
-    dh: mx.array,
-    dh_next: mx.array,
-    dc: mx.array,
-    t: list[mx.array],
-    c_before: mx.array,
-    c: mx.array,
-    *peepholes: mx.array,
-) -> tuple[mx.array, mx.array, list[mx.array]]:
-    """The gradient of `forward_gates`.
-
-    `dh`, from the outputs, and `dh_next`, from the next step, are added.
-
-    Returns:
-        The gradient of `z`, the gates side by side (..., 4O); that of the cell state before the step; those of the
-        peepholes, each of the size of `c`.
-    """
-    ti, tf, tg, to = t
-    tanh_c = _cut(_quotient(_cut(_clamp(c))))
-    dh = _cut(dh + dh_next)
-    do = _cut(0.5 * dh * tanh_c * (1 - to * to))
-    dc = dc + 0.5 * dh * (1 + to) * (1 - tanh_c * tanh_c)
-    dc = _cut(dc + peepholes[2] * do if peepholes else dc)
-    di = _cut(0.5 * dc * tg * (1 - ti * ti))
-    df = _cut(0.5 * dc * c_before * (1 - tf * tf))
-    dg = _cut(0.5 * dc * (1 + ti) * (1 - tg * tg))
-    dc = 0.5 * dc * (1 + tf)
-    dpeepholes = []
-    if peepholes:
-        dc = dc + peepholes[0] * di + peepholes[1] * df
-        dpeepholes = [di * c_before, df * c_before, do * c]
-    return mx.concatenate([di, df, dg, do], axis=-1), dc, dpeepholes

@@ -1,9 +1,9 @@
-"""The ConvLSTM recurrence over a whole sequence, with a gradient of its own.
+"""The ConvLSTM recurrence over a whole sequence on the CPU, with a gradient of its own.
 
 Automatic differentiation would run one weight gradient per time step and MLX's transposed convolution, which on a CPU
-costs several times the convolution itself. Here the convolution of a step is one Winograd convolution over the input
-and the hidden state side by side; going back in time, the gates' gradients stay in the transformed domain, where they
-serve the input, the hidden state and the weights; and the weight gradient is one product over many steps at a time.
+costs several times the convolution itself. Here a sequence is one operation of MLX's graph, and its gradient another:
+`cpu/recurrence.h` walks through the steps, with Winograd convolutions and the gates computed while a tile is in cache,
+and takes the weights' gradient over many steps at once.
 
 `reference_unroll` is the plain form that the tests hold `unroll` to.
 """
@@ -11,158 +11,186 @@ serve the input, the hidden state and the weights; and the weight gradient is on
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
-from convlstm.ops.gates import Peepholes, backward_gates, forward_gates, halved, reference_gates
-from convlstm.ops.winograd import KERNELS, Winograd, winograd
+from convlstm.ops.cpu.library import library
+from convlstm.ops.gates import Peepholes, reference_gates
 
 import mlx.core as mx
 
-ROWS = 512  # rows of one weight-gradient product: enough to keep the BLAS busy
 
-
-def reference_unroll(x, h, c, W, bias, peepholes=None, *, length=None, reverse=False):
+def reference_unroll(x, h, c, Wx, Wh, bias, peepholes=None, *, length=None, reverse=False, recompute=False):
     """As `unroll`, step by step with MLX's own convolution, gates and gradients."""
     length = x.shape[1] if x is not None else length
     outputs: list[mx.array] = [h] * length
+    pad = (Wh.shape[1] // 2, Wh.shape[2] // 2)
+    kernel = None if Wx is None else (Wx.shape[1] // 2, Wx.shape[2] // 2)
     for t in range(length - 1, -1, -1) if reverse else range(length):
-        xh = h if x is None else mx.concatenate([x[:, t], h], axis=-1)
-        z = mx.conv2d(xh, W, padding=(W.shape[1] // 2, W.shape[2] // 2)) + bias
+        z = mx.conv2d(h, Wh, padding=pad) + bias
+        if x is not None:
+            z = z + (x[:, t] if Wx is None else mx.conv2d(x[:, t], Wx, padding=kernel))
         h, c = reference_gates(z, c, peepholes)
         outputs[t] = h
     return mx.stack(outputs, axis=1), h, c
-
-
-def supports(kernel_size: tuple[int, int]) -> bool:
-    """Whether `unroll` knows this kernel size."""
-    return all(k in KERNELS for k in kernel_size)
-
-
-def _column_sums(a: mx.array) -> mx.array:
-    """Sums of the last axis's columns, as a product, which the BLAS does at the speed of memory."""
-    a = a.reshape(-1, a.shape[-1])
-    return (mx.ones((1, a.shape[0])) @ a).reshape(-1)
-
-
-@lru_cache(maxsize=64)
-def _recurrence(wino: Winograd, driven: bool, length: int, reverse: bool):
-    """The custom function for one configuration: (x, h, c, W, bias, *peepholes) -> (outputs, c, what is kept).
-
-    Weights, bias and peepholes come `halved`.
-    """
-    steps = list(range(length - 1, -1, -1) if reverse else range(length))
-
-    def tiled(peepholes, like):
-        return [_full(p if p.ndim == 1 else wino.to_tiles(p[None]), like.shape) for p in peepholes]
-
-    def inputs(x, h, t):
-        return mx.concatenate([_step(x, t), h], axis=-1) if driven else h
-
-    @mx.custom_function
-    def run(x, h, c, W, bias, *peepholes):
-        U = wino.filters(W)
-        U = mx.contiguous(U.reshape(*U.shape[:2], 4, -1).transpose(2, 0, 1, 3))
-        c = wino.to_tiles(c)
-        bias = _full(bias.reshape(4, 1, 1, 1, -1), (4, *c.shape))
-        peepholes = tiled(peepholes, c)
-        outputs, kept = [h] * length, []
-        for t in steps:
-            z = wino.scatter(wino.gather(inputs(x, h, t)) @ U)
-            h, c, activations = forward_gates(z, c, bias, *peepholes)
-            h = wino.from_tiles(h)
-            outputs[t] = h
-            kept += [*activations, c]
-        return mx.stack(outputs, axis=1), wino.from_tiles(c), *kept
-
-    @run.vjp
-    def _(primals, cotangents, results):
-        x, h0, c0, W, bias, *peepholes = primals
-        outputs, _, *kept = results
-        douts, dc, *_ = cotangents
-        N, O = h0.shape[0], h0.shape[-1]
-        U = wino.filters(W).swapaxes(1, 2)
-        before = wino.to_tiles(c0)
-        shaped = tiled(peepholes, before)
-        dh, dc = mx.zeros_like(before), wino.to_tiles(dc)
-        dx: list[mx.array] = [h0] * length
-        dU, dbias = mx.zeros(()), mx.zeros(())
-        dpeepholes = [mx.zeros(())] * len(peepholes)
-        per_product = max(1, ROWS // (N * wino.tiles))
-        waiting = []
-        for n in range(length - 1, -1, -1):
-            t = steps[n]
-            *activations, c = kept[5 * n : 5 * n + 5]
-            c_before = kept[5 * n - 1] if n else before
-            dz, dc, products = backward_gates(wino.to_tiles(_step(douts, t)), dh, dc, activations, c_before, c, *shaped)
-            dM = wino.scatter_transposed(dz)
-            dxh = wino.gather_transposed(dM @ U)
-            if driven:
-                dx[t] = wino.from_tiles(dxh[..., :-O])
-            dh = mx.contiguous(dxh[..., -O:])
-            dbias = dbias + dz
-            dpeepholes = [total + product for total, product in zip(dpeepholes, products, strict=True)]
-            waiting.append((inputs(x, _step(outputs, steps[n - 1]) if n else h0, t), dM))
-            if len(waiting) == per_product or n == 0:
-                V = wino.gather(_joined([a for a, _ in waiting], axis=0))
-                dU = dU + V.swapaxes(1, 2) @ _joined([b for _, b in waiting], axis=1)
-                waiting = []
-        for k, total in enumerate(dpeepholes):
-            places = total.sum(axis=1, keepdims=True)
-            dpeepholes[k] = _column_sums(total) if peepholes[k].ndim == 1 else wino.from_tiles(places)[0]
-        dinputs = mx.stack(dx, axis=1) if driven else mx.zeros_like(x)
-        return (
-            dinputs,
-            wino.from_tiles(dh),
-            wino.from_tiles(dc),
-            wino.filters_transposed(dU),
-            _column_sums(dbias),
-            *dpeepholes,
-        )
-
-    return run
-
-
-def _step(a: mx.array, t: int) -> mx.array:
-    """Time step t of (N, L, ...), a view."""
-    return a[:, t : t + 1].squeeze(1)
-
-
-def _joined(arrays: list[mx.array], axis: int) -> mx.array:
-    return arrays[0] if len(arrays) == 1 else mx.concatenate(arrays, axis=axis)
-
-
-def _full(a: mx.array, shape: tuple[int, ...]) -> mx.array:
-    """`a` broadcast to `shape` in memory, so that the kernels that read it have contiguous inputs."""
-    return mx.contiguous(mx.broadcast_to(a, shape))
 
 
 def unroll(
     x: mx.array | None,
     h: mx.array,
     c: mx.array,
-    W: mx.array,
+    Wx: mx.array | None,
+    Wh: mx.array,
     bias: mx.array,
     peepholes: Peepholes | None = None,
     *,
     length: int | None = None,
     reverse: bool = False,
+    recompute: bool = False,
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """All steps of a ConvLSTM with stride 1, 'same' padding and no dilation.
+    """All steps of a ConvLSTM with stride 1, 'same' padding and no dilation, in float32 on the CPU.
 
     Args:
-        x: Input (N, L, H, W, C), or None for none.
+        x: Input (N, L, H, W, C), or None for none. Without `Wx` its share of the pre-activations, (N, L, H, W, 4O).
         h, c: State at the start, each (N, H, W, O).
-        W: Kernels of the input and the hidden state side by side, (4O, kh, kw, C + O), or (4O, kh, kw, O).
+        Wx, Wh: Kernels of the input, (4O, k, k, C) or None, and of the hidden state, (4O, k, k, O).
         bias: (4O,).
         peepholes: `W_ci, W_cf, W_co`, each (O,) or (H, W, O), or None.
         length: Number of steps where there is no input.
         reverse: Whether to walk from the last step to the first.
+        recompute: Whether the gradient computes the gates again, a few steps at a time, instead of keeping four numbers
+            per state and step from the forward walk. Default: False.
 
     Returns:
         Hidden states (N, L, H, W, O) in the order of the input's time, and the final `h` and `c`.
     """
-    length = x.shape[1] if x is not None else int(length or 0)
-    wino = winograd(tuple(W.shape[1:3]), h.shape[1], h.shape[2])
-    run = _recurrence(wino, x is not None, length, reverse)
-    halves = () if peepholes is None else [0.5 * p for p in peepholes]
-    outputs, c, *_ = run(mx.zeros(1) if x is None else x, h, c, halved(W), halved(bias), *halves)
-    return outputs, _step(outputs, 0 if reverse else length - 1), c
+    driven = 0 if x is None else 2 if Wx is None else 1
+    walk = _walk(driven, length or 0, _kind(peepholes), Wh.shape[1], reverse, not recompute, False)
+    nothing = mx.zeros(1)
+    given = (nothing if x is None else x, h, c, nothing if Wx is None else Wx, Wh, bias, *_three(peepholes))
+    outputs, _, h, c, *_ = walk(*given)
+    return outputs, h, c
+
+
+class Filters(NamedTuple):
+    """Kernels in the form in which the products read them: for the convolution, and for its gradient.
+
+    The kernels' gradient travels on `turned`.
+    """
+
+    forward: mx.array
+    turned: mx.array
+
+
+def prepare(W: mx.array) -> Filters:
+    """The filters of kernels (4O, k, k, C), for `unroll_prepared`."""
+    return Filters(*_prepare(W))
+
+
+def unroll_prepared(
+    x: mx.array | None,
+    h: mx.array,
+    c: mx.array,
+    Ux: Filters | None,
+    Uh: Filters,
+    bias: mx.array,
+    peepholes: Peepholes | None = None,
+    *,
+    kernel_size: int,
+    length: int | None = None,
+    recompute: bool = False,
+) -> tuple[mx.array, mx.array, mx.array, Filters | None, Filters]:
+    """As `unroll`, for one part of a longer walk, such as one step of a model that is fed with its own output.
+
+    Kernels are transformed once, by `prepare`, and their gradient adds up in one place if every part is given the
+    filters that the part before returned.
+
+    Returns:
+        What `unroll` returns, and the filters for the next part.
+    """
+    driven = 0 if x is None else 2 if Ux is None else 1
+    walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, True)
+    nothing = mx.zeros(1)
+    ux = Filters(nothing, nothing) if Ux is None else Ux
+    given = (nothing if x is None else x, h, c, ux.forward, Uh.forward, bias, *_three(peepholes), ux.turned, Uh.turned)
+    outputs, _, h, c, turned_x, turned_h, *_ = walk(*given)
+    return outputs, h, c, None if Ux is None else Filters(Ux.forward, turned_x), Filters(Uh.forward, turned_h)
+
+
+def _kind(peepholes: Peepholes | None) -> int:
+    return 0 if peepholes is None else 1 if peepholes[0].ndim == 1 else 2
+
+
+def _three(peepholes: Peepholes | None) -> Peepholes:
+    return (mx.zeros(1),) * 3 if peepholes is None else peepholes
+
+
+@mx.custom_function
+def _prepare(W: mx.array) -> list[mx.array]:
+    O, k, _, C = W.shape
+    kernels = library()
+    packed = _packed(O // 4)
+    shapes = [(kernels.filter_floats(k, C, packed),), (kernels.filter_floats(k, packed, C),)]
+    return kernels.call("convlstm_prepare", [W], shapes, [C, O // 4, 1, k])
+
+
+@_prepare.vjp
+def _(W, cotangents, _):
+    O, k, _, C = W.shape
+    return library().call("convlstm_prepare_backward", [cotangents[1]], [W.shape], [C, O // 4, 1, k])[0]
+
+
+def _packed(channels: int) -> int:
+    """Channels of the four gates, each rounded up to whole vectors."""
+    lanes = library().lanes
+    return 4 * lanes * -(-channels // lanes)
+
+
+@lru_cache(maxsize=256)
+def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: bool, keep: bool, prepared: bool):
+    """The custom function for one configuration, of what `convlstm_forward` in kernels.cpp takes.
+
+    `driven` is 0 without an input, 1 for one that is convolved, 2 for one that is a convolution's result already.
+    It gives outputs, cells, the last h and c, the filters' `turned` where they came prepared, and what is kept.
+    """
+    kernels = library()
+
+    def numbers(x, h, more):
+        N, H, W, O = h.shape
+        T, C = (x.shape[1], x.shape[-1]) if driven else (length, 1)
+        return [N, T, H, W, C, O, int(reverse), peepholes, kernel_size, driven, int(more), int(prepared)]
+
+    @mx.custom_function
+    def run(*given):
+        x, h, *_ = given
+        n = numbers(x, h, keep)
+        N, T, H, W, _, O = n[:6]
+        sequence = (N, T, H, W, O)
+        shapes = [sequence, sequence, h.shape, h.shape, *[(N, T, H, W, _packed(O))] * keep]
+        outputs, cells, h, c, *kept = kernels.call("convlstm_forward", list(given[:9]), shapes, n)
+        return outputs, cells, h, c, *given[9:], *kept
+
+    @run.vjp
+    def _(given, cotangents, results):
+        x, h, c, Wx, Wh, bias, *rest = given
+        outputs, cells, *_ = results
+        doutputs, _, dh, dc, *dturned = cotangents
+        inputs = [*given[:9], outputs, cells, results[-1] if keep else mx.zeros(1), doutputs, dh, dc]
+        shapes = [a.shape for a in given[:9]]
+        reused = {}
+        if prepared:
+            turned = list(given[9:])
+            inputs += [*turned, *dturned[:2]]
+            shapes[3:5] = [a.shape for a in turned]
+            reused = {3: 17, 4: 18}
+        gradients = kernels.call("convlstm_backward", inputs, shapes, numbers(x, h, keep), reused)
+        if driven == 0:
+            gradients[0] = mx.zeros_like(x)
+        if driven != 1:
+            gradients[3] = mx.zeros_like(given[9] if prepared else Wx)
+        if peepholes == 0:
+            gradients[6:9] = [mx.zeros_like(p) for p in rest[:3]]
+        if prepared:
+            return *gradients[:3], mx.zeros_like(Wx), mx.zeros_like(Wh), *gradients[5:], *gradients[3:5]
+        return tuple(gradients)
+
+    return run

@@ -1,0 +1,54 @@
+"""Which convolution is taken: the one place where device, type and shape decide it."""
+
+from __future__ import annotations
+
+from convlstm.ops.cpu.library import available, library
+
+import mlx.core as mx
+
+# auto: 'winograd' where it fits, on a CPU; native: MLX's own; winograd: convlstm/ops/cpu.
+ALGORITHMS = ("auto", "native", "winograd")
+WINOGRAD_KERNELS = (3, 5)
+
+
+def on_cpu() -> bool:
+    """Whether arrays are computed on the CPU."""
+    return mx.default_device() == mx.Device(mx.cpu)
+
+
+def check_algorithm(owner: str, algorithm: str) -> str:
+    """The algorithm; ValueError where there is none of that name."""
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"[{owner}] 'algorithm' must be one of {', '.join(ALGORITHMS)} but got {algorithm!r}.")
+    return algorithm
+
+
+def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dtype: mx.Dtype) -> bool:
+    """Whether a convolution with stride 1, 'same' padding and no dilation is Winograd's.
+
+    Args:
+        owner: Who asks, for the errors.
+        algorithm: One of `ALGORITHMS`.
+        kernel_size: Rows and columns of the kernel.
+        dtype: Of the input.
+
+    Raises:
+        ValueError: 'winograd' is asked for and cannot be had for this kernel, type or device.
+        UnavailableError: The kernels of the CPU cannot be built here.
+    """
+    fits = kernel_size[0] == kernel_size[1] and kernel_size[0] in WINOGRAD_KERNELS
+    if algorithm == "auto":
+        return fits and on_cpu() and dtype == mx.float32 and available() is not None
+    if algorithm == "native":
+        return False
+    reason = None
+    if not fits:
+        reason = f"a kernel of 3x3 or 5x5 but got {kernel_size[0]}x{kernel_size[1]}"
+    elif dtype != mx.float32:
+        reason = f"float32 but got {str(dtype).rpartition('.')[2]}"
+    elif not on_cpu():
+        reason = f"the CPU but MLX's device is {mx.default_device()}"
+    if reason is not None:
+        raise ValueError(f"[{owner}] algorithm='winograd' needs {reason}. Use algorithm='auto'.")
+    library()
+    return True

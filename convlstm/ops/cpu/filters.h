@@ -1,0 +1,124 @@
+// Kernels (O, R, R, C) to and from the form in which the products read them.
+//
+// The outputs of a ConvLSTM's convolution are the four gates. They are kept side by side, a vector of channels of each:
+// [group of LANES channels][gate][lane], with zeros where the last group is not full.
+#pragma once
+
+#include "products.h"
+
+struct Outputs {
+    int channels;  // of one gate, or of all outputs where there are no gates
+    bool gates;
+
+    int groups() const { return (channels + LANES - 1) / LANES; }
+    int packed() const { return gates ? 4 * LANES * groups() : channels; }
+    int panels() const { return (packed() + PANEL - 1) / PANEL; }
+    // The output's number in (O, R, R, C), or -1 where there is none.
+    int number(int packed_index) const {
+        if (!gates) return packed_index < channels ? packed_index : -1;
+        const int channel = packed_index / (4 * LANES) * LANES + packed_index % LANES;
+        return channel < channels ? packed_index / LANES % 4 * channels + channel : -1;
+    }
+};
+
+inline int64_t filter_floats(int points, int K, int columns) {
+    return int64_t(points) * K * round_up(columns, PANEL);
+}
+
+INLINE void transpose(vec* rows) {
+    typedef int32_t mask __attribute__((vector_size(4 * LANES)));
+    UNROLL for (int s = 1; s < LANES; s *= 2) {
+        mask low, high;
+        for (int l = 0; l < LANES; l++) {
+            low[l] = l & s ? LANES + l - s : l;
+            high[l] = l & s ? LANES + l : l + s;
+        }
+        UNROLL for (int i = 0; i < LANES; i++)
+            if (!(i & s)) {
+                const vec a = rows[i], b = rows[i + s];
+                rows[i] = __builtin_shuffle(a, b, low);
+                rows[i + s] = __builtin_shuffle(a, b, high);
+            }
+    }
+}
+
+// G w G^T of one output and a vector of inputs.
+template <int R>
+INLINE void filter(const float* w, int ld, int channels, bool rotated, vec (*out)[CookToom<R>::N]) {
+    constexpr int N = CookToom<R>::N;
+    vec d[R][R], columns[R][N], line[R], result[N];
+    for (int a = 0; a < R; a++) {
+        for (int b = 0; b < R; b++) {
+            const int place = rotated ? R * R - 1 - (a * R + b) : a * R + b;
+            d[a][b] = load(w + int64_t(place) * ld, channels);
+        }
+        to_points<R, R, true>(d[a], columns[a]);
+    }
+    for (int b = 0; b < N; b++) {
+        UNROLL for (int a = 0; a < R; a++) line[a] = columns[a][b];
+        to_points<R, R, true>(line, result);
+        UNROLL for (int a = 0; a < N; a++) out[a][b] = result[a];
+    }
+}
+
+// For the convolution: U[panel of outputs][point][input][PANEL].
+template <int R>
+void forward_filters(const float* w, Outputs outputs, int C, float* U) {
+    constexpr int N = CookToom<R>::N, POINTS = N * N;
+    const int halves = 2 * outputs.panels(), parts = (C + LANES - 1) / LANES;
+    Threads::pool().run(halves * parts, [&](int task) {
+        static thread_local vec all[POINTS][LANES];
+        const int half = task / parts, c = task % parts * LANES, channels = std::min(C - c, LANES);
+        for (int lane = 0; lane < LANES; lane++) {
+            vec one[N][N] = {};
+            if (const int o = outputs.number(half * LANES + lane); o >= 0)
+                filter<R>(w + int64_t(o) * R * R * C + c, C, channels, false, one);
+            for (int p = 0; p < POINTS; p++) all[p][lane] = one[p / N][p % N];
+        }
+        float* to = U + int64_t(half / 2) * POINTS * C * PANEL + half % 2 * LANES;
+        for (int p = 0; p < POINTS; p++) {
+            transpose(all[p]);
+            for (int k = 0; k < channels; k++) store(to + (int64_t(p) * C + c + k) * PANEL, all[p][k]);
+        }
+    });
+}
+
+// For the gradient of the convolution's input: U[panel of inputs][point][output][PANEL], the kernels turned round.
+template <int R>
+void backward_filters(const float* w, Outputs outputs, int C, float* U) {
+    constexpr int N = CookToom<R>::N, POINTS = N * N;
+    const int K = outputs.packed(), halves = 2 * ((C + PANEL - 1) / PANEL);
+    Threads::pool().run(K, [&](int k) {
+        const int o = outputs.number(k);
+        for (int half = 0; half < halves; half++) {
+            const int c = half * LANES;
+            vec one[N][N] = {};
+            if (o >= 0 && c < C) filter<R>(w + int64_t(o) * R * R * C + c, C, C - c, true, one);
+            float* to = U + (int64_t(half / 2) * POINTS * K + k) * PANEL + half % 2 * LANES;
+            for (int p = 0; p < POINTS; p++) store(to + int64_t(p) * K * PANEL, one[p / N][p % N]);
+        }
+    });
+}
+
+// The kernels' gradient G^T dU G from dU[panel of inputs][point][output][PANEL].
+template <int R>
+void filter_gradient(const float* dU, Outputs outputs, int C, float* dw) {
+    constexpr int N = CookToom<R>::N, POINTS = N * N;
+    const int K = outputs.packed();
+    Threads::pool().run(K, [&](int k) {
+        const int o = outputs.number(k);
+        for (int c = 0; o >= 0 && c < C; c += LANES) {
+            const float* from = dU + (int64_t(c / PANEL) * POINTS * K + k) * PANEL + c % PANEL;
+            vec columns[R][N], line[N], out[R];
+            for (int b = 0; b < N; b++) {
+                for (int a = 0; a < N; a++) line[a] = load(from + int64_t(a * N + b) * K * PANEL);
+                from_points<R, R, true>(line, out);
+                for (int a = 0; a < R; a++) columns[a][b] = out[a];
+            }
+            for (int a = 0; a < R; a++) {
+                from_points<R, R, true>(columns[a], out);
+                for (int b = 0; b < R; b++) store(dw + ((int64_t(o) * R + a) * R + b) * C + c, out[b], C - c);
+            }
+        }
+    });
+}

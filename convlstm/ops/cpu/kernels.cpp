@@ -1,0 +1,179 @@
+// The kernels as plain functions on pointers and integers: what bridge.cpp calls for an operation of MLX.
+//
+// Every function takes its inputs, its outputs, and its integers, in the order that calls.py gives them.
+#include "recurrence.h"
+
+using In = const float* const*;
+using Out = float* const*;
+using Numbers = const int64_t*;
+
+namespace {
+
+Shape shape(Numbers n) {
+    return {int(n[0]), int(n[1]), int(n[2]), int(n[3]), int(n[4]), int(n[5]), n[6] != 0, int(n[7]), n[9] == 2};
+}
+
+// Calls work(Size<R>{}) for the kernel's size, with the threads and the memory to itself.
+template <int R>
+struct Size {
+    static constexpr int VALUE = R;
+};
+template <class Work>
+void with_kernel(int64_t size, Work&& work) {
+    std::lock_guard<std::mutex> lock(Threads::pool().busy);
+    if (size == 5) work(Size<5>{});
+    else work(Size<3>{});
+}
+
+template <int R>
+float* forward_filters_in(Place place, const float* w, Outputs outputs, int C) {
+    float* U = workspace(place, filter_floats(CookToom<R>::POINTS, C, outputs.packed()));
+    forward_filters<R>(w, outputs, C, U);
+    return U;
+}
+
+template <int R>
+float* backward_filters_in(Place place, const float* w, Outputs outputs, int C) {
+    float* U = workspace(place, filter_floats(CookToom<R>::POINTS, outputs.packed(), C));
+    backward_filters<R>(w, outputs, C, U);
+    return U;
+}
+
+// The convolution of frames (F, H, W, C) with filters to frames (F, H, W, O).
+template <int R>
+void convolve_frames(const float* x, Grid grid, int F, int C, const float* U, int O, float* y) {
+    const int64_t pixels = int64_t(grid.height) * grid.width;
+    convolve<R>(
+        F * grid.tiles(), C, U, (O + PANEL - 1) / PANEL,
+        [&](int row, float* to, int64_t plane) {
+            input_tile<R>(x + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to, plane);
+        },
+        [&](int row, int block, const float* from, int64_t plane) {
+            float* frame = y + row / grid.tiles() * pixels * O;
+            const int tile = row % grid.tiles();
+            const int top = tile / grid.columns() * TILE, left = tile % grid.columns() * TILE;
+            for (int c = block * BLOCK; c < std::min(O, (block + 1) * BLOCK); c += LANES) {
+                vec d[TILE][TILE];
+                output_tile<R>(from + c - block * BLOCK, plane, d);
+                for (int a = 0; a < std::min(TILE, grid.height - top); a++)
+                    for (int e = 0; e < std::min(TILE, grid.width - left); e++)
+                        store(frame + (int64_t(top + a) * grid.width + left + e) * O + c, d[a][e], O - c);
+            }
+        });
+}
+
+}  // namespace
+
+extern "C" {
+
+int convlstm_lanes() { return LANES; }
+int convlstm_threads() { return Threads::pool().size(); }
+
+// Numbers of floats of the filters of `columns` outputs and K inputs, or the other way round.
+int64_t convlstm_filter_floats(int64_t size, int64_t K, int64_t columns) {
+    return filter_floats(int((size + TILE - 1) * (size + TILE - 1)), int(K), int(columns));
+}
+
+// Numbers of a walk: N, T, H, W, C, O, reverse, peepholes (0: none, 1: per channel, 2: per place), kernel size, input (0:
+// none, 1: to be convolved, 2: convolved already), kept, prepared.
+
+// x, h, c, Wx, Wh, bias, 3 peepholes -> outputs, cells, last h, last c, [kept]
+void convlstm_forward(In in, Out out, Numbers n) {
+    const Shape s = shape(n);
+    const bool driven = n[9], convolved = n[9] == 1, keep = n[10], prepared = n[11];
+    with_kernel(n[8], [&](auto size) {
+        constexpr int R = decltype(size)::VALUE;
+        const float *Ux = in[3], *Uh = in[4];
+        if (!prepared) {
+            if (convolved) Ux = forward_filters_in<R>(FILTERS_X, in[3], s.outputs(), s.C);
+            Uh = forward_filters_in<R>(FILTERS_H, in[4], s.outputs(), s.O);
+        }
+        Recurrence<R>(s).forward(driven ? in[0] : nullptr, in[1], in[2], Ux, Uh, in[5], {in[6], in[7], in[8]}, out[0],
+                                 out[1], keep ? out[4] : nullptr, out[2], out[3]);
+    });
+}
+
+// x, h, c, Wx, Wh, bias, 3 peepholes, outputs, cells, kept, doutputs, dlast_h, dlast_c, [UxT, UhT, dUx, dUh]
+// -> dx, dh, dc, dWx, dWh, dbias, 3 dpeepholes
+void convlstm_backward(In in, Out out, Numbers n) {
+    const Shape s = shape(n);
+    const bool driven = n[9], convolved = n[9] == 1, kept = n[10], prepared = n[11];
+    with_kernel(n[8], [&](auto size) {
+        constexpr int R = decltype(size)::VALUE;
+        constexpr int POINTS = CookToom<R>::POINTS;
+        typename Recurrence<R>::Backward b{};
+        b.x = driven ? in[0] : nullptr, b.h = in[1], b.c = in[2], b.Ux = in[3], b.Uh = in[4], b.bias = in[5];
+        b.peepholes = {in[6], in[7], in[8]}, b.outputs = in[9], b.cells = in[10], b.kept = kept ? in[11] : nullptr;
+        b.doutputs = in[12], b.dlast_h = in[13], b.dlast_c = in[14];
+        b.dx = out[0], b.dh = out[1], b.dc = out[2], b.dUx = out[3], b.dUh = out[4], b.dbias = out[5];
+        b.dci = out[6], b.dcf = out[7], b.dco = out[8];
+        if (prepared) {  // the gradients of the filters go on adding to those of the later steps
+            b.UxT = in[15], b.UhT = in[16], b.add = true;
+            const int64_t floats_x = filter_floats(POINTS, s.packed(), s.C), floats_h = filter_floats(POINTS, s.packed(), s.O);
+            if (convolved && b.dUx != in[17]) std::memcpy(b.dUx, in[17], floats_x * sizeof(float));
+            if (b.dUh != in[18]) std::memcpy(b.dUh, in[18], floats_h * sizeof(float));
+        } else {
+            if (convolved) {
+                if (!kept) b.Ux = forward_filters_in<R>(FILTERS_X, in[3], s.outputs(), s.C);
+                b.UxT = backward_filters_in<R>(TURNED_X, in[3], s.outputs(), s.C);
+                b.dUx = workspace(GRADIENT_X, filter_floats(POINTS, s.packed(), s.C));
+            }
+            if (!kept) b.Uh = forward_filters_in<R>(FILTERS_H, in[4], s.outputs(), s.O);
+            b.UhT = backward_filters_in<R>(TURNED_H, in[4], s.outputs(), s.O);
+            b.dUh = workspace(GRADIENT_H, filter_floats(POINTS, s.packed(), s.O));
+        }
+        Recurrence<R>(s).backward(b);
+        if (!prepared) {
+            if (convolved) filter_gradient<R>(b.dUx, s.outputs(), s.C, out[3]);
+            filter_gradient<R>(b.dUh, s.outputs(), s.O, out[4]);
+        }
+    });
+}
+
+// W (O, R, R, C) -> filters for the convolution, filters for its gradient. Numbers: C, O, gates, size.
+void convlstm_prepare(In in, Out out, Numbers n) {
+    const Outputs outputs{int(n[1]), n[2] != 0};
+    with_kernel(n[3], [&](auto size) {
+        constexpr int R = decltype(size)::VALUE;
+        forward_filters<R>(in[0], outputs, int(n[0]), out[0]);
+        backward_filters<R>(in[0], outputs, int(n[0]), out[1]);
+    });
+}
+
+// The gradient of the filters -> that of W. Numbers as in convlstm_prepare.
+void convlstm_prepare_backward(In in, Out out, Numbers n) {
+    const Outputs outputs{int(n[1]), n[2] != 0};
+    with_kernel(n[3], [&](auto size) { filter_gradient<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
+}
+
+// x (F, H, W, C), w (O, R, R, C) -> y (F, H, W, O). Numbers: F, H, W, C, O, size.
+void convlstm_convolution(In in, Out out, Numbers n) {
+    const Grid grid{int(n[1]), int(n[2])};
+    const int F = int(n[0]), C = int(n[3]), O = int(n[4]);
+    with_kernel(n[5], [&](auto size) {
+        constexpr int R = decltype(size)::VALUE;
+        const float* U = forward_filters_in<R>(FILTERS_X, in[1], {O, false}, C);
+        convolve_frames<R>(in[0], grid, F, C, U, O, out[0]);
+    });
+}
+
+// x, w, dy -> dx, dw. Numbers as in convlstm_convolution.
+void convlstm_convolution_backward(In in, Out out, Numbers n) {
+    const Grid grid{int(n[1]), int(n[2])};
+    const int F = int(n[0]), C = int(n[3]), O = int(n[4]);
+    const int64_t pixels = int64_t(grid.height) * grid.width;
+    with_kernel(n[5], [&](auto size) {
+        constexpr int R = decltype(size)::VALUE;
+        const float* U = backward_filters_in<R>(TURNED_X, in[1], {O, false}, C);
+        convolve_frames<R>(in[2], grid, F, O, U, C, out[0]);
+        float* dU = workspace(GRADIENT_X, filter_floats(CookToom<R>::POINTS, O, C));
+        const auto tiles = [&](const float* frames, int channels, auto transform) {
+            return [=](int row, float* to, int64_t plane) {
+                transform(frames + row / grid.tiles() * pixels * channels, grid, channels, row % grid.tiles(), channels, to, plane);
+            };
+        };
+        correlate<R>(F * grid.tiles(), C, tiles(in[0], C, input_tile<R>), O, tiles(in[2], O, gradient_tile<R>), dU, false);
+        filter_gradient<R>(dU, {O, false}, C, out[1]);
+    });
+}
+}

@@ -1,0 +1,121 @@
+// Threads that share the tasks of a loop, and memory that is kept between calls.
+#pragma once
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+// Which thread runs a task changes from run to run; what a task computes must not depend on it.
+class Threads {
+   public:
+    static Threads& pool() {
+        // Never destroyed, since its threads wait on it when the process ends. After a fork they are gone: a new one then.
+        static Threads* one = nullptr;
+        static pid_t owner = 0;
+        if (owner != getpid()) {
+            one = new Threads;
+            owner = getpid();
+        }
+        return *one;
+    }
+
+    int size() const { return static_cast<int>(workers.size()) + 1; }
+
+    // Calls task(0) ... task(count - 1), in any order, on all threads.
+    template <class Task>
+    void run(int count, Task&& task) {
+        if (count <= 1 || workers.empty()) {
+            for (int n = 0; n < count; n++) task(n);
+            return;
+        }
+        std::function<void(int)> call = [&task](int n) { task(n); };
+        job = &call;
+        total = count;
+        next.store(0, std::memory_order_relaxed);
+        working.store(static_cast<int>(workers.size()), std::memory_order_relaxed);
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            round.fetch_add(1, std::memory_order_release);
+        }
+        wake.notify_all();
+        take();
+        while (working.load(std::memory_order_acquire) > 0) pause();
+    }
+
+    // One call into the kernels at a time: the threads and the memory are shared.
+    std::mutex busy;
+
+   private:
+    Threads() {
+        for (int n = 1; n < wanted(); n++) {
+            workers.emplace_back([this] { work(); });
+            workers.back().detach();  // they end with the process
+        }
+    }
+
+    static int wanted() {
+        for (const char* name : {"CONVLSTM_THREADS", "OMP_NUM_THREADS"})
+            if (const char* text = std::getenv(name))
+                if (int n = std::atoi(text); n > 0) return n;
+        cpu_set_t set;
+        if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+        return std::max(1u, std::thread::hardware_concurrency());
+    }
+
+    static void pause() {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#else
+        std::this_thread::yield();
+#endif
+    }
+
+    void take() {
+        for (int n; (n = next.fetch_add(1, std::memory_order_relaxed)) < total;) (*job)(n);
+    }
+
+    void work() {
+        for (unsigned seen = 0;;) {
+            for (int spins = 0; spins < 20000 && round.load(std::memory_order_acquire) == seen; spins++) pause();
+            if (round.load(std::memory_order_acquire) == seen) {
+                std::unique_lock<std::mutex> lock(mutex);
+                wake.wait(lock, [&] { return round.load(std::memory_order_acquire) != seen; });
+            }
+            seen = round.load(std::memory_order_acquire);
+            take();
+            working.fetch_sub(1, std::memory_order_release);
+        }
+    }
+
+    std::vector<std::thread> workers;
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::atomic<unsigned> round{0};
+    std::atomic<int> next{0}, working{0};
+    int total = 0;
+    std::function<void(int)>* job = nullptr;
+};
+
+// Memory for intermediate results, by purpose; it grows to what the largest call needed. Only with `busy` held.
+enum Place {
+    INPUTS, PRODUCTS, FILTERS_X, FILTERS_H, TURNED_X, TURNED_H, GRADIENT_X, GRADIENT_H, GATES, SUMS, PLACES
+};
+
+inline float* workspace(Place place, size_t count) {
+    static struct { float* memory = nullptr; size_t count = 0; } held[PLACES];
+    auto& one = held[place];
+    if (one.count < count) {
+        std::free(one.memory);
+        one.memory = static_cast<float*>(std::aligned_alloc(4096, (count * sizeof(float) + 4095) / 4096 * 4096));
+        if (one.memory == nullptr) throw std::bad_alloc();
+        one.count = count;
+    }
+    return one.memory;
+}
