@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from convlstm.blas import hold_to_one_thread  # before mlx.core, so that the tests run with a fast BLAS
+from convlstm.ops.algorithm import on_cpu
+from convlstm.ops.cpu.library import available
 
 import numpy as np
 import pytest
 
 # As train.py does: tests compare bits.
 hold_to_one_thread()
+
+# The kernels are built here, once. Where they cannot be, the warning is given here, and not in whichever test is first.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    KERNELS = on_cpu() and available() is not None
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -20,6 +28,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 def rng() -> np.random.Generator:
     """A generator of its own for each test, the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def kernels() -> None:
+    """Skips the test where there are no kernels for the CPU."""
+    if not KERNELS:
+        pytest.skip("no kernels of convlstm.ops.cpu here: they need Linux, MLX on the CPU, and g++")
 
 
 @pytest.fixture(scope="session")

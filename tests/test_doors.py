@@ -56,7 +56,7 @@ def test_help_of_train(train):
     assert (status, err) == (0, "")
     for text in (
         "Trains a forecaster",
-        "model: encoder_forecaster, shi2015, shi2017",
+        "model: convlstm_stack, encoder_forecaster, shi2015, shi2017",
         "  max_steps: 20000",
         "resume=runs/NAME",
         "-m schedule.learning_rate=1e-3,3e-4",

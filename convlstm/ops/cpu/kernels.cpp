@@ -26,15 +26,15 @@ void with_kernel(int64_t size, Work&& work) {
 }
 
 template <int R>
-float* forward_filters_in(Place place, const float* w, Outputs outputs, int C) {
-    float* U = workspace(place, filter_floats(CookToom<R>::POINTS, C, outputs.packed()));
+float* forward_filters_in(Use use, const float* w, Outputs outputs, int C) {
+    float* U = workspace(use, filter_floats(CookToom<R>::POINTS, C, outputs.packed()));
     forward_filters<R>(w, outputs, C, U);
     return U;
 }
 
 template <int R>
-float* backward_filters_in(Place place, const float* w, Outputs outputs, int C) {
-    float* U = workspace(place, filter_floats(CookToom<R>::POINTS, outputs.packed(), C));
+float* backward_filters_in(Use use, const float* w, Outputs outputs, int C) {
+    float* U = workspace(use, filter_floats(CookToom<R>::POINTS, outputs.packed(), C));
     backward_filters<R>(w, outputs, C, U);
     return U;
 }
@@ -45,8 +45,8 @@ void convolve_frames(const float* x, Grid grid, int F, int C, const float* U, in
     const int64_t pixels = int64_t(grid.height) * grid.width;
     convolve<R>(
         F * grid.tiles(), C, U, (O + PANEL - 1) / PANEL,
-        [&](int row, float* to, int64_t plane) {
-            input_tile<R>(x + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to, plane);
+        [&](int row, Place to) {
+            input_tile<R>(x + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to);
         },
         [&](int row, int block, const float* from, int64_t plane) {
             float* frame = y + row / grid.tiles() * pixels * O;
@@ -167,12 +167,14 @@ void convlstm_convolution_backward(In in, Out out, Numbers n) {
         const float* U = backward_filters_in<R>(TURNED_X, in[1], {O, false}, C);
         convolve_frames<R>(in[2], grid, F, O, U, C, out[0]);
         float* dU = workspace(GRADIENT_X, filter_floats(CookToom<R>::POINTS, O, C));
-        const auto tiles = [&](const float* frames, int channels, auto transform) {
-            return [=](int row, float* to, int64_t plane) {
-                transform(frames + row / grid.tiles() * pixels * channels, grid, channels, row % grid.tiles(), channels, to, plane);
-            };
-        };
-        correlate<R>(F * grid.tiles(), C, tiles(in[0], C, input_tile<R>), O, tiles(in[2], O, gradient_tile<R>), dU, false);
+        correlate<R>(
+            F * grid.tiles(), C,
+            [&](int row, Place to) { input_tile<R>(in[0] + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to); },
+            O,
+            [&](int row, int first, int channels, Place to) {
+                gradient_tile<R>(in[2] + row / grid.tiles() * pixels * O + first, grid, O, row % grid.tiles(), channels, to);
+            },
+            dU, false);
         filter_gradient<R>(dU, {O, false}, C, out[1]);
     });
 }

@@ -6,10 +6,11 @@
 #include "threads.h"
 #include "winograd.h"
 
-constexpr int PANEL = 2 * LANES;  // columns of one innermost product
 constexpr int BLOCK = 2 * PANEL;  // columns that are transformed back together: a vector of each of the four gates
-constexpr int PRODUCT_FLOATS = 100'000;    // of the products of one block, for all points: what the second cache holds
+constexpr int PRODUCT_FLOATS = 100'000;      // of the products of one block, for all points: what the second cache holds
 constexpr int64_t INPUT_FLOATS = 3'000'000;  // of the transformed inputs that are kept at a time
+constexpr int INNER = 128;                   // the length of an innermost product
+constexpr int GRADIENT_CHANNELS = 8 * PANEL;  // of the outputs whose gradients are transformed at a time
 
 constexpr int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
@@ -19,10 +20,10 @@ constexpr int row_length(int columns) {
     return length / 16 % 2 ? length : length + 16;
 }
 
-// C[i, :] (+)= sum_k A(i, k) B[k, :] for ROWS rows and one panel of columns. A(i, k) is A[i * lda + k], or, TRANSPOSED,
-// A[k * lda + i].
-template <int ROWS, bool TRANSPOSED>
-INLINE void product(const float* A, int64_t lda, const float* B, int64_t ldb, float* C, int64_t ldc, int K, bool add) {
+// C[i, :] (+)= sum_k A(i, k) B[k, :] for ROWS rows and one panel of columns, B[k] being the PANEL floats at B + k * PANEL.
+// A(i, k) is A[i * lda + k] or, TRANSPOSED, A[k * lda + i]. AHEAD asks for what follows B.
+template <int ROWS, bool TRANSPOSED, bool AHEAD>
+INLINE void product(const float* A, int64_t lda, const float* B, float* C, int64_t ldc, int K, bool add) {
     vec sum[ROWS][2];
     UNROLL for (int i = 0; i < ROWS; i++) {
         sum[i][0] = add ? load(C + i * ldc) : vec{};
@@ -30,13 +31,14 @@ INLINE void product(const float* A, int64_t lda, const float* B, int64_t ldb, fl
     }
     for (int k = 0; k < K; k++) {
         const vec b0 = load(B), b1 = load(B + LANES);
+        if (AHEAD) __builtin_prefetch(B + K * PANEL, 0, 2);
         UNROLL for (int i = 0; i < ROWS; i++) {
             const float a = TRANSPOSED ? A[i] : A[i * lda];
             sum[i][0] += a * b0;
             sum[i][1] += a * b1;
         }
         A += TRANSPOSED ? lda : 1;
-        B += ldb;
+        B += PANEL;
     }
     UNROLL for (int i = 0; i < ROWS; i++) {
         store(C + i * ldc, sum[i][0]);
@@ -45,25 +47,39 @@ INLINE void product(const float* A, int64_t lda, const float* B, int64_t ldb, fl
 }
 
 template <bool TRANSPOSED, int ROWS = TILE_ROWS - 1>
-void last_rows(int rows, const float* A, int64_t lda, const float* B, int64_t ldb, float* C, int64_t ldc, int K, bool add) {
+INLINE void last_rows(int rows, const float* A, int64_t lda, const float* B, float* C, int64_t ldc, int K, bool add) {
     if constexpr (ROWS > 0) {
-        if (rows == ROWS) product<ROWS, TRANSPOSED>(A, lda, B, ldb, C, ldc, K, add);
-        else last_rows<TRANSPOSED, ROWS - 1>(rows, A, lda, B, ldb, C, ldc, K, add);
+        if (rows == ROWS) product<ROWS, TRANSPOSED, false>(A, lda, B, C, ldc, K, add);
+        else last_rows<TRANSPOSED, ROWS - 1>(rows, A, lda, B, C, ldc, K, add);
     }
 }
 
-// The same for any number of rows.
-template <bool TRANSPOSED>
-void multiply(int rows, const float* A, int64_t lda, const float* B, int64_t ldb, float* C, int64_t ldc, int K, bool add) {
+// The same for a block of one or two panels, `apart` floats from each other, and any number of rows.
+inline void multiply(int rows, const float* A, int64_t lda, const float* B, int64_t apart, int panels, float* C, int K) {
+    for (int k = 0; k < K; k += INNER) {
+        const int inner = std::min(INNER, K - k);
+        for (int i = 0; i < rows; i += TILE_ROWS)
+            for (int panel = 0; panel < panels; panel++) {
+                const float *a = A + i * lda + k, *b = B + panel * apart + int64_t(k) * PANEL;
+                float* c = C + i * BLOCK + panel * PANEL;
+                if (rows - i < TILE_ROWS) last_rows<false>(rows - i, a, lda, b, c, BLOCK, inner, k > 0);
+                else if (i == 0) product<TILE_ROWS, false, true>(a, lda, b, c, BLOCK, inner, k > 0);
+                else product<TILE_ROWS, false, false>(a, lda, b, c, BLOCK, inner, k > 0);
+            }
+    }
+}
+
+// C[PANEL, :] (+)= A^T B for panels A and B of K rows.
+inline void multiply_panels(int rows, const float* A, const float* B, float* C, int K, bool add) {
     int i = 0;
     for (; i + TILE_ROWS <= rows; i += TILE_ROWS)
-        product<TILE_ROWS, TRANSPOSED>(A + i * (TRANSPOSED ? 1 : lda), lda, B, ldb, C + i * ldc, ldc, K, add);
-    last_rows<TRANSPOSED>(rows - i, A + i * (TRANSPOSED ? 1 : lda), lda, B, ldb, C + i * ldc, ldc, K, add);
+        product<TILE_ROWS, true, false>(A + i, PANEL, B, C + i * PANEL, PANEL, K, add);
+    last_rows<true>(rows - i, A + i, PANEL, B, C + i * PANEL, PANEL, K, add);
 }
 
 // Winograd convolution of `rows` tiles with K channels.
 //
-// source(row, to, plane) transforms the inputs of a tile to to[point * plane + channel]. U holds the filters as
+// source(row, place) transforms the inputs of a tile. U holds the filters as
 // [panel][point][K][PANEL]. sink(row, block, from, plane) takes the products of a tile and a block of columns,
 // from[point * plane + column].
 template <int R, class Source, class Sink>
@@ -81,7 +97,7 @@ void convolve(int rows, int K, const float* U, int panels, Source&& source, Sink
         constexpr int GROUP = 2;
         threads.run((count + GROUP - 1) / GROUP, [&](int task) {
             for (int row = task * GROUP; row < std::min(count, (task + 1) * GROUP); row++)
-                source(start + row, V + int64_t(row) * ld, plane);
+                source(start + row, Place{V + int64_t(row) * ld, plane});
         });
         const int chunks = (count + AT_ONCE - 1) / AT_ONCE;
         const int each = round_up((count + chunks - 1) / chunks, TILE_ROWS);
@@ -90,10 +106,8 @@ void convolve(int rows, int K, const float* U, int panels, Source&& source, Sink
             const int block = task / chunks, from = task % chunks * each, to = std::min(count, from + each);
             constexpr int64_t M_PLANE = AT_ONCE * BLOCK + 16;
             for (int p = 0; p < POINTS; p++)
-                for (int panel = 2 * block; panel < std::min(panels, 2 * block + 2); panel++)
-                    multiply<false>(to - from, V + p * plane + int64_t(from) * ld, ld,
-                                    U + (int64_t(panel) * POINTS + p) * K * PANEL, PANEL,
-                                    M + p * M_PLANE + panel % 2 * PANEL, BLOCK, K, false);
+                multiply(to - from, V + p * plane + int64_t(from) * ld, ld, U + (int64_t(2 * block) * POINTS + p) * K * PANEL,
+                         int64_t(POINTS) * K * PANEL, std::min(panels - 2 * block, 2), M + p * M_PLANE, K);
             for (int row = from; row < to; row++) sink(start + row, block, M + int64_t(row - from) * BLOCK, M_PLANE);
         });
     }
@@ -101,28 +115,36 @@ void convolve(int rows, int K, const float* U, int panels, Source&& source, Sink
 
 // The filters' gradient: G[panel of inputs][point][output][PANEL] (+)= the products of the gradients of the outputs and
 // the inputs, summed over `rows` tiles.
+//
+// inputs(row, place) transforms a tile of the inputs, outputs(row, first, count, place) some channels of the gradients.
 template <int R, class Inputs, class Outputs>
 void correlate(int rows, int in_channels, Inputs&& inputs, int out_channels, Outputs&& outputs, float* G, bool add) {
     constexpr int POINTS = CookToom<R>::POINTS;
     auto& threads = Threads::pool();
-    const int ldv = row_length(in_channels), ldd = row_length(out_channels), panels = (in_channels + PANEL - 1) / PANEL;
-    const int most = std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * (ldv + ldd)), 16);
-    const int at_once = std::min(rows, most);
-    const int64_t v_plane = int64_t(at_once) * ldv + 16, d_plane = int64_t(at_once) * ldd + 16;
+    const int panels = (in_channels + PANEL - 1) / PANEL, most_outputs = std::min(out_channels, GRADIENT_CHANNELS);
+    const int widest = std::max(panels * PANEL, round_up(most_outputs, PANEL));
+    const int at_once = std::min<int64_t>(rows, std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * widest), 16));
+    // Both lie as [point][panel][row][PANEL].
+    const int64_t step = int64_t(at_once) * PANEL, v_plane = panels * step + 16;
+    const int64_t d_plane = (most_outputs + PANEL - 1) / PANEL * step + 16;
     float* V = workspace(INPUTS, POINTS * v_plane);
     float* D = workspace(PRODUCTS, POINTS * d_plane);
-    for (int start = 0; start < rows; start += most) {
-        const int count = std::min(rows - start, most);
-        threads.run(2 * count, [&](int task) {
-            const int row = task / 2;
-            if (task % 2) inputs(start + row, V + int64_t(row) * ldv, v_plane);
-            else outputs(start + row, D + int64_t(row) * ldd, d_plane);
-        });
+    for (int start = 0; start < rows; start += at_once) {
+        const int count = std::min(rows - start, at_once);
         const bool more = add || start > 0;
-        threads.run(POINTS, [&](int p) {
-            for (int panel = 0; panel < panels; panel++)
-                multiply<true>(out_channels, D + p * d_plane, ldd, V + p * v_plane + panel * PANEL, ldv,
-                               G + (int64_t(panel) * POINTS + p) * out_channels * PANEL, PANEL, count, more);
-        });
+        threads.run(count, [&](int row) { inputs(start + row, Place{V + int64_t(row) * PANEL, v_plane, step}); });
+        for (int first = 0; first < out_channels; first += most_outputs) {
+            const int channels = std::min(most_outputs, out_channels - first);
+            threads.run(count, [&](int row) {
+                outputs(start + row, first, channels, Place{D + int64_t(row) * PANEL, d_plane, step});
+            });
+            threads.run(POINTS, [&](int p) {
+                for (int panel = 0; panel < panels; panel++)
+                    for (int o = 0; o < channels; o += PANEL)
+                        multiply_panels(std::min(PANEL, channels - o), D + p * d_plane + o / PANEL * step,
+                                        V + p * v_plane + panel * step,
+                                        G + ((int64_t(panel) * POINTS + p) * out_channels + first + o) * PANEL, count, more);
+            });
+        }
     }
 }

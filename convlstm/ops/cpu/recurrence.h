@@ -117,9 +117,9 @@ class Recurrence {
                 });
                 convolve<R>(
                     s.rows(1), packed, b.UhT, (s.O + PANEL - 1) / PANEL,
-                    [&](int row, float* to, int64_t plane) {
+                    [&](int row, Place to) {
                         const int n = row / grid.tiles();
-                        input_tile<R>(dz.at(n, t - shift), grid, packed, row % grid.tiles(), packed, to, plane);
+                        input_tile<R>(dz.at(n, t - shift), grid, packed, row % grid.tiles(), packed, to);
                     },
                     [&](int row, int block, const float* from, int64_t plane) {
                         write_tile(b.dh + row / grid.tiles() * s.pixels() * s.O, row % grid.tiles(), s.O, block, from, plane);
@@ -132,31 +132,31 @@ class Recurrence {
             else if (b.x)
                 convolve<R>(
                     s.rows(count), packed, b.UxT, (s.C + PANEL - 1) / PANEL,
-                    [&](int row, float* to, int64_t plane) {
-                        const auto [n, t, tile] = place(row, start, count);
-                        input_tile<R>(dz.at(n, t - shift), grid, packed, tile, packed, to, plane);
+                    [&](int row, Place to) {
+                        const auto [n, t, tile] = at(row, start, count);
+                        input_tile<R>(dz.at(n, t - shift), grid, packed, tile, packed, to);
                     },
                     [&](int row, int block, const float* from, int64_t plane) {
-                        const auto [n, t, tile] = place(row, start, count);
+                        const auto [n, t, tile] = at(row, start, count);
                         write_tile(frames(b.dx, s.C).at(n, t), tile, s.C, block, from, plane);
                     });
-            const auto gradients = [&](int row, float* to, int64_t plane) {
-                const auto [n, t, tile] = place(row, start, count);
-                gradient_tile<R>(dz.at(n, t - shift), grid, packed, tile, packed, to, plane);
+            const auto gradients = [&](int row, int first, int channels, Place to) {
+                const auto [n, t, tile] = at(row, start, count);
+                gradient_tile<R>(dz.at(n, t - shift) + first, grid, packed, tile, channels, to);
             };
             correlate<R>(
                 s.rows(count), s.O,
-                [&](int row, float* to, int64_t plane) {
-                    const auto [n, t, tile] = place(row, start, count);
-                    input_tile<R>(before(b.outputs, b.h, n, t), grid, s.O, tile, s.O, to, plane);
+                [&](int row, Place to) {
+                    const auto [n, t, tile] = at(row, start, count);
+                    input_tile<R>(before(b.outputs, b.h, n, t), grid, s.O, tile, s.O, to);
                 },
                 packed, gradients, b.dUh, add);
             if (b.x && !s.projected)
                 correlate<R>(
                     s.rows(count), s.C,
-                    [&](int row, float* to, int64_t plane) {
-                        const auto [n, t, tile] = place(row, start, count);
-                        input_tile<R>(frames(const_cast<float*>(b.x), s.C).at(n, t), grid, s.C, tile, s.C, to, plane);
+                    [&](int row, Place to) {
+                        const auto [n, t, tile] = at(row, start, count);
+                        input_tile<R>(frames(const_cast<float*>(b.x), s.C).at(n, t), grid, s.C, tile, s.C, to);
                     },
                     packed, gradients, b.dUx, add);
             add = true;
@@ -177,10 +177,10 @@ class Recurrence {
     // The earliest time of a chunk of the walk, which it keeps at 0.
     int first_time(int start, int count) const { return s.reverse ? s.time(start + count - 1) : start; }
 
-    struct Place {
+    struct Tile {
         int n, t, tile;
     };
-    Place place(int row, int start, int count) const {
+    Tile at(int row, int start, int count) const {
         const int frame = row / grid.tiles();
         return {frame / count, first_time(start, count) + frame % count, row % grid.tiles()};
     }
@@ -217,12 +217,12 @@ class Recurrence {
         }
         convolve<R>(
             s.rows(count), s.C, Ux, s.outputs().panels(),
-            [&](int row, float* to, int64_t plane) {
-                const auto [n, t, tile] = place(row, start, count);
-                input_tile<R>(in.at(n, t), grid, s.C, tile, s.C, to, plane);
+            [&](int row, Place to) {
+                const auto [n, t, tile] = at(row, start, count);
+                input_tile<R>(in.at(n, t), grid, s.C, tile, s.C, to);
             },
             [&](int row, int block, const float* from, int64_t plane) {
-                const auto [n, t, tile] = place(row, start, count);
+                const auto [n, t, tile] = at(row, start, count);
                 write_tile(z.at(n, t - shift), tile, z.ld, block, from, plane);
             });
     }
@@ -265,8 +265,8 @@ class Recurrence {
         const int packed = s.packed();
         convolve<R>(
             s.rows(1), s.O, Uh, s.outputs().panels(),
-            [&](int row, float* to, int64_t plane) {
-                input_tile<R>(h.at(row / grid.tiles()), grid, s.O, row % grid.tiles(), s.O, to, plane);
+            [&](int row, Place to) {
+                input_tile<R>(h.at(row / grid.tiles()), grid, s.O, row % grid.tiles(), s.O, to);
             },
             [&](int row, int group, const float* from, int64_t plane) {
                 const int n = row / grid.tiles(), first = group * LANES, channels = s.O - first;
@@ -297,12 +297,12 @@ class Recurrence {
         if (b.x) input_share(b.x, b.Ux, start, count, z, shift);
         convolve<R>(
             s.rows(count), s.O, b.Uh, s.outputs().panels(),
-            [&](int row, float* to, int64_t plane) {
-                const auto [n, t, tile] = place(row, start, count);
-                input_tile<R>(before(b.outputs, b.h, n, t), grid, s.O, tile, s.O, to, plane);
+            [&](int row, Place to) {
+                const auto [n, t, tile] = at(row, start, count);
+                input_tile<R>(before(b.outputs, b.h, n, t), grid, s.O, tile, s.O, to);
             },
             [&](int row, int group, const float* from, int64_t plane) {
-                const auto [n, t, tile] = place(row, start, count);
+                const auto [n, t, tile] = at(row, start, count);
                 const int first = group * LANES, channels = s.O - first;
                 const float* c_before = before(b.cells, b.c, n, t) + first;
                 const float* c_after = b.cells + (int64_t(n) * s.T + t) * s.pixels() * s.O + first;

@@ -104,13 +104,13 @@ class Threads {
 };
 
 // Memory for intermediate results, by purpose; it grows to what the largest call needed. Only with `busy` held.
-enum Place {
+enum Use {
     INPUTS, PRODUCTS, FILTERS_X, FILTERS_H, TURNED_X, TURNED_H, GRADIENT_X, GRADIENT_H, GATES, SUMS, PLACES
 };
 
-inline float* workspace(Place place, size_t count) {
+inline float* workspace(Use use, size_t count) {
     static struct { float* memory = nullptr; size_t count = 0; } held[PLACES];
-    auto& one = held[place];
+    auto& one = held[use];
     if (one.count < count) {
         std::free(one.memory);
         one.memory = static_cast<float*>(std::aligned_alloc(4096, (count * sizeof(float) + 4095) / 4096 * 4096));

@@ -143,9 +143,19 @@ INLINE void read_tile(const float* frame, Grid grid, int ld, int tile, int reach
         }
 }
 
-// B^T d B of all channels of one tile: to[p * plane + channel]; the last vector's further lanes are zeros.
+constexpr int PANEL = 2 * LANES;  // columns of one innermost product
+
+// Where the transforms of one tile go: channel c of a point to to[point * plane + c / PANEL * step + c % PANEL]. The last
+// vector's further lanes are zeros.
+struct Place {
+    float* to;
+    int64_t plane, step = PANEL;
+    float* at(int point, int c) const { return to + point * plane + c / PANEL * step + c % PANEL; }
+};
+
+// B^T d B of all channels of one tile.
 template <int R>
-void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, float* to, int64_t plane) {
+void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, Place place) {
     constexpr int N = CookToom<R>::N;
     for (int c = 0; c < channels; c += LANES) {
         vec d[N][N], columns[N][N], out[N], line[N];
@@ -154,14 +164,14 @@ void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, f
         for (int b = 0; b < N; b++) {
             UNROLL for (int a = 0; a < N; a++) line[a] = columns[a][b];
             input_1d<R>(line, out);
-            UNROLL for (int a = 0; a < N; a++) store(to + (a * N + b) * plane + c, out[a]);
+            UNROLL for (int a = 0; a < N; a++) store(place.at(a * N + b, c), out[a]);
         }
     }
 }
 
 // A dy A^T of all channels of one tile of 4 x 4.
 template <int R>
-void gradient_tile(const float* frame, Grid grid, int ld, int tile, int channels, float* to, int64_t plane) {
+void gradient_tile(const float* frame, Grid grid, int ld, int tile, int channels, Place place) {
     constexpr int N = CookToom<R>::N;
     for (int c = 0; c < channels; c += LANES) {
         vec d[TILE][TILE], columns[TILE][N], out[N], line[TILE];
@@ -170,7 +180,7 @@ void gradient_tile(const float* frame, Grid grid, int ld, int tile, int channels
         for (int b = 0; b < N; b++) {
             UNROLL for (int a = 0; a < TILE; a++) line[a] = columns[a][b];
             to_points<R, TILE, false>(line, out);
-            UNROLL for (int a = 0; a < N; a++) store(to + (a * N + b) * plane + c, out[a]);
+            UNROLL for (int a = 0; a < N; a++) store(place.at(a * N + b, c), out[a]);
         }
     }
 }

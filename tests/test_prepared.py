@@ -1,0 +1,73 @@
+"""Parts of a walk, with kernels that are transformed once, against the whole."""
+
+from __future__ import annotations
+
+from convlstm.ops.recurrence import prepare, reference_unroll, unroll, unroll_prepared
+
+import mlx.core as mx
+import pytest
+from walks import GRADIENTS, INPUTS, arguments, drawn, held, same, steps, value_and_gradients
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("parts", [[1, 1, 1, 1, 1], [2, 3], [5]])
+def test_parts_of_a_walk_equal_the_whole(parts, inputs, rng):
+    for kernel_size, recompute in ((3, False), (5, True)):
+        given = arguments(rng, kernel_size, (7, 6), "channel", inputs, L=5, C=5, O=9)
+        weights = drawn(rng, given, 5)
+
+        def in_parts(x, h, c, Wx, Wh, bias, peepholes, kernel_size=kernel_size, recompute=recompute):
+            Ux, Uh = None if Wx is None else prepare(Wx), prepare(Wh)
+            outputs, start = [], 0
+            for count in parts:
+                part = None if x is None else x[:, start : start + count]
+                options = {"kernel_size": kernel_size, "length": count, "recompute": recompute}
+                some, h, c, Ux, Uh = unroll_prepared(part, h, c, Ux, Uh, bias, peepholes, **options)
+                outputs.append(some)
+                start += count
+            return mx.concatenate(outputs, axis=1), h, c
+
+        expected = value_and_gradients(unroll, given, weights, **steps(given, 5))
+        actual = value_and_gradients(in_parts, given, weights)
+        held(actual, expected)
+        compiled = mx.compile(lambda given, f=in_parts, weights=weights: value_and_gradients(f, given, weights))
+        same(compiled(given), actual, 2e-6)
+
+
+def test_parts_that_feed_on_their_own_output(rng):
+    """As a forecaster does: what a step gives is the next one's input."""
+    given = arguments(rng, peepholes="none", L=1, C=3)
+    x, h, c, Wx, Wh, bias, _ = given.values()
+
+    def prepared(Wx, Wh, x):
+        (Ux, Uh), (h_, c_) = (prepare(Wx), prepare(Wh)), (h, c)
+        for _ in range(4):
+            x, h_, c_, Ux, Uh = unroll_prepared(x, h_, c_, Ux, Uh, bias, kernel_size=3)
+        return (x**2).sum()
+
+    def plain(Wx, Wh, x):
+        h_, c_ = h, c
+        for _ in range(4):
+            x, h_, c_ = reference_unroll(x, h_, c_, Wx, Wh, bias)
+        return (x**2).sum()
+
+    for function in (mx.value_and_grad(f, argnums=(0, 1, 2)) for f in (prepared, mx.compile(prepared))):
+        same(function(Wx, Wh, x), mx.value_and_grad(plain, argnums=(0, 1, 2))(Wx, Wh, x), GRADIENTS)
+
+
+def test_a_walk_left_unfinished_keeps_the_gradients_of_its_parts(rng):
+    """Only the first part's result counts: the later part brings no gradient, and takes none away."""
+    x, h, c, Wx, Wh, bias, _ = arguments(rng, peepholes="none", L=4).values()
+
+    def prepared(Wx, Wh, later):
+        Ux, Uh = prepare(Wx), prepare(Wh)
+        outputs, h_, c_, Ux, Uh = unroll_prepared(x[:, :2], h, c, Ux, Uh, bias, kernel_size=3)
+        if later:
+            unroll_prepared(x[:, 2:], h_, c_, Ux, Uh, bias, kernel_size=3)
+        return (outputs**2).sum()
+
+    expected = mx.grad(lambda *W: (unroll(x[:, :2], h, c, *W, bias)[0] ** 2).sum(), argnums=(0, 1))(Wx, Wh)
+    for later in (False, True):
+        same(mx.grad(lambda *W, later=later: prepared(*W, later), argnums=(0, 1))(Wx, Wh), expected, 5e-6)
