@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair, output_size, padding_rule
 from convlstm.ops.gates import lstm_gates
-from convlstm.ops.recurrence import unroll
+from convlstm.ops.recurrence import Filters, prepare, unroll, unroll_prepared
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
 
 State = tuple[mx.array, mx.array]
+
+
+class LayerFilters(NamedTuple):
+    """The prepared kernels of a layer's input, None where it has none to prepare, and of its hidden state."""
+
+    x: Filters | None
+    h: Filters
+
 
 MERGE_MODES = ("concat", "sum", "mul", "ave")
 
@@ -263,7 +272,7 @@ class ConvLSTM(nn.Module):
         for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"[ConvLSTM] '{name}' must be at least 0 and below 1 but got {share}.")
-        self.recompute = recompute
+        self.algorithm, self.recompute = check_algorithm("ConvLSTM", algorithm), recompute
         self.reverse, self.bidirectional, self.merge = reverse, bidirectional, merge
         self.return_sequences = return_sequences
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
@@ -300,14 +309,45 @@ class ConvLSTM(nn.Module):
             return tree_map(lambda a: None if a is None else a[0], self(x, state, length=length, key=key))
 
         if not self.bidirectional:
-            return self._walk(self.cell, x, state, length, self.reverse, key)
+            return self._walk(self.cell, x, state, length, self.reverse, key)[:2]
         start, other_start = (None, None) if state is None else state
         key, other_key = (None, None) if key is None else mx.random.split(key)
-        outputs, state = self._walk(self.cell, x, start, length, self.reverse, key)
-        other_outputs, other_state = self._walk(self.other_cell, x, other_start, length, not self.reverse, other_key)
+        outputs, state, _ = self._walk(self.cell, x, start, length, self.reverse, key)
+        other_outputs, other_state, _ = self._walk(self.other_cell, x, other_start, length, not self.reverse, other_key)
         return self._merge(outputs, other_outputs), (state, other_state)
 
-    def _walk(self, cell: ConvLSTMCell, x, state, length, reverse: bool, key):
+    def prepare(self) -> LayerFilters | None:
+        """The kernels as `walk` reads them, or None where they are read as they are."""
+        cell = self.cell
+        drops = self.training and self.recurrent_dropout > 0
+        if drops or not takes_winograd("ConvLSTM", cell.algorithm, cell.recurrent_kernel_size, cell.Wh.dtype):
+            return None
+        return LayerFilters(prepare(cell.Wx) if self._convolves(cell) else None, prepare(cell.Wh))
+
+    def walk(
+        self, x: mx.array, state: State | None, filters: LayerFilters | None, *, key: mx.array | None = None
+    ) -> tuple[mx.array, State, LayerFilters | None]:
+        """As a call, for one part of a longer walk, such as one step of a model that is fed with its own output.
+
+        Args:
+            x: Input NLHWC.
+            state: `(h, c)`, each NHWO; None for zeros.
+            filters: What `prepare` gave, for the first part, and what the part before returned, for the others. The
+                kernels are then transformed once for all parts, and their gradient is added up in one place.
+            key: Key of the dropout masks.
+
+        Returns:
+            `outputs, state, filters`.
+
+        Raises:
+            ValueError: The layer walks backwards or both ways, or a shape does not fit.
+        """
+        if self.bidirectional or self.reverse:
+            raise ValueError("[ConvLSTM] only a layer that walks forwards can walk in parts.")
+        _check_driven(self.cell, x, state)
+        return self._walk(self.cell, x, state, None, False, key, filters)
+
+    def _walk(self, cell: ConvLSTMCell, x, state, length, reverse: bool, key, filters=None):
         key, recurrent_key = (None, None) if key is None else mx.random.split(key)
         if x is None:
             batch, *grid = state[0].shape[:3]
@@ -322,8 +362,8 @@ class ConvLSTM(nn.Module):
 
         kernel_size = cell.recurrent_kernel_size
         if mask is None and takes_winograd("ConvLSTM", cell.algorithm, kernel_size, h.dtype):
-            outputs, h, c = self._unroll(cell, x, h, c, length, reverse)
-            return outputs if self.return_sequences else h, (h, c)
+            outputs, h, c, filters = self._unroll(cell, x, h, c, length, reverse, filters)
+            return outputs if self.return_sequences else h, (h, c), filters
 
         def step(z, h, c):
             return cell.step(z, (h, c), mask)
@@ -335,18 +375,26 @@ class ConvLSTM(nn.Module):
         for t in range(length - 1, -1, -1) if reverse else range(length):
             h, c = step(None if z is None else z[:, t], h, c)
             hidden[t] = h
-        return mx.stack(hidden, axis=1) if self.return_sequences else h, (h, c)
+        return mx.stack(hidden, axis=1) if self.return_sequences else h, (h, c), None
 
-    def _unroll(self, cell: ConvLSTMCell, x, h, c, length, reverse: bool):
+    def _unroll(self, cell: ConvLSTMCell, x, h, c, length, reverse: bool, filters: LayerFilters | None):
         """The walk as one operation, which convolves the input itself where it can."""
-        O = cell.out_channels
-        bias = cell.bias if "bias" in cell else mx.zeros(4 * O)
-        options = {"length": length, "reverse": reverse, "recompute": self.recompute}
-        if x is None:
-            return unroll(None, h, c, None, cell.Wh, bias, cell.peepholes, **options)
-        if cell.keeps_grid and cell.kernel_size == cell.recurrent_kernel_size:
-            return unroll(x, h, c, cell.Wx, cell.Wh, bias, cell.peepholes, **options)
-        return unroll(self._project(cell, x), h, c, None, cell.Wh, mx.zeros(4 * O), cell.peepholes, **options)
+        x = None if x is None else x.astype(h.dtype)
+        Wx = cell.Wx if x is not None and self._convolves(cell) else None
+        bias = cell.bias if "bias" in cell else mx.zeros(4 * cell.out_channels)
+        if x is not None and Wx is None:
+            x, bias = self._project(cell, x), mx.zeros(4 * cell.out_channels)
+        options = {"length": length, "recompute": self.recompute}
+        if filters is None:
+            return *unroll(x, h, c, Wx, cell.Wh, bias, cell.peepholes, reverse=reverse, **options), None
+        options |= {"kernel_size": cell.recurrent_kernel_size[0]}
+        outputs, h, c, *after = unroll_prepared(x, h, c, filters.x, filters.h, bias, cell.peepholes, **options)
+        return outputs, h, c, LayerFilters(*after)
+
+    @staticmethod
+    def _convolves(cell: ConvLSTMCell) -> bool:
+        """Whether the walk's operation knows the input's convolution."""
+        return bool(cell.in_channels) and cell.keeps_grid and cell.kernel_size == cell.recurrent_kernel_size
 
     def _project(self, cell: ConvLSTMCell, x: mx.array) -> mx.array:
         """The input's share of the pre-activations of all steps: (N, L, H, W, C) -> (N, L, H', W', 4O)."""

@@ -25,11 +25,16 @@ def masked_mean(
             f"[loss] 'forecast' and 'target' must have the same shape but got {forecast.shape} and {target.shape}."
         )
     if mask is None:
-        return error(forecast, target).mean()
+        return _sum(error(forecast, target)) / target.size
     mask = mx.broadcast_to(mask, target.shape) != 0
     # Missing values are replaced before the error too: its gradient at a NaN is NaN, and 0 times that is NaN again.
     values = error(mx.where(mask, forecast, 0), mx.where(mask, target, 0))
-    return mx.where(mask, values, 0).sum() / mx.maximum(mask.sum(), 1)
+    return _sum(mx.where(mask, values, 0)) / mx.maximum(mask.sum(), 1)
+
+
+def _sum(values: mx.array) -> mx.array:
+    # Frame by frame: on a CPU, MLX adds all of a large array to one float32, which loses three digits.
+    return values.sum(axis=tuple(range(2, values.ndim))).sum()
 
 
 class MeanSquaredError:

@@ -163,8 +163,9 @@ class ConvLSTMStack(nn.Module):
         # What is known is walked layer by layer, with one input convolution for all steps; the rest step by step.
         x = space_to_depth(inputs, self.patch_size)
         states: list[State] = []
-        for layer, k in zip(self.layers, keys, strict=True):
-            x, state = layer(x, key=k)
+        filters = [layer.prepare() for layer in self.layers]
+        for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):
+            x, state, filters[n] = layer.walk(x, None, filters[n], key=k)
             states.append(state)
         y = self.predict(x)
         frames = [y]
@@ -173,7 +174,7 @@ class ConvLSTMStack(nn.Module):
             if true is not None and fed is not None:
                 x = mx.where(fed[:, t : t + 1], true[:, t : t + 1], x)
             for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):
-                x, states[n] = layer(x, states[n], key=k)
+                x, states[n], filters[n] = layer.walk(x, states[n], filters[n], key=k)
             y = self.predict(x)
             frames.append(y)
         return depth_to_space(mx.concatenate(frames, axis=1), self.patch_size)

@@ -257,7 +257,10 @@ KEYS = "Keys of trainer: max_steps, batch_size, max_grad_norm, log_every"
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ("model=foo", "model has no choice 'foo'.\nChoices of model: convlstm_stack, encoder_forecaster, shi2015, shi2017"),
+        (
+            "model=foo",
+            "model has no choice 'foo'.\nChoices of model: convlstm_stack, encoder_forecaster, shi2015, shi2017",
+        ),
         ("model=shi2016", "model has no choice 'shi2016'. Did you mean 'shi2015'?"),
         ("optimizer=foo", "Choices of optimizer: adam, adamw, rmsprop"),
         ("experiment=foo", "Choices of experiment: quickstart"),

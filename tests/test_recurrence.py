@@ -61,7 +61,9 @@ def test_any_number_of_channels(O, peepholes, rng):
 
 # Backward, a chunk has up to 512 tiles: all steps of few tiles, 3 and 3 and 1 step, 2 and 1, a step each.
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize(("N", "grid", "L"), [(3, (4, 4), 1), (3, (4, 4), 9), (2, (32, 36), 7), (1, (64, 64), 3), (1, (90, 96), 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("N", "grid", "L"), [(3, (4, 4), 1), (3, (4, 4), 9), (2, (32, 36), 7), (1, (64, 64), 3), (1, (90, 96), 2)]
+)
 def test_few_and_many_tiles_and_steps(N, grid, L, recompute, rng):
     for inputs, reverse in (("driven", False), ("projected", True), ("undriven", True)):
         given = arguments(rng, 3, grid, "channel", inputs, N=N, L=L, C=1, O=2)
