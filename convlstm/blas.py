@@ -23,6 +23,11 @@ IMPORT_ORDER = "Import convlstm before mlx."
 # Fedora's threaded build has a name of its own; its libopenblas.so.0 is the serial one.
 _OPENBLAS = (f"{sys.prefix}/lib/libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so.0", "libopenblas.so")
 
+_MKL_SETTINGS = {
+    "MKL_CBWR": "AUTO",  # else the same bits from run to run are promised only for equally aligned arrays
+    "KMP_BLOCKTIME": "0",  # else its threads, waiting for more work, hold the cores that our kernels need next
+}
+
 # The reference BLAS reaches 2 to 6 GFLOP/s whatever the machine; one core with a tuned one reaches 20 at least.
 _SLOW_GFLOPS = 12.0
 
@@ -159,16 +164,15 @@ def _built_in_gflops() -> float:
 
 
 def _load_mkl() -> str | None:
-    # Without it Intel promises the same bits from run to run only for equally aligned arrays; it costs no speed.
-    ours = "MKL_CBWR" not in os.environ
-    os.environ.setdefault("MKL_CBWR", "AUTO")
+    ours = _MKL_SETTINGS.keys() - os.environ.keys()
+    os.environ.update({name: _MKL_SETTINGS[name] for name in ours})
     for folder in _mkl_folders():
         for file in sorted(folder.glob("libmkl_rt.so*"), reverse=True):
             path = _load(str(file))
             if path is not None:
                 return path
-    if ours:
-        del os.environ["MKL_CBWR"]
+    for name in ours:
+        del os.environ[name]
     return None
 
 

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from convlstm.blas import gemm_gflops, load_fast_blas, slow_blas_warning
+from convlstm.ops.cpu.library import LACKING, UnavailableError, library
 
 import mlx.core as mx
 
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--size must be positive but got {size}")
 
     print_machine()
-    remedies = check_backends() + check_gemm(size) + check_convolution() + check_compile() + check_threads()
+    remedies = check_backends() + check_gemm(size) + check_convolution() + check_kernels() + check_compile()
+    remedies += check_threads()
     for remedy in remedies:
         print(f"! {remedy}")
     if not remedies:
@@ -114,6 +116,20 @@ def check_convolution() -> list[str]:
     seconds = min(times[1:])
     gflops = 2 * batch * 16 * 16 * 128 * 512 * 25 / seconds / 1e9
     _line("convolution", f"{seconds * 1e3:.1f} ms, {gflops:.1f} GFLOP/s (5x5, {batch}x16x16, 128 to 512 channels)")
+    return []
+
+
+def check_kernels() -> list[str]:
+    """Print where the kernels of `convlstm.ops.cpu` lie, which are built here where there are none yet."""
+    if not _on_cpu():
+        return []
+    try:
+        kernels = library()
+    except UnavailableError as error:
+        _line("kernels", "none")
+        # Elsewhere nothing can be done about it.
+        return [f"No fast kernels on this CPU: {error} {LACKING}"] if platform.system() == "Linux" else []
+    _line("kernels", f"{kernels.path}, vectors of {kernels.lanes} floats, threads: {kernels.threads}")
     return []
 
 

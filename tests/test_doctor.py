@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from convlstm import blas, doctor
+from convlstm.ops.cpu.library import UnavailableError, library
 
 import mlx.core as mx
 import pytest
@@ -43,6 +44,7 @@ def test_it_prints_device_version_blas_and_figures():
     assert re.search(r"^GEMM 128 +[\d.]+ GFLOP/s$", output, re.M)
     assert re.search(r"^  MLX's own +[\d.]+ GFLOP/s: the BLAS above is \d+ times as fast$", output, re.M)
     assert re.search(r"^convolution +[\d.]+ ms, [\d.]+ GFLOP/s", output, re.M)
+    assert re.search(r"^kernels +\S", output, re.M)
     assert re.search(r"^mx.compile +\S", output, re.M)
 
 
@@ -51,8 +53,42 @@ def test_a_slow_blas_is_a_fault_with_its_remedy():
     done = run(CONVLSTM_BLAS="none")
     assert done.returncode == 1
     assert re.search(r"^BLAS +built-in$", done.stdout, re.M)
-    assert "MLX's own" not in done.stdout
-    assert "! MLX uses a slow BLAS on this CPU" in done.stdout.splitlines()[-1]
+    assert "  MLX's own" not in done.stdout
+    assert "! MLX uses a slow BLAS on this CPU" in done.stdout
+
+
+@linux_cpu
+def test_it_says_where_the_kernels_lie(kernels, capsys):
+    assert doctor.check_kernels() == []
+    found = library()
+    expected = f"kernels      {found.path}, vectors of {found.lanes} floats, threads: {found.threads}\n"
+    assert capsys.readouterr().out == expected
+    assert found.lanes in (4, 8, 16)
+    assert found.path.is_file()
+
+
+@linux_cpu
+def test_no_kernels_are_a_fault_with_its_remedy():
+    done = run(CONVLSTM_KERNELS="none")
+    assert done.returncode == 1
+    assert re.search(r"^kernels +none$", done.stdout, re.M)
+    expected = "! No fast kernels on this CPU: CONVLSTM_KERNELS=none asks for MLX's own. Unset it. The convolutions of "
+    assert expected in done.stdout
+    assert "UserWarning" not in done.stderr
+
+
+def test_no_kernels_are_no_fault_where_there_are_none(monkeypatch, capsys):
+    def lacking():
+        raise UnavailableError("they are made for Linux, and this is Darwin.")
+
+    monkeypatch.setattr(doctor, "library", lacking)
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(doctor, "_on_cpu", lambda: True)
+    assert doctor.check_kernels() == []
+    assert capsys.readouterr().out == "kernels      none\n"
+    monkeypatch.setattr(doctor, "_on_cpu", lambda: False)
+    assert doctor.check_kernels() == []
+    assert capsys.readouterr().out == ""
 
 
 @linux_cpu
@@ -68,9 +104,10 @@ def test_a_broken_compiler_is_reported(tmp_path):
     compiler = tmp_path / "g++"
     compiler.write_text('#!/bin/sh\n[ "$1" = --version ] || { echo no headers; exit 1; }\n')
     compiler.chmod(0o755)
-    done = run(PATH=f"{tmp_path}:{os.environ['PATH']}", TMPDIR=str(tmp_path))
+    done = run(PATH=f"{tmp_path}:{os.environ['PATH']}", TMPDIR=str(tmp_path), CONVLSTM_KERNELS="")
     assert done.returncode == 1
     assert "! mx.compile fails: " in done.stdout
+    assert "! No fast kernels on this CPU: g++ could not build them: " in done.stdout
     assert "MLX_DISABLE_COMPILE=1" in done.stdout
 
 

@@ -44,11 +44,11 @@ template <int R>
 void convolve_frames(const float* x, Grid grid, int F, int C, const float* U, int O, float* y) {
     const int64_t pixels = int64_t(grid.height) * grid.width;
     convolve<R>(
-        F * grid.tiles(), C, U, (O + PANEL - 1) / PANEL,
+        F * grid.tiles(), C, {{(O + PANEL - 1) / PANEL, 1, {{U, 0, C}}}},
         [&](int row, Place to) {
             input_tile<R>(x + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to);
         },
-        [&](int row, int block, const float* from, int64_t plane) {
+        [&](int row, int, int block, const float* from, int64_t plane) {
             float* frame = y + row / grid.tiles() * pixels * O;
             const int tile = row % grid.tiles();
             const int top = tile / grid.columns() * TILE, left = tile % grid.columns() * TILE;
@@ -88,8 +88,8 @@ void convlstm_forward(In in, Out out, Numbers n) {
             if (convolved) Ux = forward_filters_in<R>(FILTERS_X, in[3], s.outputs(), s.C);
             Uh = forward_filters_in<R>(FILTERS_H, in[4], s.outputs(), s.O);
         }
-        Recurrence<R>(s).forward(driven ? in[0] : nullptr, in[1], in[2], Ux, Uh, in[5], {in[6], in[7], in[8]}, out[0],
-                                 out[1], keep ? out[4] : nullptr, out[2], out[3]);
+        Recurrence<R>(s).forward({driven ? in[0] : nullptr, in[1], in[2], convolved ? Ux : nullptr, Uh, in[5], {in[6], in[7], in[8]}},
+                                 out[0], out[1], keep ? out[4] : nullptr, out[2], out[3]);
     });
 }
 
@@ -102,24 +102,24 @@ void convlstm_backward(In in, Out out, Numbers n) {
         constexpr int R = decltype(size)::VALUE;
         constexpr int POINTS = CookToom<R>::POINTS;
         typename Recurrence<R>::Backward b{};
-        b.x = driven ? in[0] : nullptr, b.h = in[1], b.c = in[2], b.Ux = in[3], b.Uh = in[4], b.bias = in[5];
+        b.x = driven ? in[0] : nullptr, b.h = in[1], b.c = in[2], b.Ux = convolved ? in[3] : nullptr, b.Uh = in[4], b.bias = in[5];
         b.peepholes = {in[6], in[7], in[8]}, b.outputs = in[9], b.cells = in[10], b.kept = kept ? in[11] : nullptr;
         b.doutputs = in[12], b.dlast_h = in[13], b.dlast_c = in[14];
         b.dx = out[0], b.dh = out[1], b.dc = out[2], b.dUx = out[3], b.dUh = out[4], b.dbias = out[5];
         b.dci = out[6], b.dcf = out[7], b.dco = out[8];
         if (prepared) {  // the gradients of the filters go on adding to those of the later steps
-            b.UxT = in[15], b.UhT = in[16], b.add = true;
+            b.UxT = convolved ? in[15] : nullptr, b.UhT = in[16], b.add = true;
             const int64_t floats_x = filter_floats(POINTS, s.packed(), s.C), floats_h = filter_floats(POINTS, s.packed(), s.O);
             if (convolved && b.dUx != in[17]) std::memcpy(b.dUx, in[17], floats_x * sizeof(float));
             if (b.dUh != in[18]) std::memcpy(b.dUh, in[18], floats_h * sizeof(float));
         } else {
             if (convolved) {
                 if (!kept) b.Ux = forward_filters_in<R>(FILTERS_X, in[3], s.outputs(), s.C);
-                b.UxT = backward_filters_in<R>(TURNED_X, in[3], s.outputs(), s.C);
+                b.UxT = backward_filters_in<R>(kept ? FILTERS_X : TURNED_X, in[3], s.outputs(), s.C);
                 b.dUx = workspace(GRADIENT_X, filter_floats(POINTS, s.packed(), s.C));
             }
             if (!kept) b.Uh = forward_filters_in<R>(FILTERS_H, in[4], s.outputs(), s.O);
-            b.UhT = backward_filters_in<R>(TURNED_H, in[4], s.outputs(), s.O);
+            b.UhT = backward_filters_in<R>(kept ? FILTERS_H : TURNED_H, in[4], s.outputs(), s.O);
             b.dUh = workspace(GRADIENT_H, filter_floats(POINTS, s.packed(), s.O));
         }
         Recurrence<R>(s).backward(b);
@@ -164,17 +164,17 @@ void convlstm_convolution_backward(In in, Out out, Numbers n) {
     const int64_t pixels = int64_t(grid.height) * grid.width;
     with_kernel(n[5], [&](auto size) {
         constexpr int R = decltype(size)::VALUE;
-        const float* U = backward_filters_in<R>(TURNED_X, in[1], {O, false}, C);
+        const float* U = backward_filters_in<R>(FILTERS_X, in[1], {O, false}, C);
         convolve_frames<R>(in[2], grid, F, O, U, C, out[0]);
         float* dU = workspace(GRADIENT_X, filter_floats(CookToom<R>::POINTS, O, C));
         correlate<R>(
-            F * grid.tiles(), C,
-            [&](int row, Place to) { input_tile<R>(in[0] + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to); },
+            F * grid.tiles(), {{C, dU}},
+            [&](int row, int, Place to) { input_tile<R>(in[0] + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to); },
             O,
             [&](int row, int first, int channels, Place to) {
                 gradient_tile<R>(in[2] + row / grid.tiles() * pixels * O + first, grid, O, row % grid.tiles(), channels, to);
             },
-            dU, false);
+            false);
         filter_gradient<R>(dU, {O, false}, C, out[1]);
     });
 }

@@ -54,17 +54,18 @@ INLINE void last_rows(int rows, const float* A, int64_t lda, const float* B, flo
     }
 }
 
-// The same for a block of one or two panels, `apart` floats from each other, and any number of rows.
-inline void multiply(int rows, const float* A, int64_t lda, const float* B, int64_t apart, int panels, float* C, int K) {
+// C (+)= A B for a block of one or two panels, `apart` floats from each other, and any number of rows.
+inline void multiply(int rows, const float* A, int64_t lda, const float* B, int64_t apart, int panels, float* C, int K,
+                     bool add) {
     for (int k = 0; k < K; k += INNER) {
         const int inner = std::min(INNER, K - k);
         for (int i = 0; i < rows; i += TILE_ROWS)
             for (int panel = 0; panel < panels; panel++) {
                 const float *a = A + i * lda + k, *b = B + panel * apart + int64_t(k) * PANEL;
                 float* c = C + i * BLOCK + panel * PANEL;
-                if (rows - i < TILE_ROWS) last_rows<false>(rows - i, a, lda, b, c, BLOCK, inner, k > 0);
-                else if (i == 0) product<TILE_ROWS, false, true>(a, lda, b, c, BLOCK, inner, k > 0);
-                else product<TILE_ROWS, false, false>(a, lda, b, c, BLOCK, inner, k > 0);
+                if (rows - i < TILE_ROWS) last_rows<false>(rows - i, a, lda, b, c, BLOCK, inner, add || k > 0);
+                else if (i == 0) product<TILE_ROWS, false, true>(a, lda, b, c, BLOCK, inner, add || k > 0);
+                else product<TILE_ROWS, false, false>(a, lda, b, c, BLOCK, inner, add || k > 0);
             }
     }
 }
@@ -77,17 +78,31 @@ inline void multiply_panels(int rows, const float* A, const float* B, float* C, 
     last_rows<true>(rows - i, A + i, PANEL, B, C + i * PANEL, PANEL, K, add);
 }
 
-// Winograd convolution of `rows` tiles with K channels.
+// Filters U[panel][point][K][PANEL] for the K channels from `first` on.
+struct Part {
+    const float* U;
+    int first, K;
+};
+// Outputs of a convolution: the sum over the parts.
+struct Columns {
+    int panels, part_count;
+    Part parts[2];
+    int blocks() const { return (panels + 1) / 2; }
+};
+
+// Winograd convolution of `rows` tiles with `channels` channels, to one or two sets of columns.
 //
-// source(row, place) transforms the inputs of a tile. U holds the filters as
-// [panel][point][K][PANEL]. sink(row, block, from, plane) takes the products of a tile and a block of columns,
-// from[point * plane + column].
-template <int R, class Source, class Sink>
-void convolve(int rows, int K, const float* U, int panels, Source&& source, Sink&& sink) {
+// source(row, place) transforms the inputs of a tile. sink(row, set, block, from, plane) takes the products of a tile and a
+// block of columns, from[point * plane + column].
+template <int R, int SETS, class Source, class Sink>
+void convolve(int rows, int channels, const Columns (&sets)[SETS], Source&& source, Sink&& sink) {
     constexpr int POINTS = CookToom<R>::POINTS;
     constexpr int AT_ONCE = std::max(PRODUCT_FLOATS / (POINTS * BLOCK) / TILE_ROWS, 1) * TILE_ROWS;
+    constexpr int64_t M_PLANE = AT_ONCE * BLOCK + 16;
     auto& threads = Threads::pool();
-    const int ld = row_length(K), blocks = (panels + 1) / 2;
+    int blocks = 0;
+    for (const auto& set : sets) blocks += set.blocks();
+    const int ld = row_length(channels);
     const int most = std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * ld) / AT_ONCE, 1) * AT_ONCE;
     const int64_t plane = int64_t(std::min(round_up(rows, TILE_ROWS), most)) * ld + 16;
     float* V = workspace(INPUTS, POINTS * plane);
@@ -102,26 +117,42 @@ void convolve(int rows, int K, const float* U, int panels, Source&& source, Sink
         const int chunks = (count + AT_ONCE - 1) / AT_ONCE;
         const int each = round_up((count + chunks - 1) / chunks, TILE_ROWS);
         threads.run(blocks * chunks, [&](int task) {
-            alignas(64) static thread_local float M[POINTS * (AT_ONCE * BLOCK + 16)];
-            const int block = task / chunks, from = task % chunks * each, to = std::min(count, from + each);
-            constexpr int64_t M_PLANE = AT_ONCE * BLOCK + 16;
+            alignas(64) static thread_local float M[POINTS * M_PLANE];
+            int block = task / chunks, n = 0;
+            for (; block >= sets[n].blocks(); n++) block -= sets[n].blocks();
+            const auto& set = sets[n];
+            const int from = task % chunks * each, to = std::min(count, from + each);
+            const int panels = std::min(set.panels - 2 * block, 2);
             for (int p = 0; p < POINTS; p++)
-                multiply(to - from, V + p * plane + int64_t(from) * ld, ld, U + (int64_t(2 * block) * POINTS + p) * K * PANEL,
-                         int64_t(POINTS) * K * PANEL, std::min(panels - 2 * block, 2), M + p * M_PLANE, K);
-            for (int row = from; row < to; row++) sink(start + row, block, M + int64_t(row - from) * BLOCK, M_PLANE);
+                for (int k = 0; k < set.part_count; k++) {
+                    const auto& [U, first, K] = set.parts[k];
+                    multiply(to - from, V + p * plane + int64_t(from) * ld + first, ld,
+                             U + (int64_t(2 * block) * POINTS + p) * K * PANEL, int64_t(POINTS) * K * PANEL, panels,
+                             M + p * M_PLANE, K, k > 0);
+                }
+            for (int row = from; row < to; row++) sink(start + row, n, block, M + int64_t(row - from) * BLOCK, M_PLANE);
         });
     }
 }
 
-// The filters' gradient: G[panel of inputs][point][output][PANEL] (+)= the products of the gradients of the outputs and
-// the inputs, summed over `rows` tiles.
+// Inputs of a correlation: the gradient of their filters is G[panel][point][output][PANEL].
+struct Inputs {
+    int channels;
+    float* G;
+    int panels() const { return (channels + PANEL - 1) / PANEL; }
+};
+
+// The filters' gradient (+)= the products of the gradients of the outputs and of one or two sets of inputs, summed over
+// `rows` tiles.
 //
-// inputs(row, place) transforms a tile of the inputs, outputs(row, first, count, place) some channels of the gradients.
-template <int R, class Inputs, class Outputs>
-void correlate(int rows, int in_channels, Inputs&& inputs, int out_channels, Outputs&& outputs, float* G, bool add) {
+// inputs(row, set, place) transforms a tile of the inputs, outputs(row, first, count, place) some channels of the gradients.
+template <int R, int SETS, class Input, class Output>
+void correlate(int rows, const Inputs (&sets)[SETS], Input&& inputs, int out_channels, Output&& outputs, bool add) {
     constexpr int POINTS = CookToom<R>::POINTS;
     auto& threads = Threads::pool();
-    const int panels = (in_channels + PANEL - 1) / PANEL, most_outputs = std::min(out_channels, GRADIENT_CHANNELS);
+    int panels = 0;
+    for (const auto& set : sets) panels += set.panels();
+    const int most_outputs = std::min(out_channels, GRADIENT_CHANNELS);
     const int widest = std::max(panels * PANEL, round_up(most_outputs, PANEL));
     const int at_once = std::min<int64_t>(rows, std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * widest), 16));
     // Both lie as [point][panel][row][PANEL].
@@ -132,18 +163,23 @@ void correlate(int rows, int in_channels, Inputs&& inputs, int out_channels, Out
     for (int start = 0; start < rows; start += at_once) {
         const int count = std::min(rows - start, at_once);
         const bool more = add || start > 0;
-        threads.run(count, [&](int row) { inputs(start + row, Place{V + int64_t(row) * PANEL, v_plane, step}); });
+        threads.run(count, [&](int row) {
+            Place place{V + int64_t(row) * PANEL, v_plane, step};
+            for (int n = 0; n < SETS; place.to += sets[n++].panels() * step) inputs(start + row, n, place);
+        });
         for (int first = 0; first < out_channels; first += most_outputs) {
             const int channels = std::min(most_outputs, out_channels - first);
             threads.run(count, [&](int row) {
                 outputs(start + row, first, channels, Place{D + int64_t(row) * PANEL, d_plane, step});
             });
             threads.run(POINTS, [&](int p) {
-                for (int panel = 0; panel < panels; panel++)
-                    for (int o = 0; o < channels; o += PANEL)
-                        multiply_panels(std::min(PANEL, channels - o), D + p * d_plane + o / PANEL * step,
-                                        V + p * v_plane + panel * step,
-                                        G + ((int64_t(panel) * POINTS + p) * out_channels + first + o) * PANEL, count, more);
+                const float* B = V + p * v_plane;
+                for (const auto& set : sets)
+                    for (int panel = 0; panel < set.panels(); panel++, B += step)
+                        for (int o = 0; o < channels; o += PANEL)
+                            multiply_panels(std::min(PANEL, channels - o), D + p * d_plane + o / PANEL * step, B,
+                                            set.G + ((int64_t(panel) * POINTS + p) * out_channels + first + o) * PANEL,
+                                            count, more);
             });
         }
     }

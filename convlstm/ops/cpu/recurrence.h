@@ -1,22 +1,23 @@
 // All steps of a ConvLSTM with stride 1 and 'same' padding, and their gradient.
 //
-// Forward, the input's convolution runs over many steps at once and the hidden state's step by step, with the gates computed
-// as soon as a tile's pre-activations are there. Backward, the steps are taken in chunks: step by step only the gates and
-// the hidden state's convolution; the gradients of the inputs and of the filters for a chunk at once. What the forward walk
-// kept of the gates is read again, or, where it kept nothing, computed again for a chunk at a time.
-//
 //     i = sigmoid(z_i + W_ci . c), f = sigmoid(z_f + W_cf . c), g = tanh(z_g)
 //     c' = f . c + i . g, o = sigmoid(z_o + W_co . c'), h' = o . tanh(c')
+//
+// A step's convolutions go tile by tile, and the gates are computed as soon as a tile's pre-activations z are there. Where
+// a step has few tiles, the input's convolution runs over many steps at once, so that the filters are read less often.
+// Backward, the steps are taken in chunks: step by step only the gates and the hidden state's convolution, the rest for a
+// chunk at once. What the forward walk kept of the gates is read again or, where it kept nothing, computed again for a chunk.
 #pragma once
 
 #include "filters.h"
 
 constexpr int CHUNK_ROWS = 512;  // tiles of a chunk of steps
+constexpr int MANY_ROWS = 256;   // tiles of one step that are enough to read all filters for
 
 struct Shape {
     int N, T, H, W, C, O;
-    bool reverse;  // whether the walk goes from the last step to the first
-    int peepholes;  // 0: none, 1: a weight per channel, 2: per place and channel
+    bool reverse;    // whether the walk goes from the last step to the first
+    int peepholes;   // 0: none, 1: a weight per channel, 2: per place and channel
     bool projected;  // whether the input is its own convolution already, (N, T, H, W, 4 O) with the gates i, f, g, o
     Grid grid() const { return {H, W}; }
     int64_t pixels() const { return int64_t(H) * W; }
@@ -27,12 +28,12 @@ struct Shape {
     int steps_at_once() const { return std::min(T, std::max(1, CHUNK_ROWS / std::max(1, rows(1)))); }
 };
 
-// Frames (N, T, H * W, ld) of which the walk's steps `start` to `start + count` are meant.
+// Frames (N, T, H * W, channels).
 struct Frames {
     float* base;
-    int T, ld;
+    int T, channels;
     int64_t pixels;
-    float* at(int n, int t) const { return base + (int64_t(n) * T + t) * pixels * ld; }
+    float* at(int n, int t) const { return base + (int64_t(n) * T + t) * pixels * channels; }
 };
 
 struct Peepholes {
@@ -41,55 +42,77 @@ struct Peepholes {
 
 struct Gates {
     vec i, f, g, o;
+    Gates operator+(const Gates& b) const { return {i + b.i, f + b.f, g + b.g, o + b.o}; }
 };
 
-INLINE Gates load_gates(const float* p) { return {load(p), load(p + LANES), load(p + 2 * LANES), load(p + 3 * LANES)}; }
-INLINE void store_gates(float* p, const Gates& v) {
-    store(p, v.i), store(p + LANES, v.f), store(p + 2 * LANES, v.g), store(p + 3 * LANES, v.o);
+// The gates' vectors, `apart` floats from each other.
+INLINE Gates load_gates(const float* p, int apart = LANES, int channels = LANES) {
+    return {load(p, channels), load(p + apart, channels), load(p + 2 * apart, channels), load(p + 3 * apart, channels)};
+}
+INLINE void store_gates(float* p, const Gates& v, int apart = LANES, int channels = LANES) {
+    store(p, v.i, channels), store(p + apart, v.f, channels);
+    store(p + 2 * apart, v.g, channels), store(p + 3 * apart, v.o, channels);
 }
 
 template <int R>
 class Recurrence {
    public:
-    explicit Recurrence(const Shape& shape) : s(shape), grid(shape.grid()), groups(shape.outputs().groups()) {}
+    explicit Recurrence(const Shape& shape)
+        : s(shape), grid(shape.grid()), groups(shape.outputs().groups()), packed(shape.packed()) {}
 
-    // x (N, T, H, W, C) or null; h, c (N, H, W, O); outputs, cells (N, T, H, W, O); kept (N, T, H, W, packed) or null;
-    // last_h, last_c (N, H, W, O). Ux and Uh are forward_filters; bias (4 O).
-    void forward(const float* x, const float* h, const float* c, const float* Ux, const float* Uh, const float* bias,
-                 Peepholes peepholes, float* outputs, float* cells, float* kept, float* last_h, float* last_c) {
-        const int steps = kept ? s.T : s.steps_at_once();
+    // x (N, T, H, W, C) or null; h, c (N, H, W, O). Ux and Uh are forward_filters, Ux null for a projected input.
+    struct Given {
+        const float *x, *h, *c, *Ux, *Uh, *bias;
+        Peepholes peepholes;
+    };
+
+    // outputs, cells (N, T, H, W, O); kept (N, T, H, W, packed) or null; last_h, last_c (N, H, W, O).
+    void forward(const Given& g, float* outputs, float* cells, float* kept, float* last_h, float* last_c) {
+        const bool ahead = g.Ux && s.rows(1) < MANY_ROWS;
+        const int steps = s.steps_at_once();
         for (int start = 0; start < s.T; start += steps) {
             const int count = std::min(steps, s.T - start);
-            // Where nothing is kept, the chunk's share of the input's convolution lies at the times 0 to count - 1.
-            const Frames z = kept ? frames(kept, s.packed()) : chunk_frames(workspace(GATES, chunk_floats(steps)), steps);
-            const int shift = kept ? 0 : first_time(start, count);
-            if (x) input_share(x, Ux, start, count, z, shift);
+            const Chunk chunk{start, count, s.reverse ? s.time(start + count - 1) : start};
+            const Frames z = kept ? frames(kept, packed) : chunk_frames(workspace(GATES, ahead ? chunk_floats(steps) : 0));
+            const int shift = kept ? 0 : chunk.first;
+            if (ahead) inputs_ahead(g, chunk, z, shift);
             for (int step = start; step < start + count; step++) {
-                const int t = s.time(step);
-                const float* h_before = step ? outputs + int64_t(s.time(step - 1)) * s.pixels() * s.O : h;
-                const float* c_before = step ? cells + int64_t(s.time(step - 1)) * s.pixels() * s.O : c;
-                const int64_t apart = (step ? s.T : 1) * s.pixels() * s.O;  // from sample to sample
-                step_forward({h_before, apart}, {c_before, apart}, Uh, bias, peepholes, z, t - shift, x != nullptr,
-                             kept != nullptr, frames(outputs, s.O), frames(cells, s.O), t);
+                const Chunk one{step, 1, s.time(step)};
+                const int t = one.first;
+                walk(g, outputs, one, !ahead, [&](int n, int, int64_t pixel, int group, Gates v) {
+                    const int first = group * LANES, channels = s.O - first;
+                    float* at = z.at(n, t - shift) + pixel * packed + group * BLOCK;
+                    if (ahead) v = v + load_gates(at);
+                    const int64_t place = pixel * s.O + first;
+                    const vec c = load(before(cells, g.c, n, t) + place, channels);
+                    if (s.peepholes) {
+                        v.i += peephole(g.peepholes.ci, pixel, first) * c;
+                        v.f += peephole(g.peepholes.cf, pixel, first) * c;
+                    }
+                    v.i = sigmoid(v.i), v.f = sigmoid(v.f), v.g = tanh(v.g);
+                    const vec c_after = v.f * c + v.i * v.g;
+                    if (s.peepholes) v.o += peephole(g.peepholes.co, pixel, first) * c_after;
+                    v.o = sigmoid(v.o);
+                    store(frames(cells, s.O).at(n, t) + place, c_after, channels);
+                    store(frames(outputs, s.O).at(n, t) + place, v.o * tanh(c_after), channels);
+                    if (kept) store_gates(at, v);
+                });
             }
         }
         const int t = s.time(s.T - 1);
+        const int64_t state = s.pixels() * s.O;
         for (int n = 0; n < s.N; n++) {
-            std::memcpy(last_h + n * s.pixels() * s.O, frames(outputs, s.O).at(n, t), s.pixels() * s.O * sizeof(float));
-            std::memcpy(last_c + n * s.pixels() * s.O, frames(cells, s.O).at(n, t), s.pixels() * s.O * sizeof(float));
+            std::memcpy(last_h + n * state, frames(outputs, s.O).at(n, t), state * sizeof(float));
+            std::memcpy(last_c + n * state, frames(cells, s.O).at(n, t), state * sizeof(float));
         }
     }
 
-    struct Backward {
-        const float *x, *h, *c;                      // as in forward
-        const float *Ux, *Uh;                        // forward_filters, needed where nothing was kept
-        const float *UxT, *UhT;                      // backward_filters
-        const float* bias;
-        Peepholes peepholes;
-        const float *outputs, *cells, *kept;         // what forward gave
-        const float *doutputs, *dlast_h, *dlast_c;   // gradients that arrive
+    struct Backward : Given {
+        const float *UxT, *UhT;                     // backward_filters
+        const float *outputs, *cells, *kept;        // what forward gave
+        const float *doutputs, *dlast_h, *dlast_c;  // gradients that arrive
         float *dx, *dh, *dc, *dUx, *dUh, *dbias, *dci, *dcf, *dco;
-        bool add;                                    // whether dUx and dUh hold something to add to
+        bool add;                                   // whether dUx and dUh hold something to add to
     };
 
     void backward(const Backward& b) {
@@ -102,88 +125,76 @@ class Recurrence {
         if (s.peepholes == 2)
             for (float* d : {b.dci, b.dcf, b.dco}) std::fill_n(d, s.pixels() * s.O, 0.0f);
 
-        const int steps = s.steps_at_once(), packed = s.packed();
-        const int chunks = (s.T + steps - 1) / steps;
+        const bool convolved = b.UxT != nullptr, at_once = s.rows(1) >= MANY_ROWS;
+        const int steps = s.steps_at_once();
+        const Columns to_h{(s.O + PANEL - 1) / PANEL, 1, {{b.UhT, 0, packed}}};
+        const Columns to_x{convolved ? (s.C + PANEL - 1) / PANEL : 0, 1, {{b.UxT, 0, packed}}};
         bool add = b.add;
-        for (int chunk = chunks - 1; chunk >= 0; chunk--) {
-            const int start = chunk * steps, count = std::min(steps, s.T - start), shift = first_time(start, count);
-            const Frames dz = chunk_frames(workspace(GATES, chunk_floats(steps)), steps);
-            if (!b.kept) gates_again(b, start, count, dz, shift);
-            const Frames gates = b.kept ? frames(const_cast<float*>(b.kept), packed) : dz;
+        for (int start = (s.T - 1) / steps * steps; start >= 0; start -= steps) {
+            const int count = std::min(steps, s.T - start);
+            const Chunk chunk{start, count, s.reverse ? s.time(start + count - 1) : start};
+            const int shift = chunk.first;
+            const Frames dz = chunk_frames(workspace(GATES, chunk_floats(steps)));
+            if (!b.kept) gates_again(b, chunk, dz);
+            const Frames gates = b.kept ? frames(b.kept, packed) : dz;
+            const auto gradient = [&](const Chunk& of) {
+                return [&](int row, Place to) {
+                    const auto [n, t, tile] = at(row, of);
+                    input_tile<R>(dz.at(n, t - shift), grid, packed, tile, packed, to);
+                };
+            };
+            const auto write = [&](const Chunk& of, bool to_inputs) {
+                return [&, to_inputs](int row, int set, int block, const float* from, int64_t plane) {
+                    const auto [n, t, tile] = at(row, of);
+                    if (to_inputs || set == 1) write_tile(frames(b.dx, s.C).at(n, t), tile, s.C, block, from, plane);
+                    else write_tile(b.dh + n * s.pixels() * s.O, tile, s.O, block, from, plane);
+                };
+            };
             for (int step = start + count - 1; step >= start; step--) {
-                const int t = s.time(step);
+                const Chunk one{step, 1, s.time(step)};
                 threads.run(groups * s.H, [&](int task) {
-                    gates_backward(b, step, task / s.H, task % s.H, gates, b.kept ? t : t - shift, dz, t - shift, sums);
+                    gates_backward(b, one.first, task / s.H, task % s.H, gates, b.kept ? 0 : shift, dz, shift, sums);
                 });
-                convolve<R>(
-                    s.rows(1), packed, b.UhT, (s.O + PANEL - 1) / PANEL,
-                    [&](int row, Place to) {
-                        const int n = row / grid.tiles();
-                        input_tile<R>(dz.at(n, t - shift), grid, packed, row % grid.tiles(), packed, to);
-                    },
-                    [&](int row, int block, const float* from, int64_t plane) {
-                        write_tile(b.dh + row / grid.tiles() * s.pixels() * s.O, row % grid.tiles(), s.O, block, from, plane);
-                    });
+                if (convolved && at_once) convolve<R>(s.rows(1), packed, {to_h, to_x}, gradient(one), write(one, false));
+                else convolve<R>(s.rows(1), packed, {to_h}, gradient(one), write(one, false));
             }
-            if (b.x && s.projected)
-                each_gate(start, count, [&](int n, int t, int64_t pixel, int packed, int plain, int channels) {
-                    store(frames(b.dx, s.C).at(n, t) + pixel * s.C + plain, load(dz.at(n, t - shift) + pixel * dz.ld + packed), channels);
-                });
-            else if (b.x)
-                convolve<R>(
-                    s.rows(count), packed, b.UxT, (s.C + PANEL - 1) / PANEL,
-                    [&](int row, Place to) {
-                        const auto [n, t, tile] = at(row, start, count);
-                        input_tile<R>(dz.at(n, t - shift), grid, packed, tile, packed, to);
-                    },
-                    [&](int row, int block, const float* from, int64_t plane) {
-                        const auto [n, t, tile] = at(row, start, count);
-                        write_tile(frames(b.dx, s.C).at(n, t), tile, s.C, block, from, plane);
-                    });
-            const auto gradients = [&](int row, int first, int channels, Place to) {
-                const auto [n, t, tile] = at(row, start, count);
+            if (convolved && !at_once) convolve<R>(s.rows(count), packed, {to_x}, gradient(chunk), write(chunk, true));
+
+            const auto inputs = [&](int row, int set, Place to) {
+                const auto [n, t, tile] = at(row, chunk);
+                if (set == 0) input_tile<R>(before(b.outputs, b.h, n, t), grid, s.O, tile, s.O, to);
+                else input_tile<R>(frames(b.x, s.C).at(n, t), grid, s.C, tile, s.C, to);
+            };
+            const auto outputs = [&](int row, int first, int channels, Place to) {
+                const auto [n, t, tile] = at(row, chunk);
                 gradient_tile<R>(dz.at(n, t - shift) + first, grid, packed, tile, channels, to);
             };
-            correlate<R>(
-                s.rows(count), s.O,
-                [&](int row, Place to) {
-                    const auto [n, t, tile] = at(row, start, count);
-                    input_tile<R>(before(b.outputs, b.h, n, t), grid, s.O, tile, s.O, to);
-                },
-                packed, gradients, b.dUh, add);
-            if (b.x && !s.projected)
-                correlate<R>(
-                    s.rows(count), s.C,
-                    [&](int row, Place to) {
-                        const auto [n, t, tile] = at(row, start, count);
-                        input_tile<R>(frames(const_cast<float*>(b.x), s.C).at(n, t), grid, s.C, tile, s.C, to);
-                    },
-                    packed, gradients, b.dUx, add);
+            if (convolved) correlate<R>(s.rows(count), {{s.O, b.dUh}, {s.C, b.dUx}}, inputs, packed, outputs, add);
+            else correlate<R>(s.rows(count), {{s.O, b.dUh}}, inputs, packed, outputs, add);
             add = true;
         }
         add_up(sums, b);
     }
 
    private:
-    struct State {  // of one step, (H, W, O) each, `apart` floats from sample to sample
-        const float* base;
-        int64_t apart;
-        const float* at(int n) const { return base + n * apart; }
+    // Some steps of the walk; `first` is the earliest of their times.
+    struct Chunk {
+        int start, count, first;
     };
-
-    Frames frames(float* base, int ld) const { return {base, s.T, ld, s.pixels()}; }
-    Frames chunk_frames(float* base, int steps) const { return {base, steps, s.packed(), s.pixels()}; }
-    int64_t chunk_floats(int steps) const { return int64_t(s.N) * steps * s.pixels() * s.packed(); }
-    // The earliest time of a chunk of the walk, which it keeps at 0.
-    int first_time(int start, int count) const { return s.reverse ? s.time(start + count - 1) : start; }
-
     struct Tile {
         int n, t, tile;
     };
-    Tile at(int row, int start, int count) const {
+    Tile at(int row, const Chunk& chunk) const {
         const int frame = row / grid.tiles();
-        return {frame / count, first_time(start, count) + frame % count, row % grid.tiles()};
+        return {frame / chunk.count, chunk.first + frame % chunk.count, row % grid.tiles()};
     }
+
+    Frames frames(const float* base, int channels) const {
+        return {const_cast<float*>(base), s.T, channels, s.pixels()};
+    }
+    // Frames of a chunk's steps, the earliest at time 0.
+    Frames chunk_frames(float* base) const { return {base, s.steps_at_once(), packed, s.pixels()}; }
+    int64_t chunk_floats(int steps) const { return int64_t(s.N) * steps * s.pixels() * packed; }
 
     // The state before time t.
     const float* before(const float* all, const float* first, int n, int t) const {
@@ -192,177 +203,124 @@ class Recurrence {
         return all + (int64_t(n) * s.T + earlier) * s.pixels() * s.O;
     }
 
+    vec peephole(const float* w, int64_t pixel, int first) const {
+        return load(w + (s.peepholes == 2 ? pixel * s.O : 0) + first, s.O - first);
+    }
+
+    // Calls use(place in the tile's row, its column, number of the pixel) for the pixels of a tile that lie on the grid.
+    template <class Use>
+    INLINE void each_pixel(int tile, Use&& use) const {
+        const int top = tile / grid.columns() * TILE, left = tile % grid.columns() * TILE;
+        for (int a = 0; a < std::min(TILE, s.H - top); a++)
+            for (int b = 0; b < std::min(TILE, s.W - left); b++) use(a, b, int64_t(top + a) * s.W + left + b);
+    }
+
     // The products of a tile and a block of channels to a frame (H, W, channels).
     void write_tile(float* frame, int tile, int channels, int block, const float* from, int64_t plane) const {
-        const int top = tile / grid.columns() * TILE, left = tile % grid.columns() * TILE;
-        for (int v = 0; v < BLOCK / LANES; v++) {
-            const int c = block * BLOCK + v * LANES;
-            if (c >= channels) return;
+        for (int c = block * BLOCK; c < std::min(channels, (block + 1) * BLOCK); c += LANES) {
             vec y[TILE][TILE];
-            output_tile<R>(from + v * LANES, plane, y);
-            for (int a = 0; a < std::min(TILE, s.H - top); a++)
-                for (int b = 0; b < std::min(TILE, s.W - left); b++)
-                    store(frame + (int64_t(top + a) * s.W + left + b) * channels + c, y[a][b], channels - c);
+            output_tile<R>(from + c - block * BLOCK, plane, y);
+            each_pixel(tile, [&](int a, int b, int64_t pixel) { store(frame + pixel * channels + c, y[a][b], channels - c); });
         }
     }
 
-    // z = what the inputs of some steps add to the pre-activations.
-    void input_share(const float* x, const float* Ux, int start, int count, Frames z, int shift) {
-        const Frames in = frames(const_cast<float*>(x), s.C);
-        if (s.projected) {
-            each_gate(start, count, [&](int n, int t, int64_t pixel, int packed, int plain, int channels) {
-                store(z.at(n, t - shift) + pixel * z.ld + packed, load(in.at(n, t) + pixel * s.C + plain, channels));
-            });
-            return;
-        }
+    // z = the convolution of the inputs of a chunk's steps.
+    void inputs_ahead(const Given& g, const Chunk& chunk, Frames z, int shift) {
         convolve<R>(
-            s.rows(count), s.C, Ux, s.outputs().panels(),
+            s.rows(chunk.count), s.C, {{s.outputs().panels(), 1, {{g.Ux, 0, s.C}}}},
             [&](int row, Place to) {
-                const auto [n, t, tile] = at(row, start, count);
-                input_tile<R>(in.at(n, t), grid, s.C, tile, s.C, to);
+                const auto [n, t, tile] = at(row, chunk);
+                input_tile<R>(frames(g.x, s.C).at(n, t), grid, s.C, tile, s.C, to);
             },
-            [&](int row, int block, const float* from, int64_t plane) {
-                const auto [n, t, tile] = at(row, start, count);
-                write_tile(z.at(n, t - shift), tile, z.ld, block, from, plane);
+            [&](int row, int, int block, const float* from, int64_t plane) {
+                const auto [n, t, tile] = at(row, chunk);
+                write_tile(z.at(n, t - shift), tile, packed, block, from, plane);
             });
     }
 
-    // Calls use(n, t, pixel, place among the packed channels, place among the plain ones, channels) for each vector.
+    // Calls use(n, t, pixel, group, pre-activations) for the steps of a chunk, whose states before them are known; the
+    // pre-activations lack the peepholes and, unless `inputs` says so, the input's share.
     template <class Use>
-    void each_gate(int start, int count, Use&& use) const {
-        Threads::pool().run(s.N * count * s.H, [&](int task) {
-            const int frame = task / s.H, n = frame / count, t = first_time(start, count) + frame % count;
-            for (int64_t pixel = int64_t(task % s.H) * s.W; pixel < int64_t(task % s.H + 1) * s.W; pixel++)
-                for (int v = 0; v < 4 * groups; v++) {
-                    const int first = v / 4 * LANES;
-                    use(n, t, pixel, v * LANES, v % 4 * s.O + first, s.O - first);
-                }
-        });
-    }
-
-    static vec peephole(int kind, const float* w, int64_t pixel, int O, int c) {
-        return load(w + (kind == 2 ? pixel * O : 0) + c, O - c);
-    }
-
-    // Calls use(pixel, z) for every pixel of a tile, with its pre-activations of a group of channels: products and bias.
-    template <class Use>
-    INLINE void with_gates(int tile, int group, const float* from, int64_t plane, const float* bias, Use&& use) const {
-        const int top = tile / grid.columns() * TILE, left = tile % grid.columns() * TILE;
-        const int c = group * LANES;
-        vec y[4][TILE][TILE];
-        for (int gate = 0; gate < 4; gate++) {
-            output_tile<R>(from + gate * LANES, plane, y[gate]);
-            const vec b = load(bias + gate * s.O + c, s.O - c);
-            for (int n = 0; n < TILE * TILE; n++) y[gate][n / TILE][n % TILE] += b;
-        }
-        for (int a = 0; a < std::min(TILE, s.H - top); a++)
-            for (int b = 0; b < std::min(TILE, s.W - left); b++)
-                use(int64_t(top + a) * s.W + left + b, Gates{y[0][a][b], y[1][a][b], y[2][a][b], y[3][a][b]});
-    }
-
-    void step_forward(State h, State c, const float* Uh, const float* bias, Peepholes w, Frames z, int z_time, bool driven,
-                      bool keep, Frames outputs, Frames cells, int t) {
-        const int packed = s.packed();
+    void walk(const Given& g, const float* outputs, const Chunk& chunk, bool inputs, Use&& use) {
+        const bool convolves = inputs && g.Ux;
+        const int first_h = convolves ? round_up(s.C, LANES) : 0;
+        const Columns columns{s.outputs().panels(), convolves ? 2 : 1, {{g.Uh, first_h, s.O}, {g.Ux, 0, s.C}}};
         convolve<R>(
-            s.rows(1), s.O, Uh, s.outputs().panels(),
+            s.rows(chunk.count), first_h + s.O, {columns},
             [&](int row, Place to) {
-                input_tile<R>(h.at(row / grid.tiles()), grid, s.O, row % grid.tiles(), s.O, to);
+                const auto [n, t, tile] = at(row, chunk);
+                if (convolves) input_tile<R>(frames(g.x, s.C).at(n, t), grid, s.C, tile, s.C, to);
+                input_tile<R>(before(outputs, g.h, n, t), grid, s.O, tile, s.O, Place{to.to + first_h, to.plane});
             },
-            [&](int row, int group, const float* from, int64_t plane) {
-                const int n = row / grid.tiles(), first = group * LANES, channels = s.O - first;
-                with_gates(row % grid.tiles(), group, from, plane, bias, [&](int64_t pixel, Gates v) {
-                    float* at = z.at(n, z_time) + pixel * packed + group * BLOCK;
-                    if (driven) {
-                        const Gates zx = load_gates(at);
-                        v.i += zx.i, v.f += zx.f, v.g += zx.g, v.o += zx.o;
-                    }
-                    const vec c_before = load(c.at(n) + pixel * s.O + first, channels);
-                    if (s.peepholes) {
-                        v.i += peephole(s.peepholes, w.ci, pixel, s.O, first) * c_before;
-                        v.f += peephole(s.peepholes, w.cf, pixel, s.O, first) * c_before;
-                    }
-                    v.i = sigmoid(v.i), v.f = sigmoid(v.f), v.g = tanh(v.g);
-                    const vec c_after = v.f * c_before + v.i * v.g;
-                    if (s.peepholes) v.o += peephole(s.peepholes, w.co, pixel, s.O, first) * c_after;
-                    v.o = sigmoid(v.o);
-                    store(cells.at(n, t) + pixel * s.O + first, c_after, channels);
-                    store(outputs.at(n, t) + pixel * s.O + first, v.o * tanh(c_after), channels);
-                    if (keep) store_gates(at, v);
-                });
-            });
-    }
-
-    // The gates of some steps from their inputs and the hidden states before them, all at once.
-    void gates_again(const Backward& b, int start, int count, Frames z, int shift) {
-        if (b.x) input_share(b.x, b.Ux, start, count, z, shift);
-        convolve<R>(
-            s.rows(count), s.O, b.Uh, s.outputs().panels(),
-            [&](int row, Place to) {
-                const auto [n, t, tile] = at(row, start, count);
-                input_tile<R>(before(b.outputs, b.h, n, t), grid, s.O, tile, s.O, to);
-            },
-            [&](int row, int group, const float* from, int64_t plane) {
-                const auto [n, t, tile] = at(row, start, count);
+            [&](int row, int, int group, const float* from, int64_t plane) {
+                const auto [n, t, tile] = at(row, chunk);
                 const int first = group * LANES, channels = s.O - first;
-                const float* c_before = before(b.cells, b.c, n, t) + first;
-                const float* c_after = b.cells + (int64_t(n) * s.T + t) * s.pixels() * s.O + first;
-                float* to = z.at(n, t - shift) + group * BLOCK;
-                with_gates(tile, group, from, plane, b.bias, [&](int64_t pixel, Gates v) {
-                    if (b.x) {
-                        const Gates zx = load_gates(to + pixel * z.ld);
-                        v.i += zx.i, v.f += zx.f, v.g += zx.g, v.o += zx.o;
-                    }
-                    if (s.peepholes) {
-                        const vec c = load(c_before + pixel * s.O, channels);
-                        v.i += peephole(s.peepholes, b.peepholes.ci, pixel, s.O, first) * c;
-                        v.f += peephole(s.peepholes, b.peepholes.cf, pixel, s.O, first) * c;
-                        v.o += peephole(s.peepholes, b.peepholes.co, pixel, s.O, first) * load(c_after + pixel * s.O, channels);
-                    }
-                    store_gates(to + pixel * z.ld, {sigmoid(v.i), sigmoid(v.f), tanh(v.g), sigmoid(v.o)});
+                const Gates bias = load_gates(g.bias + first, s.O, channels);
+                const float* projected = s.projected && g.x ? frames(g.x, s.C).at(n, t) + first : nullptr;
+                vec y[4][TILE][TILE];
+                for (int gate = 0; gate < 4; gate++) output_tile<R>(from + gate * LANES, plane, y[gate]);
+                each_pixel(tile, [&, n = n, t = t](int a, int b, int64_t pixel) {
+                    Gates v = Gates{y[0][a][b], y[1][a][b], y[2][a][b], y[3][a][b]} + bias;
+                    if (projected) v = v + load_gates(projected + pixel * s.C, s.O, channels);
+                    use(n, t, pixel, group, v);
                 });
             });
+    }
+
+    // The gates of a chunk's steps from their inputs and the states around them, all at once.
+    void gates_again(const Backward& b, const Chunk& chunk, Frames z) {
+        walk(b, b.outputs, chunk, true, [&](int n, int t, int64_t pixel, int group, Gates v) {
+            const int first = group * LANES, channels = s.O - first;
+            if (s.peepholes) {
+                const int64_t place = pixel * s.O + first;
+                const vec c = load(before(b.cells, b.c, n, t) + place, channels);
+                v.i += peephole(b.peepholes.ci, pixel, first) * c;
+                v.f += peephole(b.peepholes.cf, pixel, first) * c;
+                v.o += peephole(b.peepholes.co, pixel, first) * load(frames(b.cells, s.O).at(n, t) + place, channels);
+            }
+            store_gates(z.at(n, t - chunk.first) + pixel * packed + group * BLOCK,
+                        {sigmoid(v.i), sigmoid(v.f), tanh(v.g), sigmoid(v.o)});
+        });
     }
 
     // Sums over the samples and steps of a group of channels and a row of the frame: 4 gates, then 3 peepholes.
     static constexpr int SUMMED = 7 * LANES;
     int64_t sums_floats() const { return int64_t(groups) * s.H * SUMMED; }
 
-    // The gates' gradient of one step, for a group of channels and a row of the frame. b.dh and b.dc are the gradients of
-    // the states after the step and become, for dc here, that before it.
-    void gates_backward(const Backward& b, int step, int group, int y, Frames gates, int gates_time, Frames dz, int dz_time,
+    // The gates' gradient at time t, for a group of channels and a row y of the frame. b.dh and b.dc are the gradients of the
+    // states after the step; b.dc becomes, as far as the gates go, that of the state before it.
+    void gates_backward(const Backward& b, int t, int group, int y, Frames gates, int gates_shift, Frames dz, int dz_shift,
                         float* sums) const {
-        const int t = s.time(step), first = group * LANES, channels = s.O - first, packed = s.packed();
+        const int first = group * LANES, channels = s.O - first;
         float* sum = sums + (int64_t(group) * s.H + y) * SUMMED;
         vec total[7];
         for (int k = 0; k < 7; k++) total[k] = load(sum + k * LANES);
         for (int n = 0; n < s.N; n++)
             for (int64_t pixel = int64_t(y) * s.W; pixel < int64_t(y + 1) * s.W; pixel++) {
-                const int64_t now = ((int64_t(n) * s.T + t) * s.pixels() + pixel) * s.O + first;
-                const int64_t state = (n * s.pixels() + pixel) * s.O + first;
-                const auto [i, f, g, o] = load_gates(gates.at(n, gates_time) + pixel * packed + group * BLOCK);
-                const vec c = load(b.cells + now, channels);
-                const vec c_before = load(before(b.cells, b.c, n, t) + pixel * s.O + first, channels);
-                const vec dh = load(b.doutputs + now, channels) + load(b.dh + state, channels);
+                const int64_t place = pixel * s.O + first, state = n * s.pixels() * s.O + place;
+                const auto [i, f, g, o] = load_gates(gates.at(n, t - gates_shift) + pixel * packed + group * BLOCK);
+                const vec c = load(frames(b.cells, s.O).at(n, t) + place, channels);
+                const vec c_before = load(before(b.cells, b.c, n, t) + place, channels);
+                const vec dh = load(frames(b.doutputs, s.O).at(n, t) + place, channels) + load(b.dh + state, channels);
                 const vec tanh_c = tanh(c);
                 vec dc = load(b.dc + state, channels) + dh * o * (1 - tanh_c * tanh_c);
                 const vec d_o = dh * tanh_c * o * (1 - o);
-                if (s.peepholes) dc += peephole(s.peepholes, b.peepholes.co, pixel, s.O, first) * d_o;
+                if (s.peepholes) dc += peephole(b.peepholes.co, pixel, first) * d_o;
                 const vec di = dc * g * i * (1 - i), df = dc * c_before * f * (1 - f), dg = dc * i * (1 - g * g);
                 dc *= f;
-                if (s.peepholes) {
-                    dc += peephole(s.peepholes, b.peepholes.ci, pixel, s.O, first) * di;
-                    dc += peephole(s.peepholes, b.peepholes.cf, pixel, s.O, first) * df;
-                }
+                if (s.peepholes)
+                    dc += peephole(b.peepholes.ci, pixel, first) * di + peephole(b.peepholes.cf, pixel, first) * df;
                 store(b.dc + state, dc, channels);
-                store_gates(dz.at(n, dz_time) + pixel * packed + group * BLOCK, {di, df, dg, d_o});
+                store_gates(dz.at(n, t - dz_shift) + pixel * packed + group * BLOCK, {di, df, dg, d_o});
+                if (s.projected && b.x)
+                    store_gates(frames(b.dx, s.C).at(n, t) + pixel * s.C + first, {di, df, dg, d_o}, s.O, channels);
                 total[0] += di, total[1] += df, total[2] += dg, total[3] += d_o;
                 if (s.peepholes == 1) {
                     total[4] += di * c_before, total[5] += df * c_before, total[6] += d_o * c;
                 } else if (s.peepholes == 2) {
-                    const int64_t at = pixel * s.O + first;
-                    store(b.dci + at, load(b.dci + at, channels) + di * c_before, channels);
-                    store(b.dcf + at, load(b.dcf + at, channels) + df * c_before, channels);
-                    store(b.dco + at, load(b.dco + at, channels) + d_o * c, channels);
+                    store(b.dci + place, load(b.dci + place, channels) + di * c_before, channels);
+                    store(b.dcf + place, load(b.dcf + place, channels) + df * c_before, channels);
+                    store(b.dco + place, load(b.dco + place, channels) + d_o * c, channels);
                 }
             }
         for (int k = 0; k < 7; k++) store(sum + k * LANES, total[k]);
@@ -381,5 +339,5 @@ class Recurrence {
 
     const Shape s;
     const Grid grid;
-    const int groups;
+    const int groups, packed;
 };
