@@ -30,9 +30,9 @@ def results_of_several_walks():
         (3, "undriven", True),
         (5, "projected", False),
     ):
-        for grid in ((7, 9), (40, 36)):
-            given = arguments(rng, kernel_size, grid, "channel", inputs, L=6, C=5, O=9)
-            yield value_and_gradients(unroll, given, drawn(rng, given, 6), recompute=recompute, **steps(given, 6))
+        for grid in ((7, 9), (40, 36), (48, 50)):  # few, more and many tiles a step
+            given = arguments(rng, kernel_size, grid, "channel", inputs, L=4, C=5, O=9)
+            yield value_and_gradients(unroll, given, drawn(rng, given, 4), recompute=recompute, **steps(given, 4))
 
 
 def test_the_same_call_gives_the_same_bits_whatever_else_runs():
