@@ -272,7 +272,8 @@ class ConvLSTM(nn.Module):
         for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if not 0 <= share < 1:
                 raise ValueError(f"[ConvLSTM] '{name}' must be at least 0 and below 1 but got {share}.")
-        self.algorithm, self.recompute = check_algorithm("ConvLSTM", algorithm), recompute
+        check_algorithm("ConvLSTM", algorithm)
+        self.recompute = recompute
         self.reverse, self.bidirectional, self.merge = reverse, bidirectional, merge
         self.return_sequences = return_sequences
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
@@ -316,11 +317,21 @@ class ConvLSTM(nn.Module):
         other_outputs, other_state, _ = self._walk(self.other_cell, x, other_start, length, not self.reverse, other_key)
         return self._merge(outputs, other_outputs), (state, other_state)
 
+    @property
+    def algorithm(self) -> str:
+        """How the recurrence is computed; chosen when the layer is made."""
+        return self.cell.algorithm
+
+    def _takes_winograd(self, cell: ConvLSTMCell, *states: mx.array) -> bool:
+        arrays = [cell.Wh, *states, *([cell.bias] if "bias" in cell else []), *(cell.peepholes or ())]
+        other = [a.dtype for a in arrays if a.dtype != mx.float32]
+        return takes_winograd("ConvLSTM", cell.algorithm, cell.recurrent_kernel_size, [*other, mx.float32][0])
+
     def prepare(self) -> LayerFilters | None:
-        """The kernels as `walk` reads them, or None where they are read as they are."""
+        """The kernels as `walk` reads them; None where they are read as they are, as with `recompute`."""
         cell = self.cell
         drops = self.training and self.recurrent_dropout > 0
-        if drops or not takes_winograd("ConvLSTM", cell.algorithm, cell.recurrent_kernel_size, cell.Wh.dtype):
+        if drops or self.recompute or not self._takes_winograd(cell):
             return None
         return LayerFilters(prepare(cell.Wx) if self._convolves(cell) else None, prepare(cell.Wh))
 
@@ -360,8 +371,7 @@ class ConvLSTM(nn.Module):
         h, c = cell.check_state(state, batch, tuple(grid))
         mask = self._dropped(None, h.shape, self.recurrent_dropout, recurrent_key)
 
-        kernel_size = cell.recurrent_kernel_size
-        if mask is None and takes_winograd("ConvLSTM", cell.algorithm, kernel_size, h.dtype):
+        if mask is None and self._takes_winograd(cell, h, c):
             outputs, h, c, filters = self._unroll(cell, x, h, c, length, reverse, filters)
             return outputs if self.return_sequences else h, (h, c), filters
 
@@ -389,7 +399,7 @@ class ConvLSTM(nn.Module):
             return *unroll(x, h, c, Wx, cell.Wh, bias, cell.peepholes, reverse=reverse, **options), None
         options |= {"kernel_size": cell.recurrent_kernel_size[0]}
         outputs, h, c, *after = unroll_prepared(x, h, c, filters.x, filters.h, bias, cell.peepholes, **options)
-        return outputs, h, c, LayerFilters(*after)
+        return outputs, h, c, LayerFilters(after[0], after[1])
 
     @staticmethod
     def _convolves(cell: ConvLSTMCell) -> bool:

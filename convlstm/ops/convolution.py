@@ -92,9 +92,17 @@ def conv2d(
     """Convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C) -> (N, H', W', O).
 
     `algorithm` is one of `ALGORITHMS`; where Winograd's does not fit it is MLX's, whichever was asked for.
+
+    Raises:
+        ValueError: Input and kernel have different channels.
     """
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[-1] != weight.shape[-1]:
+        raise ValueError(
+            f"[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) of as many channels but got shapes "
+            f"{tuple(x.shape)} and {tuple(weight.shape)}."
+        )
     (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
-    kernel = weight.shape[1:3]
+    kernel = (weight.shape[1], weight.shape[2])
     keeps_grid = stride == dilation == (1, 1) and (top, left) == (bottom, right) == (kernel[0] // 2, kernel[1] // 2)
     algorithm = "native" if algorithm == "native" or x.dtype != weight.dtype else "auto"
     if keeps_grid and takes_winograd("conv2d", algorithm, kernel, x.dtype):

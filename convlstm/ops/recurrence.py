@@ -61,8 +61,13 @@ def unroll(
             per state and step from the forward walk. Default: False.
 
     Returns:
-        Hidden states (N, L, H, W, O) in the order of the input's time, and the final `h` and `c`.
+        Hidden states (N, L, H, W, O) in the order of the input's time, and the final `h` and `c`. They have a gradient
+        of their own; for `mx.jvp`, `mx.vmap` and gradients of gradients take a layer's algorithm='native'.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
     """
+    _check(x, h, c, None if Wx is None else Wx.shape[-1], Wh.shape[0], bias, peepholes, Wh.shape[-1])
     driven = 0 if x is None else 2 if Wx is None else 1
     walk = _walk(driven, length or 0, _kind(peepholes), Wh.shape[1], reverse, not recompute, False)
     nothing = mx.zeros(1)
@@ -107,6 +112,7 @@ def unroll_prepared(
     Returns:
         What `unroll` returns, and the filters for the next part.
     """
+    _check(x, h, c, None if Ux is None else x.shape[-1], bias.shape[0], bias, peepholes, h.shape[-1])
     driven = 0 if x is None else 2 if Ux is None else 1
     walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, True)
     nothing = mx.zeros(1)
@@ -114,6 +120,21 @@ def unroll_prepared(
     given = (nothing if x is None else x, h, c, ux.forward, Uh.forward, bias, *_three(peepholes), ux.turned, Uh.turned)
     outputs, _, h, c, turned_x, turned_h, *_ = walk(*given)
     return outputs, h, c, None if Ux is None else Filters(Ux.forward, turned_x), Filters(Uh.forward, turned_h)
+
+
+def _check(x, h, c, channels: int | None, gates: int, bias: mx.array, peepholes: Peepholes | None, states: int) -> None:
+    """Raises ValueError where the kernels would read beyond an array."""
+    N, H, W, O = h.shape
+    expected = {"c": (c, h.shape), "bias": (bias, (4 * O,))}
+    if x is not None:
+        expected["x"] = (x, (N, x.shape[1], H, W, 4 * O if channels is None else channels))
+    for n, peephole in enumerate(peepholes or ()):
+        expected[("W_ci", "W_cf", "W_co")[n]] = (peephole, (O,) if peephole.ndim == 1 else (H, W, O))
+    for name, (array, shape) in expected.items():
+        if tuple(array.shape) != tuple(shape):
+            raise ValueError(f"[unroll] '{name}' must have shape {tuple(shape)} but got {tuple(array.shape)}.")
+    if (gates, states) != (4 * O, O):
+        raise ValueError(f"[unroll] 'Wh' must be of shape {(4 * O, 'k', 'k', O)} for states of {O} channels.")
 
 
 def _kind(peepholes: Peepholes | None) -> int:

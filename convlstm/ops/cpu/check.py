@@ -16,11 +16,25 @@ def main(path: str) -> None:
         for shape in ((3,), (2, 5, 7), (2, 6, 5, 3)):
             if not library.finds(mx.zeros(shape)):
                 sys.exit("an array was not found in its Python object.")
-        key = mx.random.key(0)
-        x, w = mx.random.normal((2, 6, 5, 3), key=key), mx.random.normal((4, 3, 3, 3), key=key)
-        (y,) = library.call("convlstm_convolution", [x, w], [(2, 6, 5, 4)], [2, 6, 5, 3, 4, 3])
-        if not mx.allclose(y, mx.conv2d(x, w, padding=1), rtol=1e-4, atol=1e-4).item():
-            sys.exit("a convolution differs from MLX's.")
+        for size in (3, 5):
+            _convolution(library, size)
+
+
+def _convolution(library: Library, size: int) -> None:
+    keys = mx.random.split(mx.random.key(0), 3)
+    shapes = ((2, 6, 5, 3), (4, size, size, 3), (2, 6, 5, 4))
+    x, w, dy = (mx.random.normal(shape, key=key) for shape, key in zip(shapes, keys, strict=True))
+    numbers = [2, 6, 5, 3, 4, size]
+
+    def native(x: mx.array, w: mx.array) -> mx.array:
+        return mx.conv2d(x, w, padding=size // 2)
+
+    (y,), gradients = mx.vjp(native, [x, w], [dy])
+    ours = library.call("convlstm_convolution", [x, w], [dy.shape], numbers)
+    ours += library.call("convlstm_convolution_backward", [x, w, dy], [x.shape, w.shape], numbers)
+    for name, a, b in zip(("value", "input's gradient", "kernel's gradient"), ours, (y, *gradients), strict=True):
+        if not mx.allclose(a, b, rtol=1e-3, atol=1e-3).item():
+            sys.exit(f"the {name} of a {size}x{size} convolution differs from MLX's.")
 
 
 if __name__ == "__main__":

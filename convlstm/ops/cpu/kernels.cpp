@@ -107,19 +107,29 @@ void convlstm_backward(In in, Out out, Numbers n) {
         b.doutputs = in[12], b.dlast_h = in[13], b.dlast_c = in[14];
         b.dx = out[0], b.dh = out[1], b.dc = out[2], b.dUx = out[3], b.dUh = out[4], b.dbias = out[5];
         b.dci = out[6], b.dcf = out[7], b.dco = out[8];
+        const auto nothing = [] {};
+        b.about_to_read_filters = b.about_to_read_turned = nothing;
         if (prepared) {  // the gradients of the filters go on adding to those of the later steps
             b.UxT = convolved ? in[15] : nullptr, b.UhT = in[16], b.add = true;
             const int64_t floats_x = filter_floats(POINTS, s.packed(), s.C), floats_h = filter_floats(POINTS, s.packed(), s.O);
             if (convolved && b.dUx != in[17]) std::memcpy(b.dUx, in[17], floats_x * sizeof(float));
             if (b.dUh != in[18]) std::memcpy(b.dUh, in[18], floats_h * sizeof(float));
-        } else {
-            if (convolved) {
-                if (!kept) b.Ux = forward_filters_in<R>(FILTERS_X, in[3], s.outputs(), s.C);
-                b.UxT = backward_filters_in<R>(kept ? FILTERS_X : TURNED_X, in[3], s.outputs(), s.C);
-                b.dUx = workspace(GRADIENT_X, filter_floats(POINTS, s.packed(), s.C));
-            }
-            if (!kept) b.Uh = forward_filters_in<R>(FILTERS_H, in[4], s.outputs(), s.O);
-            b.UhT = backward_filters_in<R>(kept ? FILTERS_H : TURNED_H, in[4], s.outputs(), s.O);
+        } else {  // one memory for the filters, turned or not
+            const int64_t floats_x = std::max(filter_floats(POINTS, s.C, s.packed()), filter_floats(POINTS, s.packed(), s.C));
+            const int64_t floats_h = std::max(filter_floats(POINTS, s.O, s.packed()), filter_floats(POINTS, s.packed(), s.O));
+            float* Ux = convolved ? workspace(FILTERS_X, floats_x) : nullptr;
+            float* Uh = workspace(FILTERS_H, floats_h);
+            b.Ux = b.UxT = Ux, b.Uh = b.UhT = Uh;
+            b.about_to_read_filters = [&in, s, Ux, Uh] {
+                if (Ux) forward_filters<R>(in[3], s.outputs(), s.C, Ux);
+                forward_filters<R>(in[4], s.outputs(), s.O, Uh);
+            };
+            b.about_to_read_turned = [&in, s, Ux, Uh] {
+                if (Ux) backward_filters<R>(in[3], s.outputs(), s.C, Ux);
+                backward_filters<R>(in[4], s.outputs(), s.O, Uh);
+            };
+            if (kept) b.about_to_read_turned();
+            if (convolved) b.dUx = workspace(GRADIENT_X, filter_floats(POINTS, s.packed(), s.C));
             b.dUh = workspace(GRADIENT_H, filter_floats(POINTS, s.packed(), s.O));
         }
         Recurrence<R>(s).backward(b);

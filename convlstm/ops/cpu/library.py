@@ -24,6 +24,7 @@ import mlx.core as mx
 SOURCES = Path(__file__).resolve().parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
+CHECKING = 120  # seconds that the check of a new library may take; it takes one or two
 LACKING = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."
 
 
@@ -109,21 +110,51 @@ def _objects(objects: list) -> ctypes.Array:
 
 
 @functools.cache
+def _built() -> Library | str:
+    """The kernels, built where this machine has none yet, or why they cannot be had."""
+    try:
+        return _load()
+    except UnavailableError as error:
+        return str(error)
+    except (OSError, RuntimeError) as error:  # no home folder, no right to look into the cache
+        return f"there is no place to keep them: {error}. Set XDG_CACHE_HOME to a folder of yours."
+
+
 def library() -> Library:
     """The kernels, built where this machine has none yet.
 
     Raises:
         UnavailableError: They cannot be built or do not work here.
     """
+    built = _built()
+    if isinstance(built, str):
+        raise UnavailableError(f"[convlstm] the CPU's kernels are not to be had: {built}")
+    return built
+
+
+@functools.cache
+def available() -> Library | None:
+    """The kernels, or None after a warning that says what they lack; it is given once."""
+    built = _built()
+    if isinstance(built, Library):
+        return built
+    warnings.warn(f"No fast kernels on this CPU: {built} {LACKING}", stacklevel=2)
+    return None
+
+
+def _load() -> Library:
     if os.environ.get("CONVLSTM_KERNELS") == "none":
         raise UnavailableError("CONVLSTM_KERNELS=none asks for MLX's own. Unset it.")
     if platform.system() != "Linux":
         raise UnavailableError(f"they are made for Linux, and this is {platform.system()}.")
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    named = os.environ.get("CXX", "g++")
+    compiler = shutil.which(named)
     if compiler is None:
+        if named != "g++":
+            raise UnavailableError(f"CXX names '{named}', which is no program. Name a g++, or unset CXX.")
         raise UnavailableError("there is no g++. Install it: sudo apt install g++, or sudo dnf install gcc-c++.")
     target = _folder() / f"kernels-{_fingerprint(compiler)}.so"
-    if not target.exists():
+    if not _whole(target):
         _build(compiler, target)
     try:
         return Library(target)
@@ -131,19 +162,23 @@ def library() -> Library:
         raise UnavailableError(f"'{target}' does not load: {error}. Delete it, and it is built again.") from None
 
 
-@functools.cache
-def available() -> Library | None:
-    """The kernels, or None after a warning that says what they lack; it is given once."""
-    try:
-        return library()
-    except UnavailableError as error:
-        warnings.warn(f"No fast kernels on this CPU: {error} {LACKING}", stacklevel=2)
-        return None
-
-
 def _folder() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "convlstm"
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _checksum(target: Path) -> Path:
+    return target.with_suffix(".sha256")
+
+
+def _whole(target: Path) -> bool:
+    """Whether a library lies there as it was built: a damaged one can end the process that loads it."""
+    checksum = _checksum(target)
+    return target.exists() and checksum.exists() and checksum.read_text(encoding="utf-8") == _digest(target)
 
 
 def _sources() -> list[Path]:
@@ -177,6 +212,8 @@ def _build(compiler: str, target: Path) -> None:
             made = Path(folder) / target.name
             _compile(compiler, Path(folder), made)
             _check(made)
+            _checksum(made).write_text(_digest(made), encoding="utf-8")
+            _checksum(made).replace(_checksum(target))
             made.replace(target)
     except OSError as error:
         raise UnavailableError(f"they cannot be kept in '{target.parent}': {error}. Set XDG_CACHE_HOME.") from None
@@ -206,8 +243,9 @@ def _compile(compiler: str, folder: Path, made: Path) -> None:
         if done.returncode == 0:
             return
         outputs = [done.stderr]
-    lines = [line for output in outputs for line in output.splitlines() if "error" in line] or ["no reason given"]
-    raise UnavailableError(f"g++ could not build them: {lines[0].strip()} A g++ of version 11 or later is needed.")
+    lines = [line.strip() for output in outputs for line in output.splitlines() if line.strip()]
+    said = next((line for line in lines if "error" in line), lines[-1] if lines else "no reason given").rstrip(".")
+    raise UnavailableError(f"{compiler} could not build them: {said}. A g++ of version 11 or later is needed.")
 
 
 def _check(made: Path) -> None:
@@ -215,7 +253,11 @@ def _check(made: Path) -> None:
     package = str(SOURCES.parents[2])
     places = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     line = [sys.executable, "-m", "convlstm.ops.cpu.check", str(made)]
-    done = subprocess.run(line, env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True, check=False)
+    options = {"capture_output": True, "text": True, "check": False, "timeout": CHECKING}
+    try:
+        done = subprocess.run(line, env={**os.environ, "PYTHONPATH": places}, **options)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"their check did not end within {CHECKING} s. Please report it.") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
         raise UnavailableError(

@@ -113,6 +113,8 @@ class Recurrence {
         const float *doutputs, *dlast_h, *dlast_c;  // gradients that arrive
         float *dx, *dh, *dc, *dUx, *dUh, *dbias, *dci, *dcf, *dco;
         bool add;                                   // whether dUx and dUh hold something to add to
+        // Called before Ux and Uh, and before UxT and UhT, are read for a chunk: they may lie in the same memory.
+        std::function<void()> about_to_read_filters, about_to_read_turned;
     };
 
     void backward(const Backward& b) {
@@ -135,7 +137,11 @@ class Recurrence {
             const Chunk chunk{start, count, s.reverse ? s.time(start + count - 1) : start};
             const int shift = chunk.first;
             const Frames dz = chunk_frames(workspace(GATES, chunk_floats(steps)));
-            if (!b.kept) gates_again(b, chunk, dz);
+            if (!b.kept) {
+                b.about_to_read_filters();
+                gates_again(b, chunk, dz);
+                b.about_to_read_turned();
+            }
             const Frames gates = b.kept ? frames(b.kept, packed) : dz;
             const auto gradient = [&](const Chunk& of) {
                 return [&](int row, Place to) {

@@ -17,8 +17,10 @@ class Threads {
    public:
     static Threads& pool() {
         // Never destroyed, since its threads wait on it when the process ends. After a fork they are gone: a new one then.
+        static std::mutex first;
         static Threads* one = nullptr;
         static pid_t owner = 0;
+        std::lock_guard<std::mutex> lock(first);
         if (owner != getpid()) {
             one = new Threads;
             owner = getpid();
@@ -104,12 +106,10 @@ class Threads {
 };
 
 // Memory for intermediate results, by purpose; it grows to what the largest call needed. Only with `busy` held.
-enum Use {
-    INPUTS, PRODUCTS, FILTERS_X, FILTERS_H, TURNED_X, TURNED_H, GRADIENT_X, GRADIENT_H, GATES, SUMS, PLACES
-};
+enum Use { INPUTS, PRODUCTS, FILTERS_X, FILTERS_H, GRADIENT_X, GRADIENT_H, GATES, SUMS, USES };
 
 inline float* workspace(Use use, size_t count) {
-    static struct { float* memory = nullptr; size_t count = 0; } held[PLACES];
+    static struct { float* memory = nullptr; size_t count = 0; } held[USES];
     auto& one = held[use];
     if (one.count < count) {
         std::free(one.memory);
