@@ -398,8 +398,8 @@ class ConvLSTM(nn.Module):
         if filters is None:
             return *unroll(x, h, c, Wx, cell.Wh, bias, cell.peepholes, reverse=reverse, **options), None
         options |= {"kernel_size": cell.recurrent_kernel_size[0]}
-        outputs, h, c, *after = unroll_prepared(x, h, c, filters.x, filters.h, bias, cell.peepholes, **options)
-        return outputs, h, c, LayerFilters(after[0], after[1])
+        outputs, h, c, *after = unroll_prepared(x, h, c, *filters, bias, cell.peepholes, **options)
+        return outputs, h, c, LayerFilters(*after)  # type: ignore[arg-type]
 
     @staticmethod
     def _convolves(cell: ConvLSTMCell) -> bool:

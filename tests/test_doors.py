@@ -263,7 +263,7 @@ KEYS = "Keys of trainer: max_steps, batch_size, max_grad_norm, log_every"
         ),
         ("model=shi2016", "model has no choice 'shi2016'. Did you mean 'shi2015'?"),
         ("optimizer=foo", "Choices of optimizer: adam, adamw, rmsprop"),
-        ("experiment=foo", "Choices of experiment: quickstart"),
+        ("experiment=foo", "Choices of experiment: one_hour, quickstart"),
         ("trainer.max_step=3", f"there is no key 'trainer.max_step'. Did you mean 'trainer.max_steps'?\n{KEYS}"),
         ("model.hiden=1", "there is no key 'model.hiden'. Did you mean 'model.hidden_channels'?\nKeys of model: in_ch"),
         ("optimzer.eps=1", "there is no key 'optimzer.eps'."),

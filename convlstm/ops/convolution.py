@@ -106,7 +106,7 @@ def conv2d(
     keeps_grid = stride == dilation == (1, 1) and (top, left) == (bottom, right) == (kernel[0] // 2, kernel[1] // 2)
     algorithm = "native" if algorithm == "native" or x.dtype != weight.dtype else "auto"
     if keeps_grid and takes_winograd("conv2d", algorithm, kernel, x.dtype):
-        return winograd_conv2d(x, weight)
+        return winograd_conv2d(x, weight)  # type: ignore[return-value]
     if (top, left) == (bottom, right):
         return mx.conv2d(x, weight, stride, (top, left), dilation)
     x = mx.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])

@@ -11,7 +11,7 @@ and takes the weights' gradient over many steps at once.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convlstm.ops.cpu.library import library
 from convlstm.ops.gates import Peepholes, reference_gates
@@ -24,11 +24,10 @@ def reference_unroll(x, h, c, Wx, Wh, bias, peepholes=None, *, length=None, reve
     length = x.shape[1] if x is not None else length
     outputs: list[mx.array] = [h] * length
     pad = (Wh.shape[1] // 2, Wh.shape[2] // 2)
-    kernel = None if Wx is None else (Wx.shape[1] // 2, Wx.shape[2] // 2)
     for t in range(length - 1, -1, -1) if reverse else range(length):
         z = mx.conv2d(h, Wh, padding=pad) + bias
         if x is not None:
-            z = z + (x[:, t] if Wx is None else mx.conv2d(x[:, t], Wx, padding=kernel))
+            z = z + (x[:, t] if Wx is None else mx.conv2d(x[:, t], Wx, padding=(Wx.shape[1] // 2, Wx.shape[2] // 2)))
         h, c = reference_gates(z, c, peepholes)
         outputs[t] = h
     return mx.stack(outputs, axis=1), h, c
@@ -88,7 +87,8 @@ class Filters(NamedTuple):
 
 def prepare(W: mx.array) -> Filters:
     """The filters of kernels (4O, k, k, C), for `unroll_prepared`."""
-    return Filters(*_prepare(W))
+    filters: Any = _prepare(W)
+    return Filters(*filters)
 
 
 def unroll_prepared(
@@ -112,7 +112,12 @@ def unroll_prepared(
     Returns:
         What `unroll` returns, and the filters for the next part.
     """
-    _check(x, h, c, None if Ux is None else x.shape[-1], bias.shape[0], bias, peepholes, h.shape[-1])
+    O, C = h.shape[-1], None if x is None or Ux is None else x.shape[-1]
+    _check(x, h, c, C, 4 * O, bias, peepholes, O)
+    for name, filters, channels in (("Ux", Ux, C), ("Uh", Uh, O)):
+        floats = None if channels is None else library().filter_floats(kernel_size, channels, _packed(O))
+        if filters is not None and filters.forward.size != floats:
+            raise ValueError(f"[unroll_prepared] '{name}' was prepared from kernels of another size or other channels.")
     driven = 0 if x is None else 2 if Ux is None else 1
     walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, True)
     nothing = mx.zeros(1)
@@ -146,11 +151,11 @@ def _three(peepholes: Peepholes | None) -> Peepholes:
 
 
 @mx.custom_function
-def _prepare(W: mx.array) -> list[mx.array]:
+def _prepare(W):
     O, k, _, C = W.shape
     kernels = library()
     packed = _packed(O // 4)
-    shapes = [(kernels.filter_floats(k, C, packed),), (kernels.filter_floats(k, packed, C),)]
+    shapes: list[tuple[int, ...]] = [(kernels.filter_floats(k, *sides),) for sides in ((C, packed), (packed, C))]
     return kernels.call("convlstm_prepare", [W], shapes, [C, O // 4, 1, k])
 
 

@@ -253,9 +253,9 @@ def _check(made: Path) -> None:
     package = str(SOURCES.parents[2])
     places = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     line = [sys.executable, "-m", "convlstm.ops.cpu.check", str(made)]
-    options = {"capture_output": True, "text": True, "check": False, "timeout": CHECKING}
+    environment = {**os.environ, "PYTHONPATH": places}
     try:
-        done = subprocess.run(line, env={**os.environ, "PYTHONPATH": places}, **options)
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=CHECKING)
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"their check did not end within {CHECKING} s. Please report it.") from None
     if done.returncode:
