@@ -333,7 +333,9 @@ class ConvLSTM(nn.Module):
         drops = self.training and self.recurrent_dropout > 0
         if drops or self.recompute or not self._takes_winograd(cell):
             return None
-        return LayerFilters(prepare(cell.Wx) if self._convolves(cell) else None, prepare(cell.Wh))
+        return LayerFilters(
+            prepare(cell.Wx, self.training) if self._convolves(cell) else None, prepare(cell.Wh, self.training)
+        )
 
     def walk(
         self, x: mx.array, state: State | None, filters: LayerFilters | None, *, key: mx.array | None = None
@@ -394,7 +396,8 @@ class ConvLSTM(nn.Module):
         bias = cell.bias if "bias" in cell else mx.zeros(4 * cell.out_channels)
         if x is not None and Wx is None:
             x, bias = self._project(cell, x), mx.zeros(4 * cell.out_channels)
-        options = {"length": length, "recompute": self.recompute}
+        # Outside training a gradient is rare, and what it would need is not kept.
+        options = {"length": length, "recompute": self.recompute or not self.training}
         if filters is None:
             return *unroll(x, h, c, Wx, cell.Wh, bias, cell.peepholes, reverse=reverse, **options), None
         options |= {"kernel_size": cell.recurrent_kernel_size[0]}

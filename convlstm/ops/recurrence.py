@@ -68,7 +68,7 @@ def unroll(
     """
     _check(x, h, c, None if Wx is None else Wx.shape[-1], Wh.shape[0], bias, peepholes, Wh.shape[-1])
     driven = 0 if x is None else 2 if Wx is None else 1
-    walk = _walk(driven, length or 0, _kind(peepholes), Wh.shape[1], reverse, not recompute, False)
+    walk = _walk(driven, length or 0, _kind(peepholes), Wh.shape[1], reverse, not recompute, 0)
     nothing = mx.zeros(1)
     given = (nothing if x is None else x, h, c, nothing if Wx is None else Wx, Wh, bias, *_three(peepholes))
     outputs, _, h, c, *_ = walk(*given)
@@ -76,19 +76,28 @@ def unroll(
 
 
 class Filters(NamedTuple):
-    """Kernels in the form in which the products read them: for the convolution, and for its gradient.
+    """Kernels in the form in which the products read them.
 
-    The kernels' gradient travels on `turned`.
+    Attributes:
+        forward: For the convolution.
+        turned: For its gradient, and the kernels' gradient travels on it; the kernels themselves where not `trains`.
+        trains: Whether many gradients are going to be taken. Else one takes longer, and memory is saved.
     """
 
     forward: mx.array
     turned: mx.array
+    trains: bool
 
 
-def prepare(W: mx.array) -> Filters:
+def prepare(W: mx.array, trains: bool = True) -> Filters:
     """The filters of kernels (4O, k, k, C), for `unroll_prepared`."""
-    filters: Any = _prepare(W)
-    return Filters(*filters)
+    if trains:
+        filters: Any = _prepare(W)
+        return Filters(filters[0], filters[1], True)
+    O, k, _, C = W.shape
+    shape = (library().filter_floats(k, C, _packed(O // 4)),)
+    (forward,) = library().call("convlstm_prepare_forward", [mx.stop_gradient(W)], [shape], [C, O // 4, 1, k])
+    return Filters(forward, W, False)
 
 
 def unroll_prepared(
@@ -119,12 +128,12 @@ def unroll_prepared(
         if filters is not None and filters.forward.size != floats:
             raise ValueError(f"[unroll_prepared] '{name}' was prepared from kernels of another size or other channels.")
     driven = 0 if x is None else 2 if Ux is None else 1
-    walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, True)
+    walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, 1 if Uh.trains else 2)
     nothing = mx.zeros(1)
-    ux = Filters(nothing, nothing) if Ux is None else Ux
+    ux = Filters(nothing, nothing, True) if Ux is None else Ux
     given = (nothing if x is None else x, h, c, ux.forward, Uh.forward, bias, *_three(peepholes), ux.turned, Uh.turned)
     outputs, _, h, c, turned_x, turned_h, *_ = walk(*given)
-    return outputs, h, c, None if Ux is None else Filters(Ux.forward, turned_x), Filters(Uh.forward, turned_h)
+    return outputs, h, c, None if Ux is None else Ux._replace(turned=turned_x), Uh._replace(turned=turned_h)
 
 
 def _check(x, h, c, channels: int | None, gates: int, bias: mx.array, peepholes: Peepholes | None, states: int) -> None:
@@ -172,23 +181,24 @@ def _packed(channels: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: bool, keep: bool, prepared: bool):
+def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: bool, keep: bool, prepared: int):
     """The custom function for one configuration, of what `convlstm_forward` in kernels.cpp takes.
 
     `driven` is 0 without an input, 1 for one that is convolved, 2 for one that is a convolution's result already.
-    It gives outputs, cells, the last h and c, the filters' `turned` where they came prepared, and what is kept.
+    `prepared` is 0 for kernels, 1 for `Filters` that train, 2 for others. It gives outputs, cells, the last h and c,
+    the filters' `turned` where they came prepared, and what is kept.
     """
     kernels = library()
 
-    def numbers(x, h, more):
+    def numbers(x, h, prepared):
         N, H, W, O = h.shape
         T, C = (x.shape[1], x.shape[-1]) if driven else (length, 1)
-        return [N, T, H, W, C, O, int(reverse), peepholes, kernel_size, driven, int(more), int(prepared)]
+        return [N, T, H, W, C, O, int(reverse), peepholes, kernel_size, driven, int(keep), int(prepared)]
 
     @mx.custom_function
     def run(*given):
         x, h, *_ = given
-        n = numbers(x, h, keep)
+        n = numbers(x, h, prepared > 0)
         N, T, H, W, _, O = n[:6]
         sequence = (N, T, H, W, O)
         shapes = [sequence, sequence, h.shape, h.shape, *[(N, T, H, W, _packed(O))] * keep]
@@ -203,18 +213,22 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
         inputs = [*given[:9], outputs, cells, results[-1] if keep else mx.zeros(1), doutputs, dh, dc]
         shapes = [a.shape for a in given[:9]]
         reused = {}
-        if prepared:
-            turned = list(given[9:])
-            inputs += [*turned, *dturned[:2]]
-            shapes[3:5] = [a.shape for a in turned]
+        if prepared == 1:
+            inputs += [*given[9:], *dturned[:2]]
             reused = {3: 17, 4: 18}
-        gradients = kernels.call("convlstm_backward", inputs, shapes, numbers(x, h, keep), reused)
+        elif prepared == 2:
+            inputs[3:5] = given[9:]
+        if prepared:
+            shapes[3:5] = [a.shape for a in given[9:]]
+        gradients = kernels.call("convlstm_backward", inputs, shapes, numbers(x, h, prepared == 1), reused)
         if driven == 0:
             gradients[0] = mx.zeros_like(x)
         if driven != 1:
             gradients[3] = mx.zeros_like(given[9] if prepared else Wx)
         if peepholes == 0:
             gradients[6:9] = [mx.zeros_like(p) for p in rest[:3]]
+        if prepared == 2:  # where filters train, the kernels have added it already
+            gradients[3:5] = [a + b for a, b in zip(gradients[3:5], dturned[:2], strict=True)]
         if prepared:
             return *gradients[:3], mx.zeros_like(Wx), mx.zeros_like(Wh), *gradients[5:], *gradients[3:5]
         return tuple(gradients)

@@ -150,6 +150,12 @@ void convlstm_prepare(In in, Out out, Numbers n) {
     });
 }
 
+// The first of them alone.
+void convlstm_prepare_forward(In in, Out out, Numbers n) {
+    const Outputs outputs{int(n[1]), n[2] != 0};
+    with_kernel(n[3], [&](auto size) { forward_filters<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
+}
+
 // The gradient of the filters -> that of W. Numbers as in convlstm_prepare.
 void convlstm_prepare_backward(In in, Out out, Numbers n) {
     const Outputs outputs{int(n[1]), n[2] != 0};
