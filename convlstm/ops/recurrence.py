@@ -79,25 +79,23 @@ class Filters(NamedTuple):
     """Kernels in the form in which the products read them.
 
     Attributes:
-        forward: For the convolution.
-        turned: For its gradient, and the kernels' gradient travels on it; the kernels themselves where not `trains`.
-        trains: Whether many gradients are going to be taken. Else one takes longer, and memory is saved.
+        forward: The transformed kernels.
+        kernels: The kernels themselves, from which a gradient makes what it needs.
+        sum: Zeros that the walk passes on from part to part, whose gradient is that of the transformed kernels: what
+            all parts find adds up in it. None where gradients are rare; a part then has its own.
     """
 
     forward: mx.array
-    turned: mx.array
-    trains: bool
+    kernels: mx.array
+    sum: mx.array | None
 
 
 def prepare(W: mx.array, trains: bool = True) -> Filters:
-    """The filters of kernels (4O, k, k, C), for `unroll_prepared`."""
+    """The filters of kernels (4O, k, k, C), for `unroll_prepared`; `trains` where many gradients are to be taken."""
     if trains:
         filters: Any = _prepare(W)
-        return Filters(filters[0], filters[1], True)
-    O, k, _, C = W.shape
-    shape = (library().filter_floats(k, C, _packed(O // 4)),)
-    (forward,) = library().call("convlstm_prepare_forward", [mx.stop_gradient(W)], [shape], [C, O // 4, 1, k])
-    return Filters(forward, W, False)
+        return Filters(filters[0], mx.stop_gradient(W), filters[1])
+    return Filters(_transformed("convlstm_prepare_forward", mx.stop_gradient(W)), W, None)
 
 
 def unroll_prepared(
@@ -128,12 +126,25 @@ def unroll_prepared(
         if filters is not None and filters.forward.size != floats:
             raise ValueError(f"[unroll_prepared] '{name}' was prepared from kernels of another size or other channels.")
     driven = 0 if x is None else 2 if Ux is None else 1
-    walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, 1 if Uh.trains else 2)
+    walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, 2 if Uh.sum is None else 1)
     nothing = mx.zeros(1)
-    ux = Filters(nothing, nothing, True) if Ux is None else Ux
-    given = (nothing if x is None else x, h, c, ux.forward, Uh.forward, bias, *_three(peepholes), ux.turned, Uh.turned)
-    outputs, _, h, c, turned_x, turned_h, *_ = walk(*given)
-    return outputs, h, c, None if Ux is None else Ux._replace(turned=turned_x), Uh._replace(turned=turned_h)
+    ux = Filters(nothing, nothing, None) if Ux is None else Ux
+    given = (
+        nothing if x is None else x,
+        h,
+        c,
+        ux.forward,
+        Uh.forward,
+        bias,
+        *_three(peepholes),
+        ux.kernels,
+        Uh.kernels,
+    )
+    if Uh.sum is None:
+        outputs, _, h, c, *_ = walk(*given)
+        return outputs, h, c, Ux, Uh
+    outputs, _, h, c, sum_x, sum_h, *_ = walk(*given, nothing if Ux is None else Ux.sum, Uh.sum)
+    return outputs, h, c, None if Ux is None else Ux._replace(sum=sum_x), Uh._replace(sum=sum_h)
 
 
 def _check(x, h, c, channels: int | None, gates: int, bias: mx.array, peepholes: Peepholes | None, states: int) -> None:
@@ -162,16 +173,20 @@ def _three(peepholes: Peepholes | None) -> Peepholes:
 @mx.custom_function
 def _prepare(W):
     O, k, _, C = W.shape
-    kernels = library()
-    packed = _packed(O // 4)
-    shapes: list[tuple[int, ...]] = [(kernels.filter_floats(k, *sides),) for sides in ((C, packed), (packed, C))]
-    return kernels.call("convlstm_prepare", [W], shapes, [C, O // 4, 1, k])
+    return _transformed("convlstm_prepare_forward", W), mx.zeros((library().filter_floats(k, _packed(O // 4), C),))
 
 
 @_prepare.vjp
 def _(W, cotangents, _):
     O, k, _, C = W.shape
     return library().call("convlstm_prepare_backward", [cotangents[1]], [W.shape], [C, O // 4, 1, k])[0]
+
+
+def _transformed(name: str, W: mx.array) -> mx.array:
+    """The filters for the convolution (`convlstm_prepare_forward`) or for its gradient (`convlstm_prepare_turned`)."""
+    O, k, _, C = W.shape
+    sides = (C, _packed(O // 4)) if name.endswith("forward") else (_packed(O // 4), C)
+    return library().call(name, [W], [(library().filter_floats(k, *sides),)], [C, O // 4, 1, k])[0]
 
 
 def _packed(channels: int) -> int:
@@ -185,8 +200,8 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
     """The custom function for one configuration, of what `convlstm_forward` in kernels.cpp takes.
 
     `driven` is 0 without an input, 1 for one that is convolved, 2 for one that is a convolution's result already.
-    `prepared` is 0 for kernels, 1 for `Filters` that train, 2 for others. It gives outputs, cells, the last h and c,
-    the filters' `turned` where they came prepared, and what is kept.
+    `prepared` is 0 for kernels, 1 for `Filters` with a sum, 2 for others. It gives outputs, cells, the last h and c,
+    the sums if there are any, and what is kept.
     """
     kernels = library()
 
@@ -203,34 +218,36 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
         sequence = (N, T, H, W, O)
         shapes = [sequence, sequence, h.shape, h.shape, *[(N, T, H, W, _packed(O))] * keep]
         outputs, cells, h, c, *kept = kernels.call("convlstm_forward", list(given[:9]), shapes, n)
-        return outputs, cells, h, c, *given[9:], *kept
+        return outputs, cells, h, c, *given[11:], *kept
 
     @run.vjp
     def _(given, cotangents, results):
         x, h, c, Wx, Wh, bias, *rest = given
         outputs, cells, *_ = results
-        doutputs, _, dh, dc, *dturned = cotangents
+        doutputs, _, dh, dc, *dsums = cotangents
         inputs = [*given[:9], outputs, cells, results[-1] if keep else mx.zeros(1), doutputs, dh, dc]
         shapes = [a.shape for a in given[:9]]
         reused = {}
-        if prepared == 1:
-            inputs += [*given[9:], *dturned[:2]]
+        if prepared == 1:  # the gradient of the filters, added to that of the later parts
+            turned = [_transformed("convlstm_prepare_turned", W) if W.ndim == 4 else W for W in given[9:11]]
+            inputs += [*turned, *dsums[:2]]
+            shapes[3:5] = [a.shape for a in given[11:]]
             reused = {3: 17, 4: 18}
         elif prepared == 2:
-            inputs[3:5] = given[9:]
-        if prepared:
-            shapes[3:5] = [a.shape for a in given[9:]]
+            inputs[3:5] = given[9:11]
+            shapes[3:5] = [a.shape for a in given[9:11]]
         gradients = kernels.call("convlstm_backward", inputs, shapes, numbers(x, h, prepared == 1), reused)
         if driven == 0:
             gradients[0] = mx.zeros_like(x)
         if driven != 1:
-            gradients[3] = mx.zeros_like(given[9] if prepared else Wx)
+            gradients[3] = mx.zeros(shapes[3])
         if peepholes == 0:
             gradients[6:9] = [mx.zeros_like(p) for p in rest[:3]]
-        if prepared == 2:  # where filters train, the kernels have added it already
-            gradients[3:5] = [a + b for a, b in zip(gradients[3:5], dturned[:2], strict=True)]
-        if prepared:
-            return *gradients[:3], mx.zeros_like(Wx), mx.zeros_like(Wh), *gradients[5:], *gradients[3:5]
-        return tuple(gradients)
+        if prepared == 0:
+            return tuple(gradients)
+        of_filters = gradients[3:5]
+        gradients[3:5] = mx.zeros_like(Wx), mx.zeros_like(Wh)
+        of_kernels = of_filters if prepared == 2 else [mx.zeros_like(W) for W in given[9:11]]
+        return *gradients, *of_kernels, *(of_filters if prepared == 1 else ())
 
     return run

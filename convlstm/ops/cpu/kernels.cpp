@@ -140,23 +140,19 @@ void convlstm_backward(In in, Out out, Numbers n) {
     });
 }
 
-// W (O, R, R, C) -> filters for the convolution, filters for its gradient. Numbers: C, O, gates, size.
-void convlstm_prepare(In in, Out out, Numbers n) {
-    const Outputs outputs{int(n[1]), n[2] != 0};
-    with_kernel(n[3], [&](auto size) {
-        constexpr int R = decltype(size)::VALUE;
-        forward_filters<R>(in[0], outputs, int(n[0]), out[0]);
-        backward_filters<R>(in[0], outputs, int(n[0]), out[1]);
-    });
-}
-
-// The first of them alone.
+// W (O, R, R, C) -> filters for the convolution. Numbers: C, O, gates, size.
 void convlstm_prepare_forward(In in, Out out, Numbers n) {
     const Outputs outputs{int(n[1]), n[2] != 0};
     with_kernel(n[3], [&](auto size) { forward_filters<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
 }
 
-// The gradient of the filters -> that of W. Numbers as in convlstm_prepare.
+// The same for its gradient.
+void convlstm_prepare_turned(In in, Out out, Numbers n) {
+    const Outputs outputs{int(n[1]), n[2] != 0};
+    with_kernel(n[3], [&](auto size) { backward_filters<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
+}
+
+// The gradient of the filters -> that of W. Numbers as in convlstm_prepare_forward.
 void convlstm_prepare_backward(In in, Out out, Numbers n) {
     const Outputs outputs{int(n[1]), n[2] != 0};
     with_kernel(n[3], [&](auto size) { filter_gradient<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
