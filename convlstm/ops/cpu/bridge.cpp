@@ -48,6 +48,8 @@ class Kernel : public mx::Primitive {
         }
         auto& encoder = mx::cpu::get_command_encoder(stream());
         encoder.dispatch([f = function, in = std::move(in), out = std::move(out), n = numbers] { f(in.data(), out.data(), n.data()); });
+        // MLX allocates for the operations ahead while the first still run. These are large, and wait for each other.
+        mx::synchronize(stream());
     }
     void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
         throw std::runtime_error("[convlstm] the kernels run on the CPU.");
