@@ -328,10 +328,10 @@ class ConvLSTM(nn.Module):
         return takes_winograd("ConvLSTM", cell.algorithm, cell.recurrent_kernel_size, [*other, mx.float32][0])
 
     def prepare(self) -> LayerFilters | None:
-        """The kernels as `walk` reads them; None where they are read as they are, as with `recompute`."""
+        """The kernels as `walk` reads them; None where they are read as they are."""
         cell = self.cell
         drops = self.training and self.recurrent_dropout > 0
-        if drops or self.recompute or not self._takes_winograd(cell):
+        if drops or not self._takes_winograd(cell):
             return None
         return LayerFilters(
             prepare(cell.Wx, self.training) if self._convolves(cell) else None, prepare(cell.Wh, self.training)

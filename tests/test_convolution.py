@@ -190,3 +190,12 @@ def test_output_size_names_its_owner_and_what_is_too_small():
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         output_size("It", (4, 9), (3, 3), (1, 1), "valid", (2, 2))
+
+
+def test_other_channels_than_the_kernel_s_are_refused():
+    message = (
+        "[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) of as many channels but got shapes "
+        "(1, 4, 4, 2) and (3, 3, 3, 5)."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        conv2d(mx.zeros((1, 4, 4, 2)), mx.zeros((3, 3, 3, 5)))

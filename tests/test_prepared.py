@@ -11,16 +11,17 @@ from walks import GRADIENTS, INPUTS, arguments, drawn, held, same, steps, value_
 pytestmark = pytest.mark.usefixtures("kernels")
 
 
+@pytest.mark.parametrize("trains", [True, False])
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("parts", [[1, 1, 1, 1, 1], [2, 3], [5]])
-def test_parts_of_a_walk_equal_the_whole(parts, inputs, rng):
+def test_parts_of_a_walk_equal_the_whole(parts, inputs, trains, rng):
     # The last grid has many tiles a step.
     for kernel_size, recompute, grid in ((3, False, (7, 6)), (5, True, (7, 6)), (3, False, (46, 48))):
         given = arguments(rng, kernel_size, grid, "channel", inputs, L=5, C=5, O=9)
         weights = drawn(rng, given, 5)
 
         def in_parts(x, h, c, Wx, Wh, bias, peepholes, kernel_size=kernel_size, recompute=recompute):
-            Ux, Uh = None if Wx is None else prepare(Wx), prepare(Wh)
+            Ux, Uh = None if Wx is None else prepare(Wx, trains), prepare(Wh, trains)
             outputs, start = [], 0
             for count in parts:
                 part = None if x is None else x[:, start : start + count]
@@ -72,3 +73,11 @@ def test_a_walk_left_unfinished_keeps_the_gradients_of_its_parts(rng):
     expected = mx.grad(lambda *W: (unroll(x[:, :2], h, c, *W, bias)[0] ** 2).sum(), argnums=(0, 1))(Wx, Wh)
     for later in (False, True):
         same(mx.grad(lambda *W, later=later: prepared(*W, later), argnums=(0, 1))(Wx, Wh), expected, 5e-6)
+
+
+def test_filters_of_other_kernels_are_refused(rng):
+    x, h, c, Wx, Wh, bias, _ = arguments(rng, 3, peepholes="none").values()
+    with pytest.raises(ValueError, match=r"\[unroll_prepared\] 'Uh' was prepared from kernels of another size"):
+        unroll_prepared(None, h, c, None, prepare(Wh), bias, kernel_size=5, length=2)
+    with pytest.raises(ValueError, match=r"\[unroll_prepared\] 'Ux' was prepared from kernels of another size"):
+        unroll_prepared(mx.concatenate([x] * 9, axis=-1), h, c, prepare(Wx), prepare(Wh), bias, kernel_size=3)

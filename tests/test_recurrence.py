@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from convlstm.ops.recurrence import reference_unroll, unroll
@@ -179,3 +180,19 @@ def test_nan_in_one_sample_stays_there_and_leaves_nothing_behind(rng):
         assert mx.isnan(spoilt[0]).all()
         assert mx.array_equal(spoilt[1], clean[1])
     same(value_and_gradients(unroll, given, weights), before, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("c", lambda a: a[..., :-1], "[unroll] 'c' must have shape"),
+        ("bias", lambda a: a[:-4], "[unroll] 'bias' must have shape"),
+        ("x", lambda a: a[..., :1], "[unroll] 'x' must have shape"),
+        ("Wh", lambda a: a[..., :-1], "[unroll] 'Wh' must be of shape"),
+        ("peepholes", lambda a: (a[0], a[1][:-1], a[2]), "[unroll] 'W_cf' must have shape"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(name, change, message, rng):
+    given = arguments(rng, peepholes="channel")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        unroll(**{**given, name: change(given[name])})
