@@ -242,8 +242,8 @@ class ConvLSTM(nn.Module):
         algorithm: How the recurrence is computed: 'native' with MLX's convolution and automatic gradient; 'winograd'
             with the kernels of `convlstm.ops.cpu` (recurrent kernels of 3x3 and 5x5, float32); 'auto' takes the latter
             on a CPU where it fits. Recurrent dropout, in training, is always 'native'. Default: 'auto'.
-        recompute: Whether the gradient computes the gates again instead of keeping them: about a third of the memory
-            for a fifth more time. Default: False.
+        recompute: Whether the gradient computes the gates again instead of keeping them: a third of the memory of a
+            layer's states, for more time. Default: False.
         **cell: The other arguments of `ConvLSTMCell`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.ops.cpu.library import available, library
+from convlstm.ops.cpu.library import UnavailableError, available, library
 
 import mlx.core as mx
 
@@ -50,5 +50,8 @@ def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dty
         reason = f"the CPU but MLX's device is {mx.default_device()}"
     if reason is not None:
         raise ValueError(f"[{owner}] algorithm='winograd' needs {reason}. Use algorithm='auto'.")
-    library()
+    try:
+        library()
+    except UnavailableError as error:
+        raise UnavailableError(f"[{owner}] algorithm='winograd' has no kernels here: {error}") from None
     return True

@@ -128,7 +128,7 @@ def library() -> Library:
     """
     built = _built()
     if isinstance(built, str):
-        raise UnavailableError(f"[convlstm] the CPU's kernels are not to be had: {built}")
+        raise UnavailableError(built)
     return built
 
 
