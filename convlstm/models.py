@@ -32,6 +32,23 @@ def depth_to_space(x: mx.array, size: int) -> mx.array:
     return x.swapaxes(-4, -3).reshape(*lead, H * size, W * size, C)
 
 
+def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patch_size: int) -> Pair:
+    """Height and width of the inputs (N, T, H, W, C) in patches; ValueError where they or the horizon do not fit."""
+    if inputs.ndim != 5 or inputs.shape[-1] != channels:
+        raise ValueError(
+            f"[{owner}] expected inputs of shape NTHWC with C={channels} channels but got shape {tuple(inputs.shape)}."
+        )
+    if horizon < 1:
+        raise ValueError(f"[{owner}] 'horizon' must be at least 1 but got {horizon}.")
+    H, W = inputs.shape[2:4]
+    if H % patch_size or W % patch_size:
+        raise ValueError(
+            f"[{owner}] frames of {H}x{W} cannot be cut into patches of {patch_size}x{patch_size}: height and width "
+            f"must be multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
+        )
+    return H // patch_size, W // patch_size
+
+
 class Resample(nn.Module):
     """A strided convolution, or a transposed one, over every frame of a sequence, with a leaky ReLU.
 
@@ -202,21 +219,8 @@ class EncoderForecaster(nn.Module):
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
-        if inputs.ndim != 5 or inputs.shape[-1] != self.in_channels:
-            raise ValueError(
-                f"[EncoderForecaster] expected inputs of shape NTHWC with C={self.in_channels} channels but got shape "
-                f"{tuple(inputs.shape)}."
-            )
-        if horizon < 1:
-            raise ValueError(f"[EncoderForecaster] 'horizon' must be at least 1 but got {horizon}.")
-        H, W = frame = inputs.shape[2:4]
-        p = self.patch_size
-        if H % p or W % p:
-            raise ValueError(
-                f"[EncoderForecaster] frames of {H}x{W} cannot be cut into patches of {p}x{p}: height and width must "
-                f"be multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
-            )
-        size = (H // p, W // p)
+        frame = inputs.shape[2:4]
+        size = check_frames("EncoderForecaster", inputs, horizon, self.in_channels, self.patch_size)
         for n, (encoder, down, up) in enumerate(zip(self.encoder, self.downsample, self.upsample, strict=True)):
             before = size
             size = down.output_size(size) if isinstance(down, Resample) else size

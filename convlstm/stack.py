@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from convlstm.layers import ConvLSTM, State
-from convlstm.models import depth_to_space, space_to_depth
+from convlstm.models import check_frames, depth_to_space, space_to_depth
 from convlstm.ops.convolution import Pair
 
 import mlx.core as mx
@@ -77,21 +77,7 @@ class ConvLSTMStack(nn.Module):
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
-        if inputs.ndim != 5 or inputs.shape[-1] != self.in_channels:
-            raise ValueError(
-                f"[ConvLSTMStack] expected inputs of shape NTHWC with C={self.in_channels} channels but got shape "
-                f"{tuple(inputs.shape)}."
-            )
-        if horizon < 1:
-            raise ValueError(f"[ConvLSTMStack] 'horizon' must be at least 1 but got {horizon}.")
-        H, W = inputs.shape[2:4]
-        p = self.patch_size
-        if H % p or W % p:
-            raise ValueError(
-                f"[ConvLSTMStack] frames of {H}x{W} cannot be cut into patches of {p}x{p}: height and width must "
-                f"be multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
-            )
-        grid = (H // p, W // p)
+        grid = check_frames("ConvLSTMStack", inputs, horizon, self.in_channels, self.patch_size)
         for n, layer in enumerate(self.layers):
             after = layer.cell.output_size(*grid)
             if after != grid:
