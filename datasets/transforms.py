@@ -1,0 +1,181 @@
+"""Between physical values and the model's [0, 1]: each transform with its inverse."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from numbers import Real
+
+import numpy as np
+
+UNITS = ("mm/h", "raw")
+
+
+class RadarTransform:
+    """A map of physical values to [0, 1] that rises, and its inverse. NaN stays NaN.
+
+    Values beyond the ends of the range become the ends. A subclass states ``units``, the units of the physical
+    values: ``"mm/h"`` or ``"raw"``.
+    """
+
+    units: str
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Physical values of any shape to float32 in [0, 1], of the same shape."""
+        raise NotImplementedError
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        """Values on the model's scale, clipped to [0, 1], to float32 physical values of the same shape."""
+        raise NotImplementedError
+
+    def describe(self) -> dict:
+        """The transform and its arguments, as a record for JSON."""
+        return {"name": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Reflectivity(RadarTransform):
+    """Rain rate to reflectivity, scaled: the mapping of HKO-7 (Shi et al., 2017).
+
+        dBZ = 10 log10(a) + 10 b log10(x);   y = (dBZ - minimum) / (maximum - minimum)
+
+    With the defaults, ``y`` is 0 up to 0.017 mm/h and 1 from 516 mm/h on. ``inverse(0)`` is 0 mm/h: no rain.
+
+    Args:
+        a: Factor of the Z-R relation Z = a R^b, R in mm/h. Default: ``58.53``.
+        b: Its exponent. Default: ``1.56``.
+        minimum: dBZ of ``y = 0``. Default: ``-10.0``.
+        maximum: dBZ of ``y = 1``. Default: ``60.0``.
+
+    Raises:
+        ValueError: If ``a`` or ``b`` is not positive, or ``minimum`` is not below ``maximum``.
+    """
+
+    a: float = 58.53
+    b: float = 1.56
+    minimum: float = -10.0
+    maximum: float = 60.0
+
+    units = "mm/h"
+
+    def __post_init__(self):
+        for name in ("a", "b", "minimum", "maximum"):
+            _check("Reflectivity", name, getattr(self, name), positive=name in "ab")
+        _check_order("Reflectivity", self.minimum, self.maximum)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return _log_forward(x, *self._ends())
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        return _log_inverse(y, *self._ends())
+
+    def _ends(self) -> tuple[float, float]:
+        low, high = rain_rate(np.array([self.minimum, self.maximum]), self.a, self.b).tolist()
+        return low, high
+
+
+@dataclass(frozen=True)
+class LogRain(RadarTransform):
+    """The logarithm of the rain rate, scaled.
+
+        y = log10(x / minimum) / log10(maximum / minimum)
+
+    Less rain than ``minimum`` becomes 0, and ``inverse(0)`` is 0 mm/h: no rain.
+
+    Args:
+        minimum: Rain rate of ``y = 0`` in mm/h. Default: ``0.1``.
+        maximum: Rain rate of ``y = 1`` in mm/h. Default: ``100.0``.
+
+    Raises:
+        ValueError: If an argument is not positive, or ``minimum`` is not below ``maximum``.
+    """
+
+    minimum: float = 0.1
+    maximum: float = 100.0
+
+    units = "mm/h"
+
+    def __post_init__(self):
+        for name in ("minimum", "maximum"):
+            _check("LogRain", name, getattr(self, name), positive=True)
+        _check_order("LogRain", self.minimum, self.maximum)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return _log_forward(x, self.minimum, self.maximum)
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        return _log_inverse(y, self.minimum, self.maximum)
+
+
+@dataclass(frozen=True)
+class Linear(RadarTransform):
+    """A division: ``y = x / scale``. Made for the counts of 0 to 255 of SEVIR's ``vil``.
+
+    Args:
+        scale: Value of ``y = 1``. Default: ``255.0``.
+        units: Units of the values, ``"raw"`` or ``"mm/h"``. Default: ``"raw"``.
+
+    Raises:
+        ValueError: If ``scale`` is not positive or ``units`` is another word.
+    """
+
+    scale: float = 255.0
+    units: str = "raw"
+
+    def __post_init__(self):
+        _check("Linear", "scale", self.scale, positive=True)
+        if self.units not in UNITS:
+            raise ValueError(f"[Linear] 'units' must be one of {', '.join(UNITS)} but got {self.units!r}.")
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.clip(np.asarray(x, np.float32) / np.float32(self.scale), 0, 1)
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        return np.clip(np.asarray(y, np.float32), 0, 1) * np.float32(self.scale)
+
+
+def default_transform(units: str) -> RadarTransform:
+    """:class:`Reflectivity` for ``"mm/h"``, :class:`Linear` for ``"raw"``."""
+    return Reflectivity() if units == "mm/h" else Linear()
+
+
+def to_unit(transform: RadarTransform | None, values: Sequence[float]) -> list[float]:
+    """Thresholds in physical units on the model's scale, exactly as :meth:`RadarTransform.forward` maps data.
+
+    Args:
+        transform: The transform of the data; None stands for :class:`Reflectivity`, the default for rain.
+        values: The thresholds, in the transform's units.
+    """
+    transform = default_transform("mm/h") if transform is None else transform
+    return [float(y) for y in transform.forward(np.asarray(values, np.float32))]
+
+
+def rain_rate(dbz: np.ndarray, a: float = 200.0, b: float = 1.6) -> np.ndarray:
+    """Rain rate in mm/h of a reflectivity in dBZ by the Z-R relation Z = a R^b; the defaults are Marshall and Palmer's.
+
+    -inf dBZ is 0 mm/h, and NaN stays NaN.
+    """
+    return 10 ** ((dbz - 10 * math.log10(a)) / (10 * b))
+
+
+def _log_forward(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    # The quotient is exactly 1 at and below `low`, so that no rain is exactly 0.
+    quotient = np.clip(np.asarray(x, np.float32), np.float32(low), np.float32(high)) / np.float32(low)
+    return np.clip(np.log10(quotient) * np.float32(1 / math.log10(high / low)), 0, 1)
+
+
+def _log_inverse(y: np.ndarray, low: float, high: float) -> np.ndarray:
+    y = np.clip(np.asarray(y, np.float32), 0, 1)
+    return np.where(y == 0, y, np.float32(low) * np.exp(y * np.float32(math.log(high / low))))
+
+
+def _check(owner: str, name: str, value: float, *, positive: bool) -> None:
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or (positive and value <= 0):
+        raise ValueError(
+            f"[{owner}] '{name}' must be a {'positive' if positive else 'finite'} number but got {value!r}."
+        )
+
+
+def _check_order(owner: str, minimum: float, maximum: float) -> None:
+    if minimum >= maximum:
+        raise ValueError(f"[{owner}] 'minimum' must be below 'maximum' ({maximum!r}) but got {minimum!r}.")
