@@ -1,0 +1,74 @@
+"""Times in the names of files."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+import numpy as np
+
+# How many digits or letters each directive of strptime stands for.
+_DIRECTIVES = {
+    "Y": r"\d{4}",
+    "y": r"\d{2}",
+    "m": r"\d{2}",
+    "d": r"\d{2}",
+    "j": r"\d{3}",
+    "H": r"\d{2}",
+    "M": r"\d{2}",
+    "S": r"\d{2}",
+    "b": r"[A-Za-z]{3}",
+    "%": "%",
+}
+# 201009261530, 20100926153000, and the same with a mark between day and hour: 20100926_1530, 20100926T153000.
+_STAMP = re.compile(r"(?<!\d)((?:19|20)\d{6})[-_T]?(\d{4}(?:\d{2})?)(?!\d)")
+_DAY = re.compile(r"(?<!\d)((?:19|20)\d{6})(?!\d)")
+
+
+def pattern_expression(pattern: str) -> re.Pattern[str]:
+    """The regular expression of what a strptime ``pattern`` matches, to look for it anywhere in a name.
+
+    Raises:
+        ValueError: If the pattern has a directive that is not known here, or none at all.
+    """
+    pieces, found = [], 0
+    for piece in re.findall(r"%.?|[^%]+", pattern):
+        if not piece.startswith("%"):
+            pieces.append(re.escape(piece))
+        elif piece[1:] in _DIRECTIVES:
+            pieces.append(_DIRECTIVES[piece[1:]])
+            found += piece != "%%"
+        else:
+            raise ValueError(f"'pattern' knows {', '.join('%' + key for key in _DIRECTIVES)} but got {piece!r}.")
+    if not found:
+        raise ValueError(f"'pattern' must be a pattern of strptime such as '%Y%m%d%H%M' but got {pattern!r}.")
+    return re.compile("".join(pieces))
+
+
+def time_in_name(name: str, pattern: str | None = None) -> np.datetime64 | None:
+    """The time (UTC) in a file's name, or ``None``.
+
+    With a strptime ``pattern``, the first place that it matches; without, a run of 12 or 14 digits from year to
+    minute or second, a mark ``_``, ``-`` or ``T`` between day and hour allowed.
+    """
+    if pattern is not None:
+        found = pattern_expression(pattern).finditer(name)
+        return next(filter(None, (_parsed(match.group(), pattern) for match in found)), None)
+    for match in _STAMP.finditer(name):
+        day, clock = match.groups()
+        time = _parsed(day + clock, "%Y%m%d%H%M" if len(clock) == 4 else "%Y%m%d%H%M%S")
+        if time is not None:
+            return time
+    return None
+
+
+def day_in_name(name: str) -> np.datetime64 | None:
+    """Midnight (UTC) of the day in a file's name, a run of 8 digits, or ``None``."""
+    return next(filter(None, (_parsed(match.group(), "%Y%m%d") for match in _DAY.finditer(name))), None)
+
+
+def _parsed(text: str, pattern: str) -> np.datetime64 | None:
+    try:
+        return np.datetime64(datetime.strptime(text, pattern), "s")
+    except ValueError:
+        return None

@@ -1,0 +1,104 @@
+"""Grey PNG pictures, one frame per file, with the time in the name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .base import UNITS, Contents, Grid, Reader
+from .names import pattern_expression, time_in_name
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _PALETTE = 0, 3
+
+
+@dataclass(frozen=True)
+class PNG(Reader):
+    """Grey PNG of 8 or 16 bits, one frame per file: value = ``scale`` p + ``offset`` of a pixel p.
+
+    A picture with a palette is read by the numbers of its colours, if the format is named: it is not recognised, as
+    it may as well be a drawing. North is up.
+
+    Args:
+        pattern: strptime pattern of the time in the name, found anywhere in it. Default: 12 or 14 digits.
+        units: ``"mm/h"``, ``"dBZ"`` or ``"raw"``, after ``scale`` and ``offset``. Default: ``"raw"``.
+        scale: Default: ``1.0``.
+        offset: Default: ``0.0``.
+        missing: The pixel that stands for missing. Default: none does.
+    """
+
+    format = "png"
+
+    pattern: str | None = None
+    units: str = "raw"
+    scale: float = 1.0
+    offset: float = 0.0
+    missing: int | None = None
+
+    def __post_init__(self):
+        check_options(self.format, self.units, self.pattern)
+
+    def _recognises(self, path: Path, head: bytes) -> bool:
+        grey = head.startswith(SIGNATURE) and head[25] == _GREY
+        return grey and not in_masks(path) and time_in_name(path.name, self.pattern) is not None
+
+    def _contents(self, path: Path) -> Contents:
+        time = time_in_name(path.name, self.pattern)
+        if time is None:
+            wanted = "12 or 14 digits" if self.pattern is None else repr(self.pattern)
+            raise self._error(path, f"has no time in its name ({wanted}); set the option 'pattern'")
+        return Contents(np.array([time]), Grid(shape=self._shape(path), units=self.units), self.format)
+
+    def _read(self, path: Path, position: int) -> np.ndarray:
+        if position != 0:
+            raise IndexError(position)
+        self._shape(path)
+        pixels = pixels_of(path)
+        values = pixels * np.float32(self.scale) + np.float32(self.offset)
+        if self.missing is not None:
+            values[pixels == self.missing] = np.nan
+        return values
+
+    def _shape(self, path: Path) -> tuple[int, int]:
+        with path.open("rb") as file:
+            head = file.read(33)
+        if len(head) < 33 or not head.startswith(SIGNATURE):
+            raise self._error(path, "is not a PNG file")
+        bits, colours = head[24], head[25]
+        if colours not in (_GREY, _PALETTE) or (bits != 8 and (bits, colours) != (16, _GREY)):
+            raise self._error(
+                path,
+                f"must be a grey PNG of 8 or 16 bits but is of colour type {colours} and {bits} bits; colours carry "
+                "no values",
+            )
+        return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    """The pixels of a picture: (H, W), the numbers of the colours where it has a palette."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def in_masks(path: Path) -> bool:
+    """Whether a file is a mask by its name or by a folder above it, and so no frame."""
+    names = [path.stem.lower(), *(parent.name.lower() for parent in list(path.parents)[:5])]
+    return any(name in ("mask", "masks") or name.endswith(("_mask", "_masks", "-mask", ".mask")) for name in names)
+
+
+def check_options(format: str, units: str, pattern: str | None) -> None:
+    """Raise ``ValueError`` if ``units`` or ``pattern`` is not understood."""
+    if units not in UNITS:
+        raise ValueError(
+            f"[{format}] 'units' must be one of {', '.join(UNITS)} but got {units!r}. Accumulations become rates "
+            "through 'scale': 12 for mm in 5 minutes."
+        )
+    if pattern is not None:
+        try:
+            pattern_expression(pattern)
+        except ValueError as error:
+            raise ValueError(f"[{format}] {error}") from error
