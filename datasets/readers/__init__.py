@@ -10,8 +10,17 @@ import zlib
 from dataclasses import fields
 from pathlib import Path
 
+from .arrays import Arrays
 from .base import NO_ECHO_DBZ, Contents, Grid, MissingLibraryError, Reader, ReadError
+from .fmi import FMI
+from .hko7 import HKO7
+from .knmi import KNMI
+from .mch import MCH
+from .netcdf import NetCDF
+from .odim import ODIM
 from .png import PNG
+from .sevir import SEVIR
+from .zarr_store import Zarr
 
 __all__ = [
     "FORMATS",
@@ -27,7 +36,8 @@ __all__ = [
 ]
 
 # The particular before the general: the first that recognises a file is its reader.
-FORMATS: dict[str, Reader] = {reader.format: reader for reader in (PNG(),)}
+_READERS = (KNMI(), ODIM(), SEVIR(), NetCDF(), MCH(), FMI(), HKO7(), Zarr(), Arrays(), PNG())
+FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}
 
 _HEAD = 4096
 

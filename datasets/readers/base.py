@@ -19,6 +19,10 @@ class ReadError(ValueError):
     """A radar file that is damaged, or that its reader does not understand. The message names the file."""
 
 
+class UnreadableError(ValueError):
+    """Why a file is not read, as a part of a reader says it: "has no frames". The reader adds the file's name."""
+
+
 class MissingLibraryError(ReadError):
     """The library of a format is not installed. The message has the command that installs it."""
 
@@ -88,6 +92,8 @@ class Reader:
             contents = self._contents(path)
         except ReadError:
             raise
+        except UnreadableError as error:
+            raise self._error(path, str(error)) from error
         except Exception as error:  # libraries raise anything over damaged files
             raise self._error(path, f"cannot be read ({_said(error)}); it may be damaged") from error
         if len(contents.times) == 0:
@@ -110,6 +116,8 @@ class Reader:
             values = np.asarray(self._read(path, position))
         except ReadError:
             raise
+        except UnreadableError as error:
+            raise self._error(path, str(error)) from error
         except IndexError as error:
             raise self._error(path, f"has no frame {position}") from error
         except Exception as error:

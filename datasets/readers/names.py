@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-# How many digits or letters each directive of strptime stands for.
+# What each directive of strptime stands for. Not the names of months: strptime knows them in one language only.
 _DIRECTIVES = {
     "Y": r"\d{4}",
     "y": r"\d{2}",
@@ -17,7 +17,6 @@ _DIRECTIVES = {
     "H": r"\d{2}",
     "M": r"\d{2}",
     "S": r"\d{2}",
-    "b": r"[A-Za-z]{3}",
     "%": "%",
 }
 # 201009261530, 20100926153000, and the same with a mark between day and hour: 20100926_1530, 20100926T153000.

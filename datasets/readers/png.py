@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import UNITS, Contents, Grid, Reader
+from .base import UNITS, Contents, Grid, Reader, UnreadableError, frame_number
 from .names import pattern_expression, time_in_name
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -41,39 +41,43 @@ class PNG(Reader):
         check_options(self.format, self.units, self.pattern)
 
     def _recognises(self, path: Path, head: bytes) -> bool:
-        grey = head.startswith(SIGNATURE) and head[25] == _GREY
-        return grey and not in_masks(path) and time_in_name(path.name, self.pattern) is not None
+        return is_grey(head) and not in_masks(path) and time_in_name(path.name, self.pattern) is not None
 
     def _contents(self, path: Path) -> Contents:
         time = time_in_name(path.name, self.pattern)
         if time is None:
             wanted = "12 or 14 digits" if self.pattern is None else repr(self.pattern)
-            raise self._error(path, f"has no time in its name ({wanted}); set the option 'pattern'")
-        return Contents(np.array([time]), Grid(shape=self._shape(path), units=self.units), self.format)
+            raise UnreadableError(f"has no time in its name ({wanted}); set the option 'pattern'")
+        return Contents(np.array([time]), Grid(shape=shape_of(path), units=self.units), self.format)
 
     def _read(self, path: Path, position: int) -> np.ndarray:
-        if position != 0:
-            raise IndexError(position)
-        self._shape(path)
+        frame_number(position, 1)
+        shape_of(path)
         pixels = pixels_of(path)
         values = pixels * np.float32(self.scale) + np.float32(self.offset)
         if self.missing is not None:
             values[pixels == self.missing] = np.nan
         return values
 
-    def _shape(self, path: Path) -> tuple[int, int]:
-        with path.open("rb") as file:
-            head = file.read(33)
-        if len(head) < 33 or not head.startswith(SIGNATURE):
-            raise self._error(path, "is not a PNG file")
-        bits, colours = head[24], head[25]
-        if colours not in (_GREY, _PALETTE) or (bits != 8 and (bits, colours) != (16, _GREY)):
-            raise self._error(
-                path,
-                f"must be a grey PNG of 8 or 16 bits but is of colour type {colours} and {bits} bits; colours carry "
-                "no values",
-            )
-        return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
+
+def is_grey(head: bytes) -> bool:
+    """Whether a file that begins so is a grey PNG."""
+    return head.startswith(SIGNATURE) and len(head) > 25 and head[25] == _GREY
+
+
+def shape_of(path: Path) -> tuple[int, int]:
+    """Height and width of a PNG whose pixels are numbers, or :class:`~.base.UnreadableError`."""
+    with path.open("rb") as file:
+        head = file.read(33)
+    if len(head) < 33 or not head.startswith(SIGNATURE):
+        raise UnreadableError("is not a PNG file")
+    bits, colours = head[24], head[25]
+    if (colours, bits) not in ((_GREY, 8), (_GREY, 16), (_PALETTE, 8)):
+        raise UnreadableError(
+            f"must be a grey PNG of 8 or 16 bits but is of colour type {colours} and {bits} bits: colours carry no "
+            "values"
+        )
+    return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
 
 
 def pixels_of(path: Path) -> np.ndarray:

@@ -1,0 +1,198 @@
+"""NumPy files: stacks of frames, or one frame per file with the time in its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .base import Contents, Grid, Reader, UnreadableError, frame_number
+from .names import day_in_name, time_in_name
+from .npz import Member, is_npz, load, members
+from .png import check_options
+
+_NPY = b"\x93NUMPY"
+_TIMES = ("times", "time")
+# Scalars of an .npz that say what the options say, under these and their own names.
+_NAMES = {"scale": "scale_mmh", "missing": "nodata", "step_minutes": "minutes"}
+_CORNER = ("lat_first", "lon_first", "dlat", "dlon")
+
+
+class _Stack(NamedTuple):
+    """Frames (T, H, W) as they are stored, their times if the file has them, and what its scalars say."""
+
+    frames: np.ndarray
+    times: np.ndarray | None
+    said: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arrays(Reader):
+    """``.npy`` (H, W) or (T, H, W), or an ``.npz`` that has one: value = ``scale`` p + ``offset`` of a number p.
+
+    NaN is missing, and so is what equals ``missing``. Row 0 is taken for the northern one. The times of a stack are
+    an array ``times`` or ``time`` in the ``.npz`` (datetime64, text in ISO 8601, or seconds since 1970), or count up
+    from ``start`` by ``step_minutes``. A single frame's time is in the file's name. An ``.npz`` may say what the
+    options say, in scalars of their names; ``scale_mmh`` is a scale to mm/h, ``minutes`` the step, ``nodata`` what is
+    missing, and ``lat_first``, ``lon_first``, ``dlat``, ``dlon`` are the centre of pixel (0, 0) and the steps from
+    pixel to pixel. ``.npy`` files are mapped into memory, not read whole; so are arrays in an ``.npz`` that is not
+    compressed.
+
+    Args:
+        key: Name of the array in an ``.npz``. Default: the only one of frames.
+        start: Time of a stack's first frame, UTC, as 2019-06-10T00:00. Default: the time, or else the day, in the
+            file's name.
+        step_minutes: Minutes from frame to frame of a stack.
+        pattern: strptime pattern of the time in the name, found anywhere in it. Default: 12 or 14 digits.
+        units: ``"mm/h"``, ``"dBZ"`` or ``"raw"``, after ``scale`` and ``offset``. Default: ``"raw"``.
+        scale: Default: ``1.0``.
+        offset: Default: ``0.0``.
+        missing: The number that stands for missing. Default: NaN alone does.
+    """
+
+    format = "numpy"
+
+    key: str | None = None
+    start: str | None = None
+    step_minutes: float | None = None
+    pattern: str | None = None
+    units: str | None = None
+    scale: float | None = None
+    offset: float | None = None
+    missing: float | None = None
+
+    def __post_init__(self):
+        check_options(self.format, "raw" if self.units is None else self.units, self.pattern)
+        if self.step_minutes is not None and not self.step_minutes > 0:
+            raise ValueError(f"[{self.format}] 'step_minutes' must be above 0 but got {self.step_minutes!r}.")
+        if self.start is not None:
+            # Also of a date as YAML reads it. Frozen, but not yet seen by anyone.
+            object.__setattr__(self, "start", str(_instant(self.start)))
+
+    def _recognises(self, path: Path, head: bytes) -> bool:
+        return head.startswith(_NPY) or is_npz(head)
+
+    def _contents(self, path: Path) -> Contents:
+        stack = self._open(path)
+        times = self._times(path, stack)
+        if times.shape != stack.frames.shape[:1]:
+            raise UnreadableError(f"has {len(stack.frames)} frames but times of {times.shape}")
+        units = self._option("units", stack, "mm/h" if "scale_mmh" in stack.said else "raw")
+        check_options(self.format, str(units), None)
+        return Contents(times, _grid(stack, str(units)), self.format)
+
+    def _read(self, path: Path, position: int) -> np.ndarray:
+        stack = self._open(path)
+        numbers = np.asarray(stack.frames[frame_number(position, len(stack.frames))])
+        scale, offset = (float(self._option(name, stack, default)) for name, default in (("scale", 1), ("offset", 0)))
+        values = (numbers * np.float32(scale) + np.float32(offset)).astype(np.float32, copy=False)
+        missing = self._option("missing", stack, None)
+        if missing is not None:
+            values[numbers == float(missing)] = np.nan
+        return values[::-1] if _southern(stack) else values
+
+    def _open(self, path: Path) -> _Stack:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"PK"
+        if not packed:
+            return _Stack(_frames(np.load(path, mmap_mode="r", allow_pickle=False), path.name), None, {})
+        arrays = members(path)
+        said = {
+            name: load(path, member).item()
+            for name, member in arrays.items()
+            if member.shape in ((), (1,)) and name not in _TIMES and not member.dtype.hasobject
+        }
+        times = next((load(path, arrays[name]) for name in _TIMES if name in arrays), None)
+        name = self._key(arrays)
+        return _Stack(_frames(load(path, arrays[name]), repr(name)), times, said)
+
+    def _key(self, arrays: Mapping[str, Member]) -> str:
+        if self.key is not None:
+            if self.key not in arrays:
+                raise UnreadableError(f"has no array {self.key!r}; it has {', '.join(arrays)}")
+            return self.key
+        numeric = [member for member in arrays.values() if member.dtype.kind in "iufb"]
+        # Latitudes and the like may stand beside a stack.
+        for dimensions in (3, 2):
+            names = [member.name for member in numeric if len(member.shape) == dimensions]
+            if len(names) == 1:
+                return names[0]
+            if names:
+                raise UnreadableError(
+                    f"has several arrays of frames: {', '.join(names)}. Choose one by the option 'key'"
+                )
+        raise UnreadableError(f"has no array (T, H, W) or (H, W); it has {', '.join(arrays) or 'none'}")
+
+    def _option(self, name: str, stack: _Stack, default: Any) -> Any:
+        """An option, else what the file says, else the default."""
+        value = getattr(self, name)
+        for source in (name, _NAMES.get(name, name)):
+            value = stack.said.get(source) if value is None else value
+        return default if value is None else value
+
+    def _times(self, path: Path, stack: _Stack) -> np.ndarray:
+        if stack.times is not None:
+            return _instants(np.ravel(stack.times))
+        count, step = len(stack.frames), self._option("step_minutes", stack, None)
+        named = time_in_name(path.name, self.pattern)
+        if count == 1 and named is not None:
+            return np.array([named])
+        start = self._option("start", stack, named if named is not None else day_in_name(path.name))
+        if start is None:
+            raise UnreadableError("has no time in its name: say it by the option 'pattern', or 'start' for a stack")
+        if count > 1 and step is None:
+            raise UnreadableError(f"has {count} frames but no times: say the option 'step_minutes'")
+        seconds = np.round(np.arange(count) * 60 * float(step or 0)).astype("timedelta64[s]")
+        return _instant(start) + seconds
+
+
+def _frames(array: np.ndarray, name: str) -> np.ndarray:
+    """The array as frames (T, H, W)."""
+    if array.dtype.kind not in "iufb" or array.ndim not in (2, 3):
+        raise UnreadableError(f"must have numbers of (T, H, W) or (H, W) but {name} is {array.dtype} of {array.shape}")
+    return array if array.ndim == 3 else array[None]
+
+
+def _instant(value: Any) -> np.datetime64:
+    """A time from text in ISO 8601, or from a date."""
+    try:
+        return np.datetime64(str(value).strip().removesuffix("Z"), "s")
+    except ValueError as error:
+        raise ValueError(f"[numpy] 'start' must be a time such as 2019-06-10T00:00 but got {value!r}.") from error
+
+
+def _instants(times: np.ndarray) -> np.ndarray:
+    if times.dtype.kind == "M":
+        return times.astype("datetime64[s]")
+    if times.dtype.kind in "US":
+        return np.array([np.datetime64(str(text).removesuffix("Z"), "s") for text in times.astype(str)])
+    # Before 1973 it would be: these count something else.
+    if times.dtype.kind not in "iuf" or len(times) == 0 or times.min() < 1e8:
+        raise UnreadableError("has times that are neither datetime64, nor text in ISO 8601, nor seconds since 1970")
+    return np.datetime64(0, "s") + np.round(times).astype("timedelta64[s]")
+
+
+def _southern(stack: _Stack) -> bool:
+    """Whether row 0 is the southern one: latitudes go up from row to row."""
+    return float(stack.said.get("dlat", 0)) > 0
+
+
+def _grid(stack: _Stack, units: str) -> Grid:
+    height, width = (int(side) for side in stack.frames.shape[1:])
+    if not all(name in stack.said for name in _CORNER):
+        return Grid(shape=(height, width), units=units)
+    latitude, longitude, dlat, dlon = (float(stack.said[name]) for name in _CORNER)
+    # From the centre of a pixel to outer edges.
+    ys = sorted((latitude - dlat / 2, latitude + (height - 0.5) * dlat))
+    xs = sorted((longitude - dlon / 2, longitude + (width - 0.5) * dlon))
+    return Grid(
+        shape=(height, width),
+        units=units,
+        pixel_size=(abs(dlat), abs(dlon)),
+        pixel_units="deg",
+        projection="+proj=longlat +datum=WGS84 +no_defs",
+        extent=(xs[0], ys[0], xs[1], ys[1]),
+    )

@@ -1,0 +1,135 @@
+"""OPERA's data information model (ODIM) in HDF5: composites of reflectivity, rain rate or accumulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .base import NO_ECHO_DBZ, Contents, Grid, Reader, UnreadableError, frame_number
+from .hdf5 import first, holds, number, open_hdf5, text
+from .projection import project
+
+# Quantities, those first that are nearest to rain at the ground.
+_RATES, _AMOUNTS, _REFLECTIVITIES = ("RATE",), ("ACRR",), ("DBZH", "DBZ", "TH", "DBZV", "TV")
+_QUANTITIES = (*_RATES, *_AMOUNTS, *_REFLECTIVITIES)
+# Composites, and single images on a map: what has a map grid.
+_OBJECTS = ("COMP", "IMAGE", "CVOL", "ETOP")
+
+
+class _Field(NamedTuple):
+    """One quantity of a file: its data, the groups that describe it (the nearest first), its units."""
+
+    data: Any
+    what: list[Any]
+    where: list[Any]
+    quantity: str
+    units: str
+    factor: float
+    time: np.datetime64
+
+
+@dataclass(frozen=True)
+class ODIM(Reader):
+    """ODIM HDF5 composites: value = gain p + offset; ``nodata`` is missing, ``undetect`` is no rain or -32 dBZ.
+
+    Rates and accumulations are in mm/h, reflectivities in dBZ. An accumulation belongs to its end, and is divided by
+    the time from its start; all else belongs to the file's nominal time.
+
+    Args:
+        variable: Quantity to read, such as ``"DBZH"``. Default: RATE, ACRR, DBZH, DBZ, TH, DBZV or TV, the first of
+            these that the file has.
+
+    Source: Michelson et al. (2021), EUMETNET OPERA weather radar information model for implementation with the HDF5
+    file format, version 2.4.
+    """
+
+    format = "odim"
+
+    variable: str | None = None
+
+    def _recognises(self, path: Path, head: bytes) -> bool:
+        return holds(path, head, ("what", "where", "dataset1"), b"ODIM")
+
+    def _contents(self, path: Path) -> Contents:
+        with open_hdf5(path) as file:
+            field = self._field(path, file)
+            return Contents(np.array([field.time]), _grid(field), self.format)
+
+    def _read(self, path: Path, position: int) -> np.ndarray:
+        frame_number(position, 1)
+        with open_hdf5(path) as file:
+            field = self._field(path, file)
+            gain, offset = first(field.what, "gain", number, 1.0), first(field.what, "offset", number, 0.0)
+            pixels = field.data[...]
+            values = pixels * np.float32(gain * field.factor) + np.float32(offset * field.factor)
+            # In this order: what is both is missing.
+            undetect, nodata = first(field.what, "undetect", number), first(field.what, "nodata", number)
+            if undetect is not None:
+                values[pixels == undetect] = NO_ECHO_DBZ if field.units == "dBZ" else 0
+            if nodata is not None:
+                values[pixels == nodata] = np.nan
+            return values
+
+    def _field(self, path: Path, file: Any) -> _Field:
+        kind = first([file["what"]], "object", text, "COMP")
+        if kind not in _OBJECTS:
+            raise UnreadableError(f"holds an object {kind!r}, not a composite: grid it before it is used here")
+        found: dict[str, tuple[Any, list[Any], list[Any]]] = {}
+        for dataset in _numbered(file, "dataset"):
+            for data in _numbered(dataset, "data"):
+                above = [data, dataset, file]
+                what, where = ([group[name] for group in above if name in group] for name in ("what", "where"))
+                found.setdefault(first(what, "quantity", text, "?"), (data["data"], what, where))
+        wanted = _QUANTITIES if self.variable is None else (self.variable,)
+        quantity = next((name for name in wanted if name in found), None)
+        if quantity is None:
+            raise UnreadableError(f"has the quantities {', '.join(found) or 'none'} but none of {', '.join(wanted)}")
+        data, what, where = found[quantity]
+        nominal = _time(first(what[::-1], "date", text), first(what[::-1], "time", text))
+        if quantity in _RATES:
+            return _Field(data, what, where, quantity, "mm/h", 1.0, nominal)
+        if quantity not in _AMOUNTS:
+            units = "dBZ" if quantity in _REFLECTIVITIES else "raw"
+            return _Field(data, what, where, quantity, units, 1.0, nominal)
+        start, end = (_time(first(what, f"{at}date", text), first(what, f"{at}time", text)) for at in ("start", "end"))
+        hours = (end - start) / np.timedelta64(3600, "s")
+        if hours <= 0:
+            raise UnreadableError(f"must have an accumulation's start before its end but has {start} and {end}")
+        return _Field(data, what, where, quantity, "mm/h", 1.0 / hours, end)
+
+
+def _numbered(group: Any, name: str) -> list[Any]:
+    """The groups ``name``1, ``name``2, ... of a group, in this order."""
+    numbers = sorted(int(key[len(name) :]) for key in group if key.startswith(name) and key[len(name) :].isdigit())
+    return [group[f"{name}{number}"] for number in numbers]
+
+
+def _time(date: str, clock: str) -> np.datetime64:
+    """20240131 and 235500 as a time."""
+    day = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
+    return np.datetime64(f"{day}T{clock[:2]}:{clock[2:4]}:{clock[4:6] or '00'}", "s")
+
+
+def _grid(field: _Field) -> Grid:
+    height, width = (int(side) for side in field.data.shape)
+    dy, dx = first(field.where, "yscale", number), first(field.where, "xscale", number)
+    projection = first(field.where, "projdef", text)
+    degrees = projection is not None and any(word in projection for word in ("+proj=longlat", "+proj=latlong"))
+    left_bottom = [first(field.where, f"LL_{axis}", number) for axis in ("lon", "lat")]
+    extent = None
+    if None not in (dy, dx, *left_bottom):
+        # The corners are those of the outer pixels' outer edges.
+        corner = tuple(left_bottom) if degrees else project(projection, *left_bottom)
+        if corner is not None:
+            extent = (corner[0], corner[1], corner[0] + width * dx, corner[1] + height * dy)
+    return Grid(
+        shape=(height, width),
+        units=field.units,
+        pixel_size=None if dy is None or dx is None else (dy, dx),
+        pixel_units="deg" if degrees else "m",
+        projection=projection,
+        extent=extent,
+    )
