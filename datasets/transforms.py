@@ -157,6 +157,11 @@ def rain_rate(dbz: np.ndarray, a: float = 200.0, b: float = 1.6) -> np.ndarray:
     return 10 ** ((dbz - 10 * math.log10(a)) / (10 * b))
 
 
+def reflectivity(rain: np.ndarray, a: float = 200.0, b: float = 1.6) -> np.ndarray:
+    """Reflectivity in dBZ of a positive rain rate in mm/h: the inverse of :func:`rain_rate`."""
+    return 10 * math.log10(a) + 10 * b * np.log10(rain)
+
+
 def _log_forward(x: np.ndarray, low: float, high: float) -> np.ndarray:
     # The quotient is exactly 1 at and below `low`, so that no rain is exactly 0.
     quotient = np.clip(np.asarray(x, np.float32), np.float32(low), np.float32(high)) / np.float32(low)

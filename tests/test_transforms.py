@@ -1,6 +1,15 @@
 import json
 
-from datasets.transforms import Linear, LogRain, RadarTransform, Reflectivity, default_transform, rain_rate, to_unit
+from datasets.transforms import (
+    Linear,
+    LogRain,
+    RadarTransform,
+    Reflectivity,
+    default_transform,
+    rain_rate,
+    reflectivity,
+    to_unit,
+)
 
 import numpy as np
 import pytest
@@ -44,6 +53,8 @@ def test_the_z_r_relation_of_marshall_and_palmer():
     dbz = np.array([10 * np.log10(200), 10 * np.log10(200 * 10**1.6), -np.inf])
     assert rain_rate(dbz) == pytest.approx([1, 10, 0])
     assert rain_rate(np.array([20.0]), 100, 2) == pytest.approx([1])
+    assert reflectivity(np.array([1.0, 10.0]), 100, 2) == pytest.approx([20, 40])
+    assert reflectivity(rain_rate(dbz[:2])) == pytest.approx(dbz[:2])
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name)

@@ -1,0 +1,68 @@
+"""Figures of one frame as it was read: what is missing, what is wet and where, what makes no sense."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .transforms import reflectivity
+
+WET = 0.1  # mm/h
+# More is a fill value that the file does not declare, 1e20 or so: the most ever measured is near 2000 mm/h, and codes
+# of reflectivity go up to 95 dBZ.
+LARGEST = {"mm/h": 1e6, "dBZ": 120.0}
+# Parts of a frame's flags.
+UNREADABLE, NEGATIVE, INFINITE = 1, 2, 4
+# Side of a block in pixels; larger where a frame would have more than so many in a row.
+_BLOCK, _BLOCKS = 32, 16
+
+
+def known(frame: np.ndarray, units: str) -> np.ndarray:
+    """Which pixels of a frame in ``units`` have a value that can be: (H, W) bool.
+
+    NaN, infinity, negative rain and more than ``LARGEST`` are none. -inf dBZ is a value: no echo at all.
+    """
+    if units == "mm/h":
+        return (frame >= 0) & (frame <= LARGEST[units])
+    return frame <= LARGEST[units] if units == "dBZ" else np.isfinite(frame)
+
+
+def wet_from(units: str, zr: tuple[float, float]) -> float:
+    """What a wet pixel has at least: 0.1 mm/h, the reflectivity of that, or anything above 0 in raw values."""
+    if units == "raw":
+        return float(np.finfo(np.float32).tiny)
+    return WET if units == "mm/h" else float(reflectivity(np.array(WET), *zr))
+
+
+def blocks_of(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """First rows and first columns of a frame's blocks: of 32 pixels, or larger, so that there are 16 at most."""
+    sides = [max(_BLOCK, -(-length // _BLOCKS)) for length in shape]
+    rows, columns = (np.arange(0, length, side) for length, side in zip(shape, sides, strict=True))
+    return rows, columns
+
+
+def measure(frame: np.ndarray, units: str, wet: float) -> tuple[float, float, int, np.ndarray]:
+    """The figures of a frame (H, W).
+
+    Args:
+        frame: As its reader returned it.
+        units: Of its values.
+        wet: What a wet pixel has at least.
+
+    Returns:
+        The share of missing pixels; the share of wet pixels among the known ones; flags; and the share of wet pixels
+        in each block of :func:`blocks_of`, (rows, columns) uint16, in 1/65535.
+    """
+    valid = known(frame, units)
+    count, flags = int(np.count_nonzero(valid)), 0
+    if count < frame.size:
+        strange = frame[~(valid | np.isnan(frame))]
+        negative = (strange < 0) & (strange > -np.inf)
+        flags = NEGATIVE * bool(negative.any()) + INFINITE * bool((~negative).any())
+    soaked = frame >= wet
+    soaked &= valid
+    rows, columns = blocks_of(frame.shape)
+    by_row = np.add.reduceat(soaked.view(np.uint8), rows, axis=0, dtype=np.uint16)
+    sums = np.add.reduceat(by_row, columns, axis=1, dtype=np.uint32)
+    areas = np.outer(np.diff(rows, append=frame.shape[0]), np.diff(columns, append=frame.shape[1]))
+    shares = np.rint(sums / areas * 65535).astype(np.uint16)
+    return 1 - count / frame.size, float(sums.sum()) / max(count, 1), flags, shares
