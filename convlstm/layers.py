@@ -333,9 +333,8 @@ class ConvLSTM(nn.Module):
         drops = self.training and self.recurrent_dropout > 0
         if drops or not self._takes_winograd(cell):
             return None
-        return LayerFilters(
-            prepare(cell.Wx, self.training) if self._convolves(cell) else None, prepare(cell.Wh, self.training)
-        )
+        options = {"trains": self.training, "sparing": self.recompute}
+        return LayerFilters(prepare(cell.Wx, **options) if self._convolves(cell) else None, prepare(cell.Wh, **options))
 
     def walk(
         self, x: mx.array, state: State | None, filters: LayerFilters | None, *, key: mx.array | None = None

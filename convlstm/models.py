@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 
 from convlstm.layers import ConvLSTM, State
 from convlstm.ops.convolution import Pair, conv2d, int_pair, output_size
@@ -257,10 +258,13 @@ class EncoderForecaster(nn.Module):
 
     def predict(self, hidden: list[mx.array]) -> mx.array:
         """Frames (N, T, H, W, C_out), before the activation, from the levels' hidden states."""
-        x = mx.concatenate(hidden, axis=-1) if self.concatenate else hidden[0]
+        hidden = hidden if self.concatenate else hidden[:1]
         for layer in self.head:
-            x = layer(x)
-        y = x @ self.output.weight[:, 0, 0].T + self.output.bias
+            hidden = [layer(mx.concatenate(hidden, axis=-1) if len(hidden) > 1 else hidden[0])]
+        # A product for each level, which spares the memory of their concatenation.
+        ends = list(accumulate(h.shape[-1] for h in hidden))
+        weights = mx.split(self.output.weight[:, 0, 0], ends[:-1], axis=-1)
+        y = sum((h @ w.T for h, w in zip(hidden, weights, strict=True)), self.output.bias)
         return depth_to_space(y, self.patch_size)
 
     def _keys(self, key: mx.array | None) -> list:

@@ -11,22 +11,22 @@ from walks import GRADIENTS, INPUTS, arguments, drawn, held, same, steps, value_
 pytestmark = pytest.mark.usefixtures("kernels")
 
 
-@pytest.mark.parametrize("trains", [True, False])
+@pytest.mark.parametrize("options", [{"trains": True}, {"trains": True, "sparing": True}, {"trains": False}])
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("parts", [[1, 1, 1, 1, 1], [2, 3], [5]])
-def test_parts_of_a_walk_equal_the_whole(parts, inputs, trains, rng):
+def test_parts_of_a_walk_equal_the_whole(parts, inputs, options, rng):
     # The last grid has many tiles a step.
     for kernel_size, recompute, grid in ((3, False, (7, 6)), (5, True, (7, 6)), (3, False, (46, 48))):
         given = arguments(rng, kernel_size, grid, "channel", inputs, L=5, C=5, O=9)
         weights = drawn(rng, given, 5)
 
         def in_parts(x, h, c, Wx, Wh, bias, peepholes, kernel_size=kernel_size, recompute=recompute):
-            Ux, Uh = None if Wx is None else prepare(Wx, trains), prepare(Wh, trains)
+            Ux, Uh = None if Wx is None else prepare(Wx, **options), prepare(Wh, **options)
             outputs, start = [], 0
             for count in parts:
                 part = None if x is None else x[:, start : start + count]
-                options = {"kernel_size": kernel_size, "length": count, "recompute": recompute}
-                some, h, c, Ux, Uh = unroll_prepared(part, h, c, Ux, Uh, bias, peepholes, **options)
+                how = {"kernel_size": kernel_size, "length": count, "recompute": recompute}
+                some, h, c, Ux, Uh = unroll_prepared(part, h, c, Ux, Uh, bias, peepholes, **how)
                 outputs.append(some)
                 start += count
             return mx.concatenate(outputs, axis=1), h, c
@@ -38,13 +38,14 @@ def test_parts_of_a_walk_equal_the_whole(parts, inputs, trains, rng):
         same(compiled(given), actual, 2e-6)
 
 
-def test_parts_that_feed_on_their_own_output(rng):
+@pytest.mark.parametrize("sparing", [False, True])
+def test_parts_that_feed_on_their_own_output(sparing, rng):
     """As a forecaster does: what a step gives is the next one's input."""
     given = arguments(rng, peepholes="none", L=1, C=3)
     x, h, c, Wx, Wh, bias, _ = given.values()
 
     def prepared(Wx, Wh, x):
-        (Ux, Uh), (h_, c_) = (prepare(Wx), prepare(Wh)), (h, c)
+        (Ux, Uh), (h_, c_) = (prepare(Wx, sparing=sparing), prepare(Wh, sparing=sparing)), (h, c)
         for _ in range(4):
             x, h_, c_, Ux, Uh = unroll_prepared(x, h_, c_, Ux, Uh, bias, kernel_size=3)
         return (x**2).sum()
@@ -59,12 +60,13 @@ def test_parts_that_feed_on_their_own_output(rng):
         same(function(Wx, Wh, x), mx.value_and_grad(plain, argnums=(0, 1, 2))(Wx, Wh, x), GRADIENTS)
 
 
-def test_a_walk_left_unfinished_keeps_the_gradients_of_its_parts(rng):
+@pytest.mark.parametrize("sparing", [False, True])
+def test_a_walk_left_unfinished_keeps_the_gradients_of_its_parts(sparing, rng):
     """Only the first part's result counts: the later part brings no gradient, and takes none away."""
     x, h, c, Wx, Wh, bias, _ = arguments(rng, peepholes="none", L=4).values()
 
     def prepared(Wx, Wh, later):
-        Ux, Uh = prepare(Wx), prepare(Wh)
+        Ux, Uh = prepare(Wx, sparing=sparing), prepare(Wh, sparing=sparing)
         outputs, h_, c_, Ux, Uh = unroll_prepared(x[:, :2], h, c, Ux, Uh, bias, kernel_size=3)
         if later:
             unroll_prepared(x[:, 2:], h_, c_, Ux, Uh, bias, kernel_size=3)
@@ -79,5 +81,7 @@ def test_filters_of_other_kernels_are_refused(rng):
     x, h, c, Wx, Wh, bias, _ = arguments(rng, 3, peepholes="none").values()
     with pytest.raises(ValueError, match=r"\[unroll_prepared\] 'Uh' was prepared from kernels of another size"):
         unroll_prepared(None, h, c, None, prepare(Wh), bias, kernel_size=5, length=2)
+    with pytest.raises(ValueError, match=r"\[unroll_prepared\] 'Uh' was prepared from kernels of another size"):
+        unroll_prepared(None, h, c, None, prepare(Wh, sparing=True), bias, kernel_size=5, length=2)
     with pytest.raises(ValueError, match=r"\[unroll_prepared\] 'Ux' was prepared from kernels of another size"):
         unroll_prepared(mx.concatenate([x] * 9, axis=-1), h, c, prepare(Wx), prepare(Wh), bias, kernel_size=3)

@@ -76,24 +76,31 @@ def unroll(
 
 
 class Filters(NamedTuple):
-    """Kernels in the form in which the products read them.
+    """Kernels as the parts of a walk read them.
 
     Attributes:
-        forward: The transformed kernels.
+        forward: The transformed kernels, or the kernels themselves, which every part then transforms.
         kernels: The kernels themselves, from which a gradient makes what it needs.
-        sum: Zeros that the walk passes on from part to part, whose gradient is that of the transformed kernels: what
-            all parts find adds up in it. None where gradients are rare; a part then has its own.
+        sum: Zeros that the walk passes on from part to part, whose gradient is that of `forward`: what all parts find
+            adds up in it. None where gradients are rare; a part then has its own.
     """
+
+    @property
+    def transformed(self) -> bool:
+        return self.forward.ndim == 1
 
     forward: mx.array
     kernels: mx.array
     sum: mx.array | None
 
 
-def prepare(W: mx.array, trains: bool = True) -> Filters:
-    """The filters of kernels (4O, k, k, C), for `unroll_prepared`; `trains` where many gradients are to be taken."""
+def prepare(W: mx.array, trains: bool = True, sparing: bool = False) -> Filters:
+    """The filters of kernels (4O, k, k, C), for `unroll_prepared`; `trains` where many gradients are to be taken.
+
+    Transformed kernels, and their sum, are two and a half times the kernels' size: `sparing` ones are left as they are.
+    """
     if trains:
-        filters: Any = _prepare(W)
+        filters: Any = _carry(W) if sparing else _prepare(W)
         return Filters(filters[0], mx.stop_gradient(W), filters[1])
     return Filters(_transformed("convlstm_prepare_forward", mx.stop_gradient(W)), W, None)
 
@@ -122,11 +129,14 @@ def unroll_prepared(
     O, C = h.shape[-1], None if x is None or Ux is None else x.shape[-1]
     _check(x, h, c, C, 4 * O, bias, peepholes, O)
     for name, filters, channels in (("Ux", Ux, C), ("Uh", Uh, O)):
-        floats = None if channels is None else library().filter_floats(kernel_size, channels, _packed(O))
-        if filters is not None and filters.forward.size != floats:
+        if filters is None or channels is None:
+            continue
+        sizes = library().filter_floats(kernel_size, channels, _packed(O)), 4 * O * kernel_size**2 * channels
+        if filters.forward.size != sizes[0 if filters.transformed else 1]:
             raise ValueError(f"[unroll_prepared] '{name}' was prepared from kernels of another size or other channels.")
     driven = 0 if x is None else 2 if Ux is None else 1
-    walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, 2 if Uh.sum is None else 1)
+    prepared = 2 if Uh.sum is None else 1 if Uh.transformed else 3
+    walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, prepared)
     nothing = mx.zeros(1)
     ux = Filters(nothing, nothing, None) if Ux is None else Ux
     given = (
@@ -182,6 +192,16 @@ def _(W, cotangents, _):
     return library().call("convlstm_prepare_backward", [cotangents[1]], [W.shape], [C, O // 4, 1, k])[0]
 
 
+@mx.custom_function
+def _carry(W):
+    return W, mx.zeros_like(W)
+
+
+@_carry.vjp
+def _(W, cotangents, _):
+    return cotangents[1]
+
+
 def _transformed(name: str, W: mx.array) -> mx.array:
     """The filters for the convolution (`convlstm_prepare_forward`) or for its gradient (`convlstm_prepare_turned`)."""
     O, k, _, C = W.shape
@@ -200,20 +220,21 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
     """The custom function for one configuration, of what `convlstm_forward` in kernels.cpp takes.
 
     `driven` is 0 without an input, 1 for one that is convolved, 2 for one that is a convolution's result already.
-    `prepared` is 0 for kernels, 1 for `Filters` with a sum, 2 for others. It gives outputs, cells, the last h and c,
-    the sums if there are any, and what is kept.
+    `prepared` is 0 for kernels, 1 for `Filters` that are transformed and have a sum, 2 for those without a sum, 3 for
+    those that are not transformed. It gives outputs, cells, the last h and c, the sums if there are any, and what is
+    kept.
     """
     kernels = library()
 
-    def numbers(x, h, prepared):
+    def numbers(x, h, filters):
         N, H, W, O = h.shape
         T, C = (x.shape[1], x.shape[-1]) if driven else (length, 1)
-        return [N, T, H, W, C, O, int(reverse), peepholes, kernel_size, driven, int(keep), int(prepared)]
+        return [N, T, H, W, C, O, int(reverse), peepholes, kernel_size, driven, int(keep), filters]
 
     @mx.custom_function
     def run(*given):
         x, h, *_ = given
-        n = numbers(x, h, prepared > 0)
+        n = numbers(x, h, int(prepared in (1, 2)))
         N, T, H, W, _, O = n[:6]
         sequence = (N, T, H, W, O)
         shapes = [sequence, sequence, h.shape, h.shape, *[(N, T, H, W, _packed(O))] * keep]
@@ -236,7 +257,10 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
         elif prepared == 2:
             inputs[3:5] = given[9:11]
             shapes[3:5] = [a.shape for a in given[9:11]]
-        gradients = kernels.call("convlstm_backward", inputs, shapes, numbers(x, h, prepared == 1), reused)
+        elif prepared == 3:
+            inputs += dsums[:2]
+            reused = {3: 15, 4: 16}
+        gradients = kernels.call("convlstm_backward", inputs, shapes, numbers(x, h, (0, 1, 0, 2)[prepared]), reused)
         if driven == 0:
             gradients[0] = mx.zeros_like(x)
         if driven != 1:
@@ -248,6 +272,6 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
         of_filters = gradients[3:5]
         gradients[3:5] = mx.zeros_like(Wx), mx.zeros_like(Wh)
         of_kernels = of_filters if prepared == 2 else [mx.zeros_like(W) for W in given[9:11]]
-        return *gradients, *of_kernels, *(of_filters if prepared == 1 else ())
+        return *gradients, *of_kernels, *(of_filters if prepared in (1, 3) else ())
 
     return run

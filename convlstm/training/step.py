@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 
 Batch = dict[str, mx.array]
 
@@ -115,8 +115,15 @@ def make_step(
     compiled = mx.compile(step, inputs=state, outputs=state)
 
     def evaluated(batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
-        result = compiled(batch, key)
-        mx.eval(result, state)
-        return result
+        value, norm = compiled(batch, key)
+        # The norm needs all gradients, and nothing of the update: that is left to be done array by array, each of which
+        # frees its old values. Evaluated at once, new weights and state would lie beside the old ones, and some of them
+        # beside what the backward pass still needs.
+        mx.eval(value)
+        mx.eval(norm)
+        for _, array in tree_flatten(model.trainable_parameters()):
+            mx.eval(array)
+        mx.eval(state)
+        return value, norm
 
     return evaluated

@@ -100,9 +100,9 @@ void backward_filters(const float* w, Outputs outputs, int C, float* U) {
     });
 }
 
-// The kernels' gradient G^T dU G from dU[panel of inputs][point][output][PANEL].
+// The kernels' gradient (+)= G^T dU G from dU[panel of inputs][point][output][PANEL].
 template <int R>
-void filter_gradient(const float* dU, Outputs outputs, int C, float* dw) {
+void filter_gradient(const float* dU, Outputs outputs, int C, float* dw, bool add = false) {
     constexpr int N = CookToom<R>::N, POINTS = N * N;
     const int K = outputs.packed();
     Threads::pool().run(K, [&](int k) {
@@ -117,7 +117,10 @@ void filter_gradient(const float* dU, Outputs outputs, int C, float* dw) {
             }
             for (int a = 0; a < R; a++) {
                 from_points<R, R, true>(columns[a], out);
-                for (int b = 0; b < R; b++) store(dw + ((int64_t(o) * R + a) * R + b) * C + c, out[b], C - c);
+                for (int b = 0; b < R; b++) {
+                    float* to = dw + ((int64_t(o) * R + a) * R + b) * C + c;
+                    store(to, add ? load(to, C - c) + out[b] : out[b], C - c);
+                }
             }
         }
     });

@@ -62,6 +62,11 @@ void convolve_frames(const float* x, Grid grid, int F, int C, const float* U, in
         });
 }
 
+// What an output begins with, unless it has the input's memory.
+void take_over(const float* from, int64_t count, float* to) {
+    if (to != from) std::memcpy(to, from, count * sizeof(float));
+}
+
 }  // namespace
 
 extern "C" {
@@ -75,12 +80,13 @@ int64_t convlstm_filter_floats(int64_t size, int64_t K, int64_t columns) {
 }
 
 // Numbers of a walk: N, T, H, W, C, O, reverse, peepholes (0: none, 1: per channel, 2: per place), kernel size, input (0:
-// none, 1: to be convolved, 2: convolved already), kept, prepared.
+// none, 1: to be convolved, 2: convolved already), kept, filters (0: kernels, 1: prepared, 2: kernels whose gradient adds to
+// that of the later parts of a walk).
 
 // x, h, c, Wx, Wh, bias, 3 peepholes -> outputs, cells, last h, last c, [kept]
 void convlstm_forward(In in, Out out, Numbers n) {
     const Shape s = shape(n);
-    const bool driven = n[9], convolved = n[9] == 1, keep = n[10], prepared = n[11];
+    const bool driven = n[9], convolved = n[9] == 1, keep = n[10], prepared = n[11] == 1;
     with_kernel(n[8], [&](auto size) {
         constexpr int R = decltype(size)::VALUE;
         const float *Ux = in[3], *Uh = in[4];
@@ -93,14 +99,17 @@ void convlstm_forward(In in, Out out, Numbers n) {
     });
 }
 
-// x, h, c, Wx, Wh, bias, 3 peepholes, outputs, cells, kept, doutputs, dlast_h, dlast_c, [UxT, UhT, dUx, dUh]
+// x, h, c, Wx, Wh, bias, 3 peepholes, outputs, cells, kept, doutputs, dlast_h, dlast_c, [UxT, UhT, dUx, dUh or dWx, dWh]
 // -> dx, dh, dc, dWx, dWh, dbias, 3 dpeepholes
 void convlstm_backward(In in, Out out, Numbers n) {
     const Shape s = shape(n);
-    const bool driven = n[9], convolved = n[9] == 1, kept = n[10], prepared = n[11];
+    const bool driven = n[9], convolved = n[9] == 1, kept = n[10], prepared = n[11] == 1, adds = n[11] == 2;
+    // Who computes again is short of memory. Walks of one step come in great numbers, and would get it anew each time.
+    const bool spare = !kept && s.T > 1;
     with_kernel(n[8], [&](auto size) {
         constexpr int R = decltype(size)::VALUE;
         constexpr int POINTS = CookToom<R>::POINTS;
+        if (spare) trim_heap();
         typename Recurrence<R>::Backward b{};
         b.x = driven ? in[0] : nullptr, b.h = in[1], b.c = in[2], b.Ux = convolved ? in[3] : nullptr, b.Uh = in[4], b.bias = in[5];
         b.peepholes = {in[6], in[7], in[8]}, b.outputs = in[9], b.cells = in[10], b.kept = kept ? in[11] : nullptr;
@@ -111,9 +120,8 @@ void convlstm_backward(In in, Out out, Numbers n) {
         b.about_to_read_filters = b.about_to_read_turned = nothing;
         if (prepared) {  // the gradients of the filters go on adding to those of the later steps
             b.UxT = convolved ? in[15] : nullptr, b.UhT = in[16], b.add = true;
-            const int64_t floats_x = filter_floats(POINTS, s.packed(), s.C), floats_h = filter_floats(POINTS, s.packed(), s.O);
-            if (convolved && b.dUx != in[17]) std::memcpy(b.dUx, in[17], floats_x * sizeof(float));
-            if (b.dUh != in[18]) std::memcpy(b.dUh, in[18], floats_h * sizeof(float));
+            if (convolved) take_over(in[17], filter_floats(POINTS, s.packed(), s.C), b.dUx);
+            take_over(in[18], filter_floats(POINTS, s.packed(), s.O), b.dUh);
         } else {  // one memory for the filters, turned or not
             const int64_t floats_x = std::max(filter_floats(POINTS, s.C, s.packed()), filter_floats(POINTS, s.packed(), s.C));
             const int64_t floats_h = std::max(filter_floats(POINTS, s.O, s.packed()), filter_floats(POINTS, s.packed(), s.O));
@@ -134,9 +142,13 @@ void convlstm_backward(In in, Out out, Numbers n) {
         }
         Recurrence<R>(s).backward(b);
         if (!prepared) {
-            if (convolved) filter_gradient<R>(b.dUx, s.outputs(), s.C, out[3]);
-            filter_gradient<R>(b.dUh, s.outputs(), s.O, out[4]);
+            const int64_t kernel = int64_t(4 * s.O) * R * R;
+            if (adds && convolved) take_over(in[15], kernel * s.C, out[3]);
+            if (adds) take_over(in[16], kernel * s.O, out[4]);
+            if (convolved) filter_gradient<R>(b.dUx, s.outputs(), s.C, out[3], adds);
+            filter_gradient<R>(b.dUh, s.outputs(), s.O, out[4], adds);
         }
+        if (spare) release_workspaces();
     });
 }
 

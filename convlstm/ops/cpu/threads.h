@@ -1,7 +1,9 @@
 // Threads that share the tasks of a loop, and memory that is kept between calls.
 #pragma once
 
+#include <malloc.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -105,17 +107,44 @@ class Threads {
     std::function<void(int)>* job = nullptr;
 };
 
-// Memory for intermediate results, by purpose; it grows to what the largest call needed. Only with `busy` held.
+// Memory for intermediate results, by purpose; it grows to what the largest call needed. Only with `busy` held. It is mapped
+// apart from the heap, which its growth would leave full of holes.
 enum Use { INPUTS, PRODUCTS, FILTERS_X, FILTERS_H, GRADIENT_X, GRADIENT_H, GATES, SUMS, USES };
 
-inline float* workspace(Use use, size_t count) {
-    static struct { float* memory = nullptr; size_t count = 0; } held[USES];
-    auto& one = held[use];
-    if (one.count < count) {
-        std::free(one.memory);
-        one.memory = static_cast<float*>(std::aligned_alloc(4096, (count * sizeof(float) + 4095) / 4096 * 4096));
-        if (one.memory == nullptr) throw std::bad_alloc();
-        one.count = count;
+class Workspace {
+   public:
+    float* of(size_t count) {
+        if (bytes < count * sizeof(float)) {
+            release();
+            void* mapped = mmap(nullptr, count * sizeof(float), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (mapped == MAP_FAILED) throw std::bad_alloc();
+            memory = static_cast<float*>(mapped);
+            bytes = count * sizeof(float);
+        }
+        return memory;
     }
-    return one.memory;
+    void release() {
+        if (memory != nullptr) munmap(memory, bytes);
+        memory = nullptr, bytes = 0;
+    }
+
+   private:
+    float* memory = nullptr;
+    size_t bytes = 0;
+};
+
+inline Workspace& workspace_of(Use use) {
+    static Workspace held[USES];
+    return held[use];
+}
+inline float* workspace(Use use, size_t count) { return workspace_of(use).of(count); }
+inline void release_workspaces() {
+    for (int use = 0; use < USES; use++) workspace_of(Use(use)).release();
+}
+
+// Hands what is free of the heap back to the system, so that workspaces can have it.
+inline void trim_heap() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
