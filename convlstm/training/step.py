@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from convlstm.evaluation import as_unit
 from convlstm.losses import Loss
@@ -121,7 +122,8 @@ def make_step(
         # beside what the backward pass still needs.
         mx.eval(value)
         mx.eval(norm)
-        for _, array in tree_flatten(model.trainable_parameters()):
+        weights: Any = tree_flatten(model.trainable_parameters())
+        for _, array in weights:
             mx.eval(array)
         mx.eval(state)
         return value, norm
