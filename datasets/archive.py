@@ -153,7 +153,7 @@ class Archive:
         """
         height, width = (side // coarsen for side in self.grid.shape)
         squares = self._known[: height * coarsen, : width * coarsen].reshape(height, coarsen, width, coarsen)
-        return squares.sum((1, 3), dtype=np.int64)
+        return squares.sum((1, 3), dtype=np.int32)
 
     def describe(self) -> dict:
         """What the archive is, as a record for JSON."""
@@ -170,7 +170,7 @@ class Archive:
             "projection": grid.projection,
             "missing_share": round(float(self.missing.mean(dtype=np.float64)), 6),
             "wet_share": round(float(self.wet.mean(dtype=np.float64)), 6),
-            "left_out": self._problems.counts(),
+            "problems": self._problems.counts(),
             "sha256": self.fingerprint,
         }
 
@@ -241,8 +241,9 @@ class Archive:
 
     def _count_known(self) -> np.ndarray:
         counts = np.zeros(self.grid.shape, np.uint16)
-        for index in np.unique(np.linspace(0, len(self) - 1, min(len(self), _KNOWN_FRAMES)).round().astype(int)):
-            counts += ~np.isnan(self.frame(int(index)))
+        for index in np.linspace(0, len(self) - 1, min(len(self), _KNOWN_FRAMES)).round().astype(int).tolist():
+            # Many radars miss nothing: their frames need not be decoded again.
+            counts += True if self.missing[index] == 0 else ~np.isnan(self.frame(index))
         return counts
 
 

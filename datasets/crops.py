@@ -35,21 +35,23 @@ class Crops:
         coarsen: int = 1,
     ):
         self.size = size
-        sums = np.zeros((known.shape[0] + 1, known.shape[1] + 1), np.int64)
-        sums[1:, 1:] = known.cumsum(0, dtype=np.int64).cumsum(1)
+        everything = int(known.sum(dtype=np.int64))
+        sums = np.zeros((known.shape[0] + 1, known.shape[1] + 1), np.int32 if everything < 1 << 31 else np.int64)
+        known.cumsum(0, out=sums[1:, 1:])
+        sums[1:, 1:].cumsum(1, out=sums[1:, 1:])
         height, width = size
         totals = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-        best = totals.max()
+        best = int(totals.max())
         rows, columns = np.nonzero(totals == best)
         off_centre = (2 * rows - totals.shape[0] + 1) ** 2 + (2 * columns - totals.shape[1] + 1) ** 2
         nearest = off_centre.argmin()
         self.fixed = (int(rows[nearest]), int(columns[nearest]))
         # How many crops it takes to cover what is known.
         full = int(known.max())
-        self.count = max(1, round(int(known.sum()) / max(full, 1) / (height * width)))
+        self.count = max(1, round(everything / max(full, 1) / (height * width)))
 
         self._good = totals >= min(best, least_known * full * height * width)
-        self._places = np.flatnonzero(self._good)
+        self._places = np.flatnonzero(self._good).astype(np.int32)
         steps = [max(1, side // _STRIDE) for side in size]
         axes = [np.unique(np.append(np.arange(0, n, step), n - 1)) for n, step in zip(totals.shape, steps, strict=True)]
         self._shift = [step // 2 for step in steps]
@@ -61,16 +63,15 @@ class Crops:
             for axis, side, first, length in zip(axes, size, blocks, full_shape, strict=True)
         )
 
-    def draw(self, rng: np.random.Generator, wet_blocks: np.ndarray, wet_sampling: float) -> tuple[int, int]:
+    def draw(self, rng: np.random.Generator, wet_blocks: np.ndarray | None = None) -> tuple[int, int]:
         """Top and left of a random crop.
 
         Args:
             rng: Draws it.
-            wet_blocks: (rows, columns), the wet share of each block.
-            wet_sampling: Share of the draws whose probability is in proportion to the crop's wet share; the other
-                places are drawn evenly.
+            wet_blocks: (rows, columns), the wet share of each block: places are drawn in proportion to that of the
+                crop. None: all places are drawn alike. So they are where it is dry all over.
         """
-        if rng.random() < wet_sampling and self._candidates.any():
+        if wet_blocks is not None:
             wet = (self._by_row @ wet_blocks @ self._by_column.T) * self._candidates
             total = wet.cumsum()
             if total[-1] > 0:

@@ -10,9 +10,8 @@ def crops(known, size, **more):
     return Crops(known, size, **{"least_known": 0.8, "blocks": blocks_of(shape), "full_shape": shape, **more})
 
 
-def drawn(places, rng, wet=None, wet_sampling=0.0, times=400):
-    wet = np.zeros([len(axis) for axis in blocks_of((64, 64))]) if wet is None else wet
-    return np.array([places.draw(rng, wet, wet_sampling) for _ in range(times)])
+def drawn(places, rng, wet=None, times=400):
+    return np.array([places.draw(rng, wet) for _ in range(times)])
 
 
 def test_fixed_is_the_centre_of_a_frame_that_is_known_all_over():
@@ -60,9 +59,7 @@ def test_draws_are_even_over_all_places(rng):
 def test_draws_keep_to_places_that_are_known_enough(rng, least, expected):
     known = np.zeros((64, 16), int)
     known[24:48, :8] = 4  # with crops of 8: all of it known between 24 and 40, half of it 4 further out
-    blocks = np.zeros((2, 1))
-    places = crops(known[:, :8], (8, 8), least_known=least)
-    rows = np.array([places.draw(rng, blocks, 0.0)[0] for _ in range(600)])
+    rows = drawn(crops(known[:, :8], (8, 8), least_known=least), rng, times=600)[:, 0]
     if least == 0:
         assert (rows.min(), rows.max()) == (0, 56)
     else:
@@ -78,19 +75,18 @@ def test_draws_where_no_place_is_known_enough(rng):
 
 
 def test_wet_places_are_drawn_in_proportion(rng):
-    """All rain in one corner: every wet draw touches it, and a part of the others by chance."""
+    """All rain in one corner: every wet draw touches it, and of the others those that happen to."""
     frame = np.zeros((128, 128), np.float32)
     frame[:32, :32] = 1
     wet = measure(frame, "mm/h", 0.1)[3].astype(float)
     places = crops(np.ones((128, 128), int), (32, 32))
-    dry, soaked, mixed = (drawn(places, rng, wet, share, times=1500) for share in (0.0, 1.0, 0.5))
+    even, soaked = drawn(places, rng, times=1500), drawn(places, rng, wet, times=1500)
 
     def touching(places):
         return ((places < 36).all(1)).mean()
 
     assert touching(soaked) == 1
-    assert touching(dry) == pytest.approx((36 / 97) ** 2, abs=0.04)
-    assert touching(mixed) == pytest.approx((1 + (36 / 97) ** 2) / 2, abs=0.05)
+    assert touching(even) == pytest.approx((36 / 97) ** 2, abs=0.04)
     # In proportion: the mean overlap is more than among crops that merely touch.
     overlap = np.prod(np.clip(32 - soaked, 0, None) / 32, axis=1)
     assert overlap.mean() > 0.3
@@ -100,13 +96,13 @@ def test_wet_places_lie_in_the_known_area(rng):
     known = np.ones((128, 128), int)
     known[:40] = 0
     wet = np.ones((4, 4))
-    places = drawn(crops(known, (32, 32), least_known=1.0), rng, wet, 1.0)
+    places = drawn(crops(known, (32, 32), least_known=1.0), rng, wet)
     assert places[:, 0].min() >= 40
     assert places[:, 0].max() == 96
 
 
 def test_without_rain_wet_draws_are_even(rng):
-    places = drawn(crops(np.ones((64, 64), int), (32, 32)), rng, None, 1.0)
+    places = drawn(crops(np.ones((64, 64), int), (32, 32)), rng, np.zeros((2, 2)))
     assert len(np.unique(places, axis=0)) > 200
 
 
@@ -115,7 +111,7 @@ def test_coarse_places_look_at_the_blocks_below_them(rng):
     wet = np.zeros((4, 4))
     wet[3, 0] = 1  # rows 96 to 128 of 128, columns 0 to 32
     places = crops(np.ones((32, 32), int), (8, 8), blocks=blocks_of((128, 128)), full_shape=(128, 128), coarsen=4)
-    found = drawn(places, rng, wet, 1.0)
+    found = drawn(places, rng, wet)
     assert found[:, 0].min() > 32 - 8 - 9
     assert found[:, 1].max() < 9
 
@@ -123,5 +119,5 @@ def test_coarse_places_look_at_the_blocks_below_them(rng):
 def test_a_draw_is_a_function_of_its_generator():
     places = crops(np.ones((64, 64), int), (16, 16))
     wet = np.ones((2, 2))
-    one, two = (drawn(places, np.random.default_rng(3), wet, 0.5, times=20) for _ in range(2))
+    one, two = (drawn(places, np.random.default_rng(3), wet, times=20) for _ in range(2))
     assert np.array_equal(one, two)
