@@ -45,3 +45,13 @@ def mnist_root() -> Path:
     if not any(root.glob("train-images-idx3-ubyte*")):
         pytest.skip(f"no MNIST files in {root}: set CONVLSTM_DATA to a folder that has train-images-idx3-ubyte.gz")
     return root
+
+
+@pytest.fixture(scope="session")
+def radar_root() -> Path:
+    """Folder of the real radar events: in CONVLSTM_DATA or beside it, else in the data folder beside the checkout."""
+    data = Path(os.environ.get("CONVLSTM_DATA", PROJECT.parent / "shared" / "data")).expanduser()
+    for root in (data / "radar", data.parent / "radar"):
+        if (root / "knmi_20100826").is_dir():
+            return root
+    pytest.skip(f"no radar events in {data}: set CONVLSTM_DATA to a folder that has radar/knmi_20100826")

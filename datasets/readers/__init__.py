@@ -31,6 +31,7 @@ __all__ = [
     "ReadError",
     "Reader",
     "detect",
+    "first_bytes",
     "make",
     "open_file",
 ]
@@ -45,7 +46,7 @@ _HEAD = 4096
 def detect(path: str | Path) -> Reader | None:
     """The reader of a file, or of a Zarr folder, by its name and first bytes; ``None`` for anything else."""
     path = Path(path)
-    head = _head(path)
+    head = first_bytes(path)
     if head is None:
         return None
     return next((reader for reader in FORMATS.values() if reader.recognises(path, head)), None)
@@ -98,8 +99,8 @@ def open_file(path: str | Path, format: str = "auto", **options) -> tuple[Reader
     return reader, reader.contents(path)
 
 
-def _head(path: Path) -> bytes | None:
-    """The first bytes of a file, unpacked where it is a gzip file; none of a folder; ``None`` if it cannot be read."""
+def first_bytes(path: Path) -> bytes | None:
+    """The first bytes of a file, unpacked if gzip packed them; ``b""`` for a folder, ``None`` if it cannot be read."""
     if path.is_dir():
         return b""
     try:
@@ -108,3 +109,6 @@ def _head(path: Path) -> bytes | None:
         return zlib.decompressobj(31).decompress(head, _HEAD) if head[:2] == b"\x1f\x8b" else head
     except (OSError, zlib.error):
         return None
+
+
+_head = first_bytes

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base import Contents, Grid, Reader, UnreadableError, frame_number
+from .base import Contents, Grid, Reader, UnreadableError, frame_number, without_infinity
 from .names import day_in_name, time_in_name
 from .npz import Member, is_npz, load, members
 from .png import check_options
@@ -22,10 +23,11 @@ _CORNER = ("lat_first", "lon_first", "dlat", "dlon")
 
 
 class _Stack(NamedTuple):
-    """Frames (T, H, W) as they are stored, their times if the file has them, and what its scalars say."""
+    """The shape (T, H, W), ways to what is stored of frames and of times if there are any, and what scalars say."""
 
-    frames: np.ndarray
-    times: np.ndarray | None
+    shape: tuple[int, int, int]
+    frames: Callable[[], np.ndarray]
+    times: Callable[[], np.ndarray] | None
     said: dict[str, Any]
 
 
@@ -78,36 +80,37 @@ class Arrays(Reader):
     def _contents(self, path: Path) -> Contents:
         stack = self._open(path)
         times = self._times(path, stack)
-        if times.shape != stack.frames.shape[:1]:
-            raise UnreadableError(f"has {len(stack.frames)} frames but times of {times.shape}")
-        units = self._option("units", stack, "mm/h" if "scale_mmh" in stack.said else "raw")
-        check_options(self.format, str(units), None)
-        return Contents(times, _grid(stack, str(units)), self.format)
+        if times.shape != stack.shape[:1]:
+            raise UnreadableError(f"has {stack.shape[0]} frames but times of {times.shape}")
+        return Contents(times, _grid(stack, self._units(stack)), self.format)
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         stack = self._open(path)
-        numbers = np.asarray(stack.frames[frame_number(position, len(stack.frames))])
+        position = frame_number(position, stack.shape[0])
+        numbers = np.asarray(stack.frames().reshape(stack.shape)[position])
         scale, offset = (float(self._option(name, stack, default)) for name, default in (("scale", 1), ("offset", 0)))
         values = (numbers * np.float32(scale) + np.float32(offset)).astype(np.float32, copy=False)
         missing = self._option("missing", stack, None)
         if missing is not None:
             values[numbers == float(missing)] = np.nan
+        values = without_infinity(values, self._units(stack))
         return values[::-1] if _southern(stack) else values
 
     def _open(self, path: Path) -> _Stack:
         with path.open("rb") as file:
             packed = file.read(2) == b"PK"
         if not packed:
-            return _Stack(_frames(np.load(path, mmap_mode="r", allow_pickle=False), path.name), None, {})
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            return _Stack(_shape(mapped, path.name), lambda: mapped, None, {})
         arrays = members(path)
         said = {
             name: load(path, member).item()
             for name, member in arrays.items()
             if member.shape in ((), (1,)) and name not in _TIMES and not member.dtype.hasobject
         }
-        times = next((load(path, arrays[name]) for name in _TIMES if name in arrays), None)
-        name = self._key(arrays)
-        return _Stack(_frames(load(path, arrays[name]), repr(name)), times, said)
+        times = next((partial(load, path, arrays[name]) for name in _TIMES if name in arrays), None)
+        frames = arrays[self._key(arrays)]
+        return _Stack(_shape(frames, repr(frames.name)), partial(load, path, frames), times, said)
 
     def _key(self, arrays: Mapping[str, Member]) -> str:
         if self.key is not None:
@@ -121,10 +124,13 @@ class Arrays(Reader):
             if len(names) == 1:
                 return names[0]
             if names:
-                raise UnreadableError(
-                    f"has several arrays of frames: {', '.join(names)}. Choose one by the option 'key'"
-                )
+                raise UnreadableError(f"has several arrays: {', '.join(names)}. Choose one by the option 'key'")
         raise UnreadableError(f"has no array (T, H, W) or (H, W); it has {', '.join(arrays) or 'none'}")
+
+    def _units(self, stack: _Stack) -> str:
+        units = str(self._option("units", stack, "mm/h" if "scale_mmh" in stack.said else "raw"))
+        check_options(self.format, units, None)
+        return units
 
     def _option(self, name: str, stack: _Stack, default: Any) -> Any:
         """An option, else what the file says, else the default."""
@@ -135,12 +141,10 @@ class Arrays(Reader):
 
     def _times(self, path: Path, stack: _Stack) -> np.ndarray:
         if stack.times is not None:
-            return _instants(np.ravel(stack.times))
-        count, step = len(stack.frames), self._option("step_minutes", stack, None)
+            return _instants(np.ravel(stack.times()))
+        count, step = stack.shape[0], self._option("step_minutes", stack, None)
         named = time_in_name(path.name, self.pattern)
-        if count == 1 and named is not None:
-            return np.array([named])
-        start = self._option("start", stack, named if named is not None else day_in_name(path.name))
+        start = self._option("start", stack, day_in_name(path.name) if named is None else named)
         if start is None:
             raise UnreadableError("has no time in its name: say it by the option 'pattern', or 'start' for a stack")
         if count > 1 and step is None:
@@ -149,11 +153,12 @@ class Arrays(Reader):
         return _instant(start) + seconds
 
 
-def _frames(array: np.ndarray, name: str) -> np.ndarray:
-    """The array as frames (T, H, W)."""
-    if array.dtype.kind not in "iufb" or array.ndim not in (2, 3):
+def _shape(array: np.ndarray | Member, name: str) -> tuple[int, int, int]:
+    """(T, H, W) of an array of frames, or of one frame."""
+    if array.dtype.kind not in "iufb" or len(array.shape) not in (2, 3):
         raise UnreadableError(f"must have numbers of (T, H, W) or (H, W) but {name} is {array.dtype} of {array.shape}")
-    return array if array.ndim == 3 else array[None]
+    *frames, height, width = (int(side) for side in array.shape)
+    return (frames[0] if frames else 1), height, width
 
 
 def _instant(value: Any) -> np.datetime64:
@@ -181,7 +186,7 @@ def _southern(stack: _Stack) -> bool:
 
 
 def _grid(stack: _Stack, units: str) -> Grid:
-    height, width = (int(side) for side in stack.frames.shape[1:])
+    _, height, width = stack.shape
     if not all(name in stack.said for name in _CORNER):
         return Grid(shape=(height, width), units=units)
     latitude, longitude, dlat, dlon = (float(stack.said[name]) for name in _CORNER)

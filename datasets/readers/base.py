@@ -152,6 +152,11 @@ def library(name: str, path: Path) -> ModuleType:
         ) from error
 
 
+def without_infinity(values: np.ndarray, units: str) -> np.ndarray:
+    """The values, with the reflectivity of no rain at all, 10 log 0, as :data:`NO_ECHO_DBZ`."""
+    return np.where(np.isneginf(values), NO_ECHO_DBZ, values) if units == "dBZ" else values
+
+
 def frame_number(position: int, frames: int) -> int:
     """Return ``position`` if a file of ``frames`` frames has it; ``IndexError`` otherwise, for negative ones, too."""
     if not 0 <= position < frames:

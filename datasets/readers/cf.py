@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base import Contents, UnreadableError
+from .base import Contents, UnreadableError, without_infinity
 from .cf_grid import find_grid, spatial
 from .cf_time import decode_times, minutes_of
 from .cf_variable import Variable
@@ -31,7 +31,8 @@ class Field(NamedTuple):
 
     def frame(self, stored: np.ndarray) -> np.ndarray:
         """Rows and columns of values from what is stored of one frame."""
-        return np.flip(decode(stored, self.attributes, self.factor), self.flips)
+        values = decode(stored, self.attributes, self.factor)
+        return np.flip(without_infinity(values, self.contents.grid.units), self.flips)
 
     def place(self, frames: int | slice) -> tuple[int | slice, ...]:
         """The place of frames in the array; every other dimension before the rows is of size 1."""
@@ -136,6 +137,9 @@ def _choose(variables: Mapping[str, Variable], wanted: str | None) -> str:
         if wanted not in frames:
             raise UnreadableError(f"has no frames {wanted!r}; it has {', '.join(frames) or 'none'}")
         return wanted
+    # Beside a stack, what has no times is the height of the ground or the like.
+    stacks = {name: variable for name, variable in frames.items() if _along(variables, variable) is not None}
+    frames = stacks or frames
     known = [name for name, variable in frames.items() if units_of(variable.text("units"))[0] != "raw"]
     for candidates in (
         # What says that it is rain comes before what may be a height in m or a wind in m/s.

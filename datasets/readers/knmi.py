@@ -64,9 +64,7 @@ class KNMI(Reader):
         if unit == "MM/H":
             return "mm/h", 1.0
         if unit != "MM":
-            raise UnreadableError(
-                f"is of {parameter!r}; accumulations in [MM], rates and reflectivities are understood"
-            )
+            raise UnreadableError(f"is of {parameter!r}, which is not in [MM], [MM/H] or [DBZ]")
         overview = file["overview"].attrs
         start, end = (text(overview[f"product_datetime_{which}"]) for which in ("start", "end"))
         hours = (_time(end) - _time(start)) / np.timedelta64(3600, "s")

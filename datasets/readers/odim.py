@@ -88,13 +88,14 @@ class ODIM(Reader):
         if quantity is None:
             raise UnreadableError(f"has the quantities {', '.join(found) or 'none'} but none of {', '.join(wanted)}")
         data, what, where = found[quantity]
-        nominal = _time(first(what[::-1], "date", text), first(what[::-1], "time", text))
+        # The nominal time is that of the whole file.
+        nominal = _time(what[::-1], "")
         if quantity in _RATES:
             return _Field(data, what, where, quantity, "mm/h", 1.0, nominal)
         if quantity not in _AMOUNTS:
             units = "dBZ" if quantity in _REFLECTIVITIES else "raw"
             return _Field(data, what, where, quantity, units, 1.0, nominal)
-        start, end = (_time(first(what, f"{at}date", text), first(what, f"{at}time", text)) for at in ("start", "end"))
+        start, end = _time(what, "start"), _time(what, "end")
         hours = (end - start) / np.timedelta64(3600, "s")
         if hours <= 0:
             raise UnreadableError(f"must have an accumulation's start before its end but has {start} and {end}")
@@ -107,8 +108,11 @@ def _numbered(group: Any, name: str) -> list[Any]:
     return [group[f"{name}{number}"] for number in numbers]
 
 
-def _time(date: str, clock: str) -> np.datetime64:
-    """20240131 and 235500 as a time."""
+def _time(groups: list[Any], which: str) -> np.datetime64:
+    """20240131 and 235500 as a time; ``which`` is ``""``, ``"start"`` or ``"end"``."""
+    date, clock = (first(groups, f"{which}{part}", text) for part in ("date", "time"))
+    if date is None or clock is None:
+        raise UnreadableError(f"does not say its '{which}date' and '{which}time'")
     day = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
     return np.datetime64(f"{day}T{clock[:2]}:{clock[2:4]}:{clock[4:6] or '00'}", "s")
 
