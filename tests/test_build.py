@@ -46,7 +46,7 @@ def test_resolve_imports_what_is_not_imported_yet():
         (7, f"'_target_: 7' {OUTSIDE}"),
         # What a trusted module imported from elsewhere.
         ("convlstm.training.checkpoint.os.system", NO_CLASS),
-        ("convlstm.report.Path", NO_CLASS),
+        ("convlstm.report.style.Path", NO_CLASS),
         ("convlstm.build.importlib.import_module", NO_CLASS),
         ("datasets.moving_mnist.np.load", NO_CLASS),
         ("mlx.nn.layers.base.textwrap.TextWrapper", NO_CLASS),

@@ -1,5 +1,6 @@
 from convlstm import report
 from convlstm.metrics import FrameMetrics
+from convlstm.report import animation, curves, panel
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def texts(figure):
 )
 def test_panel_has_every_row(shape, past, future, tmp_path):
     sequences = frames(**shape)
-    figure = report._panel(*sequences)
+    figure = panel.draw(*sequences)
     rows = 2 + len(sequences[2])
     assert len(images(figure)) == past + rows * future
     assert len(figure.axes) == past + rows * future + 2, "two colour bars"
@@ -60,14 +61,14 @@ def test_panel_has_every_row(shape, past, future, tmp_path):
 
 def test_panel_shows_the_frames():
     inputs, targets, forecasts = frames(t_in=2, horizon=2, names=("a", "b"))
-    shown = [np.asarray(axes.images[0].get_array()) for axes in images(report._panel(inputs, targets, forecasts))]
+    shown = [np.asarray(axes.images[0].get_array()) for axes in images(panel.draw(inputs, targets, forecasts))]
     expected = [*inputs, *targets, *forecasts["a"], *forecasts["b"], *(forecasts["a"] - targets)]
     for ours, frame in zip(shown, expected, strict=True):
         np.testing.assert_array_equal(ours, frame[..., 0])
 
 
 def test_panel_scales():
-    figure = report._panel(*frames(t_in=2, horizon=2))
+    figure = panel.draw(*frames(t_in=2, horizon=2))
     limits = [axes.images[0].get_clim() for axes in images(figure)]
     assert limits == [(0, 1)] * 6 + [(-0.1, 0.1)] * 2 or limits == [(0, 1)] * 6 + [(-0.2, 0.2)] * 2
     assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["intensity", "error"]
@@ -76,7 +77,7 @@ def test_panel_scales():
 def test_panel_colours_and_missing_pixels():
     inputs, targets, forecasts = frames(t_in=2, horizon=2, channels=3)
     targets[0, 3, 4] = np.nan
-    figure = report._panel(inputs, targets, forecasts)
+    figure = panel.draw(inputs, targets, forecasts)
     shown = images(figure)
     truth = np.asarray(shown[2].images[0].get_array())
     assert truth.shape == (16, 16, 3)
@@ -85,12 +86,12 @@ def test_panel_colours_and_missing_pixels():
     assert error.shape == (16, 16)
     assert np.argwhere(error.mask).tolist() == [[3, 4]]
     assert "sand = missing" in texts(figure)[-1]
-    assert "sand" not in texts(report._panel(*frames(t_in=2, horizon=2)))[-1]
+    assert "sand" not in texts(panel.draw(*frames(t_in=2, horizon=2)))[-1]
 
 
 def test_panel_of_several_sequences():
     sequences = frames(t_in=3, horizon=2, lead=(2,))
-    figure = report._panel(*sequences)
+    figure = panel.draw(*sequences)
     assert len(images(figure)) == 2 * (3 + 3 * 2)
     assert {"sequence 1", "sequence 2"} < set(texts(figure))
     mse = (np.square(sequences[2]["model"][1] - sequences[1][1]).sum() / 2).item()
@@ -98,7 +99,7 @@ def test_panel_of_several_sequences():
 
 
 def test_panel_title_minutes_and_columns():
-    figure = report._panel(*frames(), title="An event", frame_interval=2.5, max_columns=4)
+    figure = panel.draw(*frames(), title="An event", frame_interval=2.5, max_columns=4)
     assert "An event" in texts(figure)
     assert headings(figure) == [
         *("-22.5 min", "-15 min", "-7.5 min", "now"),
@@ -148,7 +149,7 @@ def test_gif_scales_small_frames_by_whole_pixels(tmp_path):
 
 def test_gif_says_what_is_forecast():
     shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16, 1), np.float32))
-    now, later = report._still(shown, 0, None), report._still(shown, 3, 5)
+    now, later = animation.still(shown, 0, None), animation.still(shown, 3, 5)
     assert texts(now) == ["input  t0"]
     assert texts(later) == ["forecast  +15 min"]
     assert [axes.get_title() for axes in later.axes] == ["truth", "a_forecaster_with_a_very_long_.."]
@@ -158,11 +159,11 @@ def test_gif_says_what_is_forecast():
 def test_sequences_that_do_not_fit():
     inputs, targets, forecasts = frames()
     with pytest.raises(ValueError, match=r"\[forecast_panel\] 'forecasts' must name at least one"):
-        report._panel(inputs, targets, {})
+        panel.draw(inputs, targets, {})
     with pytest.raises(ValueError, match=r"'model' must .*\(10, 16, 16, 1\), but got \(9, 16, 16, 1\)"):
-        report._panel(inputs, targets, {"model": targets[:9]})
+        panel.draw(inputs, targets, {"model": targets[:9]})
     with pytest.raises(ValueError, match=r"differ in T alone but got \(10, 16, 8, 1\) and \(10, 16, 16, 1\)"):
-        report._panel(inputs[:, :, :8], targets, forecasts)
+        panel.draw(inputs[:, :, :8], targets, forecasts)
     with pytest.raises(ValueError, match=r"\[forecast_gif\] 'inputs' and 'targets' must be \(T, H, W, C\)"):
         report.forecast_gif("never.gif", inputs[None], targets, forecasts)
     with pytest.raises(ValueError, match=r"\[forecast_gif\] 'inputs' must be one sequence \(T, H, W, C\)"):
@@ -182,7 +183,7 @@ def scores(horizon=6, names=("model", "persistence", "zeros"), ssim=True):
 @pytest.mark.parametrize("horizon", [1, 6, 25])
 def test_lead_curves(horizon, tmp_path):
     result = scores(horizon)
-    figure = report._curves(result, title="By lead time")
+    figure = curves.draw_leads(result, title="By lead time")
     assert [axes.get_title("left") for axes in figure.axes] == ["MSE per frame", "SSIM", "PSNR"]
     assert [axes.get_title("right") for axes in figure.axes] == ["lower is better"] + ["higher is better"] * 2
     assert [axes.get_ylabel() for axes in figure.axes][2] == "dB"
@@ -202,18 +203,18 @@ def test_lead_curves(horizon, tmp_path):
 
 
 def test_lead_curves_in_minutes_of_what_was_computed():
-    figure = report._curves(scores(ssim=False), ("ssim", "psnr"), frame_interval=5)
+    figure = curves.draw_leads(scores(ssim=False), ("ssim", "psnr"), frame_interval=5)
     assert len(figure.axes) == 1
     assert figure.axes[0].get_xlabel() == "lead time (min)"
     assert figure.axes[0].lines[0].get_xdata().tolist() == [5, 10, 15, 20, 25, 30]
     with pytest.raises(ValueError, match=r"none of the scores \['ssim'\] was computed"):
-        report._curves(scores(ssim=False), ["ssim"])
+        curves.draw_leads(scores(ssim=False), ["ssim"])
 
 
 def test_a_score_that_is_not_a_number_leaves_a_gap(tmp_path):
     result = scores(2)
     result["model"]["psnr"]["per_lead"] = [float("nan"), float("nan")]
-    figure = report._curves(result)
+    figure = curves.draw_leads(result)
     assert sorted(text.get_text() for text in figure.axes[2].texts) == ["persistence", "zeros"]
     report.lead_curves(tmp_path / "curves.png", result)
 
@@ -230,7 +231,7 @@ def rows(**blank):
 
 
 def test_training_curve(tmp_path):
-    figure = report._training(rows(), title="A run")
+    figure = curves.draw_training(rows(), title="A run")
     assert [axes.get_title("left") for axes in figure.axes] == ["loss", "PSNR"]
     loss, psnr = figure.axes
     assert loss.get_yscale() == "log"
@@ -247,8 +248,8 @@ def test_training_curve(tmp_path):
 
 
 def test_training_curve_of_little(tmp_path):
-    figure = report._training([{"step": 1, "train_loss": 0.5, "val_loss": None}])
+    figure = curves.draw_training([{"step": 1, "train_loss": 0.5, "val_loss": None}])
     assert [line.get_label() for line in figure.axes[0].lines] == ["every step logged", "training"]
     report.training_curve(tmp_path / "run.png", [{"step": 1, "val_mse_per_frame": 3.0}, {"step": 2}])
     with pytest.raises(ValueError, match="neither a 'train_loss' nor a 'val_"):
-        report._training(rows(train_loss="", val_loss="nan", val_psnr=None))
+        curves.draw_training(rows(train_loss="", val_loss="nan", val_psnr=None))

@@ -1,0 +1,112 @@
+"""Animations of forecasts, and how figures become a GIF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from convlstm.report.panel import GREY, picture, sequences_of
+from convlstm.report.style import COLOURS, DPI, INK, RULE, lead_time
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def forecast_gif(
+    path: str | Path,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    forecasts: Mapping[str, np.ndarray],
+    *,
+    frame_interval: float | None = None,
+    milliseconds: int = 250,
+) -> None:
+    """Animates the truth beside the forecasts, as a GIF that loops and rests on the last frame.
+
+    While the inputs run, every panel shows them; from the first lead time on, a coloured frame marks what is forecast.
+
+    Args:
+        path: The file.
+        inputs: (T_in, H, W, C).
+        targets: (horizon, H, W, C). NaN where missing.
+        forecasts: By name, arrays of the shape of the targets.
+        frame_interval: Minutes between two frames, for the labels. Default: unknown, labels count frames.
+        milliseconds: Time for which a frame stands. Default: 250.
+
+    Raises:
+        ValueError: The shapes do not fit each other, or there is no forecast.
+    """
+    sequences = sequences_of("forecast_gif", inputs, targets, forecasts)
+    if np.ndim(inputs) == 5:
+        raise ValueError(f"[forecast_gif] 'inputs' must be one sequence (T, H, W, C) but got {np.shape(inputs)}.")
+    sequences = [value[0] for value in sequences]
+    t_in, horizon = len(sequences[0]), len(sequences[1])
+
+    def figures() -> Iterator[Figure]:
+        for t in range(t_in + horizon):
+            frames = (
+                [value[t - t_in] for value in sequences[1:]] if t >= t_in else [sequences[0][t]] * len(sequences[1:])
+            )
+            yield still(dict(zip(("truth", *forecasts), frames, strict=True)), t - t_in + 1, frame_interval)
+
+    write_gif(path, figures(), milliseconds, typical=(0, t_in - 1, t_in, -1))
+
+
+def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *, typical: Iterable[int]) -> None:
+    """Writes figures of one size as a GIF that loops and rests on the last one.
+
+    Args:
+        path: The file.
+        figures: At least one; drawn one at a time.
+        milliseconds: Time for which a figure stands; the last one stands six times as long.
+        typical: Indices of figures whose colours are enough for all, which share one palette.
+    """
+    images = []
+    for figure in figures:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    palette = _palette([images[k] for k in typical])
+    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    durations = [milliseconds] * (len(images) - 1) + [6 * milliseconds]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, format="GIF")
+
+
+def _palette(images: list[Image.Image]) -> Image.Image:
+    """One palette for all frames, so that the greys do not flicker: the commonest colours, or the mean ones of many."""
+    some = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
+    palette = some.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    # Pillow tells colours apart in steps of four levels: of those that are closer the commonest is enough.
+    apart: dict[tuple[int, ...], tuple[int, ...]] = {}
+    counted: list[Any] = some.getcolors(some.width * some.height) or []
+    for _, colour in sorted(counted, reverse=True):
+        apart.setdefault(tuple(level // 4 for level in colour), colour)
+    if len(apart) <= 1024:
+        colours = np.array(list(apart.values())[:256])
+    colours[colours.min(axis=1) > 247] = 255
+    palette.putpalette(colours.ravel().tolist())
+    return palette
+
+
+def still(shown: Mapping[str, np.ndarray], lead: int, frame_interval: float | None) -> Figure:
+    """One picture of the animation, laid out in whole pixels so that small frames stay crisp."""
+    height, width, _ = next(iter(shown.values())).shape
+    scale = max(1, round(256 / max(height, width))) if max(height, width) <= 384 else 384 / max(height, width)
+    w, h, gap, head, foot = round(width * scale), round(height * scale), 12, 30, 30
+    wide, high = len(shown) * (w + gap) + gap, head + h + foot
+    figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI, facecolor="white")
+    for k, (name, frame) in enumerate(shown.items()):
+        axes = figure.add_axes(((gap + k * (w + gap)) / wide, foot / high, w / wide, h / high))
+        axes.imshow(picture(frame, GREY), cmap=GREY, vmin=0, vmax=1, aspect="auto")
+        forecast = k > 0 and lead > 0
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=COLOURS[1] if forecast else RULE, linewidth=3 if forecast else 1)
+        label = name if len(name) * 8 <= w else name[: max(w // 8 - 2, 1)] + ".."
+        axes.set_title(label, size=11, color=COLOURS[1] if forecast else INK, pad=6)
+    when = "input" if lead <= 0 else "forecast"
+    figure.text(0.5, 9 / high, f"{when}  {lead_time(lead, frame_interval)}", size=11, color=INK, ha="center")
+    return figure
