@@ -13,8 +13,7 @@ import numpy as np
 from .frame_cache import FrameCache
 from .index import Entry, Store, find_files, read_files
 from .measure import known
-from .readers import FORMATS, Reader, ReadError, make
-from .readers import _head as first_bytes
+from .readers import FORMATS, Reader, ReadError, first_bytes, make
 from .series import Problems, Series, assemble, first_of
 from .stream import whole_number
 from .transforms import rain_rate
@@ -98,10 +97,11 @@ class Archive:
         self.missing, self.wet, self.wet_blocks = series.missing, series.wet, series.blocks
         self.grid, self.fingerprint = series.grid, series.fingerprint
         self.units = "raw" if self.grid.units == "raw" else "mm/h"
-        same = str(stored.get("known_of")) == self.fingerprint
-        self._known = stored["known"] if same else self._count_known()
-        if changed or not same:
+        if changed or str(stored.get("known_of")) != self.fingerprint:
+            self._known = self._count_known()
             store.save(entries, {"known": self._known, "known_of": np.array(self.fingerprint)})
+        else:
+            self._known = stored["known"]
         self._problems.warn()
 
     def __len__(self) -> int:
@@ -140,8 +140,8 @@ class Archive:
                 raise ReadError(
                     f"[Archive] {path} has a frame of {raw.shape} where there was one of {self.grid.shape}."
                 )
-            values = rain_rate(raw, *self._zr) if self.grid.units == "dBZ" else raw
-            frame = _coarse(np.where(known(raw, self.grid.units), values, np.float32(np.nan)), coarsen)
+            frame = np.where(known(raw, self.grid.units), raw, np.float32(np.nan))
+            frame = _coarse(rain_rate(frame, *self._zr) if self.grid.units == "dBZ" else frame, coarsen)
             frame.flags.writeable = False
             self._cache.put(key, frame)
         return frame
@@ -177,10 +177,11 @@ class Archive:
     def _index(self, store: Store, progress: bool) -> tuple[dict[str, Entry], dict[str, np.ndarray], bool]:
         """The entries of the files of the archive's format, what else is stored, and whether files were read."""
         before, stored = store.load()
+        indexes = store.folder.resolve()
         self._paths: dict[str, Path] = {}
         entries: dict[str, Entry] = {}
         for path in find_files(self._root, self._readers):
-            if store.folder.resolve() in path.parents:
+            if indexes in path.parents:
                 continue
             name = path.relative_to(self._root).as_posix() if path != self._root else path.name
             try:

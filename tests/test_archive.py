@@ -105,14 +105,18 @@ def test_figures_of_a_frame(values, units, expected):
 
 
 def test_reflectivity_becomes_rain_rate(tmp_path, stacks):
-    dbz = np.array([[-np.inf, -32], [23.0103, 39.0103]]) * np.ones((2, 1, 1))
+    dbz = np.array([[-np.inf, -32], [23.0103, 39.0103]]) * np.ones((3, 1, 1))
+    dbz[2, 0] = [1e5, np.nan]
     path = write_stack(tmp_path / "a.stack", dbz)
-    archive = Archive(path, options={"units": "dBZ"})
+    with pytest.warns(UserWarning, match="impossible values count as missing, 1 in all"):
+        archive = Archive(path, options={"units": "dBZ"})
     assert archive.units == "mm/h"
     assert archive.grid.units == "dBZ"
     assert archive.frame(0) == pytest.approx(np.array([[0, 10 ** (-55.0103 / 16)], [1, 10]]), rel=1e-4)
-    assert archive.wet == pytest.approx([0.5, 0.5])
+    assert np.isnan(archive.frame(2)[0]).all()
+    assert archive.wet == pytest.approx([0.5, 0.5, 1])
     # Z = 100 R^2: 10 log10(100) = 20 dBZ at 1 mm/h, 20 more at 10 times as much.
+    write_stack(path, dbz[:2])
     archive = Archive(path, options={"units": "dBZ"}, zr=(100, 2))
     assert archive.frame(0)[1] == pytest.approx([10 ** (3.0103 / 20), 10 ** (19.0103 / 20)], rel=1e-4)
 
@@ -427,6 +431,18 @@ def test_the_record_is_json_without_places(tmp_path, stacks):
         "problems": {},
         "sha256": archive.fingerprint,
     }
+
+
+def test_a_changed_file_of_the_same_size_is_counted_anew(tmp_path, stacks):
+    values = np.ones((4, 6, 6))
+    path = write_stack(tmp_path / "a.stack", values)
+    print_of = Archive(path).fingerprint
+    values[:, 2, 3] = np.nan
+    write_stack(path, values)
+    archive = Archive(path)
+    assert archive.fingerprint == print_of
+    assert archive.known()[2, 3] == 0
+    assert np.isnan(archive.frame(0)[2, 3])
 
 
 def test_the_fingerprint_is_of_names_sizes_and_times(tmp_path):
