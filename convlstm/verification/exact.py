@@ -1,0 +1,44 @@
+"""Sums that do not depend on the order in which their terms come."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class ExactSum:
+    """Sum of float64 arrays, kept as two numbers: the sum as a double rounds it, and what the rounding took from it.
+
+    With twice the digits of a double, integers are added exactly far beyond 2^53, and the sum of other numbers is the
+    same to the last bit of a double whether it is taken at once or in parts.
+
+    Args:
+        shape: Shape of the sum.
+
+    Reference:
+        Knuth, "The Art of Computer Programming", volume 2, section 4.2.2, theorem B.
+    """
+
+    def __init__(self, shape: tuple[int, ...]):
+        self._high, self._low = np.zeros(shape), np.zeros(shape)
+
+    def add(self, x: np.ndarray, start: int = 0) -> None:
+        """Adds `x` to the rows from `start` on."""
+        rows = slice(start, start + len(x))
+        with np.errstate(invalid="ignore", over="ignore"):
+            a = self._high[rows]
+            total = a + x
+            b = total - a
+            lost = (a - (total - b)) + (x - b)
+        self._high[rows] = total
+        # Where the sum is infinite, nothing was lost, but the difference of infinities is NaN.
+        self._low[rows] += np.where(np.isfinite(total), lost, 0)
+
+    def merge(self, other: ExactSum) -> None:
+        """Adds another sum of the same shape."""
+        self.add(other._high)
+        self._low += other._low
+
+    @property
+    def value(self) -> np.ndarray:
+        """The sum, float64."""
+        return self._high + self._low

@@ -1,0 +1,63 @@
+"""Radially averaged power spectra: how much a field varies at each wavelength."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+
+@lru_cache(maxsize=8)
+def rings(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which ring a wave belongs to, and how many waves there are in each ring.
+
+    Ring r holds the waves of wavelength L / r pixels, L being the longer side, up to the shortest of two pixels.
+
+    Returns:
+        ring: (H, W // 2 + 1), the ring of each wave of `numpy.fft.rfft2`; waves beyond the last ring have the number
+            that follows it.
+        count: (R,), the waves of the whole plane in each ring; R = L / 2, rounded up.
+    """
+    longest = max(height, width)
+    y, x = np.arange(height), np.arange(width // 2 + 1)
+    frequency = np.hypot((np.minimum(y, height - y) * longest / height)[:, None], x * longest / width)
+    number = (longest + 1) // 2
+    ring = np.minimum(frequency.round().astype(np.int64), number)
+    return ring, np.bincount(ring.ravel(), _mirrored(height, width).ravel(), number + 1)[:number]
+
+
+def _mirrored(height: int, width: int) -> np.ndarray:
+    """How many waves of the whole plane each wave of `rfft2` stands for: itself, and the opposite one it leaves out."""
+    times = np.full((height, width // 2 + 1), 2.0)
+    times[:, 0] = 1
+    if width % 2 == 0:
+        times[:, -1] = 1
+    return times
+
+
+def taper(height: int, width: int) -> np.ndarray:
+    """Hann's window (H, W): it falls to zero beyond the edges."""
+    return np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
+
+
+def radial_spectrum(fields: np.ndarray) -> np.ndarray:
+    """Mean power of the waves in each ring: what pysteps's `rapsd` returns for a square field.
+
+        power = |DFT(field)|^2 / (H W)
+
+    Where the sides differ, waves of the same wavelength share a ring; pysteps counts waves per side instead.
+
+    Args:
+        fields: (n, H, W), floats.
+
+    Returns:
+        (n, R), float64, ring r having the wavelength max(H, W) / r pixels.
+    """
+    n, height, width = fields.shape
+    ring, count = rings(height, width)
+    waves = np.fft.rfft2(fields)
+    power = (waves.real**2 + waves.imag**2) * (_mirrored(height, width) / (height * width))
+    # One count for all frames: frame i has the bins from i (R + 1) on.
+    places = ring + (len(count) + 1) * np.arange(n)[:, None, None]
+    sums = np.bincount(places.ravel(), power.ravel(), n * (len(count) + 1))
+    return sums.reshape(n, len(count) + 1)[:, :-1] / count
