@@ -5,7 +5,11 @@ Each is a mean over the values that count: all of them, or those where `mask` (b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from convlstm.balance import checked_balance
 
 import mlx.core as mx
 
@@ -73,6 +77,70 @@ class BinaryCrossEntropy:
             return -target * mx.log(p) - (1 - target) * mx.log1p(-p)
 
         return masked_mean(error, forecast, target, mask)
+
+
+def bin_weights(target: mx.array, bins: Sequence[float], weights: Sequence[float]) -> mx.array:
+    """The weight of each pixel, `weights[number of bins <= target]`, in the shape of the target."""
+    weight = mx.full(target.shape, weights[0], mx.float32)
+    for lower, step in zip(bins, (b - a for a, b in pairwise(weights)), strict=True):
+        weight = weight + step * (target >= lower)
+    return weight
+
+
+class Balanced:
+    r"""Mean over pixels of w (squared e^2 + absolute |e|): heavy rain is rare, and counts for more.
+
+        e = forecast - target,   w = weights[number of bins <= target]
+
+    With both factors 1 it is the sum B-MSE + B-MAE that Shi et al., 2017, train with, but for a constant factor: theirs
+    is summed over the pixels of a frame, H W times this mean, which does not depend on the size of the frame. The
+    weights are not divided by their sum.
+
+    Args:
+        bins: Lower ends of all bins but the first, ascending, on the model's scale of [0, 1]. In the configurations,
+            `datasets.transforms.to_unit` makes them from rain rates.
+        weights: The weight of each bin, hence one more than `bins`; none below 0.
+        squared: Factor of the squared error. Default: 1.
+        absolute: Factor of the absolute error. Default: 1.
+
+    Raises:
+        ValueError: Bins or weights are not as said above, or a factor is below 0 or both are 0.
+
+    Reference:
+        Shi et al., "Deep learning for precipitation nowcasting: a benchmark and a new model", 2017.
+    """
+
+    def __init__(self, bins: Sequence[float], weights: Sequence[float], *, squared: float = 1.0, absolute: float = 1.0):
+        self.bins, self.weights = checked_balance(type(self).__name__, bins, weights)
+        if not (0 <= squared < math.inf and 0 <= absolute < math.inf and squared + absolute > 0):
+            raise ValueError(
+                f"[{type(self).__name__}] 'squared' and 'absolute' must be finite, none below 0 and one above it, but "
+                f"got {squared} and {absolute}."
+            )
+        self.squared, self.absolute = float(squared), float(absolute)
+
+    def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
+        def error(forecast: mx.array, target: mx.array) -> mx.array:
+            e = forecast - target
+            terms = [self.squared * mx.square(e)] if self.squared else []
+            terms += [self.absolute * mx.abs(e)] if self.absolute else []
+            return bin_weights(target, self.bins, self.weights) * sum(terms[1:], terms[0])
+
+        return masked_mean(error, forecast, target, mask)
+
+
+class BalancedMeanSquaredError(Balanced):
+    """Mean over pixels of w (forecast - target)^2, w as in `Balanced`, whose arguments it takes: B-MSE."""
+
+    def __init__(self, bins: Sequence[float], weights: Sequence[float]):
+        super().__init__(bins, weights, absolute=0.0)
+
+
+class BalancedMeanAbsoluteError(Balanced):
+    """Mean over pixels of w |forecast - target|, w as in `Balanced`, whose arguments it takes: B-MAE."""
+
+    def __init__(self, bins: Sequence[float], weights: Sequence[float]):
+        super().__init__(bins, weights, squared=0.0)
 
 
 class WeightedSum:

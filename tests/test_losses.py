@@ -1,21 +1,38 @@
 """Training losses: closed forms, and what a mask hides."""
 
+import dataclasses
 import math
 import re
+from pathlib import Path
 
-from convlstm.losses import BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError, WeightedSum
+from convlstm.losses import (
+    Balanced,
+    BalancedMeanAbsoluteError,
+    BalancedMeanSquaredError,
+    BinaryCrossEntropy,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    WeightedSum,
+)
+from datasets.transforms import LogRain, Reflectivity
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from reference import normal
 
 SHAPE = (2, 3, 4, 5, 2)
+BINS, WEIGHTS = (0.2, 0.5, 0.75), (1.0, 2.0, 5.0, 0.5)
 LOSSES = {
     "mse": MeanSquaredError(),
     "mae": MeanAbsoluteError(),
     "bce": BinaryCrossEntropy(),
     "sum": WeightedSum([BinaryCrossEntropy(), MeanAbsoluteError()], [0.5, 2]),
+    "b_mse": BalancedMeanSquaredError(BINS, WEIGHTS),
+    "b_mae": BalancedMeanAbsoluteError(BINS, WEIGHTS),
+    "balanced": Balanced(BINS, WEIGHTS, squared=2.0, absolute=0.25),
 }
 losses = pytest.mark.parametrize("name", LOSSES)
 
@@ -28,7 +45,11 @@ def per_pixel(name, p, t):
         return np.abs(p - t)
     if name == "bce":
         return -(t * np.log(p) + (1 - t) * np.log(1 - p))
-    return 0.5 * per_pixel("bce", p, t) + 2 * per_pixel("mae", p, t)
+    if name == "sum":
+        return 0.5 * per_pixel("bce", p, t) + 2 * per_pixel("mae", p, t)
+    weight = np.array(WEIGHTS)[np.searchsorted(BINS, t, side="right")]
+    squared, absolute = {"b_mse": (1, 0), "b_mae": (0, 1), "balanced": (2, 0.25)}[name]
+    return weight * (squared * (p - t) ** 2 + absolute * np.abs(p - t))
 
 
 @pytest.fixture
@@ -180,3 +201,83 @@ def test_forecast_and_target_must_have_one_shape():
 def test_weights_must_be_one_a_loss():
     with pytest.raises(ValueError, match=re.escape("[WeightedSum] got 2 losses but 1 'weights'. Give one a loss.")):
         WeightedSum([MeanSquaredError(), MeanAbsoluteError()], [1.0])
+
+
+def test_a_pixel_weighs_by_the_bin_of_its_truth():
+    """0.125 is below all bins, 0.25 and 0.5 are the lower ends of theirs; the forecast's bin does not matter."""
+    target = mx.array([0.125, 0.25, 0.375, 0.5, 1.0])
+    forecast = mx.array([0.625, 0.75, 0.875, 1.0, 0.5])
+    bins, weights = [0.25, 0.5], [1, 10, 100]
+    mean_weight = (1 + 10 + 10 + 100 + 100) / 5
+    assert BalancedMeanSquaredError(bins, weights)(forecast, target).item() == pytest.approx(
+        0.25 * mean_weight, rel=1e-6
+    )
+    assert BalancedMeanAbsoluteError(bins, weights)(forecast, target).item() == pytest.approx(
+        0.5 * mean_weight, rel=1e-6
+    )
+    assert Balanced(bins, weights)(forecast, target).item() == pytest.approx(0.75 * mean_weight, rel=1e-6)
+    mask = mx.array([1, 0, 0, 1, 0])
+    assert BalancedMeanSquaredError(bins, weights)(forecast, target, mask).item() == pytest.approx(
+        0.25 * (1 + 100) / 2, rel=1e-6
+    )
+
+
+def test_one_bin_is_the_plain_loss(arrays):
+    forecast, target, mask = (mx.array(a) for a in arrays)
+    for balanced, plain in (
+        (BalancedMeanSquaredError([], [1]), MeanSquaredError()),
+        (BalancedMeanAbsoluteError([], [1]), MeanAbsoluteError()),
+    ):
+        assert balanced(forecast, target, mask).item() == plain(forecast, target, mask).item()
+
+
+def test_balanced_losses_do_not_grow_with_the_frame():
+    """Nor does a large frame lose digits: its pixels are added frame by frame."""
+    values = [
+        BalancedMeanSquaredError([0.5], [1, 30])(mx.full(shape, 0.25), mx.full(shape, 0.75)).item()
+        for shape in ((1, 1, 4, 4, 1), (2, 8, 256, 256, 1))
+    ]
+    assert values[0] == 7.5
+    assert values[1] == pytest.approx(7.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [BalancedMeanSquaredError, BalancedMeanAbsoluteError, Balanced])
+@pytest.mark.parametrize(
+    ("bins", "weights", "message"),
+    [
+        ([0.5, 0.2], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.2]."),
+        ([0.5, 0.5], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.5]."),
+        ([math.nan], [1, 2], "'bins' must be finite and ascend but got [nan]."),
+        ([0.5], [1], "'weights' must be one more than the 1 'bins' but got 1: the first is of what is below all bins."),
+        ([0.5], [1, -2], "'weights' must be finite, none below 0 and one above it, but got [1.0, -2.0]."),
+        ([0.5], [1, math.inf], "'weights' must be finite, none below 0 and one above it, but got [1.0, inf]."),
+        ([0.5], [0, 0], "'weights' must be finite, none below 0 and one above it, but got [0.0, 0.0]."),
+    ],
+)
+def test_bad_bins_and_weights(loss, bins, weights, message):
+    with pytest.raises(ValueError, match=re.escape(f"[{loss.__name__}] {message}")):
+        loss(bins, weights)
+
+
+@pytest.mark.parametrize(("squared", "absolute"), [(-1, 1), (1, math.nan), (math.inf, 1), (0, 0)])
+def test_bad_factors(squared, absolute):
+    message = (
+        "[Balanced] 'squared' and 'absolute' must be finite, none below 0 and one above it, but got "
+        f"{squared} and {absolute}."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Balanced([0.5], [1, 2], squared=squared, absolute=absolute)
+
+
+@pytest.mark.parametrize("name", ["b_mse", "b_mae", "balanced"])
+def test_the_configurations_take_rain_rates_to_the_scale_of_the_data(name):
+    folder = Path(__file__).resolve().parent.parent / "configs" / "loss"
+    for transform in (Reflectivity(), LogRain(0.1, 200.0)):
+        config = OmegaConf.load(folder / f"{name}.yaml")
+        node = {"_target_": f"datasets.transforms.{type(transform).__name__}"} | dataclasses.asdict(transform)
+        loss = instantiate(OmegaConf.create({"data": {"transform": node}, "loss": config}).loss, _convert_="all")
+        rain = np.array([0.0, 0.49, 0.5, 1.99, 2.0, 9.0, 10.0, 29.0, 30.0, 80.0], np.float32)
+        target = mx.array(transform.forward(rain))
+        weight = np.array(loss(target + 0.5, target).item()) * len(rain)
+        each = sum([1, 1, 1, 1, 2, 5, 10, 10, 30, 30])
+        assert weight == pytest.approx(each * {"b_mse": 0.25, "b_mae": 0.5, "balanced": 0.75}[name], rel=1e-5)
