@@ -208,18 +208,13 @@ def test_a_pixel_weighs_by_the_bin_of_its_truth():
     target = mx.array([0.125, 0.25, 0.375, 0.5, 1.0])
     forecast = mx.array([0.625, 0.75, 0.875, 1.0, 0.5])
     bins, weights = [0.25, 0.5], [1, 10, 100]
-    mean_weight = (1 + 10 + 10 + 100 + 100) / 5
-    assert BalancedMeanSquaredError(bins, weights)(forecast, target).item() == pytest.approx(
-        0.25 * mean_weight, rel=1e-6
-    )
-    assert BalancedMeanAbsoluteError(bins, weights)(forecast, target).item() == pytest.approx(
-        0.5 * mean_weight, rel=1e-6
-    )
-    assert Balanced(bins, weights)(forecast, target).item() == pytest.approx(0.75 * mean_weight, rel=1e-6)
+    weight = (1 + 10 + 10 + 100 + 100) / 5
+    squared, absolute = BalancedMeanSquaredError(bins, weights), BalancedMeanAbsoluteError(bins, weights)
+    assert squared(forecast, target).item() == pytest.approx(0.25 * weight, rel=1e-6)
+    assert absolute(forecast, target).item() == pytest.approx(0.5 * weight, rel=1e-6)
+    assert Balanced(bins, weights)(forecast, target).item() == pytest.approx(0.75 * weight, rel=1e-6)
     mask = mx.array([1, 0, 0, 1, 0])
-    assert BalancedMeanSquaredError(bins, weights)(forecast, target, mask).item() == pytest.approx(
-        0.25 * (1 + 100) / 2, rel=1e-6
-    )
+    assert squared(forecast, target, mask).item() == pytest.approx(0.25 * (1 + 100) / 2, rel=1e-6)
 
 
 def test_one_bin_is_the_plain_loss(arrays):

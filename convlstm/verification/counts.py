@@ -88,7 +88,7 @@ def fractions(forecast: np.ndarray, target: np.ndarray, size: int) -> np.ndarray
     # Many frames have no event at a high threshold.
     wet = np.flatnonzero(forecast.any(axis=(1, 2)) | target.any(axis=(1, 2)))
     both = np.concatenate([forecast[wet], target[wet]])
-    counts = window_counts(both, size).reshape(2, len(wet), -1).astype(np.float64)
+    counts = window_counts(both, size).reshape(2, len(wet), target[0].size).astype(np.float64)
     for i, f, t in zip(wet, *counts, strict=True):
         # Products of whole numbers below 2^53: exact, in whatever order they are added.
         result[i] = f @ f, f @ t, t @ t
