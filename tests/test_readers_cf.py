@@ -274,9 +274,13 @@ def test_zarr_codes_of_missing_values(tmp_path):
     np.testing.assert_array_equal(open_file(coded)[0].read(coded, 0), [[7, 9], [np.nan, 5]])
 
 
-def test_zarr_refuses(tmp_path):
+def test_zarr_refuses(tmp_path, monkeypatch):
     with pytest.raises(ReadError, match=r"\[zarr\] .*bare has no field of rows and columns; it has .*rr"):
         open_file(write_zarr(tmp_path / "bare", stack(), named=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr, "__version__", "2.18.3")
+        with pytest.raises(ReadError, match=r"is of Zarr's version 3, which zarr 2\.18\.3 does not know"):
+            open_file(tmp_path / "bare")
     path = write_zarr(tmp_path / "broken", stack())
     (path / "rr" / "zarr.json").write_text("{")
     with pytest.raises(ReadError, match=r"\[zarr\] .*broken"):

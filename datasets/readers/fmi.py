@@ -30,7 +30,7 @@ class FMI(Reader):
 
     def _contents(self, path: Path) -> Contents:
         with _unpacked(path) as file:
-            (width, height), comments = self._header(path, file)
+            (width, height), comments = _header(file)
         time = time_in_name(comments.get("obstime", [""])[0])
         if time is None:
             raise UnreadableError("has no 'obstime' among its comments")
@@ -39,7 +39,7 @@ class FMI(Reader):
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)
         with _unpacked(path) as file:
-            (width, height), _ = self._header(path, file)
+            (width, height), _ = _header(file)
             data = file.read(width * height)
         if len(data) < width * height:
             raise UnreadableError(f"is cut off: {len(data)} of its {width * height} pixels are there")
@@ -48,27 +48,28 @@ class FMI(Reader):
         values[pixels == _MISSING] = np.nan
         return values
 
-    def _header(self, path: Path, file: BinaryIO) -> tuple[tuple[int, int], dict[str, list[str]]]:
-        """Width and height, and the comments' words by their first word; the file is left at the pixels."""
-        numbers: list[int] = []
-        comments: dict[str, list[str]] = {}
-        if file.read(2) != b"P5":
-            raise UnreadableError("is not a binary PGM file")
-        while len(numbers) < 3:
-            line = file.readline(_HEADER)
-            if not line:
-                raise UnreadableError("ends within its header")
-            before, _, comment = line.decode("latin-1").partition("#")
-            numbers += [int(word) for word in before.split()]
-            words = comment.split()
-            if words:
-                comments[words[0]] = words[1:]
-        if len(numbers) != 3 or min(numbers) < 1 or numbers[2] > 255:
-            raise UnreadableError(f"must have width, height and a maximum up to 255 but has {numbers}")
-        parameter = comments.get("param", ["Reflectivity"])[0]
-        if "reflectivity" not in parameter.lower():
-            raise UnreadableError(f"is of {parameter!r}; reflectivities are understood")
-        return (numbers[0], numbers[1]), comments
+
+def _header(file: BinaryIO) -> tuple[tuple[int, int], dict[str, list[str]]]:
+    """Width and height, and the comments' words by their first word; the file is left at the pixels."""
+    numbers: list[int] = []
+    comments: dict[str, list[str]] = {}
+    if file.read(2) != b"P5":
+        raise UnreadableError("is not a binary PGM file")
+    while len(numbers) < 3:
+        line = file.readline(_HEADER)
+        if not line:
+            raise UnreadableError("ends within its header")
+        before, _, comment = line.decode("latin-1").partition("#")
+        numbers += [int(word) for word in before.split()]
+        words = comment.split()
+        if words:
+            comments[words[0]] = words[1:]
+    if len(numbers) != 3 or min(numbers) < 1 or numbers[2] > 255:
+        raise UnreadableError(f"must have width, height and a maximum up to 255 but has {numbers}")
+    parameter = comments.get("param", ["Reflectivity"])[0]
+    if "reflectivity" not in parameter.lower():
+        raise UnreadableError(f"is of {parameter!r}; reflectivities are understood")
+    return (numbers[0], numbers[1]), comments
 
 
 def _unpacked(path: Path) -> BinaryIO:

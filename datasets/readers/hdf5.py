@@ -23,14 +23,14 @@ def open_hdf5(path: Path) -> Any:
 def holds(path: Path, head: bytes, names: tuple[str, ...], mark: bytes) -> bool:
     """Whether a file is HDF5 with all these names at its root.
 
-    Without h5py it goes by ``mark``, which files of the format have among their first bytes, so that what is said in
-    the end is which library is missing.
+    Without h5py, and for a damaged file, it goes by ``mark``, which files of the format have among their first bytes:
+    so that what is said in the end is which library is missing, or which file is damaged.
     """
     if not head.startswith(SIGNATURE):
         return False
     try:
         return set(names) <= _root(path, identity(path))
-    except MissingLibraryError:
+    except (MissingLibraryError, OSError):
         return mark in head
 
 

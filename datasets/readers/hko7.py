@@ -51,20 +51,21 @@ class HKO7(Reader):
         values = pixels * np.float32(70 / 255) - np.float32(10)
         mask = _mask_of(path)
         if mask is not None:
-            known = self._mask(mask, pixels.shape)
+            known = _known(mask, pixels.shape)
             values[known == 0] = np.nan
         return values
 
-    def _mask(self, path: Path, shape: tuple[int, ...]) -> np.ndarray:
-        if path.suffix.lower() == ".png":
-            mask = pixels_of(path)
-        else:
-            mask = np.frombuffer(zlib.decompress(path.read_bytes()), np.uint8)
-            if mask.size == np.prod(shape):
-                mask = mask.reshape(shape)
-        if mask.shape != shape:
-            raise UnreadableError(f"must be a mask of {shape} as its picture but is {mask.shape}")
-        return mask
+
+def _known(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    if path.suffix.lower() == ".png":
+        mask = pixels_of(path)
+    else:
+        mask = np.frombuffer(zlib.decompress(path.read_bytes()), np.uint8)
+        if mask.size == np.prod(shape):
+            mask = mask.reshape(shape)
+    if mask.shape != shape:
+        raise UnreadableError(f"must be a mask of {shape} as its picture but is {mask.shape}")
+    return mask
 
 
 def _mask_of(path: Path) -> Path | None:

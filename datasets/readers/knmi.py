@@ -33,7 +33,7 @@ class KNMI(Reader):
 
     def _contents(self, path: Path) -> Contents:
         with open_hdf5(path) as file:
-            units, _ = self._units(path, file)
+            units, _ = _units(file)
             end = _time(text(file["overview"].attrs["product_datetime_end"]))
             shape = file["image1/image_data"].shape
             if len(shape) != 2:
@@ -43,7 +43,7 @@ class KNMI(Reader):
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)
         with open_hdf5(path) as file:
-            units, factor = self._units(path, file)
+            units, factor = _units(file)
             calibration = file["image1/calibration"].attrs
             slope, constant = _line(text(calibration["calibration_formulas"]))
             pixels = file["image1/image_data"][...]
@@ -55,22 +55,23 @@ class KNMI(Reader):
                     values[pixels == code] = np.nan
             return values if _north_first(file["geographic"]) else values[::-1]
 
-    def _units(self, path: Path, file: Any) -> tuple[str, float]:
-        """Units of the frame, and the factor that takes the calibrated values there."""
-        parameter = text(file["image1"].attrs["image_geo_parameter"])
-        unit = parameter[parameter.rfind("[") + 1 :].rstrip("]").upper()
-        if unit == "DBZ":
-            return "dBZ", 1.0
-        if unit == "MM/H":
-            return "mm/h", 1.0
-        if unit != "MM":
-            raise UnreadableError(f"is of {parameter!r}, which is not in [MM], [MM/H] or [DBZ]")
-        overview = file["overview"].attrs
-        start, end = (text(overview[f"product_datetime_{which}"]) for which in ("start", "end"))
-        hours = (_time(end) - _time(start)) / np.timedelta64(3600, "s")
-        if hours <= 0:
-            raise UnreadableError(f"must have an accumulation's start before its end but has {start} and {end}")
-        return "mm/h", 1.0 / hours
+
+def _units(file: Any) -> tuple[str, float]:
+    """Units of the frame, and the factor that takes the calibrated values there."""
+    parameter = text(file["image1"].attrs["image_geo_parameter"])
+    unit = parameter[parameter.rfind("[") + 1 :].rstrip("]").upper()
+    if unit == "DBZ":
+        return "dBZ", 1.0
+    if unit == "MM/H":
+        return "mm/h", 1.0
+    if unit != "MM":
+        raise UnreadableError(f"is of {parameter!r}, which is not in [MM], [MM/H] or [DBZ]")
+    overview = file["overview"].attrs
+    start, end = (text(overview[f"product_datetime_{which}"]) for which in ("start", "end"))
+    hours = (_time(end) - _time(start)) / np.timedelta64(3600, "s")
+    if hours <= 0:
+        raise UnreadableError(f"must have an accumulation's start before its end but has {start} and {end}")
+    return "mm/h", 1.0 / hours
 
 
 def _line(formula: str) -> tuple[float, float]:

@@ -45,7 +45,7 @@ class MCH(Reader):
         return head.startswith((b"GIF87a", b"GIF89a")) and bool(_NAME.match(path.name) or _COMMENT.search(head))
 
     def _contents(self, path: Path) -> Contents:
-        time, _ = self._time(path)
+        time, _ = _time(path)
         with path.open("rb") as file:
             head = file.read(10)
         if not head.startswith(b"GIF8") or len(head) < 10:
@@ -64,21 +64,22 @@ class MCH(Reader):
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)
-        _, minutes = self._time(path)
+        _, minutes = _time(path)
         return (_millimetres() * (60 / minutes)).astype(np.float32)[pixels_of(path)]
 
-    def _time(self, path: Path) -> tuple[np.datetime64, int]:
-        """End of the accumulation, and its minutes."""
-        named = _NAME.match(path.name)
-        if named is not None:
-            parts = named.groups()
-        else:
-            with path.open("rb") as file:
-                comment = _COMMENT.search(file.read(4096))
-            if comment is None:
-                raise UnreadableError("has no time of AQC in its name or its comment")
-            parts = tuple(part.decode() for part in comment.groups())
-        year, day, clock, minutes = parts
-        if int(minutes) == 0:
-            raise UnreadableError("must be of an accumulation but is of 0 minutes")
-        return np.datetime64(datetime.strptime(f"20{year}{day}{clock}", "%Y%j%H%M"), "s"), int(minutes)
+
+def _time(path: Path) -> tuple[np.datetime64, int]:
+    """End of the accumulation, and its minutes."""
+    named = _NAME.match(path.name)
+    if named is not None:
+        parts = named.groups()
+    else:
+        with path.open("rb") as file:
+            comment = _COMMENT.search(file.read(4096))
+        if comment is None:
+            raise UnreadableError("has no time of AQC in its name or its comment")
+        parts = tuple(part.decode() for part in comment.groups())
+    year, day, clock, minutes = parts
+    if int(minutes) == 0:
+        raise UnreadableError("must be of an accumulation but is of 0 minutes")
+    return np.datetime64(datetime.strptime(f"20{year}{day}{clock}", "%Y%j%H%M"), "s"), int(minutes)

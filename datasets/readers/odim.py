@@ -55,13 +55,13 @@ class ODIM(Reader):
 
     def _contents(self, path: Path) -> Contents:
         with open_hdf5(path) as file:
-            field = self._field(path, file)
+            field = self._field(file)
             return Contents(np.array([field.time]), _grid(field), self.format)
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)
         with open_hdf5(path) as file:
-            field = self._field(path, file)
+            field = self._field(file)
             gain, offset = first(field.what, "gain", number, 1.0), first(field.what, "offset", number, 0.0)
             pixels = field.data[...]
             values = pixels * np.float32(gain * field.factor) + np.float32(offset * field.factor)
@@ -73,7 +73,7 @@ class ODIM(Reader):
                 values[pixels == nodata] = np.nan
             return values
 
-    def _field(self, path: Path, file: Any) -> _Field:
+    def _field(self, file: Any) -> _Field:
         kind = first([file["what"]], "object", text, "COMP")
         if kind not in _OBJECTS:
             raise UnreadableError(f"holds an object {kind!r}, not a composite: grid it before it is used here")

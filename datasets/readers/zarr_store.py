@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import library
+from .base import UnreadableError, library
 from .cf_reader import CFReader
 from .cf_variable import Variable
 
@@ -28,7 +28,12 @@ class Zarr(CFReader):
 
     @contextmanager
     def _open(self, path: Path) -> Iterator[Mapping[str, Variable]]:
-        group = library("zarr", path).open_group(str(path), mode="r")
+        zarr = library("zarr", path)
+        if (path / "zarr.json").is_file() and zarr.__version__.startswith("2."):
+            raise UnreadableError(
+                f"is of Zarr's version 3, which zarr {zarr.__version__} does not know: use zarr 3 or later"
+            )
+        group = zarr.open_group(str(path), mode="r")
         yield {name: _variable(array) for name, array in group.arrays()}
 
     def _identity(self, path: Path) -> Any:
