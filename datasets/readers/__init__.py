@@ -109,6 +109,3 @@ def first_bytes(path: Path) -> bytes | None:
         return zlib.decompressobj(31).decompress(head, _HEAD) if head[:2] == b"\x1f\x8b" else head
     except (OSError, zlib.error):
         return None
-
-
-_head = first_bytes
