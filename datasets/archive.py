@@ -12,7 +12,7 @@ import numpy as np
 
 from .frame_cache import FrameCache
 from .index import Entry, Store, find_files, read_files
-from .measure import known
+from .measure import cleaned
 from .readers import FORMATS, Reader, ReadError, first_bytes, make
 from .series import Problems, Series, assemble, first_of
 from .stream import whole_number
@@ -140,7 +140,7 @@ class Archive:
                 raise ReadError(
                     f"[Archive] {path} has a frame of {raw.shape} where there was one of {self.grid.shape}."
                 )
-            frame = np.where(known(raw, self.grid.units), raw, np.float32(np.nan))
+            frame = cleaned(raw, self.grid.units)
             frame = _coarse(rain_rate(frame, *self._zr) if self.grid.units == "dBZ" else frame, coarsen)
             frame.flags.writeable = False
             self._cache.put(key, frame)

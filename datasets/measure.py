@@ -7,9 +7,10 @@ import numpy as np
 from .transforms import reflectivity
 
 WET = 0.1  # mm/h
-# More is a fill value that the file does not declare, 1e20 or so: the most ever measured is near 2000 mm/h, and codes
-# of reflectivity go up to 95 dBZ.
-LARGEST = {"mm/h": 1e6, "dBZ": 120.0}
+_LIMIT = float(np.finfo(np.float32).max)
+# The values that can be. More rain is a fill value that the file does not declare, 1e20 or so: the most ever measured
+# is near 2000 mm/h, and codes of reflectivity go up to 95 dBZ. -inf dBZ is no echo at all.
+_RANGES = {"mm/h": (0.0, 1e6), "dBZ": (-np.inf, 120.0), "raw": (-_LIMIT, _LIMIT)}
 # Parts of a frame's flags.
 UNREADABLE, NEGATIVE, INFINITE = 1, 2, 4
 # Side of a block in pixels; larger where a frame would have more than so many in a row.
@@ -17,13 +18,18 @@ _BLOCK, _BLOCKS = 32, 16
 
 
 def known(frame: np.ndarray, units: str) -> np.ndarray:
-    """Which pixels of a frame in ``units`` have a value that can be: (H, W) bool.
+    """Which pixels of a frame (H, W) in ``units`` have a value that can be: not NaN, infinite or negative rain."""
+    low, high = _RANGES[units]
+    return (frame >= low) & (frame <= high)
 
-    NaN, infinity, negative rain and more than ``LARGEST`` are none. -inf dBZ is a value: no echo at all.
-    """
-    if units == "mm/h":
-        return (frame >= 0) & (frame <= LARGEST[units])
-    return frame <= LARGEST[units] if units == "dBZ" else np.isfinite(frame)
+
+def cleaned(frame: np.ndarray, units: str) -> np.ndarray:
+    """The frame with NaN for all that is not :func:`known`; the frame itself where nothing is to be done."""
+    low, high = _RANGES[units]
+    # Two passes without a copy, for nearly every frame.
+    if np.fmin.reduce(frame, axis=None) >= low and np.fmax.reduce(frame, axis=None) <= high:
+        return frame
+    return np.where(known(frame, units), frame, np.float32(np.nan))
 
 
 def wet_from(units: str, zr: tuple[float, float]) -> float:
@@ -52,17 +58,20 @@ def measure(frame: np.ndarray, units: str, wet: float) -> tuple[float, float, in
         The share of missing pixels; the share of wet pixels among the known ones; flags; and the share of wet pixels
         in each block of :func:`blocks_of`, (rows, columns) uint16, in 1/65535.
     """
-    valid = known(frame, units)
-    count, flags = int(np.count_nonzero(valid)), 0
-    if count < frame.size:
+    low, high = _RANGES[units]
+    least, most = frame.min(), frame.max()
+    count, flags = frame.size, 0
+    soaked = frame >= wet
+    if not (least >= low and most <= high):  # NaN is neither
+        valid = known(frame, units)
+        soaked &= valid
+        count = int(np.count_nonzero(valid))
         strange = frame[~(valid | np.isnan(frame))]
         negative = (strange < 0) & (strange > -np.inf)
         flags = NEGATIVE * bool(negative.any()) + INFINITE * bool((~negative).any())
-    soaked = frame >= wet
-    soaked &= valid
     rows, columns = blocks_of(frame.shape)
-    by_row = np.add.reduceat(soaked.view(np.uint8), rows, axis=0, dtype=np.uint16)
-    sums = np.add.reduceat(by_row, columns, axis=1, dtype=np.uint32)
+    in_rows = np.add.reduceat(soaked.view(np.uint8), columns, axis=1, dtype=np.uint16)
+    sums = np.add.reduceat(in_rows, rows, axis=0, dtype=np.uint32)
     areas = np.outer(np.diff(rows, append=frame.shape[0]), np.diff(columns, append=frame.shape[1]))
     shares = np.rint(sums / areas * 65535).astype(np.uint16)
     return 1 - count / frame.size, float(sums.sum()) / max(count, 1), flags, shares

@@ -165,7 +165,7 @@ def reflectivity(rain: np.ndarray, a: float = 200.0, b: float = 1.6) -> np.ndarr
 def _log_forward(x: np.ndarray, low: float, high: float) -> np.ndarray:
     # The quotient is exactly 1 at and below `low`, so that no rain is exactly 0.
     quotient = np.clip(np.asarray(x, np.float32), np.float32(low), np.float32(high)) / np.float32(low)
-    return np.clip(np.log10(quotient) * np.float32(1 / math.log10(high / low)), 0, 1)
+    return np.minimum(np.log(quotient) * np.float32(1 / math.log(high / low)), np.float32(1))
 
 
 def _log_inverse(y: np.ndarray, low: float, high: float) -> np.ndarray:
