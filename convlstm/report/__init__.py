@@ -5,5 +5,19 @@ from __future__ import annotations
 from convlstm.report.animation import forecast_gif
 from convlstm.report.curves import lead_curves, training_curve
 from convlstm.report.panel import forecast_panel
+from convlstm.report.rain_film import rain_gif
+from convlstm.report.rain_maps import rain_panel
+from convlstm.report.rain_scores import fss_by_scale, score_curves
+from convlstm.report.rain_spectra import spectra
 
-__all__ = ["forecast_gif", "forecast_panel", "lead_curves", "training_curve"]
+__all__ = [
+    "forecast_gif",
+    "forecast_panel",
+    "fss_by_scale",
+    "lead_curves",
+    "rain_gif",
+    "rain_panel",
+    "score_curves",
+    "spectra",
+    "training_curve",
+]

@@ -7,24 +7,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.metrics import HIGHER_IS_BETTER, Scores
-from convlstm.report.style import COLOURS, INK, digits, dress, line_styles, name_ends, save, spread, subplots
+from convlstm.metrics import Scores
+from convlstm.report.labels import Label, label
+from convlstm.report.style import (
+    COLOURS,
+    INK,
+    RULE,
+    digits,
+    dress,
+    even_steps,
+    line_styles,
+    name_ends,
+    save,
+    say_empty,
+    subplots,
+)
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-
-# Name, unit of the axis.
-METRICS = {
-    "mse_per_frame": ("MSE per frame", "squared intensity, summed over the frame"),
-    "mae_per_frame": ("MAE per frame", "absolute intensity, summed over the frame"),
-    "mse_per_pixel": ("MSE per pixel", "squared intensity"),
-    "mae_per_pixel": ("MAE per pixel", "absolute intensity"),
-    "psnr": ("PSNR", "dB"),
-    "ssim": ("SSIM", "SSIM (data range L = 1)"),
-    "ssim_openstl": ("SSIM as in OpenSTL", "SSIM (data range L = 2)"),
-}
 
 
 def lead_curves(
@@ -78,11 +80,20 @@ def draw_leads(
             known = np.flatnonzero(np.isfinite(values))
             if known.size:
                 ends.append((values[known[-1]], name, colour))
-        label, unit = METRICS.get(metric, (metric, ""))
-        better = "higher is better" if metric in HIGHER_IS_BETTER else "lower is better"
-        dress(axes, label, better, "lead time (frames)" if frame_interval is None else "lead time (min)", unit)
-        axes.set_xticks(leads[spread(len(leads), 10)])
-        if metric not in HIGHER_IS_BETTER:
+        words = label(metric)
+        dress(
+            axes,
+            words.title,
+            words.note,
+            "lead time (frames)" if frame_interval is None else "lead time (min)",
+            words.axis,
+        )
+        axes.set_xticks(leads[even_steps(len(leads), 10)])
+        if not ends:
+            say_empty(axes)
+        if words.best is not None:
+            axes.axhline(words.best, color=RULE, linewidth=1, zorder=1, label="best")
+        if words.from_zero:
             axes.set_ylim(bottom=0)
         if len(leads) == 1:
             axes.set_xlim(0.5 * leads[0], 1.5 * leads[0])
@@ -127,16 +138,16 @@ def draw_training(rows: Iterable[Mapping[str, Any]], *, title: str | None = None
                 ends.append((smooth[-1], "training", COLOURS[0]))
             else:
                 axes.plot(steps, values, color=COLOURS[1], linewidth=2, marker="o", markersize=4, label="validation")
-                higher = name.removeprefix("val_") in HIGHER_IS_BETTER
-                _mark_best(axes, steps, values, higher, above=higher or len(shown) > 1)
+                higher = label(name.removeprefix("val_")).higher
+                if higher is not None:
+                    _mark_best(axes, steps, values, higher, above=higher or len(shown) > 1)
                 ends.append((values[-1], "validation", COLOURS[1]))
         every = np.concatenate([series[name][1] for name in shown])
         if every.min() > 0 and every.max() > 30 * every.min():
             axes.set_yscale("log")
         metric = shown[0].removeprefix("val_")
-        label, unit = ("loss", "loss") if shown == losses else METRICS.get(metric, (metric, metric))
-        better = "higher is better" if metric in HIGHER_IS_BETTER else "lower is better"
-        dress(axes, label, better, "step", unit)
+        words = Label("loss", "loss", False) if shown == losses else label(metric)
+        dress(axes, words.title, words.note, "step", words.axis)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.margins(y=0.22)
         name_ends(axes, ends, max(series[name][0][-1] for name in shown))

@@ -15,7 +15,7 @@ DPI = 100
 INK, SOFT, RULE = "#222222", "#767676", "#bbbbbb"
 MISSING = "#e3c9a0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-BASELINES = {"persistence": ("#767676", "--"), "extrapolation": ("#444444", "-."), "zeros": ("#a6a6a6", ":")}
+BASELINES = {"persistence": ("#767676", "--"), "extrapolation": ("#8a6d3b", "-."), "zeros": ("#a6a6a6", ":")}
 
 
 def subplots(count: int, title: str | None) -> tuple[Figure, list[Axes]]:
@@ -42,8 +42,14 @@ def dress(axes: Axes, title: str, note: str, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
+def say_empty(axes: Axes) -> None:
+    """Says that there is nothing to draw: the scores are not defined."""
+    axes.text(0.5, 0.5, "no value", transform=axes.transAxes, size=10, color=SOFT, ha="center")
+    axes.set_yticks([])
+
+
 def name_ends(axes: Axes, ends: list[tuple[float, str, str]], x: float) -> None:
-    """Names every line at its end, in its colour; names that would touch are moved apart."""
+    """Names every line at its end, in its colour; names that would touch are moved apart, but not out of the axes."""
     scaled = axes.transScale.transform
     bottom, top = (scaled((1, limit))[1] for limit in axes.get_ylim())
     ends = sorted(ends)
@@ -53,6 +59,7 @@ def name_ends(axes: Axes, ends: list[tuple[float, str, str]], x: float) -> None:
             overlap = max(0.065 - (heights[k + 1] - heights[k]), 0)
             heights[k] -= overlap / 2
             heights[k + 1] += overlap / 2
+        heights = [min(max(height, 0.02), 0.98) for height in heights]
     for height, (_, name, colour) in zip(heights, ends, strict=True):
         place: dict[str, Any] = {
             "xycoords": ("data", "axes fraction"),
@@ -69,6 +76,12 @@ def line_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def spread(count: int, most: int) -> list[int]:
     return sorted({round(t) for t in np.linspace(0, count - 1, min(count, most)).tolist()})
+
+
+def even_steps(count: int, most: int) -> list[int]:
+    """At most `most` of the lead times: at equal steps up to the last one if that leaves half as many, else spread."""
+    step = next((t for t in range(1, count + 1) if count % t == 0 and most / 2 <= count // t <= most), None)
+    return spread(count, most) if step is None else list(range(step - 1, count, step))
 
 
 def lead_time(lead: int, frame_interval: float | None) -> str:

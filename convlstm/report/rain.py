@@ -1,0 +1,162 @@
+"""How a rain field is drawn: its classes and colours, where it is missing, its times and its scale bar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from convlstm.report.panel import sequences_of
+from convlstm.report.style import RULE, SOFT, lead_time
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Radar's blues, greens, yellow, orange, red and violet, in steps of lightness that those with red-green blindness can
+# tell apart, too: with Machado's (2009) model of it, the closest two of the twelve are 8.5 apart in CIEDE2000.
+RAIN = ("#cbe2f6", "#82baec", "#4f86c6", "#274b91", "#12876f", "#9fd36c", "#f7ee38", "#e08a12", "#cf1f25", "#9a3ad6")
+DRY, MISSING, HATCH = "#f7f8f9", "#dcd6cc", "#c6bcab"
+
+# By unit: the lower limits of the classes, the title of the colour bar, and the threshold of the score beside a row.
+UNITS: dict[str, tuple[tuple[float, ...], str, float | None]] = {
+    "mm/h": ((0.1, 0.5, 1, 2, 5, 10, 20, 30, 50, 100), "rain rate (mm/h)", 2.0),
+    "dBZ": ((5, 15, 20, 25, 30, 35, 40, 45, 50, 55), "reflectivity (dBZ)", 30.0),
+    "raw": ((), "raw value", None),
+}
+
+
+@dataclass(frozen=True)
+class RainScale:
+    """Classes of values and their colours.
+
+    Attributes:
+        levels: Lower limits of the classes; what is below the first one counts as dry.
+        colours: A colour per class, those of dry and missing pixels aside.
+        norm: From values to classes.
+        label: Title of the colour bar, with the unit.
+    """
+
+    levels: tuple[float, ...]
+    colours: Colormap
+    norm: BoundaryNorm
+    label: str
+
+
+def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: Sequence[np.ndarray]) -> RainScale:
+    """The classes of a unit, or the given ones; those of raw values reach up to the largest one.
+
+    Raises:
+        ValueError: The units are unknown, or the levels do not rise.
+    """
+    check_units(owner, units)
+    chosen, label, _ = UNITS[units]
+    if levels is not None:
+        chosen = tuple(float(level) for level in levels)
+        if len(chosen) < 2 or not all(low < high for low, high in pairwise(chosen)):
+            raise ValueError(f"[{owner}] 'levels' must be two or more rising numbers but got {list(levels)}.")
+    elif not chosen:
+        known = np.concatenate([value[np.isfinite(value)] for value in values])
+        low, high = min(known.min(initial=0.0), 0.0), known.max(initial=0.0)
+        steps = MaxNLocator(10).tick_values(low, high if high > low else low + 1)
+        chosen = tuple(round(float(step), 12) for step in steps[1:])
+    # Of fewer or more classes than colours, the colours in between.
+    places = np.linspace(0, len(RAIN) - 1, len(chosen))
+    every = np.stack([np.interp(places, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
+    colours = ListedColormap(list(every[:-1])).with_extremes(under=DRY, over=tuple(every[-1]), bad=(0, 0, 0, 0))
+    return RainScale(chosen, colours, BoundaryNorm(chosen, len(chosen) - 1), label)
+
+
+def check_units(owner: str, units: str) -> None:
+    if units not in UNITS:
+        raise ValueError(f"[{owner}] 'units' must be one of {', '.join(UNITS)} but got {units!r}.")
+
+
+def draw_field(axes: Axes, frame: np.ndarray, scale: RainScale, pixels: float) -> None:
+    """Draws a field (H, W) over all of the axes, which are `pixels` wide. Missing pixels are hatched."""
+    # The hatching is the background, and shows through.
+    axes.patch.set(facecolor=MISSING, hatch="////", edgecolor=HATCH, linewidth=0)
+    # Where pixels of the field share one of the picture, their mean is classified.
+    shrunk = frame.shape[1] > pixels
+    how: dict[str, Any] = {"interpolation": "hanning" if shrunk else "nearest", "interpolation_stage": "data"}
+    axes.imshow(np.ma.masked_invalid(frame), cmap=scale.colours, norm=scale.norm, aspect="auto", **how)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=RULE, linewidth=0.6)
+
+
+def draw_bar(figure: Figure, axes: Axes, scale: RainScale) -> None:
+    """Fills the axes with the colour bar of the classes."""
+    colours = ScalarMappable(scale.norm, scale.colours)
+    room = axes.get_window_extent().height / 13
+    ticks = scale.levels[:: max(1, math.ceil(len(scale.levels) / room))]
+    bar = figure.colorbar(
+        colours, cax=axes, extend="both", extendfrac="auto", extendrect=True, ticks=ticks, format="%g"
+    )
+    bar.outline.set(color=RULE, linewidth=0.6)
+    axes.minorticks_off()
+    axes.tick_params(labelsize=9, colors=SOFT, length=2)
+    bar.set_label(scale.label, size=9, color=SOFT)
+
+
+def rain_fields(
+    owner: str, inputs: np.ndarray, targets: np.ndarray, forecasts: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Inputs, targets and every forecast as (T, H, W), checked; NaN where they are not finite."""
+    arrays = [np.asarray(value, np.float32) for value in (inputs, targets, *forecasts.values())]
+    arrays = [value[..., None] if value.ndim == 3 else value for value in arrays]
+    named = dict(zip(forecasts, arrays[2:], strict=True))
+    if any(value.ndim != 4 or value.shape[-1] != 1 or 0 in value.shape for value in arrays[:2]):
+        raise ValueError(
+            f"[{owner}] 'inputs' and 'targets' must be one sequence of fields, (T, H, W) or (T, H, W, 1), "
+            f"none of it 0, but got {np.shape(inputs)} and {np.shape(targets)}."
+        )
+    sequences = sequences_of(owner, arrays[0], arrays[1], named)
+    return [np.where(np.isfinite(value[0, ..., 0]), value[0, ..., 0], np.nan) for value in sequences]
+
+
+def clock(owner: str, times: np.ndarray | None, count: int) -> list[str] | None:
+    """Each frame's time as 2010-08-26T13:05, checked; None where the times are unknown."""
+    if times is None:
+        return None
+    array = np.asarray(times)
+    if array.dtype.kind != "M" or array.shape != (count,):
+        raise ValueError(
+            f"[{owner}] 'times' must be datetime64 of ({count},), a time (UTC) for each input and each target, "
+            f"but got {array.dtype} of {array.shape}."
+        )
+    return [str(time) for time in array.astype("datetime64[m]")]
+
+
+def stamps(times: list[str] | None, t_in: int, at: Sequence[int], frame_interval: float | None) -> list[list[str]]:
+    """For the frames `at`, counted from the first input: lead and, where it is known, the time of day."""
+    leads = [lead_time(t - t_in + 1, frame_interval) for t in at]
+    return [[lead, *([] if times is None else [times[t][11:]])] for lead, t in zip(leads, at, strict=True)]
+
+
+def scale_bar(width_km: float) -> float:
+    """Length in km of a bar of about a third of a field that is `width_km` wide: 1, 2 or 5 times a power of ten."""
+    power = 10 ** np.floor(np.log10(width_km * 0.4))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= width_km * 0.4))
+
+
+def check_positive(owner: str, name: str, value: float | None) -> None:
+    if value is not None and not (np.isfinite(value) and value > 0):
+        raise ValueError(f"[{owner}] '{name}' must be positive or None but got {value}.")
+
+
+def check_count(owner: str, name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"[{owner}] '{name}' must be at least 1 but got {value}.")
+
+
+def critical_success(forecast: np.ndarray, truth: np.ndarray, threshold: float) -> float:
+    """Hits / (hits + misses + false alarms) over the pixels that are known in both; NaN where there is none of them."""
+    known = ~(np.isnan(forecast) | np.isnan(truth))
+    ours, true = forecast[known] >= threshold, truth[known] >= threshold
+    either = np.count_nonzero(ours | true)
+    return np.count_nonzero(ours & true) / either if either else float("nan")
