@@ -85,7 +85,7 @@ def test_a_sequence_is_the_transformed_frames_of_its_times(stack):
 def test_shapes_and_types(stack):
     data = opened(stack)
     batch = next(iter(data.stream("train", 3)))
-    assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
+    assert {name: (batch[name].shape, batch[name].dtype) for name in ("inputs", "targets", "mask")} == {
         "inputs": ((3, 2, 24, 24, 1), np.float32),
         "targets": ((3, 3, 24, 24, 1), np.float32),
         "mask": ((3, 3, 24, 24, 1), bool),
