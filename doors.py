@@ -186,6 +186,8 @@ def _misfits(key: str, section: Mapping[str, Any]) -> Iterator[str]:
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a plain value may be what a type hint says; True wherever plain values do not tell."""
+    if isinstance(value, dict) and "_target_" in value:
+        return True  # whatever it makes is for the call itself to check
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))

@@ -8,29 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import report
+from convlstm.baselines import Persistence, Zeros
 from convlstm.build import TRUSTED, build, resolve
-from convlstm.evaluation import Evaluation, Example, as_unit, evaluate, persistence, table, write_scores, zeros
+from convlstm.evaluation import Evaluation, as_unit, evaluate
+from convlstm.extrapolation import Extrapolation
+from convlstm.results import table, write_scores
 from convlstm.training import checkpoint
 from convlstm.training.log import MetricsLog
 from doors import check_types, fail, instantiate, make_folder, plain, run
 
 import mlx.core as mx
 import mlx.nn as nn
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}
 
 
 def main(config: DictConfig) -> None:
-    if OmegaConf.is_missing(config, "ckpt"):
-        config.ckpt = None
     settings = plain(config)
     check(settings)
-    names = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
-    folders = [checkpoint.find(str(name)) for name in names]
+    names = [] if settings["ckpt"] is None else settings["ckpt"]
+    folders = [checkpoint.find(str(name)) for name in (names if isinstance(names, list) else [names])]
     trusted = (*TRUSTED, *settings["trusted"])
     models = dict(zip(labels(folders), (checkpoint.load(folder, trusted=trusted) for folder in folders), strict=True))
-    data = build_data(config, settings.get("data"), checkpoint.read_config(folders[0]), trusted)
+    data = build_data(config, settings.get("data"), folders[0] if folders else None, trusted)
+    if settings.get("model") is not None:
+        models[HydraConfig.get().runtime.choices["model"]] = instantiate(config, "model")
+    rain = data if hasattr(data, "physical") else None
+    others = baselines(settings["baselines"], models, rain is not None)
 
     size = data.size(settings["split"])
+    if size == 0:
+        fail(f"the data has no sequences of split={settings['split']}. Choose another, or give it some: data.split=...")
     size = size if settings["sequences"] is None else min(size, settings["sequences"])
     keep = [i for i in settings["examples"] if i < size]
     horizon = data.target_frames if settings["horizon"] is None else settings["horizon"]
@@ -41,19 +51,20 @@ def main(config: DictConfig) -> None:
         )
     for name, model in models.items():
         check_model(name, model, data, settings["split"], horizon)
-    folder = Path(str(settings["out"])).expanduser() if settings["out"] is not None else default_folder(folders)
+    folder = Path(str(settings["out"])).expanduser() if settings["out"] else default_folder(folders, list(models))
     make_folder(folder)
 
     result = evaluate(
-        {**{name: compiled(model) for name, model in models.items()}, "persistence": persistence, "zeros": zeros},
+        {name: compiled(model) for name, model in (models | others).items()},
         batches(data, settings["split"], settings["batch_size"], size, horizon),
+        rain=rain,
         progress="evaluating",
         total=size,
         keep=keep,
     )
     record = {
-        "checkpoints": {name: str(f) for name, f in zip(models, folders, strict=True)},
-        "steps": {name: checkpoint.read_state(f)["step"] for name, f in zip(models, folders, strict=True)},
+        "checkpoints": {name: str(f) for name, f in zip(models, folders, strict=False)},
+        "steps": {name: checkpoint.read_state(f)["step"] for name, f in zip(models, folders, strict=False)},
         "split": settings["split"],
         "data": data.describe(),
     }
@@ -61,19 +72,28 @@ def main(config: DictConfig) -> None:
     for name, keys in trained_otherwise(models, folders).items():
         print(f"note: '{name}' was trained on other data than '{next(iter(models))}' (data.{', data.'.join(keys)}).")
     print(table(result))
-    pictures = draw(folder, result, list(models), folders)
+    pictures = draw(folder, result, list(models), folders, rain, settings["split"])
     print(f"\nScores:    {folder / 'metrics.json'}, {folder / 'metrics.csv'}")
     print("Pictures:  " + ", ".join(str(path) for path in pictures))
 
 
 def check(settings: dict[str, Any]) -> None:
     """Ends the program where a value cannot be what its place needs."""
-    if not settings["ckpt"]:
-        fail("'ckpt' must name a run's folder, a checkpoint's folder, or a list of them: ckpt=runs/NAME.")
+    if not settings["ckpt"] and settings.get("model") is None:
+        fail(
+            "there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them "
+            "(ckpt=runs/NAME), or a model that needs no training (model=persistence data=...)."
+        )
+    if not settings["ckpt"] and not settings.get("data"):
+        fail(f"model={HydraConfig.get().runtime.choices['model']} brings no data of its own: choose some, data=NAME.")
+    check_types({"model": settings["model"]} if settings.get("model") else {})
     for key, may_be_null in (("sequences", True), ("batch_size", False), ("horizon", True)):
         value = settings[key]
         if not (value is None and may_be_null) and (type(value) is not int or value < 1):
             fail(f"'{key}' must be a whole number of at least 1 but got {value!r}.")
+    chosen = settings["baselines"]
+    if chosen != "auto" and not (isinstance(chosen, list) and set(chosen) <= set(BASELINES)):
+        fail(f"'baselines' must be auto or a list of {', '.join(BASELINES)}, [] for none, but got {chosen!r}.")
     examples, trusted = settings["examples"], settings["trusted"]
     if not isinstance(examples, list) or not all(type(i) is int and i >= 0 for i in examples):
         fail(f"'examples' must be a list of whole numbers of at least 0, [] for none, but got {examples!r}.")
@@ -81,10 +101,17 @@ def check(settings: dict[str, Any]) -> None:
         fail(f"'trusted' must be a list of packages, such as trusted=[mine], but got {trusted!r}.")
 
 
+def baselines(chosen: Any, models: Iterable[str], rain: bool) -> dict[str, nn.Module]:
+    """The models that need no training and stand beside every score, those left out that are evaluated themselves."""
+    if chosen == "auto":
+        chosen = ["extrapolation", "persistence"] if rain else ["persistence", "zeros"]
+    return {name: BASELINES[name]() for name in chosen if name not in models}
+
+
 def labels(folders: list[Path]) -> list[str]:
     """A short name for each checkpoint: its run's name, with as much of its path as tells it from the others."""
-    if len(folders) == 1:
-        return ["model"]
+    if len(folders) < 2:
+        return ["model"] * len(folders)
     runs = [f.parent.parent if f.parent.name == checkpoint.FOLDER else f for f in folders]
     for depth in count(1):
         names = ["/".join(run.parts[-depth:]) for run in runs]
@@ -96,11 +123,13 @@ def labels(folders: list[Path]) -> list[str]:
 
 
 def build_data(
-    config: DictConfig, changes: dict[str, Any] | None, saved: dict[str, Any], trusted: tuple[str, ...]
+    config: DictConfig, changes: dict[str, Any] | None, folder: Path | None, trusted: tuple[str, ...]
 ) -> Any:
     """The data of the command line, or the checkpoint's with the keys that the command line changes."""
-    if changes is not None and "_target_" in changes:
+    if folder is None or (changes is not None and "_target_" in changes):
+        check_types({"data": changes} if changes else {})
         return instantiate(config, "data")
+    saved = checkpoint.read_config(folder)
     if not isinstance(saved.get("data"), dict):
         fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
     description = saved["data"] | (changes or {})
@@ -114,10 +143,13 @@ def build_data(
 
 def trained_otherwise(models: Iterable[str], folders: list[Path]) -> dict[str, list[str]]:
     """For each run whose data was not the first one's, which is what all are scored on: the keys that differ."""
+    if not folders:
+        return {}
     first, *others = (checkpoint.read_config(folder).get("data") or {} for folder in folders)
-    same = ("root", "dtype", "prefetch", "threads", "validation_sequences", "test_sequences")
+    same = {"root", "index", "dtype", "cache_bytes", "prefetch", "threads", "progress"}
+    same |= {"validation_sequences", "test_sequences"}
     keys = [[k for k in {**first, **other} if k not in same and first.get(k) != other.get(k)] for other in others]
-    return {name: found for name, found in zip(list(models)[1:], keys, strict=True) if found}
+    return {name: found for name, found in zip(list(models)[1:], keys, strict=False) if found}
 
 
 def check_model(name: str, model: nn.Module, data: Any, split: str, horizon: int) -> None:
@@ -132,8 +164,10 @@ def check_model(name: str, model: nn.Module, data: Any, split: str, horizon: int
         fail(f"the model '{name}' forecasts frames of shape {forecast.shape[2:]}, but the data's are {frames[2:]}.")
 
 
-def default_folder(folders: list[Path]) -> Path:
-    """`evaluation` in the run's folder, or `comparison` beside the first of several runs."""
+def default_folder(folders: list[Path], models: list[str]) -> Path:
+    """`evaluation` in the run's folder, or `comparison` beside the first of several runs, or `runs/MODEL`."""
+    if not folders:
+        return Path("runs") / models[0]
     run = folders[0].parent.parent if folders[0].parent.name == checkpoint.FOLDER else folders[0]
     return run / "evaluation" if len(folders) == 1 else run.parent / "comparison"
 
@@ -149,36 +183,64 @@ def batches(data: Any, split: str, batch_size: int, size: int, horizon: int) -> 
     left = size
     for batch in data.stream(split, min(batch_size, size)):
         batch = {name: array[:left] for name, array in batch.items()}
-        yield {name: array if name == "inputs" else array[:, :horizon] for name, array in batch.items()}
+        yield {name: a if name.startswith("input") else a[:, :horizon] for name, a in batch.items()}
         left -= len(batch["inputs"])
         if left <= 0:
             return
 
 
-def draw(folder: Path, result: Evaluation, names: list[str], folders: list[Path]) -> list[Path]:
-    """The pictures: forecasts of each example, an animation of the first, the scores by lead time, the training."""
-    pictures = []
-    for example in result.examples:
-        path = folder / f"forecast_{example.index}.png"
-        report.forecast_panel(path, example.inputs, example.targets, shown(example), title=f"sequence {example.index}")
-        pictures.append(path)
-    if result.examples:
-        first = result.examples[0]
-        pictures.append(folder / f"forecast_{first.index}.gif")
-        report.forecast_gif(pictures[-1], first.inputs, first.targets, {n: first.forecasts[n] for n in names})
+def draw(folder: Path, result: Evaluation, names: list[str], folders: list[Path], rain: Any, split: str) -> list[Path]:
+    """The pictures: forecasts of each example, an animation of the first, the scores, the training."""
+    title = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
+    pictures = draw_frames(folder, result, names) if rain is None else draw_rain(folder, result, title, rain, split)
     pictures.append(folder / "lead_times.png")
-    title = f"{result.sequences:,} sequences"
     report.lead_curves(pictures[-1], result.scores, title=title)
-    log = folders[0].parent.parent / "metrics.csv"
-    if len(folders) == 1 and log.is_file():
+    log = folders[0].parent.parent / "metrics.csv" if folders else None
+    if log is not None and len(folders) == 1 and log.is_file():
         pictures.append(folder / "training.png")
         report.training_curve(pictures[-1], MetricsLog.read(log))
     return pictures
 
 
-def shown(example: Example) -> dict[str, Any]:
-    """The forecasts that are worth looking at: all but the empty one."""
-    return {name: forecast for name, forecast in example.forecasts.items() if name != "zeros"}
+def draw_frames(folder: Path, result: Evaluation, names: list[str]) -> list[Path]:
+    """Forecasts of each example, and an animation of the first."""
+    pictures = []
+    for example in result.examples:
+        path = folder / f"forecast_{example.index}.png"
+        # The empty forecast is not worth looking at.
+        forecasts = {name: forecast for name, forecast in example.forecasts.items() if name != "zeros"}
+        report.forecast_panel(path, example.inputs, example.targets, forecasts, title=f"sequence {example.index}")
+        pictures.append(path)
+    if result.examples:
+        first = result.examples[0]
+        pictures.append(folder / f"forecast_{first.index}.gif")
+        report.forecast_gif(pictures[-1], first.inputs, first.targets, {n: first.forecasts[n] for n in names})
+    return pictures
+
+
+def draw_rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -> list[Path]:
+    """Maps of each example, an animation of the first, CSI by lead time, FSS by scale, and spectra."""
+    pictures = []
+    about: dict[str, Any] = {"units": rain.units, "frame_interval": rain.frame_interval}
+    for n, example in enumerate(result.examples):
+        inputs, targets = rain.physical(example.inputs), rain.physical(example.targets)
+        forecasts = {name: rain.physical(f) for name, f in example.forecasts.items() if name != "zeros"}
+        times = rain.times(split, example.index)
+        when = about | {"times": None if times is None else times[: rain.input_frames + result.horizon]}
+        pictures.append(folder / f"forecast_{example.index}.png")
+        heading = f"sequence {example.index}"
+        report.rain_panel(pictures[-1], inputs, targets, forecasts, **when, pixel_km=rain.pixel_km, title=heading)
+        if n == 0:
+            pictures.append(folder / f"forecast_{example.index}.gif")
+            report.rain_gif(pictures[-1], inputs, targets, forecasts, **when)
+    pictures.append(folder / "csi.png")
+    report.score_curves(pictures[-1], result.scores, title=title, frame_interval=rain.frame_interval)
+    pictures.append(folder / "fss.png")
+    report.fss_by_scale(pictures[-1], result.scores, pixel_km=rain.pixel_km, title=title)
+    if any(frames.any() for frames in (spectrum["frames"] for spectrum in result.spectra.values())):
+        pictures.append(folder / "spectra.png")
+        report.spectra(pictures[-1], result.spectra, title=title, **about)
+    return pictures
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ SAME = (*FIXED, "optimizer", "schedule", "trainer.max_grad_norm")
 CHANGEABLE = ("optimizer", "schedule", "trainer")
 # Parts of them that change nothing about what is learned, or follow from the length of the run.
 FREE = {
-    "data": ("root", "dtype", "prefetch", "threads", "validation_sequences", "test_sequences"),
+    "data": (
+        *("root", "index", "dtype", "cache_bytes", "prefetch", "threads", "progress"),
+        *("validation_sequences", "test_sequences"),
+    ),
     "optimizer.learning_rate": ("steps",),
     "schedule": ("steps",),
     "record": ("sequences", "test"),
@@ -46,6 +49,9 @@ def main(config: DictConfig) -> None:
     mx.random.seed(settings["seed"])
     trainer, model, data = instantiate(config, "trainer"), instantiate(config, "model"), instantiate(config, "data")
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
+    if parameters(model) == 0:
+        choice = HydraConfig.get().runtime.choices["model"]
+        fail(f"model={choice} has nothing to learn. Evaluate it: {command('evaluate.py', f'model={choice}')} data=...")
     trainer.check(model, loss, data)
     record = data.describe()
     settings["data"] |= {"digits": record["digits"]} if "digits" in settings["data"] else {}
@@ -57,9 +63,7 @@ def main(config: DictConfig) -> None:
     print(f"run         {folder}" + (f", from step {checkpoint.read_state(resume)['step']} on" if resume else ""))
     print(f"device      {mx.default_device()}, MLX {mx.__version__}")  # type: ignore[attr-defined]
     print(f"model       {type(model).__name__}, {parameters(model):,} parameters")
-    # The record in full is in the checkpoints; a person does not read checksums.
-    shown = {name: value for name, value in record.items() if not name.endswith("sha256")}
-    print("data        " + ", ".join(f"{name} {value}" for name, value in shown.items()))
+    print(f"data        {summary(record)}")
     for key, was, now in [] if resume is None else differences(checkpoint.read_config(resume), settings, CHANGEABLE):
         print(f"changed     {key}: {was!r} in the run so far, {now!r} from here on")
     if warning := slow_blas_warning():
@@ -94,6 +98,17 @@ def check(settings: dict[str, Any]) -> None:
         if not isinstance(settings.get(key), dict) or "_target_" not in settings[key]:
             fail(f"'{key}' must describe an object but is {settings.get(key)!r}. Choose one of configs/{key}.")
     check_types(settings)
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """What a person wants to read of the data's record; in full it is in the checkpoints."""
+    shown = {}
+    for name, value in record.items():
+        if name in ("archives", "synthetic"):
+            shown[name] = ", ".join(value) if name == "archives" else "rain"
+        elif not name.endswith(("sha256", "_rule")) and name not in ("places", "splits", "transform", "zr"):
+            shown[name] = value
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def parameters(model: nn.Module) -> int:
@@ -163,7 +178,7 @@ def check_same_data(found: Path, record: dict[str, Any]) -> None:
         lines = "\n  ".join(f"{key.removeprefix('record.')}: {was!r} then, {now!r} now" for key, was, now in wrong)
         fail(
             f"'{found}' was trained on other data than is here:\n  {lines}\nGive the run its data back (data.root=..., "
-            "the same version of what draws it), or start a new run."
+            "data.archive=..., the same version of what draws it), or start a new run."
         )
 
 
@@ -176,7 +191,16 @@ def _differences(was: Any, now: Any, key: str) -> list[tuple[str, Any, Any]]:
     if isinstance(was, dict) and isinstance(now, dict):
         names = [name for name in {**was, **now} if name not in FREE.get(key, ())]
         return [d for name in names for d in _differences(was.get(name), now.get(name), f"{key}.{name}")]
-    return [] if was == now or (key, now) == ("data.digits", "auto") else [(key, was, now)]
+    if key.endswith("archive"):
+        # Whether they hold the same is known from the data's record: they may have moved.
+        same = [Path(path).name for path in _paths(was)] == [Path(path).name for path in _paths(now)]
+    else:
+        same = was == now or (key, now) == ("data.digits", "auto")
+    return [] if same else [(key, was, now)]
+
+
+def _paths(value: Any) -> list[str]:
+    return [] if value is None else value if isinstance(value, list) else [str(value)]
 
 
 def _at(settings: Any, key: str) -> Any:

@@ -209,8 +209,8 @@ class RadarEcho:
         """One epoch of batches of ``split``, from batch number ``start``; see :func:`datasets.stream.batches`.
 
         A batch is a dict of ``inputs`` (N, input_frames, H, W, 1), ``targets`` (N, target_frames, H, W, 1), float32
-        in [0, 1], and ``mask``, bool of the targets' shape, set where the target is known. The last, partial batch is
-        dropped for training and kept otherwise.
+        in [0, 1], and ``mask`` and ``input_mask``, bool of their shapes, set where the target, or the input, is known.
+        The last, partial batch is dropped for training and kept otherwise.
         """
         self._check_filled(split)
         return batches(
@@ -228,7 +228,7 @@ class RadarEcho:
         )
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
-        """Sequence ``index`` of ``split``: ``inputs`` (T, H, W, 1), ``targets`` and ``mask``.
+        """Sequence ``index`` of ``split``: ``inputs`` (T, H, W, 1), ``targets``, ``mask`` and ``input_mask``.
 
         A function of the arguments. ``seed`` and ``epoch`` matter to training sequences only.
         """
@@ -244,7 +244,8 @@ class RadarEcho:
         known = ~np.isnan(y)
         y = np.where(known, y, np.float32(0))[..., None]
         start = self.input_frames
-        return {"inputs": y[:start], "targets": y[start:], "mask": known[start:, ..., None]}
+        known = known[..., None]
+        return {"inputs": y[:start], "targets": y[start:], "mask": known[start:], "input_mask": known[:start]}
 
     def physical(self, x: np.ndarray) -> np.ndarray:
         """Values on the model's scale, of any shape, in :attr:`units`."""

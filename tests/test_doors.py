@@ -56,7 +56,7 @@ def test_help_of_train(train):
     assert (status, err) == (0, "")
     for text in (
         "Trains a forecaster",
-        "model: convlstm_stack, encoder_forecaster, shi2015, shi2017",
+        f"model: {MODELS}",
         "  max_steps: 20000",
         "resume=runs/NAME",
         "-m schedule.learning_rate=1e-3,3e-4",
@@ -67,7 +67,7 @@ def test_help_of_train(train):
 def test_help_of_evaluate(evaluate):
     status, out, err = evaluate("--help")
     assert (status, err) == (0, "")
-    for text in ("ckpt: ???", "python evaluate.py ckpt=[runs/a,runs/b]", "sequences: null"):
+    for text in ("ckpt: null", "python evaluate.py ckpt=[runs/a,runs/b]", "sequences: null"):
         assert text in out
 
 
@@ -251,6 +251,7 @@ def test_a_checkpoint_that_is_not_whole(harm, text, door, train, evaluate, run):
 
 # Values
 
+MODELS = "advection_residual, convlstm_stack, encoder_forecaster, extrapolation, persistence, shi2015, shi2017"
 KEYS = "Keys of trainer: max_steps, batch_size, max_grad_norm, log_every"
 
 
@@ -259,11 +260,11 @@ KEYS = "Keys of trainer: max_steps, batch_size, max_grad_norm, log_every"
     [
         (
             "model=foo",
-            "model has no choice 'foo'.\nChoices of model: convlstm_stack, encoder_forecaster, shi2015, shi2017",
+            f"model has no choice 'foo'.\nChoices of model: {MODELS}",
         ),
         ("model=shi2016", "model has no choice 'shi2016'. Did you mean 'shi2015'?"),
         ("optimizer=foo", "Choices of optimizer: adam, adamw, rmsprop"),
-        ("experiment=foo", "Choices of experiment: one_hour, quickstart"),
+        ("experiment=foo", "Choices of experiment: nowcast, one_hour, quickstart"),
         ("trainer.max_step=3", f"there is no key 'trainer.max_step'. Did you mean 'trainer.max_steps'?\n{KEYS}"),
         ("model.hiden=1", "there is no key 'model.hiden'. Did you mean 'model.hidden_channels'?\nKeys of model: in_ch"),
         ("optimzer.eps=1", "there is no key 'optimzer.eps'."),

@@ -290,8 +290,8 @@ def test_types_of_the_data_are_checked(run, evaluate):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ("ckpt=null", "'ckpt' must name a run's folder, a checkpoint's folder, or a list of them: ckpt=runs/NAME."),
-        ("ckpt=[]", "'ckpt' must name a run's folder"),
+        ("ckpt=null", "there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them"),
+        ("ckpt=[]", "there is nothing to evaluate: name a run's folder"),
         ("split=tset", "'split' must be one of train, validation, test but got 'tset'"),
         ("sequences=0", "'sequences' must be a whole number of at least 1 but got 0."),
         ("sequences=few", "'sequences' must be a whole number of at least 1 but got 'few'."),
@@ -331,7 +331,8 @@ def test_nothing_named(evaluate):
     assert evaluate() == (
         1,
         "",
-        "evaluate.py: 'ckpt' must name a run's folder, a checkpoint's folder, or a list of them: ckpt=runs/NAME.",
+        "evaluate.py: there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them "
+        "(ckpt=runs/NAME), or a model that needs no training (model=persistence data=...).",
     )
 
 

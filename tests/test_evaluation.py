@@ -2,14 +2,17 @@ import csv
 import json
 import math
 
-from convlstm.evaluation import as_unit, evaluate, persistence, skill, table, write_scores, zeros
+from convlstm.baselines import Persistence, Zeros
+from convlstm.evaluation import as_unit, evaluate
 from convlstm.metrics import UNITS, FrameMetrics
+from convlstm.results import skill, table, write_scores
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
 
+persistence, zeros = Persistence(), Zeros()
 BASELINES = {"persistence": persistence, "zeros": zeros}
 
 

@@ -1,0 +1,106 @@
+"""A forecaster that corrects an extrapolation: advected rain, and a ConvLSTM for what advection does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from convlstm.extrapolation import advect, motion
+from convlstm.layers import ConvLSTM
+from convlstm.models import check_frames, depth_to_space, space_to_depth
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+class AdvectionResidual(nn.Module):
+    """An extrapolation of the last frame along the motion of the inputs, and a ConvLSTM's correction of it.
+
+        flow = motion(X_1 .. X_in)
+        E_1 .. E_T = advect(X_in, flow)
+        h_1 .. h_in+T = ConvLSTM layers(X_1 .. X_in, E_1 .. E_T)
+        Y_t = E_t + W * h_in+t
+
+    The layers walk once over the frames that were seen and those that were extrapolated, each with a channel that says
+    how far ahead it lies, so that growth, decay and the loss of what cannot be forecast are all that is left to learn.
+    The correction is zero at first: an untrained model is the extrapolation. There is no gradient through the motion.
+
+    Args:
+        in_channels: Channels of the frames. Default: 1.
+        hidden_channels: Channels of the ConvLSTM layers. Default: (64, 64).
+        kernel_size: Kernel of the layers, odd. Default: 3.
+        patch_size: Side of the square patches that become channels before the first layer. Default: 4.
+        lead_scale: The lead time, in frames, that the channel of lead times counts as 1. Default: 10.
+        points: Cells along the shorter side of the grid on which the motion is sought. Default: 32, which takes a tenth
+            of the time that `Extrapolation`'s 128 take.
+        **layer: The other arguments of the ConvLSTM layers.
+
+    Raises:
+        ValueError: An argument, or the shape of the input, does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        hidden_channels: Sequence[int] = (64, 64),
+        *,
+        kernel_size: int = 3,
+        patch_size: int = 4,
+        lead_scale: float = 10.0,
+        points: int = 32,
+        **layer,
+    ):
+        super().__init__()
+        if not isinstance(in_channels, int) or in_channels < 1:
+            raise ValueError(f"[AdvectionResidual] 'in_channels' must be at least 1 but got {in_channels!r}.")
+        if not hidden_channels:
+            raise ValueError("[AdvectionResidual] 'hidden_channels' must name at least one layer but got none.")
+        if not isinstance(patch_size, int) or patch_size < 1:
+            raise ValueError(f"[AdvectionResidual] 'patch_size' must be at least 1 but got {patch_size!r}.")
+        if not lead_scale > 0:
+            raise ValueError(f"[AdvectionResidual] 'lead_scale' must be above 0 but got {lead_scale!r}.")
+        if not isinstance(points, int) or points < 1:
+            raise ValueError(f"[AdvectionResidual] 'points' must be at least 1 but got {points!r}.")
+        for name in ("bidirectional", "merge", "reverse", "return_sequences"):
+            if name in layer:
+                raise ValueError(f"[AdvectionResidual] '{name}' is not for a forecaster's layers: leave it out.")
+        self.in_channels, self.patch_size = in_channels, patch_size
+        self.lead_scale, self.points = lead_scale, points
+        channels = in_channels * patch_size**2
+        sizes = [channels + 1, *hidden_channels]
+        self.layers = [ConvLSTM(C, O, kernel_size, **layer) for C, O in pairwise(sizes)]
+        self.output = nn.Conv2d(sizes[-1], channels, 1)
+        self.output.weight = mx.zeros_like(self.output.weight)
+        self.output.bias = mx.zeros_like(self.output.bias)
+
+    def check_input(self, inputs: mx.array, horizon: int) -> None:
+        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        grid = check_frames("AdvectionResidual", inputs, horizon, self.in_channels, self.patch_size)
+        for n, layer in enumerate(self.layers):
+            if layer.cell.output_size(*grid) != grid:
+                raise ValueError(
+                    f"[AdvectionResidual] layer {n} does not keep the grid of {grid[0]}x{grid[1]}: leave 'stride' and "
+                    "'padding' at 1 and 'same'."
+                )
+
+    def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
+        """Forecasts of the frames after the inputs.
+
+        Args:
+            inputs: (N, T_in, H, W, C).
+            horizon: Number of frames to forecast.
+            key: Key of the dropout masks in training; None draws from MLX's global state.
+
+        Returns:
+            (N, horizon, H, W, C).
+        """
+        self.check_input(inputs, horizon)
+        advected = mx.stop_gradient(advect(inputs[:, -1], motion(inputs, points=self.points), horizon))
+        x = space_to_depth(mx.concatenate([inputs, advected], axis=1), self.patch_size)
+        lead = mx.maximum(mx.arange(1 - inputs.shape[1], horizon + 1), 0).astype(x.dtype) / self.lead_scale
+        x = mx.concatenate([x, mx.broadcast_to(lead.reshape(1, -1, 1, 1, 1), (*x.shape[:-1], 1))], axis=-1)
+        keys = [None] * len(self.layers) if key is None else list(mx.random.split(key, len(self.layers)))
+        for layer, k in zip(self.layers, keys, strict=True):
+            x, _ = layer(x, key=k)
+        correction = x[:, -horizon:] @ self.output.weight[:, 0, 0].T + self.output.bias
+        return advected + depth_to_space(correction, self.patch_size)

@@ -1,0 +1,121 @@
+"""Extrapolation: the last frame, moved on along the motion of the frames before."""
+
+from __future__ import annotations
+
+from convlstm.models import check_frames
+from convlstm.motion import bilinear, check_motion, motion
+
+import mlx.core as mx
+import mlx.nn as nn
+
+__all__ = ["Extrapolation", "advect", "motion"]
+
+BORDERS = ("edge", "zero")
+
+
+def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge") -> mx.array:
+    """A field moved on along a steady flow, (N, H, W, C) -> (N, leads, H, W, C).
+
+    Backward and semi-Lagrangian: the air that arrives at x has come along the flow from
+
+        x_0 = x,  x_{t+1} = x_t - d(x_t),  with  d(x) = u(x - d(x) / 2)
+
+    the way back of one frame by the midpoint rule, so that paths bend where the flow does; the forecast t frames ahead
+    is the field at x_t, interpolated once, so that it does not blur from lead to lead.
+
+    Args:
+        field: (N, H, W, C).
+        flow: (N, H, W, 2): u = (dy, dx) in pixels per frame, as `motion` finds it.
+        leads: Number of frames.
+        border: What comes in over the border: 'edge', the value where the path left the frame, or 'zero', nothing.
+            Default: 'edge', which scores better where all pixels count, since rain rarely ends at the border.
+
+    Returns:
+        (N, leads, H, W, C), of the field's type.
+
+    Raises:
+        ValueError: The shapes do not fit each other, or `leads` or `border` is not one of its values.
+
+    Source: Germann and Zawadzki, Scale-Dependence of the Predictability of Precipitation from Continental Radar Images.
+    Part I, 2002.
+    """
+    _check_border("advect", border)
+    if leads < 1:
+        raise ValueError(f"[advect] 'leads' must be at least 1 but got {leads}.")
+    if field.ndim != 4 or flow.shape != (*field.shape[:3], 2):
+        raise ValueError(
+            f"[advect] expected a field of shape NHWC and a flow of shape NHW2 but got shapes {tuple(field.shape)} and "
+            f"{tuple(flow.shape)}."
+        )
+    N, H, W, C = field.shape
+    channels = field.astype(mx.float32).transpose(0, 3, 1, 2).reshape(N * C, H, W)
+    rows, columns = mx.arange(H, dtype=mx.float32)[:, None], mx.arange(W, dtype=mx.float32)
+    u, v = flow[..., 0].astype(mx.float32), flow[..., 1].astype(mx.float32)
+    dy, dx = u, v
+    for _ in range(3):
+        y, x = rows - dy / 2, columns - dx / 2
+        dy, dx = bilinear(u, y, x), bilinear(v, y, x)
+
+    y, x = rows - dy, columns - dx
+    frames = []
+    for lead in range(leads):
+        if lead:
+            y, x = y - bilinear(dy, y, x), x - bilinear(dx, y, x)
+        frame = bilinear(channels, mx.repeat(y, C, axis=0), mx.repeat(x, C, axis=0)).reshape(N, C, H, W)
+        if border == "zero":
+            inside = (y >= -0.5) & (y <= H - 0.5) & (x >= -0.5) & (x <= W - 0.5)
+            frame = mx.where(inside[:, None], frame, 0)
+        frames.append(frame.transpose(0, 2, 3, 1))
+    return mx.stack(frames, axis=1).astype(field.dtype)
+
+
+class Extrapolation(nn.Module):
+    """The forecast that what is seen moves on: `advect` of the last frame along the `motion` of the inputs.
+
+    It has nothing to learn. All channels move along one motion, that of their mean.
+
+    Args:
+        frames: How many of the last input frames show the motion; with one alone it is 0. Default: 5.
+        points: Cells along the shorter side of the finest grid on which motion is sought. Default: 128.
+        window: Width of the window in which motion is one, in cells of that grid; wider is smoother. Default: 2.
+        iterations: Solutions on each grid. Default: 4.
+        border: What comes in over the border: 'edge', the value at the border, or 'zero'. Default: 'edge'.
+
+    Raises:
+        ValueError: An argument, or the shape of the input, does not fit.
+
+    Sources: those of `motion` and `advect`.
+    """
+
+    def __init__(
+        self, frames: int = 5, points: int = 128, *, window: float = 2.0, iterations: int = 4, border: str = "edge"
+    ):
+        super().__init__()
+        check_motion("Extrapolation", frames, points, window, iterations)
+        _check_border("Extrapolation", border)
+        self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
+        self.border = border
+
+    def check_input(self, inputs: mx.array, horizon: int) -> None:
+        """Raises ValueError where the inputs are not NTHWC, or the horizon is below 1."""
+        check_frames("Extrapolation", inputs, horizon, inputs.shape[-1], 1)
+
+    def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
+        """Forecasts of the frames after the inputs.
+
+        Args:
+            inputs: (N, T_in, H, W, C).
+            horizon: Number of frames to forecast.
+            key: Not used: nothing here is random.
+
+        Returns:
+            (N, horizon, H, W, C).
+        """
+        self.check_input(inputs, horizon)
+        flow = motion(inputs, frames=self.frames, points=self.points, window=self.window, iterations=self.iterations)
+        return advect(inputs[:, -1], flow, horizon, border=self.border)
+
+
+def _check_border(owner: str, border: str) -> None:
+    if border not in BORDERS:
+        raise ValueError(f"[{owner}] 'border' must be one of {', '.join(BORDERS)} but got {border!r}.")

@@ -1,0 +1,183 @@
+"""The motion in a sequence of frames, by a pyramid of least squares with windows that reach far."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+
+# Weight of a window beside one of half its width: little where there is texture, everything where there is none.
+_TAIL = 0.1
+_WINDOWS = 5
+_WIDER = 2
+_REACH = 4
+# Weights of a pair of frames beside one that is a frame younger, and one whose frames lie a frame closer together.
+_AGE, _LAG = 0.8, 0.3
+# Cells of the shorter side below which a grid is not halved again.
+_COARSEST = 32
+# Along a straight edge, least squares leaves the motion open: this share of the gradients' energy pulls it to 0. What
+# is added to that keeps 0 / 0 away and lies below the energy of the rounding errors.
+_DAMPING, _FLOOR = 1e-4, 1e-12
+
+
+def motion(
+    inputs: mx.array, *, frames: int = 5, points: int = 128, window: float = 2.0, iterations: int = 4
+) -> mx.array:
+    r"""The motion u that the frames of each sequence share, (N, T, H, W, C) -> (N, H, W, 2).
+
+    The brightness I, the mean over the channels, is constant along the motion. For the frames t and t - k of all pairs
+    of the last frames and a motion u that is nearly known,
+
+        I_t(x) - I_{t-k}(x - k u) + k grad I . (u* - u) = 0,
+
+    and the motion u* at x is the weighted least-squares solution around x,
+
+        u* = (sum w g g^T)^-1 sum w g (g . u - r),   g = k grad I,  r = I_t(x) - I_{t-k}(x - k u).
+
+    The weights w are those of the pair (younger pairs count more, distant ones less) times a sum of Gaussians, each
+    twice as wide as the one before and with a tenth of its weight, and of a constant. So the motion follows the rain
+    where there is rain, and elsewhere continues smoothly what moves nearby. It is found on coarse grids first: each
+    finer one, down to `points` cells a side, starts from the coarser one's result. Without any texture it is 0.
+
+    Args:
+        inputs: (N, T, H, W, C), oldest frame first; T = 1 shows no motion. NaN counts as 0.
+        frames: How many of the last frames to look at, at least 2. Default: 5.
+        points: Cells along the shorter side of the finest grid on which motion is sought; smaller frames are taken as
+            they are. Default: 128.
+        window: Standard deviation of the narrowest Gaussian, in cells of each grid. Default: 2.
+        iterations: Solutions on each grid, each linearised at the one before. Default: 4.
+
+    Returns:
+        (N, H, W, 2), float32: (dy, dx) in pixels per frame; what is at x was at x - u a frame before. No gradient flows
+        back to the inputs.
+
+    Raises:
+        ValueError: The inputs are not NTHWC or have no frames, or an argument is out of its range.
+
+    Sources: Lucas and Kanade, An Iterative Image Registration Technique with an Application to Stereo Vision, 1981;
+    Horn and Schunck, Determining Optical Flow, 1981, for motion that is filled in where there is no texture; Bowler et
+    al., Development of a Precipitation Nowcasting Algorithm Based upon Optical Flow Techniques, 2004, for rain.
+    """
+    check_motion("motion", frames, points, window, iterations)
+    if inputs.ndim != 5 or 0 in inputs.shape:
+        raise ValueError(
+            f"[motion] expected inputs of shape NTHWC, none of them 0, but got shape {tuple(inputs.shape)}."
+        )
+    I = mx.stop_gradient(inputs[:, -frames:]).astype(mx.float32)
+    I = mx.where(mx.isnan(I), 0, I).mean(axis=-1)
+    N, T, H, W = I.shape
+    u = mx.zeros((2, N, 1, 1))
+    if T > 1:
+        for h, w in _grids(H, W, points):
+            # Averaged as wide as a cell, so that what the grid cannot show does not alias into it.
+            A, B = _gaussian(H, h, 0.5 * H / h), _gaussian(W, w, 0.5 * W / w)
+            u = _refine(A @ I @ B.T, _resize(u, h, w), window, iterations)
+    return mx.moveaxis(_resize(u, H, W), 0, -1)
+
+
+def check_motion(owner: str, frames: int, points: int, window: float, iterations: int) -> None:
+    """ValueError where an argument of `motion` is out of its range."""
+    for name, value, least in (("frames", frames, 2), ("points", points, 1), ("iterations", iterations, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"[{owner}] '{name}' must be a whole number of at least {least} but got {value!r}.")
+    if not 0 < window < math.inf:
+        raise ValueError(f"[{owner}] 'window' must be a finite number above 0 but got {window!r}.")
+
+
+def bilinear(field: mx.array, y: mx.array, x: mx.array) -> mx.array:
+    """The values of fields between their pixels; beyond the border, those of the nearest pixel of the border.
+
+    Args:
+        field: (M, H, W).
+        y, x: (M, H', W'), in pixels: row and column.
+
+    Returns:
+        (M, H', W').
+    """
+    M, H, W = field.shape
+    y, x = mx.clip(y, 0, H - 1), mx.clip(x, 0, W - 1)
+    top, left = mx.minimum(mx.floor(y), max(H - 2, 0)), mx.minimum(mx.floor(x), max(W - 2, 0))
+    a, b = y - top, x - left
+    place = (top * W + left).astype(mx.int32) + (mx.arange(M) * (H * W)).reshape(M, 1, 1)
+    down, right = W * (H > 1), int(W > 1)
+    pixels = field.reshape(-1)
+    upper = (1 - b) * pixels[place] + b * pixels[place + right]
+    lower = (1 - b) * pixels[place + down] + b * pixels[place + (down + right)]
+    return (1 - a) * upper + a * lower
+
+
+def _grids(H: int, W: int, points: int) -> list[tuple[int, int]]:
+    """Heights and widths of the grids, coarsest first, each twice as fine as the one before."""
+    cell = max(min(H, W) // points, 1)
+    grids = [(math.ceil(H / cell), math.ceil(W / cell))]
+    while min(grids[0]) >= _COARSEST:
+        cell *= 2
+        grids.insert(0, (math.ceil(H / cell), math.ceil(W / cell)))
+    return grids
+
+
+def _refine(I: mx.array, u: mx.array, window: float, iterations: int) -> mx.array:
+    """The motion (2, N, h, w) in cells on the grid of the frames I (N, T, h, w), from one that is nearly right."""
+    N, T, h, w = I.shape
+    pairs = [(t, k) for k in range(1, min(T, _REACH + 1)) for t in range(k, T)]
+    now, before = (mx.take(I, mx.array(ts), axis=1) for ts in ([t for t, _ in pairs], [t - k for t, k in pairs]))
+    weight = mx.array([_AGE ** (T - 1 - t) * _LAG ** (k - 1) for t, k in pairs]).reshape(-1, 1, 1)
+    k = mx.array([float(k) for _, k in pairs]).reshape(-1, 1, 1)
+    rows, columns = _positions(h, w)
+    A, B = (mx.stack([_gaussian(n, n, window * _WIDER**i) for i in range(_WINDOWS)]) for n in (h, w))
+    tail = mx.array([_TAIL**i for i in range(_WINDOWS)]).reshape(-1, 1, 1)
+
+    for _ in range(iterations):
+        y, x = rows - k * u[0][:, None], columns - k * u[1][:, None]
+        there = bilinear(before.reshape(-1, h, w), y.reshape(-1, h, w), x.reshape(-1, h, w)).reshape(now.shape)
+        r = now - there
+        gy, gx = _gradient((now + there) / 2)
+        # Nobody knows what comes in over the border.
+        m = weight * ((y >= 0) & (y <= h - 1) & (x >= 0) & (x <= w - 1))
+        a, b, c = ((m * k * k * g).sum(axis=1) for g in (gy * gy, gy * gx, gx * gx))
+        p, q = ((m * k * g * r).sum(axis=1) for g in (gy, gx))
+        sums = mx.stack([a, b, c, a * u[0] + b * u[1] - p, b * u[0] + c * u[1] - q])
+        # Each window's sums are a product of matrices from both sides.
+        local = (tail * (A @ sums[..., None, :, :] @ B.swapaxes(-1, -2))).sum(axis=-3)
+        a, b, c, p, q = local + _TAIL**_WINDOWS * sums.mean(axis=(-2, -1), keepdims=True)
+        damping = _DAMPING * (a + c) + _FLOOR
+        a, c = a + damping, c + damping
+        u = mx.stack([c * p - b * q, a * q - b * p]) / (a * c - b * b)
+    return u
+
+
+def _gradient(f: mx.array) -> tuple[mx.array, mx.array]:
+    """Central differences down and across (..., h, w); half of the one-sided ones at the border."""
+    rows = mx.concatenate([f[..., :1, :], f, f[..., -1:, :]], axis=-2)
+    columns = mx.concatenate([f[..., :1], f, f[..., -1:]], axis=-1)
+    return (rows[..., 2:, :] - rows[..., :-2, :]) / 2, (columns[..., 2:] - columns[..., :-2]) / 2
+
+
+def _positions(H: int, W: int) -> tuple[mx.array, mx.array]:
+    """Row and column of each pixel, as a column and a row that broadcast to (H, W)."""
+    return mx.arange(H, dtype=mx.float32)[:, None], mx.arange(W, dtype=mx.float32)
+
+
+def _centres(n: int, m: int) -> mx.array:
+    """Where the centres of m equal cells lie on a line of n pixels, (m, 1)."""
+    return (mx.arange(m, dtype=mx.float32)[:, None] + 0.5) * (n / m) - 0.5
+
+
+def _gaussian(n: int, m: int, sigma: float) -> mx.array:
+    """The matrix (m, n) that averages n pixels around the centres of m cells, with Gaussian weights."""
+    distance = (_centres(n, m) - mx.arange(n, dtype=mx.float32)) / sigma
+    weights = mx.exp(-0.5 * distance * distance)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _resize(u: mx.array, H: int, W: int) -> mx.array:
+    """A motion (2, N, h, w), in cells, on the grid (H, W), in its cells."""
+    h, w = u.shape[-2:]
+    A, B = (_linear(n, m) for n, m in ((h, H), (w, W)))
+    return A @ u @ B.T * mx.array([H / h, W / w]).reshape(2, 1, 1, 1)
+
+
+def _linear(n: int, m: int) -> mx.array:
+    """The matrix (m, n) that interpolates between n pixels at the centres of m cells."""
+    distance = mx.abs(mx.clip(_centres(n, m), 0, n - 1) - mx.arange(n, dtype=mx.float32))
+    return mx.maximum(1 - distance, 0)

@@ -1,0 +1,126 @@
+"""The model that corrects an extrapolation."""
+
+from __future__ import annotations
+
+from convlstm.advection import AdvectionResidual
+from convlstm.extrapolation import advect, motion
+from convlstm.losses import MeanSquaredError
+from convlstm.models import depth_to_space, space_to_depth
+from convlstm.training.step import make_step
+
+import mlx.core as mx
+import mlx.optimizers as optim
+import numpy as np
+import pytest
+import reference
+from conftest import PROJECT
+from mlx.utils import tree_flatten
+from omegaconf import OmegaConf
+from reference import close, doubles, randomise
+
+SMALL = {"hidden_channels": (3, 4), "patch_size": 2}
+
+
+def small(rng, in_channels=1, **arguments):
+    return randomise(AdvectionResidual(in_channels, **{**SMALL, **arguments}), rng)
+
+
+def rain(N=2, T=4, H=24, W=32, C=1):
+    """A smooth field that moves to the right by two pixels a frame."""
+    y, x = np.mgrid[:H, :W]
+    field = [[np.exp(-((y - 10 - n) ** 2 + (x - 8 - 2 * t) ** 2) / 20) for t in range(T)] for n in range(N)]
+    return mx.array(np.repeat(np.array(field, np.float32)[..., None], C, axis=-1))
+
+
+def test_untrained_it_is_the_extrapolation():
+    x = rain()
+    advected = advect(x[:, -1], motion(x, points=32), 3)
+    assert np.array_equal(np.array(AdvectionResidual(1, **SMALL)(x, 3)), np.array(advected))
+    # Which moves: persistence would be wrong by as much as the rain itself.
+    assert float(mx.abs(advected[:, -1] - x[:, -1]).max()) > 0.3
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"lead_scale": 2.0}, {"points": 8}, {"peepholes": False}, {"kernel_size": 5}]
+)
+def test_its_correction_is_that_of_a_slow_walk_through_seen_and_extrapolated_frames(arguments, rng):
+    model, x, horizon, p = small(rng, 2, **arguments), rain(C=2), 3, SMALL["patch_size"]
+    advected = advect(x[:, -1], motion(x, points=arguments.get("points", 32)), horizon)
+    weights = doubles(model.parameters())
+    patches = np.array(space_to_depth(mx.concatenate([x, advected], axis=1), p), np.float64)
+    N, T, H, W, _ = patches.shape
+    states = [(np.zeros((N, H, W, n["cell"]["Wh"].shape[-1])),) * 2 for n in weights["layers"]]
+    corrections = []
+    for t in range(T):
+        lead = max(t - x.shape[1] + 1, 0) / arguments.get("lead_scale", 10.0)
+        h = np.concatenate([patches[:, t], np.full((N, H, W, 1), lead)], axis=-1)
+        for n, layer in enumerate(weights["layers"]):
+            states[n] = reference.cell(h, *states[n], layer["cell"])
+            h = states[n][0]
+        corrections.append(reference.convolve(h, weights["output"]["weight"]) + weights["output"]["bias"])
+    expected = mx.array(np.stack(corrections[-horizon:], axis=1).astype(np.float32))
+    close(model(x, horizon) - advected, depth_to_space(expected, p), 3e-5)
+
+
+def test_any_horizon_and_grid_and_a_batch_is_its_samples(rng):
+    model = small(rng)
+    for H, W, horizon in ((24, 32, 1), (16, 10, 7)):
+        x = rain(H=H, W=W)
+        y = model(x, horizon)
+        assert y.shape == (2, horizon, H, W, 1)
+        close(mx.concatenate([model(x[n : n + 1], horizon) for n in range(2)]), y, 2e-5)
+    close(model(rain(), 7)[:, :3], model(rain(), 3), 2e-5)
+
+
+def test_it_learns_that_rain_decays():
+    model, x = AdvectionResidual(1, **SMALL), rain()
+    targets = 0.5 * advect(x[:, -1], motion(x, points=32), 3)
+    optimizer = optim.Adam(1e-2)
+    optimizer.init(model.trainable_parameters())
+    step = make_step(model, optimizer, MeanSquaredError(), 1.0)
+    losses = [float(step({"inputs": x, "targets": targets}, mx.random.key(n))[0]) for n in range(60)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_dropout_is_drawn_from_the_key(rng):
+    model, x = small(rng, dropout=0.5), rain()
+    close(model(x, 2, key=mx.random.key(1)), model(x, 2, key=mx.random.key(1)), 1e-6)
+    different = model(x, 2, key=mx.random.key(1)) - model(x, 2, key=mx.random.key(2))
+    assert float(mx.abs(different).max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"in_channels": 0}, "'in_channels' must be at least 1 but got 0"),
+        ({"hidden_channels": ()}, "'hidden_channels' must name at least one layer"),
+        ({"patch_size": 0}, "'patch_size' must be at least 1 but got 0"),
+        ({"lead_scale": 0}, "'lead_scale' must be above 0 but got 0"),
+        ({"points": 0}, "'points' must be at least 1 but got 0"),
+        ({"reverse": True}, "'reverse' is not for a forecaster's layers"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments, text):
+    with pytest.raises(ValueError, match=rf"\[AdvectionResidual\] {text}"):
+        AdvectionResidual(**arguments)
+
+
+def test_inputs_that_do_not_fit(rng):
+    model = small(rng)
+    with pytest.raises(ValueError, match="frames of 15x32 cannot be cut into patches"):
+        model(rain(H=15), 3)
+    with pytest.raises(ValueError, match="with C=1 channels"):
+        model(rain(C=2), 3)
+    with pytest.raises(ValueError, match="'horizon' must be at least 1 but got 0"):
+        model(rain(), 0)
+    with pytest.raises(ValueError, match="layer 0 does not keep the grid of 12x16"):
+        small(rng, stride=2)(rain(), 3)
+
+
+def test_its_configuration_is_its_constructor():
+    config = OmegaConf.load(PROJECT / "configs" / "model" / "advection_residual.yaml")
+    arguments = {name: value for name, value in OmegaConf.to_container(config).items() if name != "_target_"}
+    parameters = tree_flatten(AdvectionResidual(**arguments).parameters())
+    # Gates of the first layer, Wx and Wh and bias; of the second; the 1x1 convolution to 16 channels.
+    first, second = 256 * (9 * (17 + 64) + 1), 256 * (9 * (64 + 64) + 1)
+    assert sum(a.size for _, a in parameters) == first + second + 64 * 16 + 16
