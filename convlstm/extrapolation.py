@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convlstm.models import check_frames
-from convlstm.motion import bilinear, check_motion, motion
+from convlstm.motion import bilinear, check_motion, edges, motion, positions
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -47,24 +47,25 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
             f"[advect] expected a field of shape NHWC and a flow of shape NHW2 but got shapes {tuple(field.shape)} and "
             f"{tuple(flow.shape)}."
         )
-    N, H, W, C = field.shape
-    channels = field.astype(mx.float32).transpose(0, 3, 1, 2).reshape(N * C, H, W)
-    rows, columns = mx.arange(H, dtype=mx.float32)[:, None], mx.arange(W, dtype=mx.float32)
-    u, v = flow[..., 0].astype(mx.float32), flow[..., 1].astype(mx.float32)
-    dy, dx = u, v
+    H, W = field.shape[1:3]
+    channels = field.astype(mx.float32).transpose(0, 3, 1, 2)
+    rows, columns = positions(H, W)
+    bottom, right = edges(H, W)
+    u = flow.astype(mx.float32).transpose(0, 3, 1, 2)
+    d = u
     for _ in range(3):
-        y, x = rows - dy / 2, columns - dx / 2
-        dy, dx = bilinear(u, y, x), bilinear(v, y, x)
+        d = bilinear(u, rows - d[:, :1] / 2, columns - d[:, 1:] / 2)
 
-    y, x = rows - dy, columns - dx
+    y, x = rows - d[:, :1], columns - d[:, 1:]
     frames = []
     for lead in range(leads):
         if lead:
-            y, x = y - bilinear(dy, y, x), x - bilinear(dx, y, x)
-        frame = bilinear(channels, mx.repeat(y, C, axis=0), mx.repeat(x, C, axis=0)).reshape(N, C, H, W)
+            back = bilinear(d, y, x)
+            y, x = y - back[:, :1], x - back[:, 1:]
+        frame = bilinear(channels, y, x)
         if border == "zero":
-            inside = (y >= -0.5) & (y <= H - 0.5) & (x >= -0.5) & (x <= W - 0.5)
-            frame = mx.where(inside[:, None], frame, 0)
+            inside = (y >= -0.5) & (y <= bottom + 0.5) & (x >= -0.5) & (x <= right + 0.5)
+            frame = mx.where(inside, frame, 0)
         frames.append(frame.transpose(0, 2, 3, 1))
     return mx.stack(frames, axis=1).astype(field.dtype)
 
@@ -78,7 +79,7 @@ class Extrapolation(nn.Module):
         frames: How many of the last input frames show the motion; with one alone it is 0. Default: 5.
         points: Cells along the shorter side of the finest grid on which motion is sought. Default: 128.
         window: Width of the window in which motion is one, in cells of that grid; wider is smoother. Default: 2.
-        iterations: Solutions on each grid. Default: 4.
+        iterations: Solutions on each grid. Default: 3.
         border: What comes in over the border: 'edge', the value at the border, or 'zero'. Default: 'edge'.
 
     Raises:
@@ -88,7 +89,7 @@ class Extrapolation(nn.Module):
     """
 
     def __init__(
-        self, frames: int = 5, points: int = 128, *, window: float = 2.0, iterations: int = 4, border: str = "edge"
+        self, frames: int = 5, points: int = 128, *, window: float = 2.0, iterations: int = 3, border: str = "edge"
     ):
         super().__init__()
         check_motion("Extrapolation", frames, points, window, iterations)
