@@ -14,9 +14,9 @@ _WIDTHS, _TAIL = (1, 4, 16, math.inf), 0.02
 _REACH, _AGE, _LAG = 2, 0.8, 0.5
 # Cells of the shorter side below which a grid is not halved again.
 _COARSEST = 32
-# Along a straight edge, least squares leaves the motion open: this share of the gradients' energy pulls it to 0. What
-# is added to that keeps 0 / 0 away and lies below the energy of the rounding errors.
-_DAMPING, _FLOOR = 1e-4, 1e-12
+# Along a straight edge, least squares leaves the motion open: this share of the gradients' energy holds it to what the
+# iteration before found. What is added to that keeps 0 / 0 away and lies below the energy of the rounding errors.
+_DAMPING, _FLOOR = 1e-2, 1e-12
 
 
 def motion(
@@ -31,10 +31,11 @@ def motion(
 
     and the motion u* at x is the weighted least-squares solution around x,
 
-        u* = (sum w g g^T)^-1 sum w g (g . u - r),   g = k grad I,  r = I_t(x) - I_{t-k}(x - k u).
+        u* = (sum w g g^T + D)^-1 (sum w g (g . u - r) + D u),   g = k grad I,  r = I_t(x) - I_{t-k}(x - k u),
 
-    The weights w are those of the pair (younger pairs count more, distant ones less) times a sum of Gaussians, each
-    twice as wide as the one before and with a tenth of its weight, and of a constant. So the motion follows the rain
+    where D, a hundredth of the trace, holds to u what the frames leave open, such as motion along a straight edge.
+    The weights w are those of the pair (younger pairs count more, distant ones less) times a sum of three Gaussians and
+    a constant, each wider than the one before and far weaker. So the motion follows the rain
     where there is rain, and elsewhere continues smoothly what moves nearby. It is found on coarse grids first: each
     finer one, down to `points` cells a side, starts from the coarser one's result. Without any texture it is 0.
 
@@ -152,22 +153,29 @@ def _refine(I: mx.array, u: mx.array, window: float, iterations: int) -> mx.arra
         r = now - there
         gy, gx = (k * g for g in _gradient((now + there) / 2))
         # Nobody knows what comes in over the border.
-        m = weights * ((y >= 0) & (y <= bottom) & (x >= 0) & (x <= right))
+        m = mx.where((y >= 0) & (y <= bottom) & (x >= 0) & (x <= right), weights, 0)
         a, b, c, p, q = ((m * g).sum(axis=1) for g in (gy * gy, gy * gx, gx * gx, gy * r, gx * r))
         sums = mx.stack([a, b, c, a * u[0] + b * u[1] - p, b * u[0] + c * u[1] - q])
         # A window's sums are a product with matrices from both sides.
         a, b, c, p, q = (tails * (A @ sums[..., None, :, :] @ B.swapaxes(-1, -2))).sum(axis=-3)
         damping = _DAMPING * (a + c) + _FLOOR
-        a, c = a + damping, c + damping
+        a, c, p, q = a + damping, c + damping, p + damping * u[0], q + damping * u[1]
         u = mx.stack([c * p - b * q, a * q - b * p]) / (a * c - b * b)
     return u
 
 
 def _gradient(f: mx.array) -> tuple[mx.array, mx.array]:
-    """Central differences down and across (..., h, w); half of the one-sided ones at the border."""
-    rows = mx.concatenate([f[..., :1, :], f, f[..., -1:, :]], axis=-2)
-    columns = mx.concatenate([f[..., :1], f, f[..., -1:]], axis=-1)
-    return (rows[..., 2:, :] - rows[..., :-2, :]) / 2, (columns[..., 2:] - columns[..., :-2]) / 2
+    """Differences down and across (..., h, w): central ones, one-sided at the border."""
+    return _difference(f.swapaxes(-1, -2)).swapaxes(-1, -2), _difference(f)
+
+
+def _difference(f: mx.array) -> mx.array:
+    if f.shape[-1] == 1:
+        return mx.zeros_like(f)
+    step = f[..., 1:] - f[..., :-1]
+    # The step over the border is taken for as large as the last one before it.
+    step = mx.concatenate([step[..., :1], step, step[..., -1:]], axis=-1)
+    return (step[..., 1:] + step[..., :-1]) / 2
 
 
 def _centres(n: int, m: int) -> mx.array:

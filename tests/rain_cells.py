@@ -1,0 +1,39 @@
+"""Smooth fields of rain cells whose motion is known."""
+
+from __future__ import annotations
+
+import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fast BLAS
+
+import mlx.core as mx
+import numpy as np
+
+SIZE = (96, 128)
+
+
+def grid(size=SIZE):
+    return np.meshgrid(*(np.arange(n, dtype=np.float64) for n in size), indexing="ij")
+
+
+def cells(y, x, seed=0, number=60, width=(4, 9)):
+    """A smooth field of many rain cells at the places (y, x), those far outside the frame included."""
+    rng = np.random.default_rng(seed)
+    field = np.zeros(np.broadcast_shapes(y.shape, x.shape))
+    for cy, cx, s, a in zip(
+        rng.uniform(-60, SIZE[0] + 60, number),
+        rng.uniform(-60, SIZE[1] + 60, number),
+        rng.uniform(*width, number),
+        rng.uniform(0.2, 1, number),
+        strict=True,
+    ):
+        field += a * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * s**2))
+    return field
+
+
+def moving(dy, dx, frames=4, **arguments):
+    """(1, T, H, W, 1): the field moved on by (dy, dx) from frame to frame."""
+    y, x = grid()
+    return mx.array(np.stack([cells(y - t * dy, x - t * dx, **arguments) for t in range(frames)])[None, ..., None])
+
+
+def inner(flow, margin=16):
+    return np.array(flow)[:, margin:-margin, margin:-margin]
