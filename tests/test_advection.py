@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.advection import AdvectionResidual
+from convlstm.advection import AdvectionResidual, match
 from convlstm.extrapolation import advect, motion
 from convlstm.losses import MeanSquaredError
 from convlstm.models import depth_to_space, space_to_depth
@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten
 from omegaconf import OmegaConf
 from reference import close, doubles, randomise
 
-SMALL = {"hidden_channels": (3, 4), "patch_size": 2}
+SMALL = {"hidden_channels": (3, 4), "patch_size": 2, "matches": False}
 
 
 def small(rng, in_channels=1, **arguments):
@@ -60,6 +60,35 @@ def test_its_correction_is_that_of_a_slow_walk_through_seen_and_extrapolated_fra
         corrections.append(reference.convolve(h, weights["output"]["weight"]) + weights["output"]["bias"])
     expected = mx.array(np.stack(corrections[-horizon:], axis=1).astype(np.float32))
     close(model(x, horizon) - advected, depth_to_space(expected, p), 3e-5)
+
+
+def test_matching_gives_the_values_of_one_field_in_the_order_of_another(rng):
+    forecast = mx.array([[3.0, 1.0], [2.0, 0.0]]).reshape(1, 1, 2, 2, 1)
+    reference = mx.array([[10.0, 40.0], [20.0, 30.0]]).reshape(1, 1, 2, 2, 1)
+    expected = [[40.0, 20.0], [30.0, 10.0]]
+    assert match(forecast, reference).reshape(2, 2).tolist() == expected
+    # Each frame and channel by itself.
+    a, b = (mx.array(rng.random((2, 3, 5, 4, 2), np.float32)) for _ in range(2))
+    whole = np.array(match(a, b))
+    for n, t, c in np.ndindex(2, 3, 2):
+        one = match(a[n : n + 1, t : t + 1, ..., c : c + 1], b[n : n + 1, t : t + 1, ..., c : c + 1])
+        assert np.array_equal(np.array(one).squeeze(), whole[n, t, ..., c])
+
+
+def test_forecasts_have_the_distribution_of_the_extrapolation_outside_training(rng):
+    model, x = small(rng, matches=True), rain()
+    advected = np.array(advect(x[:, -1], motion(x, points=32), 3))
+    model.train()
+    plain = np.array(model(x, 3))
+    assert np.abs(np.sort(plain.reshape(6, -1)) - np.sort(advected.reshape(6, -1))).max() > 1e-2
+    model.eval()
+    matched = np.array(model(x, 3))
+    model.matches = False
+    plain = np.array(model(x, 3))
+    assert np.array_equal(np.sort(matched.reshape(2, 3, -1)), np.sort(advected.reshape(2, 3, -1)))
+    assert not np.array_equal(matched, advected)
+    for a, b in zip(plain.reshape(6, -1), matched.reshape(6, -1), strict=True):
+        assert (np.diff(b[np.argsort(a)]) >= 0).all()
 
 
 def test_any_horizon_and_grid_and_a_batch_is_its_samples(rng):
