@@ -102,10 +102,11 @@ void convlstm_forward(In in, Out out, Numbers n) {
 // x, h, c, Wx, Wh, bias, 3 peepholes, outputs, cells, kept, doutputs, dlast_h, dlast_c, [UxT, UhT, dUx, dUh or dWx, dWh]
 // -> dx, dh, dc, dWx, dWh, dbias, 3 dpeepholes
 void convlstm_backward(In in, Out out, Numbers n) {
-    const Shape s = shape(n);
+    Shape s = shape(n);
     const bool driven = n[9], convolved = n[9] == 1, kept = n[10], prepared = n[11] == 1, adds = n[11] == 2;
     // Who computes again is short of memory. Walks of one step come in great numbers, and would get it anew each time.
     const bool spare = !kept && s.T > 1;
+    if (spare) s.chunk_rows /= 2;
     with_kernel(n[8], [&](auto size) {
         constexpr int R = decltype(size)::VALUE;
         constexpr int POINTS = CookToom<R>::POINTS;

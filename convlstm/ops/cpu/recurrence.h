@@ -19,13 +19,14 @@ struct Shape {
     bool reverse;    // whether the walk goes from the last step to the first
     int peepholes;   // 0: none, 1: a weight per channel, 2: per place and channel
     bool projected;  // whether the input is its own convolution already, (N, T, H, W, 4 O) with the gates i, f, g, o
+    int chunk_rows = CHUNK_ROWS;
     Grid grid() const { return {H, W}; }
     int64_t pixels() const { return int64_t(H) * W; }
     Outputs outputs() const { return {O, true}; }
     int packed() const { return outputs().packed(); }
     int rows(int steps) const { return N * steps * grid().tiles(); }
     int time(int step) const { return reverse ? T - 1 - step : step; }
-    int steps_at_once() const { return std::min(T, std::max(1, CHUNK_ROWS / std::max(1, rows(1)))); }
+    int steps_at_once() const { return std::min(T, std::max(1, chunk_rows / std::max(1, rows(1)))); }
 };
 
 // Frames (N, T, H * W, channels).
