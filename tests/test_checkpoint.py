@@ -274,7 +274,7 @@ def test_load_gives_the_model_that_was_saved(run):
     [
         "marker.Model",
         "marker",
-        "convlstm.evaluation.os.system",
+        "convlstm.results.os.system",
         "datasets.digits.os.system",
         "os.system",
         "builtins.exec",

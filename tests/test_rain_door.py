@@ -34,6 +34,7 @@ def data(archive):
         "data=radar_echo",
         f"data.archive={archive}",
         "data.reader={units: mm/h}",
+        "data.frame_size=null",
         "data.input_frames=3",
         "data.target_frames=2",
         "data.progress=false",
