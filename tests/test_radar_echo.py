@@ -587,7 +587,7 @@ def test_the_configuration_has_every_argument_and_fits_their_types():
     assert list(settings) == ["_target_", *parameters]
     doors.check_types({"data": settings})
     # What differs from the class, with its reason in the file.
-    other = {"target_frames": 10, "validation_sequences": 200}
+    other = {"target_frames": 10, "frame_size": 128, "validation_sequences": 200}
     assert {key: value for key, value in settings.items() if key in other} == other
     for name, parameter in parameters.items():
         if name not in other:
