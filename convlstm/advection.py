@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from convlstm.extrapolation import advect, motion
+from convlstm.extrapolation import advect
+from convlstm.frames import check_frames, check_grid_kept, check_layer_options, depth_to_space, space_to_depth
 from convlstm.layers import ConvLSTM
-from convlstm.models import check_frames, depth_to_space, space_to_depth
+from convlstm.motion import motion
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -35,8 +36,8 @@ class AdvectionResidual(nn.Module):
         kernel_size: Kernel of the layers, odd. Default: 3.
         patch_size: Side of the square patches that become channels before the first layer. Default: 4.
         lead_scale: The lead time, in frames, that the channel of lead times counts as 1. Default: 10.
-        points: Cells along the shorter side of the grid on which the motion is sought. Default: 32, which takes a tenth
-            of the time that `Extrapolation`'s 128 take.
+        points: Cells along the shorter side of the grid on which the motion is sought. Default: 32, coarser and
+            faster than `Extrapolation`'s 128, since every training step seeks it.
         matches: Whether forecasts get the extrapolation's distribution outside training. Default: True.
         **layer: The other arguments of the ConvLSTM layers.
 
@@ -65,15 +66,11 @@ class AdvectionResidual(nn.Module):
             raise ValueError(f"[AdvectionResidual] 'in_channels' must be at least 1 but got {in_channels!r}.")
         if not hidden_channels:
             raise ValueError("[AdvectionResidual] 'hidden_channels' must name at least one layer but got none.")
-        if not isinstance(patch_size, int) or patch_size < 1:
-            raise ValueError(f"[AdvectionResidual] 'patch_size' must be at least 1 but got {patch_size!r}.")
         if not lead_scale > 0:
             raise ValueError(f"[AdvectionResidual] 'lead_scale' must be above 0 but got {lead_scale!r}.")
         if not isinstance(points, int) or points < 1:
             raise ValueError(f"[AdvectionResidual] 'points' must be at least 1 but got {points!r}.")
-        for name in ("bidirectional", "merge", "reverse", "return_sequences"):
-            if name in layer:
-                raise ValueError(f"[AdvectionResidual] '{name}' is not for a forecaster's layers: leave it out.")
+        check_layer_options("AdvectionResidual", layer, patch_size)
         self.in_channels, self.patch_size = in_channels, patch_size
         self.lead_scale, self.points, self.matches = lead_scale, points, matches
         channels = in_channels * patch_size**2
@@ -86,12 +83,7 @@ class AdvectionResidual(nn.Module):
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
         grid = check_frames("AdvectionResidual", inputs, horizon, self.in_channels, self.patch_size)
-        for n, layer in enumerate(self.layers):
-            if layer.cell.output_size(*grid) != grid:
-                raise ValueError(
-                    f"[AdvectionResidual] layer {n} does not keep the grid of {grid[0]}x{grid[1]}: leave 'stride' and "
-                    "'padding' at 1 and 'same'."
-                )
+        check_grid_kept("AdvectionResidual", self.layers, grid, "its frames are those of the extrapolation")
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Forecasts of the frames after the inputs.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.models import check_frames
+from convlstm.frames import check_frames
 
 import mlx.core as mx
 import mlx.nn as nn

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from convlstm.models import check_frames
+from convlstm.frames import check_frames
 from convlstm.motion import bilinear, check_motion, edges, motion, positions
 
 import mlx.core as mx
 import mlx.nn as nn
-
-__all__ = ["Extrapolation", "advect", "motion"]
 
 BORDERS = ("edge", "zero")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
+from convlstm.frames import check_frames, check_layer_options, depth_to_space, space_to_depth
 from convlstm.layers import ConvLSTM, State
 from convlstm.ops.convolution import Pair, conv2d, int_pair, output_size
 
@@ -13,41 +14,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 ACTIVATIONS = {"sigmoid": mx.sigmoid, "linear": lambda x: x}
-
-
-def space_to_depth(x: mx.array, size: int) -> mx.array:
-    """Patches of `size` x `size` pixels as channels: (..., H, W, C) -> (..., H/size, W/size, size*size*C).
-
-    The channel of pixel (row, column) of a patch is (row * size + column) * C + c.
-    """
-    *lead, H, W, C = x.shape
-    x = x.reshape(*lead, H // size, size, W // size, size, C)
-    return x.swapaxes(-4, -3).reshape(*lead, H // size, W // size, size * size * C)
-
-
-def depth_to_space(x: mx.array, size: int) -> mx.array:
-    """The inverse of `space_to_depth`: (..., H, W, size*size*C) -> (..., H*size, W*size, C)."""
-    *lead, H, W, channels = x.shape
-    C = channels // size**2
-    x = x.reshape(*lead, H, W, size, size, C)
-    return x.swapaxes(-4, -3).reshape(*lead, H * size, W * size, C)
-
-
-def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patch_size: int) -> Pair:
-    """Height and width of the inputs (N, T, H, W, C) in patches; ValueError where they or the horizon do not fit."""
-    if inputs.ndim != 5 or inputs.shape[-1] != channels:
-        raise ValueError(
-            f"[{owner}] expected inputs of shape NTHWC with C={channels} channels but got shape {tuple(inputs.shape)}."
-        )
-    if horizon < 1:
-        raise ValueError(f"[{owner}] 'horizon' must be at least 1 but got {horizon}.")
-    H, W = inputs.shape[2:4]
-    if H % patch_size or W % patch_size:
-        raise ValueError(
-            f"[{owner}] frames of {H}x{W} cannot be cut into patches of {patch_size}x{patch_size}: height and width "
-            f"must be multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
-        )
-    return H // patch_size, W // patch_size
 
 
 class Resample(nn.Module):
@@ -160,15 +126,11 @@ class EncoderForecaster(nn.Module):
         super().__init__()
         if not hidden_channels:
             raise ValueError("[EncoderForecaster] 'hidden_channels' must name at least one level but got none.")
-        if not isinstance(patch_size, int) or patch_size < 1:
-            raise ValueError(f"[EncoderForecaster] 'patch_size' must be at least 1 but got {patch_size!r}.")
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"[EncoderForecaster] 'activation' must be one of {', '.join(ACTIVATIONS)} but got {activation!r}."
             )
-        for name in ("bidirectional", "merge", "reverse", "return_sequences"):
-            if name in layer:
-                raise ValueError(f"[EncoderForecaster] '{name}' is not for a forecaster's layers: leave it out.")
+        check_layer_options("EncoderForecaster", layer, patch_size)
         levels = len(hidden_channels)
         kernels = self._per_level("kernel_size", kernel_size, levels)
         recurrent = self._per_level("recurrent_kernel_size", recurrent_kernel_size, levels)

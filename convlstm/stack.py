@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from convlstm.frames import check_frames, check_grid_kept, check_layer_options, depth_to_space, space_to_depth
 from convlstm.layers import ConvLSTM, State
-from convlstm.models import check_frames, depth_to_space, space_to_depth
 from convlstm.ops.convolution import Pair
 
 import mlx.core as mx
@@ -61,13 +61,9 @@ class ConvLSTMStack(nn.Module):
             raise ValueError(f"[ConvLSTMStack] 'in_channels' must be at least 1 but got {in_channels!r}.")
         if not hidden_channels:
             raise ValueError("[ConvLSTMStack] 'hidden_channels' must name at least one layer but got none.")
-        if not isinstance(patch_size, int) or patch_size < 1:
-            raise ValueError(f"[ConvLSTMStack] 'patch_size' must be at least 1 but got {patch_size!r}.")
         if not 0 <= teacher_share <= 1:
             raise ValueError(f"[ConvLSTMStack] 'teacher_share' must be from 0 to 1 but got {teacher_share}.")
-        for name in ("bidirectional", "merge", "reverse", "return_sequences"):
-            if name in layer:
-                raise ValueError(f"[ConvLSTMStack] '{name}' is not for a forecaster's layers: leave it out.")
+        check_layer_options("ConvLSTMStack", layer, patch_size)
         self.in_channels, self.patch_size, self.teacher_share = in_channels, patch_size, teacher_share
         layer |= {"bias": bias, "peepholes": peepholes, "forget_bias": forget_bias}
         channels = in_channels * patch_size**2
@@ -78,13 +74,7 @@ class ConvLSTMStack(nn.Module):
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
         grid = check_frames("ConvLSTMStack", inputs, horizon, self.in_channels, self.patch_size)
-        for n, layer in enumerate(self.layers):
-            after = layer.cell.output_size(*grid)
-            if after != grid:
-                raise ValueError(
-                    f"[ConvLSTMStack] layer {n} makes {after[0]}x{after[1]} of {grid[0]}x{grid[1]}, but its output is "
-                    "fed back, so every layer must keep the grid: leave 'stride' and 'padding' at 1 and 'same'."
-                )
+        check_grid_kept("ConvLSTMStack", self.layers, grid, "its output is fed back")
 
     def _check_truth(
         self, inputs: mx.array, horizon: int, truth: mx.array | None, mask: mx.array | None

@@ -1,4 +1,4 @@
-"""Checks of the arguments of :class:`~datasets.radar_echo.RadarEcho`: what may come from a configuration."""
+"""Checks of the loaders' arguments: what may come from a configuration."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def split_shares(value: Sequence[float]) -> dict[str, float]:
     return dict(zip(("train", "validation", "test"), map(float, shares), strict=True))
 
 
-def sides(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width of a frame, from one number for both or two."""
+def sides(owner: str, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, int]:
+    """Height and width of a frame, each at least ``least``, from one number for both or two."""
     given: list[Any] = list(value) if isinstance(value, Sequence) else [value, value]
     if len(given) != 2 or not all(isinstance(side, SupportsIndex) for side in given):
-        raise ValueError(f"[{OWNER}] '{name}' must be a whole number or (height, width) but got {value!r}.")
-    height, width = (whole_number(OWNER, name, side, 1) for side in given)
+        raise ValueError(f"[{owner}] '{name}' must be a whole number or (height, width) but got {value!r}.")
+    height, width = (whole_number(owner, name, side, least) for side in given)
     return height, width
 
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import SupportsIndex
 
 import numpy as np
 
+from . import arguments
 from .digits import MIRRORS, Digits, default_root, load_digits, resize
 from .stream import BatchStream, batches, whole_number
 
@@ -77,7 +77,7 @@ class MovingMNIST:
         prefetch: int = 4,
         threads: int = 1,
     ):
-        height, width = _frame_size(frame_size)
+        height, width = arguments.sides("MovingMNIST", "frame_size", frame_size)
         digit_size = whole_number("MovingMNIST", "digit_size", digit_size, 1)
         if digit_size > min(height, width):
             raise ValueError(
@@ -234,14 +234,6 @@ def bounce(position: float, velocity: float, frames: int, free: int) -> list[int
             position, velocity = 1.0, -velocity
         pixels.append(int(position * free))
     return pixels
-
-
-def _frame_size(value: int | Sequence[int]) -> tuple[int, int]:
-    sides = list(value) if isinstance(value, Sequence) else [value, value]
-    if len(sides) != 2 or not all(isinstance(side, SupportsIndex) for side in sides):
-        raise ValueError(f"[MovingMNIST] 'frame_size' must be a whole number or (height, width) but got {value!r}.")
-    height, width = (whole_number("MovingMNIST", "frame_size", side, 1) for side in sides)
-    return height, width
 
 
 def _step(value: float | Sequence[float]) -> tuple[float, float]:

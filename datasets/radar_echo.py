@@ -131,7 +131,7 @@ class RadarEcho:
             if count is not None:
                 whole_number("RadarEcho", f"{name}_sequences", count, 1)
         shares = arguments.split_shares(split)
-        size = None if frame_size is None else arguments.sides("frame_size", frame_size)
+        size = None if frame_size is None else arguments.sides("RadarEcho", "frame_size", frame_size)
         least_known = arguments.share("least_known", least_known)
         wet_sampling = arguments.share("wet_sampling", wet_sampling)
 

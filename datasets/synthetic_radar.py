@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import SupportsIndex
 
 import numpy as np
 
+from . import arguments
 from .stream import whole_number
 
 # mm/h. The weakest rain that the radar sees; below it a pixel is dry.
@@ -75,7 +75,7 @@ class SyntheticRadar:
         wet_share: float | Sequence[float] = (0.05, 0.6),
         convection: float | Sequence[float] = (0.0, 1.0),
     ):
-        self.frame_size = _frame_size(frame_size)
+        self.frame_size = arguments.sides("SyntheticRadar", "frame_size", frame_size, 8)
         self.frames = whole_number("SyntheticRadar", "frames", frames, 1)
         self.step_minutes = _number("step_minutes", step_minutes, 0.1, 1440)
         self.pixel_km = _number("pixel_km", pixel_km, 0.01, 100)
@@ -270,14 +270,6 @@ def _fast_length(least: int) -> int:
         if rest == 1:
             return length
         length += 2
-
-
-def _frame_size(value: int | Sequence[int]) -> tuple[int, int]:
-    sides = list(value) if isinstance(value, Sequence) else [value, value]
-    if len(sides) != 2 or not all(isinstance(side, SupportsIndex) for side in sides):
-        raise ValueError(f"[SyntheticRadar] 'frame_size' must be a whole number or (height, width) but got {value!r}.")
-    height, width = (whole_number("SyntheticRadar", "frame_size", side, 8) for side in sides)
-    return height, width
 
 
 def _number(name: str, value: float, least: float, most: float) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from convlstm.advection import AdvectionResidual, match
-from convlstm.extrapolation import advect, motion
+from convlstm.extrapolation import advect
+from convlstm.frames import depth_to_space, space_to_depth
 from convlstm.losses import MeanSquaredError
-from convlstm.models import depth_to_space, space_to_depth
+from convlstm.motion import motion
 from convlstm.training.step import make_step
 
 import mlx.core as mx
@@ -142,7 +143,7 @@ def test_inputs_that_do_not_fit(rng):
         model(rain(C=2), 3)
     with pytest.raises(ValueError, match="'horizon' must be at least 1 but got 0"):
         model(rain(), 0)
-    with pytest.raises(ValueError, match="layer 0 does not keep the grid of 12x16"):
+    with pytest.raises(ValueError, match="layer 0 makes 6x8 of 12x16, but its frames are those of the extrapolation"):
         small(rng, stride=2)(rain(), 3)
 
 

@@ -3,7 +3,8 @@
 import re
 
 from convlstm.evaluation import evaluate
-from convlstm.extrapolation import Extrapolation, advect, motion
+from convlstm.extrapolation import Extrapolation, advect
+from convlstm.motion import motion
 
 import hydra
 import mlx.core as mx

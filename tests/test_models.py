@@ -2,8 +2,9 @@
 
 import re
 
+from convlstm.frames import depth_to_space, space_to_depth
 from convlstm.layers import ConvLSTM
-from convlstm.models import EncoderForecaster, Resample, depth_to_space, space_to_depth
+from convlstm.models import EncoderForecaster, Resample
 
 import hydra
 import mlx.core as mx

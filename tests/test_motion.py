@@ -2,7 +2,8 @@
 
 import re
 
-from convlstm.extrapolation import Extrapolation, motion
+from convlstm.extrapolation import Extrapolation
+from convlstm.motion import motion
 
 import mlx.core as mx
 import numpy as np

@@ -3,9 +3,9 @@
 import re
 
 import convlstm
+from convlstm.frames import depth_to_space, space_to_depth
 from convlstm.layers import ConvLSTM
 from convlstm.losses import MeanSquaredError
-from convlstm.models import depth_to_space, space_to_depth
 from convlstm.stack import ConvLSTMStack
 from convlstm.training.checkpoint import save
 from convlstm.training.step import make_step

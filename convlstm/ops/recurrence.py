@@ -85,13 +85,14 @@ class Filters(NamedTuple):
             adds up in it. None where gradients are rare; a part then has its own.
     """
 
-    @property
-    def transformed(self) -> bool:
-        return self.forward.ndim == 1
-
     forward: mx.array
     kernels: mx.array
     sum: mx.array | None
+
+    @property
+    def transformed(self) -> bool:
+        """Whether `forward` are transformed kernels."""
+        return self.forward.ndim == 1
 
 
 def prepare(W: mx.array, trains: bool = True, sparing: bool = False) -> Filters:
