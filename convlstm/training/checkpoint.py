@@ -1,18 +1,43 @@
 """Checkpoints: a folder with `model.safetensors`, `optimizer.safetensors`, `state.json` and `config.yaml`.
 
-A checkpoint is written beside its place and then renamed into it, so that what is found under its name is whole.
+`ema.safetensors` is there too where weights were averaged, and `checksums.json` says what the others must be. A
+checkpoint is written beside its place, flushed to the disk and then renamed into it, so that what is found under its
+name is whole; that it still is, is verified when it is read.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from convlstm.build import TRUSTED, build
+from convlstm.training import files, tensors
+from convlstm.training.search import FOLDER, ages, before, find
+from convlstm.training.soundness import (
+    CHECKSUMS,
+    CONFIG,
+    EMA,
+    FILES,
+    FORMAT,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    CheckpointError,
+    checksums,
+    compare,
+    damaged,
+    own,
+    read_config,
+    read_state,
+    seal,
+    sealed,
+    verify,
+)
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,94 +45,146 @@ import mlx.optimizers as optim
 import yaml
 from mlx.utils import tree_flatten, tree_unflatten
 
-MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
-FOLDER = "checkpoints"
+__all__ = [
+    "CHECKSUMS",
+    "CONFIG",
+    "EMA",
+    "FILES",
+    "FOLDER",
+    "MODEL",
+    "OPTIMIZER",
+    "STATE",
+    "CheckpointError",
+    "CheckpointWriteError",
+    "find",
+    "load",
+    "load_weights",
+    "read_config",
+    "read_ema",
+    "read_state",
+    "restore",
+    "save",
+    "seal",
+    "verify",
+]
 
 
-class CheckpointError(ValueError):
-    """A checkpoint is not there, is incomplete or damaged, or does not fit."""
+class CheckpointWriteError(OSError):
+    """A checkpoint could not be written: the disk is full, broken or read-only. Those before it are as they were."""
 
 
 def save(
-    folder: str | Path, model: nn.Module, optimizer: optim.Optimizer, state: dict[str, Any], config: dict[str, Any]
+    folder: str | Path,
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    state: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    ema: Mapping[str, mx.array] | None = None,
+    keep: int = 1,
 ) -> None:
-    """Writes a checkpoint to `folder`; the one that was there becomes `<folder>.previous` until the next is written.
+    """Writes a checkpoint to `folder`; the one that was there becomes `<folder>.previous`.
+
+    A checkpoint there that is damaged becomes `<folder>.damaged` instead, so that it takes no sound one's place.
 
     Args:
         folder: Where it goes; its parent is made if it does not exist.
         model, optimizer: Whose weights and state are kept.
         state: What JSON can hold: the step and all else that training needs to go on.
         config: The resolved configuration, from which `load` builds the model.
-    """
-    folder = Path(folder)
-    beside, previous = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".previous")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    # Sorted, so that the same state is the same file whether or not a run was interrupted.
-    mx.save_safetensors(str(beside / MODEL), dict(sorted(_named(model.parameters()).items())))
-    mx.save_safetensors(str(beside / OPTIMIZER), dict(sorted(_named(optimizer.state).items())))
-    (beside / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    (beside / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    for path in beside.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    if folder.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
-    beside.rename(folder)
-
-
-def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
-    """The checkpoint folder that a path means.
-
-    Args:
-        path: A checkpoint's folder, a run's folder, or the `checkpoints` folder in it.
-        prefer: Which checkpoint of a run to take, the first that exists.
+        ema: Averaged weights by name, which `load` takes before the others. Default: none.
+        keep: Number of checkpoints to keep from before this one, `<folder>.previous`, `<folder>.previous.2` and so on,
+            the newest first. Default: 1.
 
     Raises:
-        CheckpointError: There is none, or files are missing from it.
+        CheckpointWriteError: The disk is full, or writing failed for another reason; what was there before is whole.
     """
-    path = Path(path).expanduser()
-    if not path.exists() and not path.with_name(path.name + ".previous").exists():
-        raise CheckpointError(f"'{path}' does not exist. Give a run's folder or a checkpoint's folder.")
-    places = [path] + [base / name for base in (path / FOLDER, path) for name in prefer]
-    for place in places:
-        # Between the two renames of `save` the checkpoint before is the one that exists.
-        for candidate in (place, place.with_name(place.name + ".previous")):
-            if any((candidate / name).exists() for name in FILES[:3]):
-                missing = [name for name in FILES if not (candidate / name).is_file()]
-                if missing:
-                    raise CheckpointError(
-                        f"the checkpoint '{candidate}' is incomplete, without {', '.join(missing)}. Use another one."
-                    )
-                return candidate
-    raise CheckpointError(
-        f"'{path}' holds no checkpoint: neither {', '.join(FILES)} nor a folder {FOLDER}/{' or '.join(prefer)}. Give a "
-        "run's folder or a checkpoint's folder."
+    if type(keep) is not int or keep < 1:
+        raise ValueError(f"[save] 'keep' must be a whole number of at least 1 but got {keep!r}.")
+    folder = Path(folder)
+    beside, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    arrays = {MODEL: _named(model.parameters()), OPTIMIZER: _named(optimizer.state)}
+    arrays |= {} if ema is None else {EMA: dict(ema)}
+    texts = {
+        STATE: json.dumps({"format": FORMAT} | state, indent=2) + "\n",
+        CONFIG: yaml.safe_dump(config, sort_keys=False),
+    }
+    try:
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside.mkdir(parents=True)
+        _fill(beside, arrays, texts)
+        _move_in(beside, folder, old, keep)
+    except BaseException as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, OSError):
+            sizes = [array.nbytes for group in arrays.values() for array in group.values()]
+            raise _write_error(folder, error, sum(sizes) + sum(map(len, texts.values()))) from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _fill(folder: Path, arrays: Mapping[str, Mapping[str, mx.array]], texts: Mapping[str, str]) -> None:
+    """Writes a checkpoint's files and flushes them to the disk."""
+    known = {}
+    for name, group in arrays.items():
+        with files.DurableFile(folder / name) as file:
+            tensors.write(file, group)
+        known[name] = file.record()
+    for name, text in texts.items():
+        with files.DurableFile(folder / name) as file:
+            file.write(text.encode())
+        known[name] = file.record()
+    with files.DurableFile(folder / CHECKSUMS) as file:
+        file.write(sealed(known).encode())
+    files.sync_folder(folder)
+
+
+def _move_in(beside: Path, folder: Path, old: Path, keep: int) -> None:
+    """Renames a finished checkpoint into its place and those before it out of the way; all or none of it."""
+    moves = [(beside, folder)]
+    if folder.exists() and not _sound(folder):
+        aside = folder.with_name(folder.name + ".damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        moves.append((folder, aside))
+    elif folder.exists():
+        chain = [folder, *(before(folder, age) for age in range(1, keep + 1))]
+        taken = next((n for n, place in enumerate(chain) if not place.exists()), len(chain))
+        moves += list(zip(chain[:taken], [*chain[1:], old][:taken], strict=True))
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, place in reversed(moves):
+            source.rename(place)
+            done.append((source, place))
+        files.sync_folder(folder.parent)
+    except BaseException:
+        for source, place in reversed(done):
+            with suppress(OSError):
+                place.rename(source)
+        raise
+    for place in list(ages(folder))[keep + 1 :]:  # from when more were kept
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _sound(folder: Path) -> bool:
+    try:
+        verify(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _write_error(folder: Path, error: OSError, needed: int) -> CheckpointWriteError:
+    free = files.free_bytes(folder)
+    room = "" if free is None else f", and {files.amount(free)} are free there"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Make room on that disk" if full else "See to that disk"
+    raised = CheckpointWriteError(
+        f"the checkpoint '{folder}' could not be written: {error.strerror or error}. It takes {files.amount(needed)}"
+        f"{room}. Those before it are as they were. {advice}, or write to another one."
     )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a checkpoint."""
-    try:
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CheckpointError(f"'{folder / CONFIG}' is damaged: {error}. Use another checkpoint.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise CheckpointError(f"'{folder / CONFIG}' has no section 'model', so it describes no model.")
-    return config
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """The training state of a checkpoint."""
-    try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"'{folder / STATE}' is damaged: {error}. Use another checkpoint.") from error
-    step = state.get("step") if isinstance(state, dict) else None
-    if type(step) is not int or step < 0:
-        raise CheckpointError(f"'{folder / STATE}' is damaged: it names no step. Use another checkpoint.")
-    return state
+    raised.errno = error.errno
+    return raised
 
 
 def _named(tree: Any) -> dict[str, mx.array]:
@@ -116,11 +193,9 @@ def _named(tree: Any) -> dict[str, mx.array]:
 
 def _arrays(path: Path) -> dict[str, mx.array]:
     try:
-        arrays: dict[str, mx.array] = mx.load(str(path), format="safetensors")  # type: ignore[assignment]
-        mx.eval(arrays)
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"'{path}' is damaged: {error}. Use another checkpoint.") from error
-    return arrays
+        return tensors.read(path)
+    except (OSError, tensors.TensorFileError) as error:
+        raise damaged(path, error) from error
 
 
 def _fitting(path: Path, tree: Any, owner: str) -> dict[str, mx.array]:
@@ -152,40 +227,70 @@ def _kind(array: mx.array) -> str:
     return f"{tuple(array.shape)} {str(array.dtype).removeprefix('mlx.core.')}"
 
 
-def load_weights(folder: Path, model: nn.Module) -> None:
-    """Puts a checkpoint's weights into a model; CheckpointError where they do not fit."""
-    model.update(tree_unflatten(list(_fitting(folder / MODEL, model.parameters(), "model").items())))
+def load_weights(folder: Path, model: nn.Module, *, ema: bool = False) -> None:
+    """Puts a checkpoint's weights into a model; CheckpointError where they do not fit.
+
+    Args:
+        folder: The checkpoint.
+        model: What takes them.
+        ema: Whether to take the averaged weights, which must be there. Default: False.
+    """
+    verify(folder)
+    weights = _fitting(folder / MODEL, model.parameters(), "model")
+    if ema:
+        averaged = read_ema(folder, model)
+        if averaged is None:
+            raise CheckpointError(
+                f"'{folder}' has no averaged weights, {EMA}. Train with trainer.ema, or take ema=False."
+            )
+        weights |= averaged
+    model.update(tree_unflatten(list(weights.items())))
+
+
+def read_ema(folder: Path, model: nn.Module) -> dict[str, mx.array] | None:
+    """The averaged weights of a checkpoint by name, or None where it has none.
+
+    Raises:
+        CheckpointError: They are damaged, or are not the model's trainable weights.
+    """
+    known = checksums(folder)
+    if known is None or EMA not in known:
+        return None
+    path = own(folder, EMA)
+    compare(path, known[EMA], files.record(path))
+    return _fitting(path, model.trainable_parameters(), "model")
 
 
 def restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Any]:
     """Puts a checkpoint's weights and optimizer state into place and returns its training state.
 
-    The learning rate stays the optimizer's own, so that a run can go on with another one.
+    The learning rate stays the optimizer's own, so that a run can go on with another one. Averaged weights are not
+    the model's while it trains: `read_ema` has them.
 
     Raises:
         CheckpointError: Something is damaged or does not fit; the model and the optimizer are as they were.
     """
+    verify(folder)
     state = read_state(folder)
     weights = _fitting(folder / MODEL, model.parameters(), "model")
     slots = _fitting(folder / OPTIMIZER, optimizer.state, "optimizer")
     if "step" in slots and slots["step"].item() != state["step"]:
-        raise CheckpointError(
-            f"'{folder}' is damaged: {STATE} is at step {state['step']}, {OPTIMIZER} at step {slots['step'].item()}. "
-            "Use another checkpoint."
-        )
+        raise damaged(folder, f"{STATE} is at step {state['step']}, {OPTIMIZER} at step {slots['step'].item()}")
     model.update(tree_unflatten(list(weights.items())))
     own = {"learning_rate": optimizer.state["learning_rate"]} if "learning_rate" in optimizer.state else {}
     optimizer.state = tree_unflatten(list((slots | own).items()))
     return state
 
 
-def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED) -> nn.Module:
+def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None = None) -> nn.Module:
     """The model of a checkpoint, ready to forecast: `load("runs/mine")(inputs, horizon)`.
 
     Args:
         path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
         trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm, datasets,
             mlx.nn and mlx.optimizers.
+        ema: Whether to take the averaged weights of a run that has them (`trainer.ema`). Default: None, which takes
+            them where there are any.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged, or its weights do not fit its configuration.
@@ -199,6 +304,7 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED) -> nn.Module:
         raise CheckpointError(f"'{folder / CONFIG}' describes a model that cannot be built: {error}.") from error
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"'{folder / CONFIG}' does not describe a model but a {type(model).__name__}.")
-    load_weights(folder, model)
+    known = checksums(folder)
+    load_weights(folder, model, ema=(known is not None and EMA in known) if ema is None else ema)
     model.eval()
     return model

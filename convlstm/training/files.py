@@ -1,0 +1,138 @@
+"""Files that outlast a crash: flushed to the disk, and known by their size and SHA-256."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+try:
+    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined]  # macOS, where fsync stops at the drive's cache
+except ImportError:
+    F_FULLFSYNC = None
+
+# What file systems answer that cannot flush a folder.
+UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+BLOCK = 1 << 20
+
+
+class DurableFile:
+    """A new file that is on the disk when its `with` block ends; an OSError of any write comes through.
+
+    Args:
+        path: Where it goes; nothing may be there.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.size = path, 0
+        self._digest = hashlib.sha256()
+        self._file = path.open("xb")
+
+    def write(self, data: bytes) -> int:
+        """Appends bytes."""
+        self._digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    # What `mx.save_safetensors` asks for beside `write`.
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.size
+
+    def read(self, *_: Any) -> bytes:
+        """Nothing: the file is for writing."""
+        return b""
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Moves on to where the file is already."""
+        return self.size
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file has been closed."""
+        return self._file.closed
+
+    def __enter__(self) -> DurableFile:
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        try:
+            if kind is None:
+                self._file.flush()
+                sync(self._file.fileno())
+        finally:
+            with suppress(*(() if kind is None else (OSError,))):  # the first error is the one that counts
+                self._file.close()
+        if kind is None and (found := self.path.stat().st_size) != self.size:
+            raise OSError(errno.EIO, f"{found:,} of {self.size:,} bytes were kept", str(self.path))
+
+    def record(self) -> dict[str, Any]:
+        """What the file is known by."""
+        return {"bytes": self.size, "sha256": self._digest.hexdigest()}
+
+
+def record(path: Path) -> dict[str, Any]:
+    """What a file is known by: its size and SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def sync(descriptor: int) -> None:
+    """Flushes an open file to the disk itself."""
+    if F_FULLFSYNC is not None:
+        with suppress(OSError):  # network drives do not know it
+            fcntl(descriptor, F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder, so that what was renamed in it stays renamed; does nothing where folders cannot be."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a text file beside its place and renames it there: whatever fails, what was there before stays whole."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.unlink(missing_ok=True)
+    try:
+        with DurableFile(beside) as file:
+            file.write(text.encode())
+        beside.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def free_bytes(path: Path) -> int | None:
+    """Bytes that are free where a path is or would be, or None where that is not known."""
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(place).free
+    return None
+
+
+def amount(size: int) -> str:
+    """A number of bytes in the unit that suits it."""
+    for unit, bytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= bytes_each:
+            return f"{size / bytes_each:.3g} {unit}"
+    return f"{size} bytes"
