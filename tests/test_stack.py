@@ -251,51 +251,89 @@ def test_training_loss_takes_a_mask_of_whole_frames_and_a_single_target(rng):
     total, share = model.training_loss(MSE, x, y, mask, mx.random.key(0))
     expected = model.training_loss(MSE, x, y[:, :1], None, mx.random.key(0))
     close(mx.stack([total, share]), mx.stack(expected), 1e-6)
-    model.teacher_share = 1.0
-    assert model.training_loss(MSE, x, y[:, :1], None, mx.random.key(0))[0].item() == expected[0].item()
+    for share in (mx.array([1.0]), mx.array([1.0, 1.0])):
+        alone = model.training_loss(MSE, x, y[:, :1], None, mx.random.key(0), truth_share=share)
+        close(mx.stack(alone), mx.stack(expected), 1e-6)
     one = model.training_loss(MSE, x[:, :1], y[:, :1], None, mx.random.key(0))
     assert one[0].item() == one[1].item()
 
 
-def test_teacher_share_of_one_feeds_every_target(rng):
-    model = small(rng, teacher_share=1.0)
+@pytest.mark.parametrize("share", [[1.0], [1.0, 1.0]])
+def test_a_truth_share_of_one_feeds_every_target(share, rng):
+    model, share = small(rng), mx.array(share)
     x = normal(rng, (2, 5, 4, 6, 1))
-    total, share = model.training_loss(MSE, x[:, :2], x[:, 2:], None, mx.random.key(0))
+    total, forecast = model.training_loss(MSE, x[:, :2], x[:, 2:], None, mx.random.key(0), truth_share=share)
     close(total, MSE(model.unroll_frames(x[:, :4], 1), x[:, 1:]), 1e-5)
-    close(share, MSE(model.unroll_frames(x[:, :4], 1)[:, 1:], x[:, 2:]), 1e-5)
-    free = small(np.random.default_rng(0)).training_loss(MSE, x[:, :2], x[:, 2:], None, mx.random.key(0))
+    close(forecast, MSE(model.unroll_frames(x[:, :4], 1)[:, 1:], x[:, 2:]), 1e-5)
+    free = model.training_loss(MSE, x[:, :2], x[:, 2:], None, mx.random.key(0))
     assert abs(total.item() - free[0].item()) > 1e-3
 
 
-def test_a_target_is_fed_with_zeros_where_it_is_not_known(rng):
-    model = small(rng, teacher_share=1.0)
-    x, y = normal(rng, (1, 2, 4, 6, 1)), normal(rng, (1, 3, 4, 6, 1))
-    mask = y > 0
-    total, _ = model.training_loss(MSE, x, mx.where(mask, y, mx.nan), mask, mx.random.key(0))
-    assert total.item() == model.training_loss(MSE, x, mx.where(mask, y, 0), mask, mx.random.key(0))[0].item()
+@pytest.mark.parametrize("share", [[0.0], [1.0, 0.0]])
+def test_a_truth_share_of_zero_feeds_no_target(share, rng):
+    model, x, y = small(rng), normal(rng, (2, 3, 4, 6, 1)), normal(rng, (2, 4, 4, 6, 1))
+    given = model.training_loss(MSE, x, y, None, mx.random.key(0), truth_share=mx.array(share))
+    close(mx.stack(given), mx.stack(model.training_loss(MSE, x, y, None, mx.random.key(0))), 1e-6)
 
 
-def test_teacher_share_is_the_probability_of_each_sequence_and_step(rng):
-    model = small(rng, teacher_share=0.25)
-    x, y = mx.zeros((200, 1, 2, 2, 1)), mx.zeros((200, 6, 2, 2, 1))
+def test_a_truth_share_of_zero_for_the_inputs_feeds_the_first_alone(rng):
+    model, x, y = small(rng), normal(rng, (2, 3, 4, 6, 1)), normal(rng, (2, 2, 4, 6, 1))
+    total, forecast = model.training_loss(MSE, x, y, None, mx.random.key(0), truth_share=mx.array([0.0, 0.0]))
+    frames = slow(model, x[:, :1], 4)
+    assert total.item() == pytest.approx(MSE(mx.array(frames), mx.concatenate([x[:, 1:], y], axis=1)).item(), rel=1e-5)
+    assert forecast.item() == pytest.approx(MSE(mx.array(frames[:, 2:]), y).item(), rel=1e-5)
+
+
+def test_a_mask_from_the_second_frame_on_says_which_inputs_are_fed(rng):
+    model, x, truth = small(rng), normal(rng, (2, 3, 4, 6, 1)), normal(rng, (2, 2, 4, 6, 1))
+    frames = model.unroll_frames(x, 3, truth=truth, mask=mx.array([[1, 0, 0, 1], [0, 1, 1, 0]]))
+    for n, steps in enumerate(([1, 4], [2, 3])):
+        true = np.concatenate([x, truth], axis=1, dtype=np.float64)
+        close(frames[n : n + 1], slow(model, x[n : n + 1, :1], 5, {t: true[n : n + 1, t] for t in steps}), 1e-5)
+
+
+@pytest.mark.parametrize("share", [[1.0], [1.0, 1.0]])
+def test_a_target_is_fed_with_zeros_where_it_is_not_known(share, rng):
+    model, x, y = small(rng), normal(rng, (1, 2, 4, 6, 1)), normal(rng, (1, 3, 4, 6, 1))
+    mask, arguments = y > 0, (mx.random.key(0),)
+    total, _ = model.training_loss(MSE, x, mx.where(mask, y, mx.nan), mask, *arguments, truth_share=mx.array(share))
+    expected, _ = model.training_loss(MSE, x, mx.where(mask, y, 0), mask, *arguments, truth_share=mx.array(share))
+    assert total.item() == expected.item()
+
+
+@pytest.mark.parametrize("share", [[0.25], [0.75, 0.25]])
+def test_the_truth_share_is_the_probability_of_each_sequence_and_step(share, rng):
+    model = small(rng)
+    x, y = mx.zeros((200, 4, 2, 2, 1)), mx.zeros((200, 6, 2, 2, 1))
     drawn = []
 
-    def spy(inputs, horizon, *, truth=None, mask=None, key=None):
+    def spy(inputs, horizon, truth, mask, key):
         drawn.append(mask)
-        return mx.zeros((200, 6, 2, 2, 1))
+        return mx.zeros((200, 9, 2, 2, 1)), None
 
-    model.unroll_frames = spy
+    model._walk = spy
     for seed in (0, 0, 1):
-        model.training_loss(MSE, x, y, None, mx.random.key(seed))
-    assert drawn[0].shape == (200, 5)
+        model.training_loss(MSE, x, y, None, mx.random.key(seed), truth_share=mx.array(share))
+    expected = np.repeat(share, [3, 5][-len(share) :])
+    assert drawn[0].shape == (200, len(expected))
     assert mx.array_equal(drawn[0], drawn[1])
     assert not mx.array_equal(drawn[0], drawn[2])
-    # Three standard errors of a mean over 200 sequences.
-    assert np.abs(np.array(drawn[0], float).mean(axis=0) - 0.25).max() < 3 * (0.25 * 0.75 / 200) ** 0.5
+    # Three and a half standard errors of a mean over 200 sequences.
+    assert np.abs(np.array(drawn[0], float).mean(axis=0) - expected).max() < 3.5 * (0.25 * 0.75 / 200) ** 0.5
     assert len(np.unique(np.array(drawn[0]), axis=0)) > 10
-    model.teacher_share = 0.0
     model.training_loss(MSE, x, y, None, mx.random.key(0))
     assert drawn[-1] is None
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 1)])
+def test_a_truth_share_is_one_or_two_probabilities(shape, rng):
+    message = (
+        "[ConvLSTMStack] 'truth_share' must be the probabilities of feeding a true target, shape (1,), or a true input "
+        f"and a true target, shape (2,), but got shape {shape}."
+    )
+    x = mx.zeros((1, 2, 4, 6, 1))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        small(rng).training_loss(MSE, x, x, None, mx.random.key(0), truth_share=mx.zeros(shape))
 
 
 @pytest.mark.parametrize("name", ["dropout", "recurrent_dropout"])
@@ -370,7 +408,7 @@ def test_half_precision(rng):
 
 
 def test_a_training_step_lowers_both_losses(rng):
-    model, optimizer = small(rng, hidden_channels=(4,), teacher_share=0.5), optim.Adam(1e-2)
+    model, optimizer = small(rng, hidden_channels=(4,)), optim.Adam(1e-2)
     optimizer.init(model.trainable_parameters())
     batch = {"inputs": mx.abs(normal(rng, (2, 3, 4, 6, 1))), "targets": mx.abs(normal(rng, (2, 3, 4, 6, 1)))}
     step = make_step(model, optimizer, MSE, 1.0)
@@ -396,14 +434,14 @@ def test_yaml_is_the_default():
     assert {n: a.shape for n, a in tree_flatten(model.parameters())} == {
         n: a.shape for n, a in tree_flatten(plain.parameters())
     }
-    assert (model.patch_size, model.teacher_share) == (plain.patch_size, plain.teacher_share) == (4, 0.0)
+    assert model.patch_size == plain.patch_size == 4
     for layer, other in zip(model.layers, plain.layers, strict=True):
         assert (layer.algorithm, layer.dropout, layer.recurrent_dropout) == (other.algorithm, 0.0, 0.0)
 
 
 def test_the_door_trains_it(tmp_path, monkeypatch, capsys):
     arguments = ["model=convlstm_stack", "loss=mse", "trainer.max_steps=2", f"output={tmp_path}", "name=a"]
-    status, out, err = call("train", monkeypatch, capsys, *OVERRIDES, *arguments, "model.teacher_share=0.5")
+    status, out, err = call("train", monkeypatch, capsys, *OVERRIDES, *arguments)
     assert status == 0, err
     assert "ConvLSTMStack" in out
     assert convlstm.load(tmp_path / "a")(mx.zeros((1, 3, 16, 20, 1)), 7).shape == (1, 7, 16, 20, 1)
@@ -417,8 +455,6 @@ def test_the_door_trains_it(tmp_path, monkeypatch, capsys):
         ({"hidden_channels": []}, "'hidden_channels' must name at least one layer but got none."),
         ({"patch_size": 0}, "'patch_size' must be at least 1 but got 0."),
         ({"patch_size": 2.0}, "'patch_size' must be at least 1 but got 2.0."),
-        ({"teacher_share": -0.1}, "'teacher_share' must be from 0 to 1 but got -0.1."),
-        ({"teacher_share": 1.5}, "'teacher_share' must be from 0 to 1 but got 1.5."),
         ({"bidirectional": True}, "'bidirectional' is not for a forecaster's layers: leave it out."),
         ({"reverse": True}, "'reverse' is not for a forecaster's layers: leave it out."),
         ({"return_sequences": False}, "'return_sequences' is not for a forecaster's layers: leave it out."),
@@ -507,8 +543,9 @@ def test_other_geometry_that_keeps_the_grid_is_taken(rng):
         ((2, 3, 4, 6), (2, 3), "'truth' must be the frames after the inputs"),
         (
             (2, 4, 4, 6, 1),
-            (2, 4),
-            "'mask' must have a value for each sequence and step after the inputs, shape (2, 3), but got shape (2, 4).",
+            (2, 5),
+            "'mask' must have a value for each sequence and step after the inputs, shape (2, 3), or after the first of "
+            "them, shape (2, 4), but got shape (2, 5).",
         ),
         ((2, 3, 4, 6, 1), (3,), "'mask' must have a value for each sequence and step after the inputs"),
     ],
