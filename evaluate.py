@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from convlstm import report
 from convlstm.baselines import Persistence, Zeros
@@ -15,6 +15,8 @@ from convlstm.extrapolation import Extrapolation
 from convlstm.results import table, write_scores
 from convlstm.training import checkpoint
 from convlstm.training.log import MetricsLog
+from datasets.moving_mnist import MovingMNIST
+from datasets.transforms import RadarTransform
 from doors import check_types, fail, instantiate, make_folder, plain, run
 
 import mlx.core as mx
@@ -23,6 +25,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}
+# Where something is written and what is fetched is for a person to say, not for a checkpoint.
+NOT_ITS_OWN = ("index", "mirrors")
+
+
+@runtime_checkable
+class Data(Protocol):
+    """What a checkpoint's data must be able to do."""
+
+    def size(self, split: str) -> int: ...
+    def stream(self, split: str, batch_size: int) -> Iterable[dict[str, Any]]: ...
+    def describe(self) -> dict[str, Any]: ...
 
 
 def main(config: DictConfig) -> None:
@@ -32,7 +45,7 @@ def main(config: DictConfig) -> None:
     folders = [checkpoint.find(str(name)) for name in (names if isinstance(names, list) else [names])]
     trusted = (*TRUSTED, *settings["trusted"])
     models = dict(zip(labels(folders), (checkpoint.load(folder, trusted=trusted) for folder in folders), strict=True))
-    data = build_data(config, settings.get("data"), folders[0] if folders else None, trusted)
+    data = build_data(config, settings.get("data"), folders[0] if folders else None, settings["trusted"])
     if settings.get("model") is not None:
         models[HydraConfig.get().runtime.choices["model"]] = instantiate(config, "model")
     rain = data if hasattr(data, "physical") else None
@@ -53,6 +66,8 @@ def main(config: DictConfig) -> None:
         check_model(name, model, data, settings["split"], horizon)
     folder = Path(str(settings["out"])).expanduser() if settings["out"] else default_folder(folders, list(models))
     make_folder(folder)
+    if not settings["out"]:
+        check_own(folder)
 
     result = evaluate(
         {name: compiled(model) for name, model in (models | others).items()},
@@ -122,9 +137,7 @@ def labels(folders: list[Path]) -> list[str]:
     raise AssertionError("unreachable")
 
 
-def build_data(
-    config: DictConfig, changes: dict[str, Any] | None, folder: Path | None, trusted: tuple[str, ...]
-) -> Any:
+def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path | None, trusted: list[str]) -> Any:
     """The data of the command line, or the checkpoint's with the keys that the command line changes."""
     if folder is None or (changes is not None and "_target_" in changes):
         check_types({"data": changes} if changes else {})
@@ -132,11 +145,16 @@ def build_data(
     saved = checkpoint.read_config(folder)
     if not isinstance(saved.get("data"), dict):
         fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
-    description = saved["data"] | (changes or {})
-    resolve(description.get("_target_", ""), trusted)  # before anything else looks at what a stranger names
+    changes = changes or {}
+    description = {key: value for key, value in saved["data"].items() if key not in NOT_ITS_OWN} | changes
+    packages = ("datasets", *trusted)
+    kind = resolve(description.get("_target_", ""), packages, Data)  # before anything else looks at what it names
+    named_by_it = saved["data"].get("root") is not None and "root" not in changes
+    if named_by_it and issubclass(kind, MovingMNIST):
+        description = {"mirrors": []} | description  # nothing is downloaded into a folder that no person has named
     check_types({"data": description})
     try:
-        return build(description, trusted)
+        return build(description, packages, Data, inside=RadarTransform)
     except TypeError as error:
         fail(f"data: {error}.")
 
@@ -172,6 +190,13 @@ def default_folder(folders: list[Path], models: list[str]) -> Path:
     return run / "evaluation" if len(folders) == 1 else run.parent / "comparison"
 
 
+def check_own(folder: Path) -> None:
+    """Ends the program where what would be written to a run's folder would land elsewhere."""
+    for path in (folder, *folder.iterdir()):
+        if path.is_symlink():
+            fail(f"'{path}' is a link to somewhere else. Name the folder of the scores and pictures: out=PATH.")
+
+
 def compiled(model: nn.Module) -> Any:
     """The model's forecast as one compiled function."""
     forward = mx.compile(lambda inputs, horizon: model(inputs, horizon), inputs=model.state)
@@ -196,7 +221,7 @@ def draw(folder: Path, result: Evaluation, names: list[str], folders: list[Path]
     pictures.append(folder / "lead_times.png")
     report.lead_curves(pictures[-1], result.scores, title=title)
     log = folders[0].parent.parent / "metrics.csv" if folders else None
-    if log is not None and len(folders) == 1 and log.is_file():
+    if log is not None and len(folders) == 1 and log.is_file() and not log.is_symlink():
         pictures.append(folder / "training.png")
         report.training_curve(pictures[-1], MetricsLog.read(log))
     return pictures

@@ -43,7 +43,7 @@ def main(config: DictConfig) -> None:
     folder, resume = run_folder(settings)
     if resume is not None and settings["data"].get("digits") == "auto":
         # What was found when the run began is part of it.
-        config.data.digits = checkpoint.read_config(resume)["data"]["digits"]
+        config.data.digits = digits_of(resume)
     if settings["deterministic"]:
         hold_to_one_thread()
     mx.random.seed(settings["seed"])
@@ -154,6 +154,16 @@ def run_folder(settings: dict[str, Any]) -> tuple[Path, Path | None]:
 def last(path: Any) -> Path:
     """The newest checkpoint of a run, or the very checkpoint that is named."""
     return checkpoint.find(str(path), prefer=("last", "best"))
+
+
+def digits_of(found: Path) -> str:
+    """The digits that a run was trained on; the program ends where its checkpoint says anything else."""
+    data = checkpoint.read_config(found).get("data")
+    digits = data.get("digits") if isinstance(data, dict) else None
+    # It becomes part of a configuration that is built without further checks.
+    if digits not in ("mnist", "builtin"):
+        fail(f"'{found / checkpoint.CONFIG}' names no digits but {digits!r}. Name them: data.digits=mnist or builtin.")
+    return digits
 
 
 def belongs_to_run(found: Path) -> bool:

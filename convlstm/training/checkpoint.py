@@ -69,6 +69,13 @@ __all__ = [
 ]
 
 
+class _Plain(yaml.SafeDumper):
+    """YAML without references, which no checkpoint may hold."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 class CheckpointWriteError(OSError):
     """A checkpoint could not be written: the disk is full, broken or read-only. Those before it are as they were."""
 
@@ -107,7 +114,7 @@ def save(
     arrays |= {} if ema is None else {EMA: dict(ema)}
     texts = {
         STATE: json.dumps({"format": FORMAT} | state, indent=2) + "\n",
-        CONFIG: yaml.safe_dump(config, sort_keys=False),
+        CONFIG: yaml.dump(config, Dumper=_Plain, sort_keys=False),
     }
     try:
         for leftover in (beside, old):
@@ -287,8 +294,7 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
 
     Args:
         path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
-        trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm, datasets,
-            mlx.nn and mlx.optimizers.
+        trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm and mlx.nn.
         ema: Whether to take the averaged weights of a run that has them (`trainer.ema`). Default: None, which takes
             them where there are any.
 
@@ -297,10 +303,13 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
         UntrustedTargetError: Its configuration names something that is not a class of a trusted package.
     """
     folder = find(path)
+    verify(folder)
     description = read_config(folder)["model"]
     try:
         model = build(description, trusted, nn.Module)
-    except (TypeError, AttributeError) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # of any kind: it is up to what a stranger wrote
         raise CheckpointError(f"'{folder / CONFIG}' describes a model that cannot be built: {error}.") from error
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"'{folder / CONFIG}' does not describe a model but a {type(model).__name__}.")

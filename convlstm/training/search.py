@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -43,19 +44,20 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
     path = Path(path).expanduser()
     if not path.exists() and not before(path).exists():
         raise CheckpointError(f"'{path}' does not exist. Give a run's folder or a checkpoint's folder.")
-    # Between the two renames of `save` the checkpoint before is the one that exists.
-    for place in (path, before(path)):
-        if _begun(place):
-            missing = [name for name in FILES if not (place / name).is_file()]
-            if missing:
-                raise CheckpointError(
-                    f"the checkpoint '{place}' is incomplete, without {', '.join(missing)}. Use another one."
-                )
-            return place
+    # Between the renames of `save` the checkpoint before is the one that exists.
+    place = path if path.exists() else before(path)
+    if _begun(place):
+        missing = [name for name in FILES if not (place / name).is_file()]
+        if missing:
+            raise CheckpointError(
+                f"the checkpoint '{place}' is incomplete, without {', '.join(missing)}. Use another one."
+            )
+        return place
     problems: dict[Path, str] = {}
     for base in (path / FOLDER, path):
         for candidate in (c for name in prefer for c in ages(base / name) if _begun(c)):
             try:
+                _inside(candidate, path)
                 verify(candidate)
             except CheckpointError as error:
                 problems[candidate] = str(error)
@@ -77,5 +79,14 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
     )
 
 
+def _inside(folder: Path, run: Path) -> None:
+    """CheckpointError where a run's checkpoint is a link to somewhere else."""
+    if not folder.resolve().is_relative_to(run.resolve()):
+        raise CheckpointError(
+            f"'{folder}' leads out of '{run}', to '{folder.resolve()}', so it was not read. If that "
+            "is the one you mean, name it itself."
+        )
+
+
 def _begun(folder: Path) -> bool:
-    return any((folder / name).exists() for name in FILES[:3])
+    return any(os.path.lexists(folder / name) for name in FILES[:3])

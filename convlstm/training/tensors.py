@@ -58,7 +58,7 @@ def check(path: Path) -> None:
     place = 0
     for begin, end, name in spans:
         if begin != place:
-            raise TensorFileError(f"its array '{name}' begins at byte {begin:,} of the data and not at {place:,}")
+            raise TensorFileError(f"its array {name!r} begins at byte {begin:,} of the data and not at {place:,}")
         place = end
     if place != size - 8 - length:
         raise TensorFileError(f"it has {size - 8 - length:,} bytes of data where its header describes {place:,}")
@@ -73,7 +73,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _span(name: str, entry: Any) -> tuple[int, int, str]:
     """Begin and end of an array in the data, and its name."""
-    if isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}:
+    if name.isprintable() and isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}:
         shape, span, kind = entry["shape"], entry["data_offsets"], entry["dtype"]
         numbers = all(
             isinstance(list_, list) and all(type(n) is int and 0 <= n < 2**63 for n in list_) for list_ in (shape, span)
@@ -83,4 +83,4 @@ def _span(name: str, entry: Any) -> tuple[int, int, str]:
             begin, end = span
             if end - begin == math.prod(shape) * SIZES[kind]:
                 return begin, end, name
-    raise TensorFileError(f"its header says of the array '{name[:80]}': {str(entry)[:160]}")
+    raise TensorFileError(f"its header describes no array with {name[:80]!r}: {str(entry)[:160]!r}")
