@@ -18,8 +18,9 @@ from torch.nn.functional import binary_cross_entropy, mse_loss
 
 # Arguments of our models that say how to begin or how to compute, not what.
 INITIAL = ("forget_bias", "output_mean", "algorithm", "recompute")
-# Arguments that the transcription has no other value of; None, 0 and empty lists are fine for all of them.
-FIXED = {"concatenate": True, "out_channels": 1}
+# Arguments that the transcription has no other value of; 0 and empty lists are fine for all of them. None is a default,
+# which is the same on both sides.
+FIXED = {"concatenate": True, "out_channels": 1, "cell": "convlstm"}
 ADAMS: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
@@ -29,7 +30,7 @@ def build(workload: Workload) -> torch.nn.Module:
     known = inspect.signature(make.__init__).parameters
     arguments = {}
     for name, value in workload.arguments.items():
-        if name in known:
+        if name in known and value is not None:
             arguments[name] = value
         elif name not in INITIAL and value and FIXED.get(name) != value:
             raise ValueError(

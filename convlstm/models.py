@@ -1,76 +1,34 @@
-"""The encoder-forecaster: ConvLSTM layers that read the past, and ConvLSTM layers that their states start."""
+"""The encoder-forecaster: recurrent layers that read the past, and recurrent layers that their states start."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 from convlstm.frames import check_frames, check_layer_options, depth_to_space, space_to_depth
-from convlstm.layers import ConvLSTM, State
-from convlstm.ops.convolution import Pair, conv2d, int_pair, output_size
+from convlstm.gru import ConvGRU, ConvGRUCell
+from convlstm.layers import ConvLSTM, ConvLSTMCell
+from convlstm.ops.convolution import Pair
+from convlstm.resample import Resample
+from convlstm.trajgru import TrajGRU, TrajGRUCell
 
 import mlx.core as mx
 import mlx.nn as nn
 
 ACTIVATIONS = {"sigmoid": mx.sigmoid, "linear": lambda x: x}
-
-
-class Resample(nn.Module):
-    """A strided convolution, or a transposed one, over every frame of a sequence, with a leaky ReLU.
-
-    (N, L, H, W, C) -> (N, L, H', W', O).
-
-    Args:
-        in_channels: C.
-        channels: O.
-        kernel_size, stride, padding: Of the convolution; an int or a pair. A transposed convolution undoes the size of
-            the convolution with the same three where (size + 2 padding - kernel_size) is a multiple of the stride.
-        up: Whether to transpose the convolution. Default: False.
-        negative_slope: Slope of the leaky ReLU below zero. Default: 0.2, as in Shi et al., 2017.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        kernel_size: int | Pair,
-        *,
-        stride: int | Pair = 1,
-        padding: int | Pair = 0,
-        up: bool = False,
-        negative_slope: float = 0.2,
-    ):
-        super().__init__()
-        self.kernel_size = int_pair("Resample", "kernel_size", kernel_size, 1)
-        self.stride = int_pair("Resample", "stride", stride, 1)
-        self.padding = int_pair("Resample", "padding", padding, 0)
-        self.up, self.negative_slope = up, negative_slope
-        conv = nn.ConvTranspose2d if up else nn.Conv2d
-        self.conv = conv(in_channels, channels, self.kernel_size, stride=self.stride, padding=self.padding)
-
-    def output_size(self, size: Pair) -> Pair:
-        """Height and width of the frames that come out for frames of `size`."""
-        if not self.up:
-            return output_size("Resample", size, self.kernel_size, self.stride, self.padding)
-        height, width = (
-            (length - 1) * s - 2 * p + k
-            for length, k, s, p in zip(size, self.kernel_size, self.stride, self.padding, strict=True)
-        )
-        return height, width
-
-    def __call__(self, x: mx.array) -> mx.array:
-        N, L = x.shape[:2]
-        x = x.reshape(N * L, *x.shape[2:])
-        if self.up:
-            y = self.conv(x)
-        else:
-            y = conv2d(x, self.conv.weight, self.stride, self.padding) + self.conv.bias
-        return nn.leaky_relu(y, self.negative_slope).reshape(N, L, *y.shape[1:])
+# The layer of each, and the cell that takes what the layer does not.
+CELLS = {
+    "convlstm": (ConvLSTM, ConvLSTMCell),
+    "convgru": (ConvGRU, ConvGRUCell),
+    "trajgru": (TrajGRU, TrajGRUCell),
+}
 
 
 class EncoderForecaster(nn.Module):
-    """A ConvLSTM encoder-forecaster.
+    """An encoder-forecaster of ConvLSTM, ConvGRU or TrajGRU layers.
 
     The encoder's layers read the input frames, from the finest level to the coarsest. Each layer's final state starts
     the forecaster's layer of the same level; the forecaster walks from the coarsest level, which has no input, to the
@@ -82,9 +40,12 @@ class EncoderForecaster(nn.Module):
     Args:
         in_channels: Channels of the input frames. Default: 1.
         out_channels: Channels of the forecast frames. Default: `in_channels`.
-        hidden_channels: Channels of the ConvLSTM layers, one number a level, finest first.
-        kernel_size: Kernel of the ConvLSTM layers, odd; an int, or a list with one entry a level. Default: 5.
-        recurrent_kernel_size: Kernel of the hidden states' convolutions, likewise. Default: `kernel_size`.
+        hidden_channels: Channels of the recurrent layers, one number a level, finest first.
+        cell: The recurrent layers: 'convlstm', 'convgru' or 'trajgru'. Default: 'convlstm'.
+        kernel_size: Kernel of the layers, odd; an int, or a list with one entry a level. Default: 5.
+        recurrent_kernel_size: Kernel of the hidden states' convolutions, likewise; none of TrajGRU's. Default:
+            `kernel_size`.
+        links: Flows of the TrajGRU layers, likewise; None for other cells. Default: `TrajGRUCell`'s.
         patch_size: Side of the square patches that become channels before the first level. Default: 1, none.
         downsample: A convolution before the encoder's layer of each level, finest first: a list with one mapping
             (`channels`, `kernel_size`, `stride`, `padding`) or None a level. Default: none.
@@ -99,10 +60,12 @@ class EncoderForecaster(nn.Module):
             way, which spares a training from scratch the long start in which forecasts are only blurs. Default: 0.
         output_mean: Mean value of the data, which the output's bias starts at, so that training does not begin with
             learning it. Default: none, a bias of 0.
-        **layer: The other arguments of the ConvLSTM layers (`peepholes`, `bias`, `forget_bias`, `dropout`, ...).
+        **layer: The other arguments of the layers: `bias`, `dropout`, ConvLSTM's `peepholes`, GRUs' `state_activation`,
+            ... None is the layers' own default.
 
     Raises:
         ValueError: An argument, or the shape of the input, does not fit.
+        TypeError: The layers have no argument of that name.
     """
 
     def __init__(
@@ -111,8 +74,10 @@ class EncoderForecaster(nn.Module):
         out_channels: int | None = None,
         hidden_channels: Sequence[int] = (64, 64),
         *,
+        cell: str = "convlstm",
         kernel_size: int | Sequence[int | Pair] = 5,
         recurrent_kernel_size: int | Sequence[int | Pair] | None = None,
+        links: int | Sequence[int] | None = None,
         patch_size: int = 1,
         downsample: Sequence[Mapping | None] | None = None,
         upsample: Sequence[Mapping | None] | None = None,
@@ -126,14 +91,15 @@ class EncoderForecaster(nn.Module):
         super().__init__()
         if not hidden_channels:
             raise ValueError("[EncoderForecaster] 'hidden_channels' must name at least one level but got none.")
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"[EncoderForecaster] 'activation' must be one of {', '.join(ACTIVATIONS)} but got {activation!r}."
-            )
+        for name, value, known in (("activation", activation, ACTIVATIONS), ("cell", cell, CELLS)):
+            if value not in known:
+                raise ValueError(f"[EncoderForecaster] '{name}' must be one of {', '.join(known)} but got {value!r}.")
+        layer = {name: value for name, value in layer.items() if value is not None}
         check_layer_options("EncoderForecaster", layer, patch_size)
         levels = len(hidden_channels)
-        kernels = self._per_level("kernel_size", kernel_size, levels)
-        recurrent = self._per_level("recurrent_kernel_size", recurrent_kernel_size, levels)
+        given = {"kernel_size": kernel_size, "recurrent_kernel_size": recurrent_kernel_size, "links": links}
+        of_level = {name: self._per_level(name, value, levels) for name, value in given.items() if value is not None}
+        _check_options(cell, [*of_level, *layer])
         downs = self._per_level("downsample", downsample, levels)
         ups = self._per_level("upsample", upsample, levels)
         if concatenate and (any(downs) or any(ups)):
@@ -149,16 +115,16 @@ class EncoderForecaster(nn.Module):
         self.in_channels, self.out_channels, self.patch_size = in_channels, out_channels, patch_size
         self.concatenate, self.activation = concatenate, activation
 
-        channels = in_channels * patch_size**2
+        Layer, channels = CELLS[cell][0], in_channels * patch_size**2
         self.encoder, self.downsample = [], []
         self.forecaster, self.upsample = [], []
         for n, hidden in enumerate(hidden_channels):
-            layer |= {"kernel_size": kernels[n], "recurrent_kernel_size": recurrent[n]}
-            self.encoder.append(ConvLSTM(_channels(channels, downs[n]), hidden, **layer))
+            layer |= {name: values[n] for name, values in of_level.items()}
+            self.encoder.append(Layer(_channels(channels, downs[n]), hidden, **layer))
             self.downsample.append(_resample(channels, downs[n]))
             channels = hidden
             above = 0 if n + 1 == levels else _channels(hidden_channels[n + 1], ups[n + 1])
-            self.forecaster.append(ConvLSTM(above, hidden, **layer))
+            self.forecaster.append(Layer(above, hidden, **layer))
             self.upsample.append(_resample(hidden, ups[n], up=True))
 
         channels = sum(hidden_channels) if concatenate else _channels(hidden_channels[0], ups[0])
@@ -197,7 +163,7 @@ class EncoderForecaster(nn.Module):
                     "'upsample'."
                 )
 
-    def encode(self, inputs: mx.array, key: mx.array | None = None) -> tuple[list[State], list[mx.array]]:
+    def encode(self, inputs: mx.array, key: mx.array | None = None) -> tuple[list[Any], list[mx.array]]:
         """Final state and hidden states (N, T_in, H', W', O) of each level, finest first."""
         x = space_to_depth(inputs, self.patch_size)
         states, hidden = [], []
@@ -207,7 +173,7 @@ class EncoderForecaster(nn.Module):
             hidden.append(x)
         return states, hidden
 
-    def unroll(self, states: list[State], horizon: int, key: mx.array | None = None) -> list[mx.array]:
+    def unroll(self, states: list[Any], horizon: int, key: mx.array | None = None) -> list[mx.array]:
         """The forecaster's hidden states (N, horizon, ...), after up-sampling, of each level, finest first."""
         x: mx.array | None = None
         hidden: list[mx.array] = []
@@ -273,6 +239,15 @@ class EncoderForecaster(nn.Module):
         states, hidden = self.encode(inputs, key)
         forecast = self.predict(self.unroll(states, horizon, forecaster_key))
         return ACTIVATIONS[self.activation](forecast), hidden
+
+
+def _check_options(cell: str, options: Iterable[str]) -> None:
+    known = {name for part in CELLS[cell] for name in inspect.signature(part).parameters}
+    if unknown := [f"'{name}'" for name in options if name not in known]:
+        raise TypeError(
+            f"[EncoderForecaster] cell={cell!r} has layers without {', '.join(unknown)}: leave that out, or choose the "
+            "'cell' that has it."
+        )
 
 
 def _channels(channels: int, resample: Mapping | None) -> int:

@@ -1,0 +1,64 @@
+"""The convolutions between the levels of an encoder-forecaster."""
+
+from __future__ import annotations
+
+from convlstm.ops.convolution import Pair, conv2d, int_pair, output_size
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+class Resample(nn.Module):
+    """A strided convolution, or a transposed one, over every frame of a sequence, with a leaky ReLU.
+
+    (N, L, H, W, C) -> (N, L, H', W', O).
+
+    Args:
+        in_channels: C.
+        channels: O.
+        kernel_size, stride, padding: Of the convolution; an int or a pair. A transposed convolution undoes the size of
+            the convolution with the same three where (size + 2 padding - kernel_size) is a multiple of the stride.
+        up: Whether to transpose the convolution. Default: False.
+        negative_slope: Slope of the leaky ReLU below zero. Default: 0.2, as in Shi et al., 2017.
+        bias: Whether the convolution has a bias. Default: True.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel_size: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        up: bool = False,
+        negative_slope: float = 0.2,
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.kernel_size = int_pair("Resample", "kernel_size", kernel_size, 1)
+        self.stride = int_pair("Resample", "stride", stride, 1)
+        self.padding = int_pair("Resample", "padding", padding, 0)
+        self.up, self.negative_slope = up, negative_slope
+        conv = nn.ConvTranspose2d if up else nn.Conv2d
+        self.conv = conv(in_channels, channels, self.kernel_size, stride=self.stride, padding=self.padding, bias=bias)
+
+    def output_size(self, size: Pair) -> Pair:
+        """Height and width of the frames that come out for frames of `size`."""
+        if not self.up:
+            return output_size("Resample", size, self.kernel_size, self.stride, self.padding)
+        height, width = (
+            (length - 1) * s - 2 * p + k
+            for length, k, s, p in zip(size, self.kernel_size, self.stride, self.padding, strict=True)
+        )
+        return height, width
+
+    def __call__(self, x: mx.array) -> mx.array:
+        N, L = x.shape[:2]
+        x = x.reshape(N * L, *x.shape[2:])
+        if self.up:
+            y = self.conv(x)
+        else:
+            y = conv2d(x, self.conv.weight, self.stride, self.padding)
+            y = y + self.conv.bias if "bias" in self.conv else y
+        return nn.leaky_relu(y, self.negative_slope).reshape(N, L, *y.shape[1:])
