@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from convlstm import report
 from convlstm.baselines import Persistence, Zeros
-from convlstm.build import TRUSTED, build, resolve
+from convlstm.build import TRUSTED, build, check_targets, resolve
 from convlstm.evaluation import Evaluation, as_unit, evaluate
 from convlstm.extrapolation import Extrapolation
 from convlstm.results import table, write_scores
@@ -148,9 +148,10 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
     changes = changes or {}
     description = {key: value for key, value in saved["data"].items() if key not in NOT_ITS_OWN} | changes
     packages = ("datasets", *trusted)
-    kind = resolve(description.get("_target_", ""), packages, Data)  # before anything else looks at what it names
+    # Before anything else looks at what it names.
+    check_targets(description := {"_target_": ""} | description, packages, Data, inside=RadarTransform)
     named_by_it = saved["data"].get("root") is not None and "root" not in changes
-    if named_by_it and issubclass(kind, MovingMNIST):
+    if named_by_it and issubclass(resolve(description["_target_"], packages), MovingMNIST):
         description = {"mirrors": []} | description  # nothing is downloaded into a folder that no person has named
     check_types({"data": description})
     try:

@@ -77,6 +77,21 @@ def _refuse(target: str, trusted: Sequence[str]) -> NoReturn:
     )
 
 
+def check_targets(
+    description: Any, trusted: Sequence[str] = TRUSTED, kind: type = object, *, inside: type | None = None
+) -> None:
+    """UntrustedTargetError unless every class that a description names may be called; the arguments are `build`'s."""
+    inside = kind if inside is None else inside
+    if isinstance(description, list):
+        for item in description:
+            check_targets(item, trusted, kind, inside=inside)
+    elif isinstance(description, dict):
+        if "_target_" in description:
+            resolve(description["_target_"], trusted, kind)
+        for value in description.values():
+            check_targets(value, trusted, inside)
+
+
 def build(
     description: Any, trusted: Sequence[str] = TRUSTED, kind: type = object, *, inside: type | None = None
 ) -> Any:
@@ -89,19 +104,23 @@ def build(
         inside: What the objects among its arguments must be. Default: `kind`.
 
     Raises:
-        UntrustedTargetError: A `_target_` does not resolve to a class that a trusted package defines.
+        UntrustedTargetError: A `_target_` does not resolve to a class that a trusted package defines, or not to one of
+            the kind; nothing has been built.
         ValueError: The constructor does not take these arguments.
     """
-    inside = kind if inside is None else inside
+    check_targets(description, trusted, kind, inside=inside)
+    return _built(description, trusted)
+
+
+def _built(description: Any, trusted: Sequence[str]) -> Any:
     if isinstance(description, list):
-        return [build(item, trusted, kind, inside=inside) for item in description]
+        return [_built(item, trusted) for item in description]
     if not isinstance(description, dict):
         return description
-    # The class comes before its arguments, so that nothing is built for what is refused.
-    cls = resolve(description["_target_"], trusted, kind) if "_target_" in description else None
-    arguments = {key: build(value, trusted, inside) for key, value in description.items() if key != "_target_"}
-    if cls is None:
+    arguments = {key: _built(value, trusted) for key, value in description.items() if key != "_target_"}
+    if "_target_" not in description:
         return arguments
+    cls = resolve(description["_target_"], trusted)
     try:
         inspect.signature(cls).bind(**arguments)
     except TypeError as error:

@@ -8,6 +8,7 @@ import sys
 
 from convlstm import load
 from convlstm.evaluation import as_unit
+from convlstm.training.checkpoint import seal
 from datasets.moving_mnist import MovingMNIST
 
 import mlx.core as mx
@@ -145,6 +146,7 @@ def test_several_runs_stand_side_by_side(runs, evaluate, tmp_path):
 def test_runs_of_other_data_are_scored_on_the_first_ones_and_told(runs, run, evaluate, tmp_path):
     for place in run.glob("checkpoints/*/config.yaml"):
         place.write_text(place.read_text().replace("num_digits: 1", "num_digits: 2"))
+        seal(place.parent)
     status, out, _ = evaluate(f"ckpt=[{runs / 'b'},{run}]", f"out={tmp_path / 'out'}")
     assert status == 0
     assert "note: 'a' was trained on other data than 'b' (data.num_digits)." in out
@@ -237,6 +239,7 @@ def describe(run, **changes):
     for place in run.glob("checkpoints/*/config.yaml"):
         config = yaml.safe_load(place.read_text())
         place.write_text(yaml.safe_dump(config | {"model": config["model"] | changes}))
+        seal(place.parent)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +273,7 @@ def test_the_data_of_a_stranger_is_not_run_either(target, run, evaluate, tmp_pat
     monkeypatch.syspath_prepend(tmp_path)
     for place in run.glob("checkpoints/*/config.yaml"):
         place.write_text(place.read_text().replace("tiny.Data", target))
+        seal(place.parent)
     before = snapshot(tmp_path)
     status, out, err = evaluate(f"ckpt={run}", "data.test_sequences=2")
     assert (status, out) == (1, "")
@@ -281,6 +285,7 @@ def test_the_data_of_a_stranger_is_not_run_either(target, run, evaluate, tmp_pat
 def test_types_of_the_data_are_checked(run, evaluate):
     for place in run.glob("checkpoints/*/config.yaml"):
         place.write_text(place.read_text().replace("tiny.Data", "datasets.moving_mnist.MovingMNIST"))
+        seal(place.parent)
     assert (
         "'data.frame_size' must be int | list[int] but got 'big'." in evaluate(f"ckpt={run}", "data.frame_size=big")[2]
     )
