@@ -4,7 +4,7 @@
 #   VENV    the environment's folder (default .venv)
 #   PYTHON  the Python that makes it (default: the first suitable one on the PATH)
 #   ARGS    more overrides for train.py, such as ARGS='data.root=~/mnist'; options of `make bench`, such as
-#           ARGS='--rows default --runs 9 --out bench.json'
+#           ARGS='--rows default --runs 9 --out bench.json', or of `make soak`, such as ARGS='kill=100 --seed 3'
 
 VENV ?= .venv
 EXTRA ?= $(if $(filter Linux,$(shell uname -s)),cpu)
@@ -29,7 +29,7 @@ BACKEND := mlx_$(subst cuda,cuda_,$(EXTRA))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test bench doctor clean check-extra
+.PHONY: help setup train test bench soak doctor clean check-extra
 
 help: ## print this
 	@echo 'make TARGET [EXTRA=cpu|cuda12|cuda13]'
@@ -51,6 +51,9 @@ test: $(TEST_READY) ## set up, then lint, types and tests
 
 bench: $(BENCH_READY) ## set up, then time training and forecasting beside PyTorch on this CPU
 	$(PY) -m benchmarks $(ARGS)
+
+soak: $(RUN_READY) ## set up, then kill, starve and damage short runs: says what is lost, and fails where anything is
+	$(PY) -m soak $(ARGS)
 
 doctor: $(RUN_READY) ## say which device and which BLAS MLX uses here, and how fast they are
 	$(PY) -m convlstm.doctor

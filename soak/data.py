@@ -1,0 +1,48 @@
+"""Moving-MNIST that fails, or sends its program a signal, at a sequence that the environment names."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from datasets.moving_mnist import MovingMNIST
+
+import numpy as np
+
+SIGNAL, ERROR = "SOAK_SIGNAL", "SOAK_ERROR"
+"""Variables of the environment: `SPLIT:EPOCH:INDEX:` and signal numbers joined by commas, or an exception's name."""
+
+PAUSE = 0.005  # seconds between two signals
+
+
+class LoaderError(Exception):
+    """An exception of nobody's hierarchy, with arguments that do not make another one of it."""
+
+    def __init__(self, split: str, index: int):
+        super().__init__(f"[LoaderError] sequence {index} of '{split}' is meant to fail.")
+
+
+def _error(name: str, split: str, index: int) -> BaseException:
+    if name == "LoaderError":
+        return LoaderError(split, index)
+    kinds = (OSError, MemoryError, KeyError, ValueError, RuntimeError, StopIteration, EOFError, UnicodeError)
+    return {kind.__name__: kind for kind in kinds}[name](f"sequence {index} of '{split}' is meant to fail")
+
+
+class Data(MovingMNIST):
+    """The data of the soak's runs; it takes what `MovingMNIST` takes."""
+
+    def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
+        """What `MovingMNIST` gives, where the environment wants nothing else at this sequence."""
+        place = f"{split}:{epoch if split == 'train' else 0}:{index}:"
+        for variable in (SIGNAL, ERROR):
+            wanted = os.environ.get(variable, "")
+            if not wanted.startswith(place):
+                continue
+            what = wanted.removeprefix(place)
+            if variable == ERROR:
+                raise _error(what, split, index)
+            for number in what.split(","):
+                os.kill(os.getpid(), int(number))
+                time.sleep(PAUSE)
+        return super().sample(split, index, seed=seed, epoch=epoch)
