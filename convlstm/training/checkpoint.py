@@ -248,7 +248,7 @@ def load_weights(folder: Path, model: nn.Module, *, ema: bool = False) -> None:
         averaged = read_ema(folder, model)
         if averaged is None:
             raise CheckpointError(
-                f"'{folder}' has no averaged weights, {EMA}. Train with trainer.ema, or take ema=False."
+                f"'{folder}' has no averaged weights, {EMA}: it was trained without trainer.ema. Use ema=False."
             )
         weights |= averaged
     model.update(tree_unflatten(list(weights.items())))
@@ -281,8 +281,9 @@ def restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> dict[
     state = read_state(folder)
     weights = _fitting(folder / MODEL, model.parameters(), "model")
     slots = _fitting(folder / OPTIMIZER, optimizer.state, "optimizer")
-    if "step" in slots and slots["step"].item() != state["step"]:
-        raise damaged(folder, f"{STATE} is at step {state['step']}, {OPTIMIZER} at step {slots['step'].item()}")
+    made = state["step"] - state.get("skipped", 0)
+    if "step" in slots and slots["step"].item() != made:
+        raise damaged(folder, f"{STATE} is at step {made}, {OPTIMIZER} at step {slots['step'].item()}")
     model.update(tree_unflatten(list(weights.items())))
     own = {"learning_rate": optimizer.state["learning_rate"]} if "learning_rate" in optimizer.state else {}
     optimizer.state = tree_unflatten(list((slots | own).items()))
