@@ -1,29 +1,47 @@
-"""`metrics.csv`: a row for every logged step, with blanks where a step has no value."""
+"""`metrics.csv` and `metrics.jsonl`: a row for every logged step."""
 
 from __future__ import annotations
 
 import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from convlstm.training import files
+
+Row = Mapping[str, float | int]
 
 
 class MetricsLog:
-    """Appends rows to a CSV file.
+    """Appends rows to a CSV file, with blanks where a step has no value, and to a JSONL file beside it, without them.
+
+    The CSV file is the one that is read; the other is made from it where it is not there. What cannot be written, since
+    the disk is full, is kept and written with the next row: no row is lost while the process lives, and none is torn.
 
     Args:
-        path: The file. Rows of steps after `step`, which a resumed run will write again, are removed from it.
+        path: The CSV file. Rows of steps after `step`, which a resumed run will write again, are removed from it.
         columns: Names of the columns; `step` is the first.
         step: The step that training goes on from.
+
+    Raises:
+        OSError: The files cannot be written; what was there before is whole.
     """
 
     def __init__(self, path: Path, columns: list[str], step: int = 0):
         self.path, self.columns = path, columns
-        rows = [row for row in self.read(path) if int(row["step"]) <= step] if path.exists() else []
-        beside = path.with_name(path.name + ".tmp")
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(path)
+        self.kept: list[dict[str, float | int]] = []
+        """The rows up to `step`, which an earlier process wrote."""
+        if path.exists():
+            self.kept = [numbers(row) for row in self.read(path) if int(row["step"]) <= step]
+        head = ",".join(columns) + "\n"
+        files.replace(path, head + "".join(self._line(row) for row in self.kept))
+        files.replace(path.with_suffix(".jsonl"), "".join(_json_line(row) for row in self.kept))
+        self._unwritten = {path: b"", path.with_suffix(".jsonl"): b""}
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:
@@ -32,8 +50,57 @@ class MetricsLog:
         whole = text[: text.rfind("\n") + 1].splitlines()
         return [row for row in csv.DictReader(whole) if None not in row.values() and row.get("step", "").isdigit()]
 
-    def add(self, row: dict[str, float | int]) -> None:
-        """Appends a row, all digits of its floats included."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
-            writer.writerow({name: repr(value) for name, value in row.items()})
+    def add(self, row: Row) -> None:
+        """Appends a row, all digits of its floats included.
+
+        Raises:
+            OSError: The disk is full, or the like. The row will be written together with the next one.
+        """
+        failed = None
+        for (path, before), line in zip(self._unwritten.items(), (self._line(row), _json_line(row)), strict=True):
+            text = before + line.encode()
+            try:
+                _append(path, text)
+                self._unwritten[path] = b""
+            except OSError as error:
+                self._unwritten[path], failed = text, error
+        if failed is not None:
+            raise failed
+
+    def _line(self, row: Row) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writerow({name: repr(value) for name, value in row.items()})
+        return text.getvalue()
+
+
+def numbers(row: Mapping[str, str]) -> dict[str, float | int]:
+    """The values of a row of text, whole numbers as such; those that are blank or no numbers are left out."""
+    values: dict[str, float | int] = {}
+    for name, text in row.items():
+        with suppress(ValueError):
+            values[name] = int(text) if text.lstrip("-").isdigit() else float(text)
+    return values
+
+
+def _json_line(row: Row) -> str:
+    """A row as JSON, which has no word for NaN and infinity: there they are null."""
+    values: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in row.items()}
+    return json.dumps(values, allow_nan=False) + "\n"
+
+
+def _append(path: Path, text: bytes) -> None:
+    """Appends all of the text or nothing; OSError where that fails."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            rest = memoryview(text)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,375 @@
+"""Loggers: what reaches TensorBoard, Weights & Biases and MLflow, and that none of them can end training.
+
+TensorBoard comes with the test extra; the other two are tested where they are installed.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import warnings
+from pathlib import Path
+
+from convlstm.training import loggers
+from convlstm.training.log import MetricsLog
+from convlstm.training.loggers import MLflow, TensorBoard, WandB, tag
+from convlstm.training.progress import Progress
+from convlstm.training.tracking import LONGEST, WAIT, Guard, Tracking
+
+import pytest
+
+CONFIG = {"model": {"kernel_size": 3, "hidden_channels": [4, 4]}, "seed": 0}
+
+
+def run(folder, made, steps, step=0, status="finished", value=lambda step: 1 / step, config=CONFIG):
+    """Logs rows of the steps to some loggers, as a run that begins or goes on at `step` does."""
+    folder.mkdir(exist_ok=True)
+    progress = Progress(step=step)
+    log = MetricsLog(folder / "metrics.csv", ["step", "seconds", "train_loss", "val_psnr"], step)
+    with Tracking(made, log, folder, config, progress) as tracking:
+        for n in steps:
+            row = {"step": n, "seconds": 0.5 * n, "train_loss": value(n)} | ({"val_psnr": 20 + n} if n % 4 == 0 else {})
+            log.add(row)
+            tracking.log(row)
+        progress.status = status
+
+
+# Any logger
+
+
+class Recorder:
+    """Remembers what it is told; fails while `broken`."""
+
+    def __init__(self, has=0, broken=()):
+        self.has, self.broken, self.told = has, set(broken), []
+
+    def tell(self, *what):
+        if what[0] in self.broken:
+            raise ConnectionError("no route to the server\nand more that nobody reads")
+        self.told.append(what)
+
+    def start(self, folder, config, step):
+        self.tell("start", folder, config, step)
+        return self.has
+
+    def log(self, step, row):
+        self.tell("log", step, row)
+
+    def close(self, status):
+        self.tell("close", status)
+
+    @property
+    def steps(self):
+        return [what[1] for what in self.told if what[0] == "log"]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_logger_is_told_of_start_rows_and_end(tmp_path):
+    logger = Recorder()
+    run(tmp_path, [logger], [1, 2], status="interrupted by SIGTERM")
+    assert logger.told == [
+        ("start", tmp_path, CONFIG, 0),
+        ("log", 1, {"seconds": 0.5, "train_loss": 1.0}),
+        ("log", 2, {"seconds": 1.0, "train_loss": 0.5}),
+        ("close", "interrupted by SIGTERM"),
+    ]
+
+
+@pytest.mark.parametrize(("has", "steps"), [(0, [1, 2, 3, 4, 5]), (2, [3, 4, 5]), (3, [4, 5]), (4, [5])])
+def test_rows_that_a_logger_has_are_not_told_again_and_those_it_lacks_come_from_the_log(has, steps, tmp_path):
+    run(tmp_path, [], [1, 2, 3, 4])
+    logger = Recorder(has)
+    run(tmp_path, [logger], [4, 5], step=3)
+    assert logger.steps == steps
+
+
+def test_a_logger_that_fails_warns_once_and_is_tried_again(tmp_path):
+    clock, logger = Clock(), Recorder(broken=["log"])
+    guard = Guard(logger, clock=clock)
+    guard.start(tmp_path, CONFIG, 0, [])
+    with pytest.warns(UserWarning, match="Recorder") as told:
+        guard.log({"step": 1, "loss": 0.5})
+    (warning,) = told
+    assert str(warning.message) == (
+        "Recorder does not log: ConnectionError: no route to the server Training goes on, with every row in "
+        "metrics.csv; it is tried again now and then."
+    )
+    clock.now = WAIT  # due, and fails again: nothing is said
+    guard.log({"step": 2, "loss": 0.5})
+    logger.broken = set()
+    clock.now = 3 * WAIT - 1  # not due yet: the wait has doubled
+    guard.log({"step": 3, "loss": 0.5})
+    assert logger.steps == []
+    clock.now = 3 * WAIT
+    guard.log({"step": 4, "loss": 0.5})
+    assert logger.steps == [1, 2, 3, 4]
+    guard.log({"step": 5, "loss": 0.5})
+    assert logger.steps == [1, 2, 3, 4, 5], "all is well again"
+
+
+def test_the_wait_grows_up_to_an_hour_and_starts_anew(tmp_path):
+    clock, logger = Clock(), Recorder(broken=["log"])
+    guard = Guard(logger, clock=clock)
+    guard.start(tmp_path, CONFIG, 0, [])
+    waits = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for step in range(1, 10):
+            guard.log({"step": step})
+            waits.append(guard.due - clock.now)
+            clock.now = guard.due
+    assert waits[:3] == [WAIT, 2 * WAIT, 4 * WAIT]
+    assert waits[-1] == LONGEST
+    logger.broken = set()
+    guard.log({"step": 10})
+    assert logger.steps == list(range(1, 11))
+    logger.broken = {"log"}
+    guard.log({"step": 11})
+    assert guard.due - clock.now == WAIT
+
+
+@pytest.mark.parametrize("broken", ["start", "log", "close"])
+def test_no_logger_ends_training_or_keeps_another_from_its_rows(broken, tmp_path):
+    bad, good = Recorder(broken=[broken]), Recorder()
+    with pytest.warns(UserWarning, match="Recorder does not log: ConnectionError") as told:
+        run(tmp_path, [bad, good], [1, 2, 3])
+    assert len(told) == 1
+    assert good.steps == [1, 2, 3]
+    assert len(MetricsLog.read(tmp_path / "metrics.csv")) == 3
+
+
+def test_a_logger_that_comes_back_at_the_end_has_all_rows(tmp_path):
+    logger = Recorder(broken=["start"])
+    guard = Guard(logger, clock=Clock())
+    with pytest.warns(UserWarning, match="Recorder does not log"):
+        guard.start(tmp_path, CONFIG, 0, [])
+    guard.log({"step": 1})
+    logger.broken = set()
+    guard.close("finished")
+    assert [what[0] for what in logger.told] == ["start", "log", "close"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("the loss became nan\nat step 3"), "failed: RuntimeError: the loss became nan"),
+        (ValueError(), "failed: ValueError: nothing is said"),
+        (KeyboardInterrupt(), "interrupted by SIGINT"),
+    ],
+)
+def test_an_error_is_the_status_that_a_run_ends_with(error, status, tmp_path):
+    logger = Recorder()
+
+    def fail(step):
+        raise error
+
+    with pytest.raises(type(error)):
+        run(tmp_path, [logger], [1], value=fail)
+    assert logger.told[-1] == ("close", status)
+
+
+# All three: names, and what is not installed
+
+
+def test_tags_are_grouped():
+    assert [tag(name) for name in ("train_loss", "val_mse_per_frame", "learning_rate", "seconds", "val")] == [
+        "train/loss",
+        "val/mse_per_frame",
+        "train/learning_rate",
+        "train/seconds",
+        "train/val",
+    ]
+
+
+@pytest.mark.parametrize(("kind", "extra"), [(TensorBoard, "tensorboard"), (WandB, "wandb"), (MLflow, "mlflow")])
+def test_what_is_not_installed_is_named(kind, extra, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == extra]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, extra, None)
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(ImportError, match=rf"\[{kind.__name__}\] .* Install it: pip install 'convlstm\[{extra}\]', or"):
+        kind()
+
+
+# TensorBoard
+
+
+@pytest.fixture
+def tensorboard():
+    pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(folder):
+        accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+        accumulator.Reload()
+        tags = accumulator.Tags()
+        scalars = {name: [(e.step, round(e.value, 6)) for e in accumulator.Scalars(name)] for name in tags["scalars"]}
+        texts = [e.tensor_proto.string_val[0].decode() for e in accumulator.Tensors("config")]
+        return scalars, texts
+
+    return read
+
+
+def test_tensorboard_has_every_column_by_step_and_the_configuration(tensorboard, tmp_path):
+    run(tmp_path / "mine", [TensorBoard()], [2, 4])
+    scalars, texts = tensorboard(tmp_path / "mine")
+    assert scalars == {
+        "train/seconds": [(2, 1.0), (4, 2.0)],
+        "train/loss": [(2, 0.5), (4, 0.25)],
+        "val/psnr": [(4, 24.0)],
+    }
+    assert texts == [
+        "    model:\n      kernel_size: 3\n      hidden_channels:\n      - 4\n      - 4\n    seed: 0",
+    ]
+
+
+def test_tensorboard_has_no_step_twice_after_a_run_went_on(tensorboard, tmp_path):
+    run(tmp_path, [TensorBoard()], range(1, 8), status="running")
+    # As two processes do it, whose files are read in the order of their names.
+    (first,) = tmp_path.glob("events.out.tfevents.*")
+    first.rename(first.with_name("events.out.tfevents.0000000001.host.1.0"))
+    run(tmp_path, [TensorBoard()], range(5, 10), step=4, value=lambda step: float(step))
+    scalars, texts = tensorboard(tmp_path)
+    expected = [(n, round(1 / n, 6)) for n in range(1, 5)] + [(n, float(n)) for n in range(5, 10)]
+    assert scalars["train/loss"] == expected
+    assert len(texts) == 2, "the configuration may have changed"
+
+
+def test_tensorboard_chosen_later_has_the_rows_before(tensorboard, tmp_path):
+    run(tmp_path, [], range(1, 4))
+    run(tmp_path, [TensorBoard()], [4, 5], step=3)
+    scalars, _ = tensorboard(tmp_path)
+    assert [step for step, _ in scalars["train/loss"]] == [1, 2, 3, 4, 5]
+
+
+def test_tensorboard_without_a_place_to_write_is_a_warning(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    logger = TensorBoard()
+    monkeypatch.setattr(logger.writers, "EventFileWriter", lambda folder: Path("/dev/null/nowhere").mkdir())
+    with pytest.warns(UserWarning, match="TensorBoard does not log: NotADirectoryError"):
+        run(tmp_path, [logger], [1])
+
+
+# Weights & Biases, offline
+
+
+def wandb_records(folder):
+    """By file in the order of their time: steps and values of an offline run, and the runs' ids."""
+    from wandb.proto import wandb_internal_pb2 as messages
+
+    parts, ids = [], set()
+    for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        data, place, whole, rows = file.read_bytes(), 7, b"", []
+        while place + 7 <= len(data):
+            if (left := 32768 - place % 32768) < 7:
+                place += left
+                continue
+            size, kind = struct.unpack("<HB", data[place + 4 : place + 7])
+            whole, place = whole + data[place + 7 : place + 7 + size], place + 7 + size
+            if kind in (1, 4):
+                record = messages.Record()
+                record.ParseFromString(whole)
+                whole = b""
+                if record.HasField("history"):
+                    items = {(i.key or "/".join(i.nested_key)): json.loads(i.value_json) for i in record.history.item}
+                    rows.append((record.history.step.num, items["train/loss"]))
+                elif record.HasField("run"):
+                    ids.add(record.run.run_id)
+        parts.append(rows)
+    return parts, ids
+
+
+def test_wandb_goes_on_with_the_same_run_and_no_step_twice(tmp_path):
+    pytest.importorskip("wandb")
+    run(tmp_path, [WandB(tags=["a"], group="g")], range(1, 8), status="running")
+    first, ids = wandb_records(tmp_path)
+    assert [step for step, _ in first[0]] == list(range(1, 8))
+    for place in tmp_path.glob("wandb/offline-run-*"):
+        place.rename(place.with_name("offline-run-00000000_000000-" + place.name.rpartition("-")[2]))
+    run(tmp_path, [WandB()], range(5, 10), step=4)
+    parts, again = wandb_records(tmp_path)
+    assert [[step for step, _ in part] for part in parts] == [list(range(1, 8)), [8, 9]]
+    assert dict(row for part in parts for row in part) == {n: pytest.approx(1 / n) for n in range(1, 10)}
+    assert again == ids
+    assert len(ids) == 1
+
+
+def test_wandb_without_its_server_warns_once(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(loggers, "PATIENCE", 2.0)
+    with pytest.warns(UserWarning, match="WandB does not log: ") as told:
+        run(tmp_path, [WandB(mode="online")], [1, 2, 3])
+    assert len(told) == 1
+    assert len(MetricsLog.read(tmp_path / "metrics.csv")) == 3
+
+
+def test_wandb_refuses_a_mode_that_it_has_not():
+    with pytest.raises(ValueError, match=r"\[WandB\] 'mode' must be offline or online but got 'disabled'."):
+        WandB(mode="disabled")
+
+
+# MLflow, in files
+
+
+@pytest.fixture
+def mlflow(monkeypatch):
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return pytest.importorskip("mlflow")
+
+
+def mlflow_runs(mlflow, place, experiment="convlstm"):
+    client = mlflow.MlflowClient(tracking_uri=place.as_uri())
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    losses = [[(m.step, m.value) for m in client.get_metric_history(r.info.run_id, "train/loss")] for r in found]
+    return client, found, losses
+
+
+def test_mlflow_goes_on_with_the_same_run_and_no_step_twice(mlflow, tmp_path):
+    run(tmp_path / "mine", [MLflow()], range(1, 8), status="interrupted by SIGINT")
+    client, (found,), (losses,) = mlflow_runs(mlflow, tmp_path / "mlruns")
+    assert losses == [(n, 1 / n) for n in range(1, 8)]
+    assert found.info.run_name == "mine"
+    assert found.info.status == "KILLED"
+    assert found.data.params == {"model.kernel_size": "3", "model.hidden_channels": "[4, 4]", "seed": "0"}
+
+    run(tmp_path / "mine", [MLflow()], range(5, 10), step=4, config=CONFIG | {"seed": 1})
+    client, (found,), (losses,) = mlflow_runs(mlflow, tmp_path / "mlruns")
+    assert losses == [(n, 1 / n) for n in range(1, 10)]
+    assert (found.info.status, found.data.tags["status"]) == ("FINISHED", "finished")
+
+    client.delete_run(found.info.run_id)
+    for place in (tmp_path / "mlruns").glob(f"*/{found.info.run_id}"):
+        place.rename(tmp_path / "gone")
+    run(tmp_path / "mine", [MLflow()], [10], step=9, status="failed: ValueError: so")
+    _, (other,), (losses,) = mlflow_runs(mlflow, tmp_path / "mlruns")
+    assert other.info.run_id != found.info.run_id
+    assert losses == [(n, pytest.approx(1 / n)) for n in range(1, 11)], "the rows of a run that is gone come again"
+    assert other.info.status == "FAILED"
+
+
+def test_mlflow_has_an_experiment_and_a_place(mlflow, tmp_path):
+    place = (tmp_path / "elsewhere").as_uri()
+    run(tmp_path / "a", [MLflow("rain", place)], [1])
+    run(tmp_path / "b", [MLflow("rain", place)], [1])
+    _, found, _ = mlflow_runs(mlflow, tmp_path / "elsewhere", "rain")
+    assert sorted(r.info.run_name for r in found) == ["a", "b"]
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_mlflow_without_its_server_warns_once(mlflow, tmp_path):
+    with pytest.warns(UserWarning, match="MLflow does not log: ") as told:
+        run(tmp_path, [MLflow(tracking_uri="http://127.0.0.1:9")], [1, 2, 3])
+    assert len(told) == 1
+    assert len(MetricsLog.read(tmp_path / "metrics.csv")) == 3
