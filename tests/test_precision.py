@@ -7,7 +7,8 @@ from convlstm.layers import ConvLSTM, ConvLSTMCell
 from convlstm.losses import BinaryCrossEntropy, MeanSquaredError
 from convlstm.models import EncoderForecaster
 from convlstm.training.loop import Trainer
-from convlstm.training.step import PRECISIONS, make_step, to_device, weights_in_bfloat16
+from convlstm.training.precision import PRECISIONS, weights_in_bfloat16
+from convlstm.training.step import make_step, to_device
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -101,7 +102,7 @@ def cpu_warning():
 def fit(folder, model, precision, *, max_steps=4, resume=None):
     trainer = Trainer(max_steps, 2, validate_every=2, log_every=1, precision=precision)
     with cpu_warning() if precision == "bfloat16" else nullcontext():
-        trainer.fit(model, optim.Adam(0.01), MSE, Blobs(), folder, {}, resume=resume)
+        trainer.fit(model, optim.Adam(0.01), MSE, Blobs(), folder, {"model": {}}, resume=resume)
     return model
 
 
@@ -317,7 +318,7 @@ def test_the_precision_is_a_choice_of_the_run_and_its_change_is_told(monkeypatch
 
     status, _, err = train("trainer.max_steps=2", "trainer.precision=half")
     assert status == 1
-    assert err == "train.py: trainer: [Trainer] 'precision' must be one of float32, bfloat16 but got 'half'."
+    assert err == "train.py: trainer.precision: [Trainer] 'precision' must be one of float32, bfloat16 but got 'half'."
     assert not (tmp_path / "run").exists()
 
     assert train("trainer.max_steps=2")[::2] == (0, "")

@@ -18,7 +18,7 @@ from tiny import OVERRIDES, PROJECT, environment, snapshot, stop_at, train
 STEPS = 40
 RUN = [f"trainer.max_steps={STEPS}", "model.dropout=0.2", "model.recurrent_dropout=0.2"]
 # What a clock decides differs from run to run.
-CLOCKED = ("seconds", "sequences_per_second")
+CLOCKED = ("seconds", "sequences_per_second", "peak_memory_mb")
 
 
 def rows(folder):

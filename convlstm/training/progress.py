@@ -17,10 +17,26 @@ COMPILING = 2  # steps at the start that say nothing about the speed
 TIMED = 5  # steps from which the time of the whole run is estimated
 QUIET = 15  # seconds between lines where there is no terminal to draw a bar on
 
+# What the first checkpoints did not have.
+NEWER = {"skipped", "skipped_in_a_row", "averaged"}
+
 
 @dataclass
 class Progress:
-    """What a checkpoint keeps beside the weights, so that a resumed run goes on exactly."""
+    """What a checkpoint keeps beside the weights, so that a resumed run goes on exactly.
+
+    Attributes:
+        step: Batches that were trained on or skipped.
+        seed: Of the run.
+        seconds: Spent in training.
+        loss_sum, loss_count: Of the losses since the last row of `metrics.csv`.
+        best, best_step: The best score so far and its step.
+        validations_without_improvement: Since then.
+        skipped, skipped_in_a_row: Steps that changed nothing since something was not finite, in all and just now.
+        averaged: Steps that are in the average of the weights.
+        status: 'running', or how training ended.
+        data: What the data says of itself.
+    """
 
     step: int = 0
     seed: int = 0
@@ -30,6 +46,9 @@ class Progress:
     best: float | None = None
     best_step: int | None = None
     validations_without_improvement: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    averaged: int = 0
     status: str = "running"
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -37,7 +56,7 @@ class Progress:
     def restored(cls, state: dict[str, Any], folder: Path) -> Progress:
         """The progress that the state in a checkpoint's folder describes; CheckpointError where it describes none."""
         fresh = vars(cls())
-        wrong = set(state) ^ set(fresh)
+        wrong = set(state) ^ set(fresh) - (NEWER - set(state))
         for name in set(state) & set(fresh):
             value, like = state[name], fresh[name]
             number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,13 +1,16 @@
-"""One training step."""
+"""One training step: the gradient, of a batch at once or in parts, and the update unless something is not finite."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import itertools
+import math
+from collections.abc import Callable
 from typing import Any
 
 from convlstm.evaluation import as_unit
 from convlstm.losses import Loss
+from convlstm.training.precision import check_precision, in_float32, to_bfloat16, weights_in_bfloat16
+from convlstm.training.sampling import Sampling
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,8 +19,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
 Batch = dict[str, mx.array]
-
-PRECISIONS = ("float32", "bfloat16")
+Step = Callable[..., tuple[mx.array, mx.array]]
 
 
 def to_device(batch: dict[str, np.ndarray]) -> Batch:
@@ -33,37 +35,6 @@ def number(scalar: mx.array) -> float:
     return scalar.item()  # type: ignore[return-value]
 
 
-def check_precision(owner: str, value: str) -> str:
-    """The precision; raises ValueError naming `owner` where it is none of `PRECISIONS`."""
-    if value not in PRECISIONS:
-        raise ValueError(f"[{owner}] 'precision' must be one of {', '.join(PRECISIONS)} but got {value!r}.")
-    return value
-
-
-@contextmanager
-def weights_in_bfloat16(model: nn.Module) -> Iterator[None]:
-    """Meanwhile the model's trainable float32 weights are bfloat16; gradients pass to those it has before and after."""
-    weights = model.trainable_parameters()
-    model.update(tree_map(_narrow, weights))
-    try:
-        yield
-    finally:
-        model.update(weights)
-
-
-def _narrow(x: mx.array) -> mx.array:
-    return x.astype(mx.bfloat16) if x.dtype == mx.float32 else x
-
-
-def in_float32(loss: Loss) -> Loss:
-    """The loss, computed in float32 whatever the precision of the forecast and the targets."""
-
-    def wide(forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
-        return loss(forecast.astype(mx.float32), target.astype(mx.float32), mask)
-
-    return wide
-
-
 def make_step(
     model: nn.Module,
     optimizer: optim.Optimizer,
@@ -71,61 +42,162 @@ def make_step(
     max_grad_norm: float | None = None,
     *,
     precision: str = "float32",
-) -> Callable[[Batch, mx.array], tuple[mx.array, mx.array]]:
-    """A compiled function `step(batch, key) -> (forecast's loss, gradient norm)` that updates model and optimizer.
+    parts: int = 1,
+    ranks: Any = None,
+    sampling: Sampling | None = None,
+) -> Step:
+    """A function `step(batch, key, steps=0) -> (forecast's loss, gradient norm)` that updates model and optimizer.
+
+    Where the loss or the norm is not finite, model and optimizer are left as they were.
 
     In bfloat16 the model runs forwards and backwards on bfloat16 copies of its trainable weights and of the inputs. The
     weights themselves, their gradients, the optimizer and the loss are float32, and so is what the model does not train
     (frozen weights, running statistics).
+
+    In parts, and on several ranks, the loss and its gradient are those of the whole batch, whatever the number of known
+    pixels in a part: each call of `loss` counts as much as the values that it is the mean of.
 
     Args:
         model: Called as `model(inputs, horizon, key=key)`; or, where training minimises more than the forecast's loss,
             as `model.training_loss(loss, inputs, targets, mask, key) -> (what is minimised, the forecast's loss)`. The
             targets stay float32: a model that reads them beside the inputs gives them the inputs' type.
         optimizer: Its state must have been initialised with the model's parameters.
-        loss: Called as `loss(forecast, targets, mask)`.
+        loss: Called as `loss(forecast, targets, mask)`; a mean over all values, or over those where the mask is not 0.
         max_grad_norm: Gradients whose norm over all parameters is larger are scaled down to it. None: never.
         precision: 'float32' or 'bfloat16'. Default: 'float32'.
+        parts: Equal parts in which a batch goes through the model, one after the other. Default: 1.
+        ranks: The processes that share a batch, a `convlstm.training.distributed.Ranks`. None: this one is alone.
+        sampling: Gives, for the number of `steps` before a step, the `truth_share` that `model.training_loss` is called
+            with as well. None: it is called without.
 
     Raises:
-        ValueError: `precision` is neither.
+        ValueError: `precision` is neither, or a batch cannot be cut into the parts.
     """
     narrow = check_precision("make_step", precision) == "bfloat16"
     loss = in_float32(loss) if narrow else loss
+    alone = ranks is None or ranks.size == 1
 
-    def objective(batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
+    def objective(loss: Loss, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
         inputs, targets, mask = batch["inputs"], batch["targets"], batch.get("mask")
         if hasattr(model, "training_loss"):
-            return model.training_loss(loss, inputs, targets, mask, key)
+            more = {} if share is None else {"truth_share": share}
+            return model.training_loss(loss, inputs, targets, mask, key, **more)
         value = loss(model(inputs, targets.shape[1], key=key), targets, mask)
         return value, value
 
-    def objective_in_bfloat16(batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
+    def in_precision(loss: Loss, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
+        if not narrow:
+            return objective(loss, batch, key, share)
         with weights_in_bfloat16(model):
-            return objective(batch | {"inputs": _narrow(batch["inputs"])}, key)
+            return objective(loss, batch | {"inputs": to_bfloat16(batch["inputs"])}, key, share)
 
-    value_and_grad = nn.value_and_grad(model, objective_in_bfloat16 if narrow else objective)
-    state = [model.state, optimizer.state]
-
-    def step(batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
-        (_, value), gradients = value_and_grad(batch, key)
+    def clipped_update(gradients: Any) -> mx.array:
         gradients, norm = optim.clip_grad_norm(gradients, float("inf") if max_grad_norm is None else max_grad_norm)
         optimizer.update(model, gradients)
-        return value, norm
+        return norm
 
-    compiled = mx.compile(step, inputs=state, outputs=state)
+    state = [model.state, optimizer.state]
+    if parts == 1 and alone:
+        value_and_grad = nn.value_and_grad(model, lambda *arguments: in_precision(loss, *arguments))
 
-    def evaluated(batch: Batch, key: mx.array) -> tuple[mx.array, mx.array]:
-        value, norm = compiled(batch, key)
+        def whole(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
+            (_, value), gradients = value_and_grad(batch, key, share)
+            return value, clipped_update(gradients)
+
+        advance = mx.compile(whole, inputs=state, outputs=state)
+    else:
+        gradient = gradient_in_parts(model, in_precision, loss, parts, ranks)
+        update = mx.compile(clipped_update, inputs=state, outputs=state)
+
+        def advance(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
+            value, gradients = gradient(batch, key, share)
+            return value, update(gradients)
+
+    def step(batch: Batch, key: mx.array, steps: int = 0) -> tuple[mx.array, mx.array]:
+        before = tree_map(lambda array: array, state)
+        value, norm = advance(batch, key, None if sampling is None else sampling(mx.array(steps)))
         # The norm needs all gradients, and nothing of the update: that is left to be done array by array, each of which
         # frees its old values. Evaluated at once, new weights and state would lie beside the old ones, and some of them
-        # beside what the backward pass still needs.
+        # beside what the backward pass still needs. And an update that nobody asks for is never done.
         mx.eval(value)
         mx.eval(norm)
+        if not (math.isfinite(number(value)) and math.isfinite(number(norm))):
+            _put_back(state, before)
+            return value, norm
+        del before
         weights: Any = tree_flatten(model.trainable_parameters())
         for _, array in weights:
             mx.eval(array)
         mx.eval(state)
         return value, norm
 
-    return evaluated
+    return step
+
+
+def gradient_in_parts(
+    model: nn.Module, objective: Callable[..., tuple[mx.array, mx.array]], loss: Loss, parts: int, ranks: Any
+) -> Callable[[Batch, mx.array, mx.array | None], tuple[mx.array, Any]]:
+    """A function `gradient(batch, key, share) -> (forecast's loss, gradients)` for this rank's share of a batch.
+
+    It is the mean over parts and ranks. A part's n-th call of the loss is the mean over c_n values, so that it counts
+    c_n / (mean of c_n over parts and ranks) in it, and what the model adds to the losses counts once.
+    """
+    size, rank = (1, 0) if ranks is None else (ranks.size, ranks.rank)
+
+    def count(batch: Batch, key: mx.array, share: mx.array | None) -> mx.array:
+        """How many values each call of the loss is the mean of. Nothing of the model is computed for it."""
+        counts: list[mx.array] = []
+
+        def counting(forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
+            known = mx.array(target.size) if mask is None else (mx.broadcast_to(mask, target.shape) != 0).sum()
+            counts.append(known.astype(mx.float32))
+            return mx.zeros(())
+
+        objective(counting, batch, key, share)
+        return mx.stack(counts)
+
+    def weighed(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
+        calls = itertools.count()
+        minimised, value = objective(lambda *arguments: weights[next(calls)] * loss(*arguments), batch, key, share)
+        return minimised / parts, value / parts
+
+    value_and_grad = nn.value_and_grad(model, weighed)
+
+    def one(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
+        (_, value), gradients = value_and_grad(weights, batch, key, share)
+        return value, gradients
+
+    state = model.state
+    counted, computed = mx.compile(count, inputs=state), mx.compile(one, inputs=state, outputs=state)
+
+    def mean(tree: Any) -> Any:
+        return tree if size == 1 else ranks.mean(tree, 1.0)
+
+    def gradient(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
+        length, rest = divmod(len(batch["inputs"]), parts)
+        if rest:
+            raise ValueError(
+                f"[make_step] a batch of {len(batch['inputs'])} sequences cannot be cut into {parts} equal 'parts'. "
+                "Use another size or number."
+            )
+        cut = [{name: a[p * length : (p + 1) * length] for name, a in batch.items()} for p in range(parts)]
+        keys = mx.random.split(key, parts * size)[rank * parts : (rank + 1) * parts] if parts * size > 1 else [key]
+        counts = mx.stack([counted(part, k, share) for part, k in zip(cut, keys, strict=True)])
+        weights = counts / mx.maximum(mean(counts.mean(axis=0)), 1)
+        total: Any = None
+        for part, k, each in zip(cut, keys, weights, strict=True):
+            result = computed(each, part, k, share)
+            total = result if total is None else tree_map(mx.add, total, result)
+            mx.eval(total)  # so that of each part only the gradient is kept
+        return mean(total)
+
+    return gradient
+
+
+def _put_back(tree: Any, arrays: Any) -> None:
+    """Makes the arrays in a tree of dicts and lists, which stay the same objects, those of a copy of the tree."""
+    for place in tree if isinstance(tree, dict) else range(len(tree)):
+        if isinstance(tree[place], mx.array):
+            tree[place] = arrays[place]
+        elif isinstance(tree[place], dict | list | tuple):
+            _put_back(tree[place], arrays[place])
