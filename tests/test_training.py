@@ -5,13 +5,11 @@ import signal
 import sys
 import threading
 
-from convlstm.losses import MeanSquaredError
 from convlstm.models import EncoderForecaster
 from convlstm.training import progress as telling
 from convlstm.training import schedules
 from convlstm.training.checkpoint import CheckpointError, read_state, seal
-from convlstm.training.log import MetricsLog
-from convlstm.training.loop import COLUMNS, MEASURED, DataError, NonFiniteLossError, Trainer
+from convlstm.training.loop import COLUMNS, DataError, NonFiniteLossError, Trainer
 from convlstm.training.progress import Console, duration
 from convlstm.training.signals import stop_requests
 from convlstm.training.step import make_step, to_device
@@ -21,75 +19,8 @@ import mlx.optimizers as optim
 import numpy as np
 import pytest
 import yaml
-from mlx.utils import tree_flatten
+from short_runs import MSE, Frames, at_step, column, fit, last, rows, strip, weights
 from tiny import Fade, snapshot
-
-MSE = MeanSquaredError()
-
-
-class Frames:
-    """Random frames, a function of (seed, epoch, index); `disturb` is called with a batch's place before it comes."""
-
-    def __init__(self, sequences=14, dtype="float32", frames=(2, 3), size=4, disturb=lambda split, epoch, number: None):
-        self.sequences, self.dtype, self.frames, self.side, self.disturb = sequences, dtype, frames, size, disturb
-
-    def size(self, split):
-        return self.sequences if split == "train" else 5
-
-    def batch(self, split, number, batch_size, seed=0, epoch=0):
-        rng = np.random.default_rng([seed, epoch, number, len(split)])
-        count = min(batch_size, self.size(split) - number * batch_size)
-        frames = rng.integers(0, 256, (count, sum(self.frames), self.side, self.side, 1), np.uint8)
-        frames = frames if self.dtype == "uint8" else frames.astype(np.float32) / 255
-        return {"inputs": frames[:, : self.frames[0]], "targets": frames[:, self.frames[0] :]}
-
-    def stream(self, split, batch_size, *, seed=0, epoch=0, start=0):
-        whole, rest = divmod(self.size(split), batch_size)
-        for number in range(start, whole + (1 if rest and split != "train" else 0)):
-            self.disturb(split, epoch, number)
-            yield self.batch(split, number, batch_size, seed, epoch)
-
-    def describe(self):
-        return {"name": "frames", "dtype": self.dtype}
-
-
-def at_step(step, action, batches=7):
-    """A disturbance of the batch that the given step reads, the first being 1."""
-    return lambda split, epoch, number: action() if (split, epoch * batches + number + 1) == ("train", step) else None
-
-
-def fit(folder, data=None, model=None, *, loss=MSE, rate=0.05, seed=0, resume=None, optimizer=None, **settings):
-    """Trains a `Fade`; gives the model and the progress."""
-    model = Fade() if model is None else model
-    settings = {"max_steps": 12, "batch_size": 2, "log_every": 1, "validate_every": 5, "checkpoint_every": 4} | settings
-    progress = Trainer(**settings).fit(
-        model,
-        optim.Adam(rate) if optimizer is None else optimizer,
-        loss,
-        Frames() if data is None else data,
-        folder,
-        {"model": {"_target_": "tiny.Fade"}, "settings": settings},
-        seed=seed,
-        resume=resume,
-    )
-    return model, progress
-
-
-def rows(folder):
-    return MetricsLog.read(folder / "metrics.csv")
-
-
-def column(folder, name):
-    return [row[name] for row in rows(folder) if row[name]]
-
-
-def weights(model):
-    return {name: array.tolist() for name, array in tree_flatten(model.parameters())}
-
-
-def last(folder, name="last"):
-    return folder / "checkpoints" / name
-
 
 # The step
 
@@ -280,10 +211,6 @@ def test_the_run_keeps_its_configuration(tmp_path):
 # Interruption
 
 
-def strip(folder):
-    return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows(folder)]
-
-
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("log_every", [1, 5])
 @pytest.mark.parametrize("step", [1, 5, 8, 11])
@@ -422,16 +349,10 @@ def test_a_validation_whose_compilation_was_interrupted_is_done_all_the_same(tmp
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path):
-    def poisoned(self, *arguments, **more):
-        batch = original(self, *arguments, **more)
-        return {name: array * np.float32(np.inf) for name, array in batch.items()} if arguments[1] == 5 else batch
-
-    original = Frames.batch
-    data = type("Poisoned", (Frames,), {"batch": poisoned})()
     with pytest.raises(NonFiniteLossError) as error:
-        fit(tmp_path, data, checkpoint_every=1, validate_every=100, max_skipped=0)
+        fit(tmp_path, Frames(poisoned=[6]), checkpoint_every=1, validate_every=100, max_skipped=0)
     text = str(error.value)
-    assert text.startswith("the loss became nan at step 6, with a learning rate of 0.05, after 0 steps in a row were ")
+    assert text.startswith("the loss became inf at step 6, with a learning rate of 0.05, after 0 steps in a row were ")
     assert "were skipped (trainer.max_skipped). The last good checkpoint is " in text
     assert str(last(tmp_path)) in text
     assert read_state(last(tmp_path))["step"] == 5
