@@ -49,6 +49,7 @@ def main(config: DictConfig) -> None:
     mx.random.seed(settings["seed"])
     trainer, model, data = instantiate(config, "trainer"), instantiate(config, "model"), instantiate(config, "data")
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
+    loggers = [instantiate(config.logger, name) for name in settings.get("logger") or {}]
     if parameters(model) == 0:
         choice = HydraConfig.get().runtime.choices["model"]
         fail(f"model={choice} has nothing to learn. Evaluate it: {command('evaluate.py', f'model={choice}')} data=...")
@@ -69,7 +70,8 @@ def main(config: DictConfig) -> None:
     if warning := slow_blas_warning():
         print(f"warning     {warning}", file=sys.stderr)
 
-    progress = trainer.fit(model, optimizer, loss, data, folder, settings, seed=settings["seed"], resume=resume)
+    more = {"seed": settings["seed"], "resume": resume, "loggers": loggers}
+    progress = trainer.fit(model, optimizer, loss, data, folder, settings, **more)
 
     best = "" if progress.best is None else f"; best {trainer.monitor} {progress.best:.4g} at step {progress.best_step}"
     print(f"{progress.status} at step {progress.step} of {trainer.max_steps}{best}")
@@ -97,7 +99,13 @@ def check(settings: dict[str, Any]) -> None:
     for key in ("model", "data", "optimizer", "loss", "trainer"):
         if not isinstance(settings.get(key), dict) or "_target_" not in settings[key]:
             fail(f"'{key}' must describe an object but is {settings.get(key)!r}. Choose one of configs/{key}.")
-    check_types(settings)
+    loggers = settings.get("logger") or {}
+    for name, section in loggers.items() if isinstance(loggers, dict) else [("", loggers)]:
+        if not isinstance(section, dict) or "_target_" not in section:
+            key = f"logger.{name}".rstrip(".")
+            fail(f"'{key}' must describe an object but is {section!r}. Choose of configs/logger: logger=tensorboard.")
+    sections = {key: section for key, section in settings.items() if key != "logger"}
+    check_types(sections | {f"logger.{name}": section for name, section in loggers.items()})
 
 
 def summary(record: Mapping[str, Any]) -> str:

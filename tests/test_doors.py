@@ -89,7 +89,8 @@ def test_a_run_tells_what_it_does_and_keeps_its_configuration(trained, train, ru
     assert (config["name"], config["output"], config["resume"]) == ("run", str(trained.parent), None)
     assert config["schedule"]["steps"] == 2
     assert yaml.safe_load((last(trained) / "config.yaml").read_text()) == config
-    assert sorted(path.name for path in trained.iterdir()) == ["checkpoints", "config.yaml", "metrics.csv"]
+    files = ["checkpoints", "config.yaml", "metrics.csv", "metrics.jsonl", "run.json"]
+    assert sorted(path.name for path in trained.iterdir()) == files
 
     status, out, err = train(*OVERRIDES, "trainer.max_steps=3", f"output={run.parent}", "name=run", "resume=auto")
     assert (status, err) == (0, "")

@@ -17,7 +17,7 @@ class RunInUseError(RuntimeError):
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Meanwhile this process is the only one that trains in a folder.
+    """Meanwhile this process is the only one that trains in a folder, which is made where it is not there.
 
     Where the file system knows no locks, nothing is held.
 
@@ -26,6 +26,7 @@ def hold(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
+    folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from convlstm.training import checkpoint, health
 from convlstm.training.batches import Batches, DataError
 from convlstm.training.ema import WeightAverage
 from convlstm.training.health import NonFiniteLossError
+from convlstm.training.hold import hold
 from convlstm.training.progress import Console, Progress
 from convlstm.training.run_folder import BEST, LAST, RunFolder
 from convlstm.training.sampling import Sampling
 from convlstm.training.settings import Settings
 from convlstm.training.signals import stop_requests
 from convlstm.training.step import make_step, number, to_device
+from convlstm.training.tracking import Logger, Tracking
 from convlstm.training.validation import MONITORED, better, validate
 
 import mlx.core as mx
@@ -71,6 +74,7 @@ class Trainer(Settings):
         seed: int = 0,
         resume: Path | None = None,
         sampling: Sampling | None = None,
+        loggers: Sequence[Logger] = (),
     ) -> Progress:
         """Trains until `max_steps`, until the validation score stops improving, or until SIGINT or SIGTERM.
 
@@ -85,6 +89,7 @@ class Trainer(Settings):
             resume: A checkpoint's folder to go on from.
             sampling: With which probability the model is fed true frames in training, a function of the step.
                 None: as the model does without.
+            loggers: Where the rows go beside `metrics.csv`. Default: nowhere.
 
         Returns:
             The state at the end; its `status` is 'finished', 'stopped early', 'interrupted by SIGINT' or '... SIGTERM'.
@@ -95,6 +100,7 @@ class Trainer(Settings):
             DataError: The data failed; the steps before are saved.
             CheckpointError: The checkpoint to go on from is damaged or does not fit; nothing was written.
             OSError: Something could not be written. What was written before is whole.
+            RunInUseError: Another process trains in the folder.
         """
         self.model, self.optimizer, self.loss, self.sampling = model, optimizer, loss, sampling
         optimizer.init(model.trainable_parameters())
@@ -110,17 +116,24 @@ class Trainer(Settings):
         self._warn_of_bfloat16()
         progress.status, progress.data = "running", data.describe()
         self.batches = Batches(data, self.batch_size, progress.seed)
-        self.run = RunFolder(
-            Path(folder),
-            config,
-            COLUMNS,
-            step=progress.step,
-            keep=self.keep_last,
-            on_full_disk=self.on_full_disk,
-        )
         self.forecast = mx.compile(lambda x, horizon: model(x, horizon), inputs=model.state)
         self.console = Console(progress.step, self.max_steps, self.batch_size)
-        first = progress.step
+        with hold(Path(folder)):
+            self.run = RunFolder(
+                Path(folder),
+                config,
+                COLUMNS,
+                step=progress.step,
+                keep=self.keep_last,
+                on_full_disk=self.on_full_disk,
+            )
+            with Tracking(loggers, self.run.log, self.run.path, config, progress) as self.tracking:
+                self._train_or_save()
+        return progress
+
+    def _train_or_save(self) -> None:
+        """The steps; where the data fails, those before it are saved."""
+        progress, first = self.progress, self.progress.step
         try:
             with stop_requests() as received, closing(self.console):
                 self._train(received)
@@ -130,7 +143,6 @@ class Trainer(Settings):
                 self._save(LAST)
             text = f"the data ({error.split}) failed after step {progress.step}: {error}. {self.run.last_good()}"
             raise DataError(text, error.split) from error.__cause__
-        return progress
 
     def _train(self, received: list[int]) -> None:
         """The steps, from where the progress is; `received` are the requests to stop."""
@@ -299,7 +311,9 @@ class Trainer(Settings):
         progress = self.progress
         epoch, _ = self.batches.place(progress.step - 1)
         row = {"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 2)}
-        self.run.add(row | {"learning_rate": self._rate()} | values)
+        row |= {"learning_rate": self._rate()} | values
+        self.run.add(row)
+        self.tracking.log(row)
 
     def _rate(self) -> float:
         return number(mx.array(self.optimizer.learning_rate))
