@@ -14,11 +14,21 @@ from pathlib import Path
 from soak.bench import Bench
 from soak.faults import Fault, Try
 from soak.kills import kill
+from soak.loader import loader
+from soak.power_cut import power_cut
+from soak.sleep import sleep
+from soak.slow_disk import slow_disk
 
 import numpy as np
 from tqdm import tqdm
 
-FAULTS: dict[str, tuple[Fault, int]] = {"kill": (kill, 40)}
+FAULTS: dict[str, tuple[Fault, int]] = {
+    "kill": (kill, 40),
+    "power_cut": (power_cut, 20),
+    "loader": (loader, 12),
+    "slow_disk": (slow_disk, 6),
+    "sleep": (sleep, 3),
+}
 """Each kind of fault and how often it is tried by default."""
 
 

@@ -34,7 +34,7 @@ class Plan:
             that tries is cut off there, and the program with it. None: never.
         delay: Longest time in seconds that an access takes; 0 is as fast as the disk.
         seed: Of the delays.
-        log: File to write to: a line `flushed INODE BYTES` for every flush, and at the end `accesses NUMBER`.
+        log: File to write to: a line `flushed INODE BYTES CHANGED` for every flush, and at the end `accesses NUMBER`.
     """
 
     folder: str
@@ -65,21 +65,10 @@ class Disturber:
 
     def install(self) -> None:
         """Watches everything from here on."""
-        import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
-
-        import mlx.core as mx
-
         sys.addaudithook(self.audit)
         os.fsync = self.around(os.fsync)
         if hasattr(os, "fdatasync"):
             os.fdatasync = self.around(os.fdatasync)
-        save = mx.save_safetensors
-
-        def save_safetensors(file: Any, *arguments: Any, **more: Any) -> None:  # C++ opens files unseen
-            self.access()
-            save(file, *arguments, **more)
-
-        mx.save_safetensors = save_safetensors
         atexit.register(lambda: os.write(self.log, f"accesses {self.count}\n".encode()))
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -98,7 +87,7 @@ class Disturber:
             flush(file)
             number = file if isinstance(file, int) else file.fileno()
             status = os.fstat(number)
-            os.write(self.log, f"flushed {status.st_ino} {status.st_size}\n".encode())
+            os.write(self.log, f"flushed {status.st_ino} {status.st_size} {status.st_mtime_ns}\n".encode())
 
         return counted
 

@@ -22,11 +22,15 @@ class LoaderError(Exception):
         super().__init__(f"[LoaderError] sequence {index} of '{split}' is meant to fail.")
 
 
+KINDS = (OSError, MemoryError, KeyError, ValueError, RuntimeError, StopIteration, EOFError, AssertionError)
+ERRORS = (LoaderError.__name__, *(kind.__name__ for kind in KINDS))
+"""Names of what the data can raise."""
+
+
 def _error(name: str, split: str, index: int) -> BaseException:
-    if name == "LoaderError":
+    if name == LoaderError.__name__:
         return LoaderError(split, index)
-    kinds = (OSError, MemoryError, KeyError, ValueError, RuntimeError, StopIteration, EOFError, UnicodeError)
-    return {kind.__name__: kind for kind in kinds}[name](f"sequence {index} of '{split}' is meant to fail")
+    return KINDS[ERRORS.index(name) - 1](f"sequence {index} of '{split}' is meant to fail")
 
 
 class Data(MovingMNIST):

@@ -9,7 +9,7 @@ from typing import Any
 from convlstm.training import checkpoint
 from convlstm.training.log import MetricsLog
 
-CLOCKED = ("seconds", "sequences_per_second", "memory")
+CLOCKED = ("seconds", "sequences_per_second", "peak_memory_mb")
 """What a clock, or what else the machine was doing, decides."""
 
 

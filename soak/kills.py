@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from convlstm.training.checkpoint import CheckpointError
-from soak.bench import BATCH, BATCHES, STEPS, VALIDATION, VARIANTS, Bench, Ended, finish, step_of, wait_until_it_trains
+from soak.bench import BATCH, BATCHES, STEPS, VALIDATION, Bench, Ended, finish, wait_until_it_trains
+from soak.campaign import Strike, campaign
 from soak.child import Plan
 from soak.data import SIGNAL
 from soak.faults import Try
@@ -30,89 +30,79 @@ MOMENTS = {
     "late in an epoch": 0.11,
     "in a validation": 0.08,
 }
-MOST = 7
-"""Kills in a run, at most."""
+STATUSES = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGXFSZ, 130, 143)
 
 
 def kill(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
     """Short runs, killed again and again, then taken to their end: it must be that of the run that nothing killed."""
-    while count > 0:
-        variant, run = str(rng.choice(list(VARIANTS))), bench.new()
-        bench.reference(variant)
-        tries, lost = [], ""
-        for _ in range(min(count, int(rng.integers(1, MOST + 1)))):
-            before = step_of(run)
-            ended, kind = _killed(bench, rng, variant, run, before or 0)
-            if ended.status == 0:
-                break  # it was at its end before the signal came
-            lost = _lost_at_once(run, before, ended)
-            tries.append((kind, _untidy(ended)))
-            if lost:
-                break
-        lost = lost or bench.lost(variant, run)
-        count -= len(tries)
-        if lost:
-            lost = f"{variant}, {' then '.join(kind for kind, _ in tries)}: {lost} (see '{run}')"
-        else:
-            bench.drop(run)
-        yield from (Try(kind, lost, note) for kind, note in tries)
+    yield from campaign(bench, rng, count, _strike)
 
 
-def _killed(bench: Bench, rng: np.random.Generator, variant: str, run: Path, step: int) -> tuple[Ended, str]:
-    """Starts a run, or goes on with it, and kills it once."""
+def _strike(bench: Bench, rng: np.random.Generator, variant: str, run: Path, step: int) -> Strike:
     moments, signals = list(MOMENTS), list(SIGNALS)
     moment = moments[rng.choice(len(moments), p=list(MOMENTS.values()))]
     numbers = signals[rng.choice(len(signals), p=list(SIGNALS.values()))]
-    kind = f"{' + '.join(number.name for number in numbers)} {moment}"
-    reference = bench.reference(variant)
-    accesses = int(rng.integers(1, 1 + reference.accesses // 3))
-    pauses = [int(n) for n in np.cumsum(rng.integers(1, 12, len(numbers)))]
     resume = "auto" if step == 0 or rng.random() < 0.5 else str(run)
+    kind = f"{' + '.join(number.name for number in numbers)} {moment}"
     if moment == "inside a write":
-        plan = Plan(str(run), torn=(accesses, int(rng.integers(0, 4000))))
-        return bench.train(variant, run, plan=plan, resume=resume), f"SIGXFSZ {moment}"
-    if moment == "at a write":
-        plan = Plan(str(run), {accesses + n - pauses[0]: int(s) for n, s in zip(pauses, numbers, strict=True)})
-        return bench.train(variant, run, plan=plan, resume=resume), kind
-    if moment in ("at any moment", "while it trains"):
+        kind = f"SIGXFSZ {moment}"
+        ended = bench.train(variant, run, plan=_torn(bench, rng, variant, run), resume=resume)
+    elif moment == "at a write":
+        ended = bench.train(variant, run, plan=_planned(bench, rng, variant, run, numbers), resume=resume)
+    elif moment in ("at any moment", "while it trains"):
         process = bench.start(variant, run, resume=resume)
-        if moment == "while it trains":
-            wait_until_it_trains(process)
-            time.sleep(rng.uniform(0, reference.training / 2))
-        else:
-            time.sleep(rng.uniform(0, reference.starting + reference.training / 2))
-        for number in numbers:
-            # As a terminal does it: to what the program has started as well.
-            send(process, number)
-            time.sleep(rng.uniform(0, 0.03))
-        return finish(process), kind
-    split, epoch, index = "validation", 0, int(rng.integers(VALIDATION))
-    if moment != "in a validation":
-        split, early = "train", moment == "early in an epoch"
-        epoch = step // BATCHES + int(rng.integers(1, 3) if early else rng.integers(0, 2))
-        epoch = min(epoch, (STEPS - 3) // BATCHES)
-        index = int(rng.integers(0, 2 * BATCH) if early else rng.integers((BATCHES - 2) * BATCH, BATCHES * BATCH))
-    place = f"{split}:{epoch}:{index}:{','.join(str(int(number)) for number in numbers)}"
-    return bench.train(variant, run, resume=resume, variables={SIGNAL: place}), kind
+        ended = _timed(bench, rng, variant, process, numbers, trains=moment == "while it trains")
+    else:
+        place = f"{_sequence(rng, step, moment)}:{','.join(str(int(number)) for number in numbers)}"
+        ended = bench.train(variant, run, resume=resume, variables={SIGNAL: place})
+    # Python itself prints one where the signal comes before a line of ours has run, or twice.
+    return Strike(kind, ended, STATUSES, traceback=len(numbers) == 1 and moment != "at any moment")
+
+
+def _access(bench: Bench, rng: np.random.Generator, variant: str) -> int:
+    return int(rng.integers(1, 1 + bench.reference(variant).accesses // 3))
+
+
+def _torn(bench: Bench, rng: np.random.Generator, variant: str, run: Path) -> Plan:
+    return Plan(str(run), torn=(_access(bench, rng, variant), int(rng.integers(0, 4000))))
+
+
+def _planned(bench: Bench, rng: np.random.Generator, variant: str, run: Path, numbers: tuple) -> Plan:
+    places = _access(bench, rng, variant) + np.cumsum([0, *rng.integers(1, 12, len(numbers) - 1)])
+    return Plan(str(run), {int(place): int(number) for place, number in zip(places, numbers, strict=True)})
+
+
+def _timed(
+    bench: Bench,
+    rng: np.random.Generator,
+    variant: str,
+    process: subprocess.Popen[str],
+    numbers: tuple[signal.Signals, ...],
+    *,
+    trains: bool,
+) -> Ended:
+    reference = bench.reference(variant)
+    if trains:
+        wait_until_it_trains(process)
+    time.sleep(rng.uniform(0, reference.training / 2 + (0 if trains else reference.starting)))
+    for number in numbers:
+        # As a terminal does it: to what the program has started as well.
+        send(process, number)
+        time.sleep(rng.uniform(0, 0.03))
+    return finish(process)
+
+
+def _sequence(rng: np.random.Generator, step: int, moment: str) -> str:
+    """A sequence that is loaded at that moment after a step, as `soak.data` takes it."""
+    if moment == "in a validation":
+        return f"validation:0:{rng.integers(VALIDATION)}"
+    early = moment == "early in an epoch"
+    epoch = min(step // BATCHES + int(rng.integers(1, 3) if early else rng.integers(0, 2)), (STEPS - 3) // BATCHES)
+    index = rng.integers(0, 2 * BATCH) if early else rng.integers((BATCHES - 2) * BATCH, BATCHES * BATCH)
+    return f"train:{epoch}:{index}"
 
 
 def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
     """A signal to a process and what it has started, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-def _lost_at_once(run: Path, before: int | None, ended: Ended) -> str:
-    """What a kill took that was there before it."""
-    try:
-        step = step_of(run)
-    except CheckpointError as error:
-        return f"no checkpoint is left: {error}"
-    if before is not None and (step is None or step < before):
-        return f"step {before} was saved, and step {step} is left"
-    allowed = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGXFSZ, 130, 143}
-    return "" if ended.status in allowed else f"it ended with status {ended.status}: {ended.tail()}"
-
-
-def _untidy(ended: Ended) -> str:
-    return f"a traceback at a signal: {ended.tail()}" if "Traceback" in ended.err else ""
