@@ -77,7 +77,7 @@ def main(config: DictConfig) -> None:
     print(f"{progress.status} at step {progress.step} of {trainer.max_steps}{best}")
     if progress.status.startswith("interrupted"):
         status = 130 if progress.status.endswith("SIGINT") else 143
-        if not (folder / checkpoint.FOLDER).exists():
+        if not holds_checkpoints(folder):
             print("Nothing has been trained yet.")
             sys.exit(status)
         arguments = [a for a in HydraConfig.get().overrides.task if not a.startswith(("resume=", "name="))]
@@ -133,7 +133,7 @@ def run_folder(settings: dict[str, Any]) -> tuple[Path, Path | None]:
     named = swept or any(override.lstrip("+").startswith("name=") for override in job.overrides.task)
 
     if resume is None or (resume != "auto" and not belongs_to_run(found := last(resume))):
-        if (folder / checkpoint.FOLDER).exists():
+        if holds_checkpoints(folder):
             fail(f"'{folder}' holds a run already. Go on with it (resume=auto), or choose another name=...")
         if resume is None:
             return folder, None
@@ -143,7 +143,7 @@ def run_folder(settings: dict[str, Any]) -> tuple[Path, Path | None]:
         check_same_run(found, settings)
         return found.parent.parent, found
     if named:
-        if not (folder / checkpoint.FOLDER).exists():
+        if not holds_checkpoints(folder):
             return folder, None
         found = last(folder)
         check_same_run(found, settings)
@@ -157,6 +157,11 @@ def run_folder(settings: dict[str, Any]) -> tuple[Path, Path | None]:
             continue
     print(f"resume=auto found no run of this configuration in '{output}': this is a new one.")
     return folder, None
+
+
+def holds_checkpoints(folder: Path) -> bool:
+    """Whether a run has left checkpoints in a folder; one that ended while it wrote its first has not."""
+    return any(path.suffix != ".tmp" for path in (folder / checkpoint.FOLDER).glob("*"))
 
 
 def last(path: Any) -> Path:

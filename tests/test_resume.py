@@ -133,6 +133,18 @@ def test_sigkill_and_resume_of_the_latest_run_equal_the_uninterrupted_run(refere
     assert not (checkpoints / "last.tmp").exists()
 
 
+def test_a_run_that_was_killed_inside_its_first_checkpoint_begins_again(tmp_path):
+    half = tmp_path / "mine" / "checkpoints" / "last.tmp"
+    half.mkdir(parents=True)
+    (half / "model.safetensors").write_bytes(b"half of")
+    for resume in ("auto", "null"):
+        done = train(f"output={tmp_path}", "name=mine", "trainer.max_steps=1", f"resume={resume}")
+        assert done.returncode == (0 if resume == "auto" else 1), done.stderr
+    assert "holds a run already" in done.stderr
+    assert step_of(tmp_path / "mine") == 1
+    assert not half.exists()
+
+
 def test_ctrl_c_while_the_step_is_compiled_leaves_no_traceback(tmp_path):
     cache, output = tmp_path / "cache", tmp_path / "runs"
     cache.mkdir()
