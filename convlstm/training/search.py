@@ -47,7 +47,7 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
     # Between the renames of `save` the checkpoint before is the one that exists.
     place = path if path.exists() else before(path)
     if _begun(place):
-        missing = [name for name in FILES if not (place / name).is_file()]
+        missing = [name for name in FILES if not os.path.lexists(place / name)]
         if missing:
             raise CheckpointError(
                 f"the checkpoint '{place}' is incomplete, without {', '.join(missing)}. Use another one."
