@@ -1,0 +1,311 @@
+"""Ends a rank when another one has: one TCP connection from every rank to rank 0, with a beat every two seconds.
+
+The operations that exchange gradients wait for a rank that is gone, some for ever. A thread here notices: the
+connection of a process that ends is closed by its system at once, and a machine without power or cable falls silent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+BEAT = 2.0  # seconds between signs of life
+SILENCE = 30.0  # seconds without one after which a rank is lost
+ANSWERING = 5.0  # seconds that the other side of a new connection has to say who it is
+CONNECTING = 30.0  # seconds within which all ranks must have found rank 0
+CLOSING = 3.0  # seconds that the others have to read the last words
+WRITING = 20.0  # seconds that a file that is being written has to be finished
+PLACE = "CONVLSTM_WATCH"
+ADVICE = f"Open a port in the firewall of rank 0 and name it to all: mlx.launch --env {PLACE}=HOST:PORT ..."
+LOST = 75
+"""Exit status of a rank that ends because another one was lost: in sysexits.h, a failure that may pass."""
+
+
+class WatchError(RuntimeError):
+    """The ranks do not find each other."""
+
+
+def say_and_exit(text: str, status: int) -> NoReturn:
+    """Ends the process from any thread, whatever its main thread waits for."""
+    if text:
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(status)
+
+
+class Watchdog:
+    """Watches over the other ranks from a thread of its own.
+
+    Args:
+        rank: This rank.
+        size: The number of ranks.
+        names: A name for each rank, for messages.
+        end: Called as `end(text, status)` in the watchdog's thread when another rank is gone; must not return. Default:
+            prints the text on the standard error, if there is one, and ends the process.
+        beat: Seconds between signs of life. Default: 2.
+        silence: Seconds without one after which a rank is lost. Default: 30.
+
+    Attributes:
+        advice: What a message that a rank was lost ends with.
+
+    The ranks meet in two moves, since rank 0's port is not known before: `invitation()` on rank 0, which the caller
+    brings to the others; then `meet(invitation)` on all of them.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        names: Sequence[str],
+        *,
+        end: Callable[[str, int], Any] = say_and_exit,
+        beat: float = BEAT,
+        silence: float = SILENCE,
+    ):
+        self.rank, self.size, self.names, self.end = rank, size, list(names), end
+        self.beat, self.silence = beat, silence
+        self.advice = "This rank ends, too."
+        self._peers: dict[int, _Peer] = {}
+        self._server: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._ending = False
+        self._writing = threading.RLock()
+        self._left = threading.Condition()
+
+    def invitation(self, hosts: Sequence[str], local: bool) -> dict[str, Any]:
+        """On rank 0: opens a port, any or the one that CONVLSTM_WATCH=HOST:PORT names, and tells how to reach it.
+
+        Args:
+            hosts: Under which the other ranks may reach this machine, the likeliest first.
+            local: Whether all ranks run on this machine.
+
+        Returns:
+            What `meet` takes, on every rank. Where the port cannot be opened, `meet` raises on all of them.
+        """
+        host, port = "127.0.0.1" if local else "", 0
+        if place := os.environ.get(PLACE):
+            name, _, number = place.rpartition(":")
+            if not name or not number.isdigit() or not 0 < int(number) < 65536:
+                return {"error": f"[Ranks] {PLACE} must be HOST:PORT of rank 0 but got {place!r}."}
+            host, port, hosts, local = "", int(number), [name], False
+        dual = not local and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual else socket.AF_INET
+        try:
+            self._server = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=self.size)
+        except OSError as error:
+            return {"error": f"[Ranks] rank 0 cannot listen on port {port}: {error}. Name one that is free in {PLACE}."}
+        hosts = ["127.0.0.1"] if local else [*dict.fromkeys((*hosts, "127.0.0.1"))]
+        return {"hosts": hosts, "port": self._server.getsockname()[1], "token": secrets.token_hex(16)}
+
+    def meet(self, invitation: Mapping[str, Any]) -> None:
+        """Connects the ranks and starts to watch.
+
+        Raises:
+            WatchError: Rank 0 could not open its port, or not all ranks were there in time.
+        """
+        if "error" in invitation:
+            raise WatchError(invitation["error"])
+        if self._server is None:
+            self._peers = {0: self._call(invitation)}
+        else:
+            with self._server:
+                self._peers = self._welcome(self._server, invitation["token"])
+        for peer in self._peers.values():
+            peer.socket.settimeout(self.silence)
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Meanwhile the process is not ended by the watchdog, at least for 20 seconds: files are being written."""
+        with self._writing:
+            yield
+
+    def leave(self) -> None:
+        """Says that this rank has done all of its work, and waits until the others have, too."""
+        self._send({"left": True})
+        with self._left:
+            self._left.wait_for(lambda: all(peer.left for peer in self._peers.values()))
+        self._close()
+
+    def fail(self, text: str) -> None:
+        """Says why this rank ends, which ends the others; rank 0 prints it."""
+        self._ending = True
+        self._send({"failed": text})
+        self._close()
+
+    def _close(self) -> None:
+        """Closes the connections once the other side has read all of it: what closes earlier may take words back."""
+        self._ending = True
+        for peer in self._peers.values():
+            with suppress(OSError):
+                peer.socket.shutdown(socket.SHUT_WR)
+        if self._thread is not None:
+            self._thread.join(2 * CLOSING)
+
+    def _call(self, invitation: Mapping[str, Any]) -> _Peer:
+        tried, until = "", time.monotonic() + CONNECTING
+        while time.monotonic() < until:
+            for host in invitation["hosts"]:
+                try:
+                    connection = socket.create_connection((host, invitation["port"]), timeout=ANSWERING)
+                except OSError as error:
+                    tried = f"{host}: {error}"
+                    continue
+                peer = _Peer(connection)
+                with suppress(OSError):
+                    peer.send({"token": invitation["token"], "rank": self.rank})
+                    if any("token" in message for message in peer.wait(ANSWERING)):
+                        return peer
+                tried = f"{host}: another program answers"
+                connection.close()
+            time.sleep(0.2)
+        raise WatchError(
+            f"[Ranks] rank {self.rank} ({self.names[self.rank]}) cannot reach rank 0 on port {invitation['port']} "
+            f"({tried}). {ADVICE}"
+        )
+
+    def _welcome(self, server: socket.socket, token: str) -> dict[int, _Peer]:
+        peers: dict[int, _Peer] = {}
+        until = time.monotonic() + CONNECTING
+        while len(peers) < self.size - 1:
+            server.settimeout(max(0.01, until - time.monotonic()))
+            try:
+                connection, _ = server.accept()
+            except TimeoutError:
+                missing = ", ".join(f"{r} ({self.names[r]})" for r in range(1, self.size) if r not in peers)
+                for peer in peers.values():
+                    peer.socket.close()
+                raise WatchError(
+                    f"[Ranks] rank 0 ({self.names[0]}) was not called within {CONNECTING:.0f} seconds by rank "
+                    f"{missing}. {ADVICE}"
+                ) from None
+            peer = _Peer(connection)
+            hello = next(iter(peer.wait(ANSWERING)), {})
+            rank = hello.get("rank")
+            known = isinstance(hello.get("token"), str) and secrets.compare_digest(hello["token"], token)
+            if known and isinstance(rank, int) and 0 < rank < self.size and rank not in peers:
+                peer.send({"token": True})
+                peers[rank] = peer
+            else:
+                connection.close()
+        return peers
+
+    def _send(self, message: Mapping[str, Any], but: int | None = None) -> None:
+        for rank, peer in self._peers.items():
+            if rank != but:
+                with suppress(OSError):
+                    peer.send(message)
+
+    def _watch(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            told = turned = time.monotonic()
+            for rank, peer in self._peers.items():
+                peer.heard = turned
+                selector.register(peer.socket, selectors.EVENT_READ, rank)
+            until = None
+            while until is None or (selector.get_map() and time.monotonic() < until):
+                events = selector.select(self.beat / 4)
+                now = time.monotonic()
+                if now - turned > self.silence / 2:
+                    # This process itself was asleep or had no processor: what the others did meanwhile is not known.
+                    for peer in self._peers.values():
+                        peer.heard = now
+                turned = now
+                for key, _ in events:
+                    self._read(key.data, now)
+                    if self._peers[key.data].closed:
+                        selector.unregister(key.fileobj)
+                if self._ending:
+                    until = until or now + CLOSING
+                    continue
+                if now - told >= self.beat:
+                    self._send({"beat": True})
+                    told = now
+                for rank, peer in self._peers.items():
+                    if not peer.left and now - peer.heard > self.silence:
+                        self._lose(rank, f"gave no sign of life for {self.silence:.0f} seconds")
+        for peer in self._peers.values():
+            peer.socket.close()
+
+    def _read(self, rank: int, now: float) -> None:
+        peer = self._peers[rank]
+        messages = peer.read()
+        peer.heard = now
+        for message in messages:
+            if "left" in message:
+                peer.left = True
+            elif "failed" in message:
+                text = f"rank {rank} ({self.names[rank]}): {message['failed']}"
+                self._send({"failed": message["failed"]}, but=rank)
+                self._finish(text if self.rank == 0 else "", 1)
+            elif "lost" in message:
+                self._finish(f"{message['lost']}. {self.advice}", LOST)
+        if peer.closed and not peer.left:
+            self._lose(rank, "ended without a word: it was killed, or its machine went down")
+        with self._left:
+            self._left.notify_all()
+
+    def _lose(self, rank: int, what: str) -> None:
+        text = f"rank {rank} of {self.size} ({self.names[rank]}) {what}"
+        self._send({"lost": text}, but=rank)
+        self._finish(f"{text}. {self.advice}", LOST)
+
+    def _finish(self, text: str, status: int) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        got = self._writing.acquire(timeout=WRITING)
+        self.end(text, status)
+        if got:
+            self._writing.release()
+
+
+class _Peer:
+    """A connection that carries JSON objects, one a line."""
+
+    def __init__(self, connection: socket.socket):
+        self.socket, self.heard = connection, time.monotonic()
+        self.left = self.closed = False
+        self._rest = b""
+        self._lock = threading.Lock()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        with self._lock:
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """What has arrived."""
+        try:
+            data = self.socket.recv(65536)
+        except OSError:
+            data = b""
+        self.closed = not data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        messages = []
+        for line in lines:
+            with suppress(ValueError):
+                message = json.loads(line)
+                messages += [message] if isinstance(message, dict) else []
+        return messages
+
+    def wait(self, seconds: float) -> list[dict[str, Any]]:
+        """The first message or two; none where none comes in time."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self.closed and len(self._rest) < 4096:
+            self.socket.settimeout(left)
+            if messages := self.read():
+                return messages
+        return []

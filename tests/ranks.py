@@ -1,0 +1,172 @@
+"""Several ranks for the tests: starts them, and is what they run.
+
+Run as a program it is one rank: `ranks.py FOLDER SCENE`. It leaves what it found in FOLDER/RANK.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from convlstm.training.distributed import ALONE, Ranks, RanksError, digest
+
+import mlx.core as mx
+import numpy as np
+
+PROJECT, TESTS = Path(__file__).resolve().parents[1], Path(__file__).resolve().parent
+LAUNCH = Path(sys.executable).with_name("mlx.launch")
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody uses."""
+    for _ in range(100):
+        first = int(np.random.default_rng().integers(20000, 30000))
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise RuntimeError("no free ports")
+
+
+def launched(count: int, *line: str, **variables: str) -> subprocess.Popen:
+    """A program on so many ranks, in the project's folder."""
+    command = [str(LAUNCH), "-n", str(count), "-p", str(free_ports(count)), "--", sys.executable, *line]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{TESTS}", **variables}
+    return subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes)
+
+
+def finished(program: subprocess.Popen, timeout: float = 240) -> tuple[str, str]:
+    """What a program has printed on standard output and error, once it has ended."""
+    try:
+        return program.communicate(timeout=timeout)
+    finally:
+        program.kill()
+
+
+def scene(folder: Path, name: str, count: int, **variables: str) -> tuple[list[dict], str, str]:
+    """What each rank found in a scene, and what they printed."""
+    out, err = finished(launched(count, str(Path(__file__)), str(folder), name, **variables))
+    paths = [folder / f"{rank}.json" for rank in range(count)]
+    return [json.loads(path.read_text()) if path.exists() else {} for path in paths], out, err
+
+
+def arrays() -> dict[str, mx.array]:
+    """Arrays of many types, with values that arithmetic would not keep."""
+    return {
+        "key": mx.random.key(7),
+        "floats": mx.array([-0.0, float("nan"), float("inf"), 1e-40]),
+        "halves": mx.full((2, 3), 1.5, mx.bfloat16),
+        "scalar": mx.array(np.array(2**63 + 1, np.uint64)),
+        "none": mx.zeros((0, 3)),
+        "flags": mx.array([True, False]),
+    }
+
+
+def exchange(ranks: Ranks) -> dict:
+    r = ranks.rank
+    weight = mx.array([1.0, 0.0, 3.0][r])
+    tree = {"a": mx.arange(3) + 10.0 * r, "b": [mx.full((2, 2), float(r)), (mx.array(r, mx.int32), mx.array(0.5 * r))]}
+    together = mx.compile(lambda tree: ranks.sum(tree))(tree)
+    noise = mx.random.normal((70001,), key=mx.random.key(r))
+    shared = ranks.share_arrays(arrays() if ranks.main else None)
+    assert shared is not None
+    return {
+        "main": ranks.main,
+        "size": ranks.size,
+        "sum": [array.tolist() for array in (together["a"], together["b"][0], *together["b"][1])],
+        "tuple": isinstance(together["b"][1], tuple),
+        "integer": str(together["b"][1][0].dtype),
+        "mean": ranks.mean(mx.array([1.0, 2.0]) * (r + 1), weight).tolist(),
+        "plain mean": ranks.mean({"x": mx.array(1.0 * r)})["x"].item(),
+        "weightless": ranks.mean(mx.array(5.0), mx.array(0.0)).item(),
+        "noise": digest(ranks.sum(noise)),
+        "gathered": ranks.gather({"x": 0.1 * (r + 1), "text": "ä" * r, "none": None}),
+        "bytes": [data.hex() for data in ranks.gather(bytes(range(r)))],
+        "nothing": [data.hex() for data in ranks.gather(b"")],
+        "shared": ranks.share(f"from {r}"),
+        "arrays": digest(shared) == digest(arrays()),
+        "no arrays": ranks.share_arrays(None),
+        "any": ranks.any(r == 1, False, True),
+    }
+
+
+def differ(ranks: Ranks) -> dict:
+    ranks.check_same("a text", "the same")
+    try:
+        ranks.check_same("the weights", "those" if ranks.rank == 1 else "these")
+    except RanksError as error:
+        sys.exit(str(error))
+    return {}
+
+
+def wrong(ranks: Ranks) -> dict:
+    work(ranks, 20, lambda: {}["no such key"])
+    return {}
+
+
+def work(ranks: Ranks, step: int, what) -> None:
+    """Steps that all ranks take together, one of which rank 1 does not come through."""
+    ranks.advise("Do this.")
+    for n in range(10000):
+        if n == step and ranks.rank == 1:
+            what()
+        ranks.barrier()
+
+
+def killed(ranks: Ranks) -> dict:
+    work(ranks, 20, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return {}
+
+
+def broken(ranks: Ranks) -> dict:
+    work(ranks, 20, lambda: sys.exit("the frames of rank 1 are broken"))
+    return {}
+
+
+def busy(ranks: Ranks) -> dict:
+    """Rank 1 is killed while rank 0 writes a file."""
+    if not ranks.main:
+        ranks.barrier()
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # which the launcher sends
+    with ranks.undisturbed():
+        ranks.barrier()
+        for _ in range(20):
+            signal.sigtimedwait([], 0.05)
+        print("written", flush=True)
+    while True:
+        signal.pause()
+
+
+def alone(ranks: Ranks) -> dict:
+    """What one process does with `mlx.launch -n 1`."""
+    tree = {"x": mx.array([1.0])}
+    return {
+        "alone": ranks is ALONE,
+        "same": [ranks.sum(tree) is tree, ranks.mean(tree, 2.0) is tree, ranks.share_arrays(tree) is tree],
+        "gathered": [ranks.gather(3), ranks.share(4), ranks.any(True, False)],
+        "size": ranks.size,
+    }
+
+
+def main(folder: str, name: str) -> None:
+    with Ranks.join() as ranks:
+        found = globals()[name](ranks)
+        (Path(folder) / f"{ranks.rank}.json").write_text(json.dumps(found))
+        if ranks.main:  # the others have left long before
+            for _ in range(10):
+                signal.sigtimedwait([], 0.05)
+            print("the last word of rank 0")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
