@@ -236,6 +236,43 @@ class FrameMetrics:
             self._sums[name] = self._sums[name] + other._sums[name]
             self._counts[name] = self._counts[name] + other._counts[name]
 
+    def state(self) -> dict[str, Any]:
+        """What has been gathered, as JSON can hold it and without loss, to be merged in another process.
+
+        Returns:
+            A dict of `ssim`, `horizon` (None before the first update), `pixels`, and by score the lists `sums` and
+            `counts` over the lead times.
+        """
+        gathered = {} if self._horizon is None else self._sums
+        return {
+            "ssim": self.ssim,
+            "horizon": self._horizon,
+            "pixels": self._pixels,
+            "sums": {name: self._sums[name].tolist() for name in gathered},
+            "counts": {name: self._counts[name].tolist() for name in gathered},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> FrameMetrics:
+        """One that has gathered what `state()` of another says.
+
+        Raises:
+            ValueError: The state holds other scores, or another number of lead times, than it says.
+        """
+        self = cls(ssim=state["ssim"])
+        if state["horizon"] is None:
+            return self
+        for name, own in (("sums", self._sums), ("counts", self._counts)):
+            lengths = {key: len(values) for key, values in state[name].items()}
+            if lengths != dict.fromkeys(own, state["horizon"]):
+                raise ValueError(
+                    f"[FrameMetrics] '{name}' must hold {state['horizon']} lead times of {', '.join(own)} but got "
+                    f"{lengths}."
+                )
+            own.update({key: np.array(values, np.float64) for key, values in state[name].items()})
+        self._horizon, self._pixels = state["horizon"], state["pixels"]
+        return self
+
     def compute(self) -> Scores:
         """The scores so far.
 

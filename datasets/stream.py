@@ -23,13 +23,9 @@ def whole_number(owner: str, name: str, value: int, least: int) -> int:
     return number
 
 
-def count_batches(size: int, batch_size: int, *, ranks: int = 1, drop_last: bool = True) -> int:
-    """Number of batches in one epoch of :func:`batches`, the same on every rank.
-
-    A last, partial batch counts when ``drop_last`` is false and it holds at least one sample for each rank.
-    """
-    full, rest = divmod(size, batch_size)
-    return full + int(not drop_last and rest >= ranks)
+def count_batches(size: int, batch_size: int, *, drop_last: bool = True) -> int:
+    """Number of batches in one epoch of :func:`batches`; without ``drop_last`` a last, partial batch counts."""
+    return size // batch_size if drop_last else -(-size // batch_size)
 
 
 def batches(
@@ -51,7 +47,8 @@ def batches(
 
     Batch ``k`` is a function of ``(seed, epoch, k)``: neither ``threads`` and ``prefetch`` nor ``start`` and
     ``ranks`` change which samples are in it. Put together along the first axis, in the order of the ranks, the
-    batches ``k`` of all ranks are the batch ``k`` of a single rank.
+    batches ``k`` of all ranks are the batch ``k`` of a single rank: of ``n`` samples, rank ``r`` of ``R`` has those
+    from ``n r // R`` to ``n (r + 1) // R``.
 
     Args:
         size: Number of samples in the data set.
@@ -65,8 +62,9 @@ def batches(
         start: Number of the first batch to yield; to resume after ``k`` batches is to start at ``k``. Default: ``0``.
         rank: Which share of each batch to load. Default: ``0``.
         ranks: Number of shares. Default: ``1``.
-        drop_last: Leave out a last, partial batch. Otherwise it is kept, trimmed to a multiple of ``ranks`` so
-            that all ranks take equal steps. Default: ``True``.
+        drop_last: Leave out a last, partial batch, so that all batches are of one size on every rank. Otherwise it
+            is kept whole: some ranks have a sample of it more than others, and some may have none, which are then a
+            batch short. Default: ``True``.
         prefetch: Batches loaded ahead. Default: ``4``.
         threads: Background threads. Default: ``2``.
 
@@ -92,24 +90,27 @@ def batches(
             f"[batches] 'batch_size' is that of all ranks together and must be a multiple of 'ranks' ({ranks}) "
             f"but got {batch_size}."
         )
-    total = count_batches(size, batch_size, ranks=ranks, drop_last=drop_last)
+    total = count_batches(size, batch_size, drop_last=drop_last)
     if total == 0:
         raise ValueError(
-            f"[batches] 'batch_size' must leave at least one batch but got {batch_size} for {size} samples on "
-            f"{ranks} rank(s). Use smaller batches or more samples."
+            f"[batches] 'batch_size' must leave at least one batch but got {batch_size} for {size} samples. Use "
+            "smaller batches or more samples."
         )
     if start > total:
         raise ValueError(f"[batches] 'start' must be at most the epoch's number of batches ({total}) but got {start}.")
 
     order = np.random.default_rng([seed, epoch]).permutation(size) if shuffle else np.arange(size)
 
-    def load_batch(number: int) -> dict[str, np.ndarray]:
+    def share(number: int) -> np.ndarray:
         together = order[number * batch_size : (number + 1) * batch_size]
-        share = len(together) // ranks
-        samples = [load(int(index)) for index in together[rank * share : (rank + 1) * share]]
+        return together[len(together) * rank // ranks : len(together) * (rank + 1) // ranks]
+
+    def load_batch(number: int) -> dict[str, np.ndarray]:
+        samples = [load(int(index)) for index in share(number)]
         return {key: _stack(key, [sample[key] for sample in samples]) for key in samples[0]}
 
-    return BatchStream(load_batch, range(start, total), prefetch=prefetch, threads=threads)
+    own = total if len(share(total - 1)) else total - 1
+    return BatchStream(load_batch, range(start, own), prefetch=prefetch, threads=threads)
 
 
 def _stack(key: str, arrays: list[np.ndarray]) -> np.ndarray:

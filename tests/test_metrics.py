@@ -1,3 +1,4 @@
+import json
 import math
 
 from convlstm.metrics import HIGHER_IS_BETTER, PSNR_CAP, UNITS, FrameMetrics, structural_similarity
@@ -151,6 +152,33 @@ def test_batches_merge_and_order_do_not_matter():
     three.merge(FrameMetrics())
     assert_same(three.compute(), whole)
     assert three.coverage == pytest.approx(mask.mean())
+
+
+@pytest.mark.parametrize("ssim", [True, False])
+def test_the_state_carries_everything_through_json(ssim):
+    forecast, target = pair(5, 3, 12, 10, 1)
+    whole, here, there = (FrameMetrics(ssim=ssim) for _ in range(3))
+    mask = np.random.default_rng(1).random(target.shape) < 0.9
+    for metrics in (whole, there):
+        metrics.update(forecast[3:], target[3:], mask[3:])
+    for metrics in (whole, here):
+        metrics.update(forecast[:3], target[:3], mask[:3])
+    merged = FrameMetrics.from_state(json.loads(json.dumps(FrameMetrics(ssim=ssim).state())))
+    for metrics in (there, here):
+        merged.merge(FrameMetrics.from_state(json.loads(json.dumps(metrics.state()))))
+    assert merged.compute() == whole.compute()
+    assert merged.coverage == whole.coverage
+
+
+def test_a_state_of_other_scores_is_refused():
+    metrics = FrameMetrics()
+    metrics.update(*pair(2, 3, 12, 10, 1))
+    state = metrics.state()
+    with pytest.raises(ValueError, match="'sums' must hold 3 lead times of mse_per_pixel, .* but got"):
+        FrameMetrics.from_state(state | {"ssim": False})
+    short = {**state["counts"], "psnr": [2.0]}
+    with pytest.raises(ValueError, match="'counts' must hold 3 lead times of .* 'psnr': 1"):
+        FrameMetrics.from_state(state | {"counts": short})
 
 
 @pytest.mark.parametrize("where", ["mask", "target", "forecast"])
