@@ -9,7 +9,11 @@ import os
 
 from convlstm.training import log as module
 from convlstm.training.log import MetricsLog, numbers
+from convlstm.training.progress import Progress
+from convlstm.training.run_folder import LAST, RunFolder
 
+import mlx.nn as nn
+import mlx.optimizers as optim
 import pytest
 
 COLUMNS = ["step", "loss", "score"]
@@ -88,6 +92,50 @@ def test_a_full_disk_tears_no_row_and_loses_none(place, monkeypatch):
     log.add({"step": 4, "score": 1})
     assert place.read_text() == "step,loss,score\n1,0.5,\n2,0.25,\n3,0.25,\n4,,1\n"
     assert [row["step"] for row in lines(place)] == [1, 2, 3, 4]
+
+
+def test_a_flush_puts_all_rows_on_the_disk(place, monkeypatch):
+    flushed, sync = [], module.files.sync
+
+    def counted(descriptor):
+        flushed.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    def full(descriptor, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = MetricsLog(place, COLUMNS)
+    monkeypatch.setattr(module.files, "sync", counted)
+    log.add({"step": 1, "loss": 0.5})
+    assert flushed == []
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "write", full)
+        for write in (lambda: log.add({"step": 2, "loss": 0.25}), log.flush):
+            with pytest.raises(OSError, match="No space left on device"):
+                write()
+    log.flush()
+    assert flushed == [place.stat().st_size, place.with_suffix(".jsonl").stat().st_size]
+    assert place.read_text() == "step,loss,score\n1,0.5,\n2,0.25,\n"
+
+
+def test_a_checkpoint_waits_for_the_rows_before_it(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path, {"model": {}}, COLUMNS, step=0, keep=1, on_full_disk="warn")
+    model, optimizer, write = nn.Linear(2, 1), optim.SGD(0.1), os.write
+
+    def full(descriptor, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "write", full)
+        with pytest.warns(UserWarning, match=r"the row of step 3 was not written, training goes on: .*No space"):
+            run.add({"step": 3})
+        with pytest.warns(UserWarning, match=r"the checkpoint of step 3 was not written, training goes on: .*No space"):
+            assert not run.save(LAST, model, optimizer, Progress(step=3), None)
+        assert not (tmp_path / LAST).exists()
+    assert os.write is write
+    assert run.save(LAST, model, optimizer, Progress(step=3), None)
+    assert (tmp_path / LAST).exists()
+    assert (tmp_path / "metrics.csv").read_text() == "step,loss,score\n3,,\n"
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_what_was_there(place, monkeypatch):

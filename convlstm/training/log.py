@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,26 @@ class MetricsLog:
         Raises:
             OSError: The disk is full, or the like. The row will be written together with the next one.
         """
+        for path, line in zip(self._unwritten, (self._line(row), _json_line(row)), strict=True):
+            self._unwritten[path] += line.encode()
+        self._write(_append)
+
+    def flush(self) -> None:
+        """Writes what is left to write and flushes it to the disk, so that it outlasts a crash of the machine.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
+        self._write(_append_durably)
+
+    def _write(self, append: Callable[[Path, bytes], None]) -> None:
         failed = None
-        for (path, before), line in zip(self._unwritten.items(), (self._line(row), _json_line(row)), strict=True):
-            text = before + line.encode()
+        for path, text in self._unwritten.items():
             try:
-                _append(path, text)
+                append(path, text)
                 self._unwritten[path] = b""
             except OSError as error:
-                self._unwritten[path], failed = text, error
+                failed = error
         if failed is not None:
             raise failed
 
@@ -89,7 +101,11 @@ def _json_line(row: Row) -> str:
     return json.dumps(values, allow_nan=False) + "\n"
 
 
-def _append(path: Path, text: bytes) -> None:
+def _append_durably(path: Path, text: bytes) -> None:
+    _append(path, text, durably=True)
+
+
+def _append(path: Path, text: bytes, *, durably: bool = False) -> None:
     """Appends all of the text or nothing; OSError where that fails."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -98,6 +114,8 @@ def _append(path: Path, text: bytes) -> None:
             rest = memoryview(text)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+            if durably:
+                files.sync(descriptor)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(descriptor, size)

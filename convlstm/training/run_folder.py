@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from convlstm.training import checkpoint
+from convlstm.training import checkpoint, files
 from convlstm.training.ema import WeightAverage
 from convlstm.training.log import MetricsLog
 from convlstm.training.progress import Progress
@@ -37,9 +37,7 @@ class RunFolder:
     ):
         self.path, self.config, self.keep, self.on_full_disk = path, config, keep, on_full_disk
         path.mkdir(parents=True, exist_ok=True)
-        beside = path / "config.yaml.tmp"
-        beside.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        beside.replace(path / "config.yaml")
+        files.replace(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.log = MetricsLog(path / "metrics.csv", columns, step)
 
     def add(self, row: dict[str, float | int]) -> None:
@@ -56,7 +54,7 @@ class RunFolder:
         *,
         insist: bool = False,
     ) -> bool:
-        """Writes a checkpoint, and says whether it is there then.
+        """Writes a checkpoint, and says whether it is there then; never one whose rows of `metrics.csv` can be lost.
 
         Args:
             name: Its place in the folder, such as `LAST` or `BEST`.
@@ -64,11 +62,12 @@ class RunFolder:
         """
         more: dict[str, Any] = {} if average is None else {"ema": average.weights}
         more |= {} if name != LAST else {"keep": self.keep}
-        return self._written(
-            f"the checkpoint of step {progress.step}",
-            lambda: checkpoint.save(self.path / name, model, optimizer, vars(progress), self.config, **more),
-            insist,
-        )
+
+        def write() -> None:
+            self.log.flush()
+            checkpoint.save(self.path / name, model, optimizer, vars(progress), self.config, **more)
+
+        return self._written(f"the checkpoint of step {progress.step}", write, insist)
 
     def _written(self, what: str, write: Callable[[], None], insist: bool = False) -> bool:
         try:
