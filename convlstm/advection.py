@@ -20,11 +20,12 @@ class AdvectionResidual(nn.Module):
         flow = motion(X_1 .. X_in)
         E_1 .. E_T = advect(X_in, flow)
         h_1 .. h_in+T = ConvLSTM layers(X_1 .. X_in, E_1 .. E_T)
-        Y_t = match(E_t + W * h_in+t, E_t)
+        Y_t = match(E_t + smooth(W * h_in+t), E_t)
 
     The layers walk once over the frames that were seen and those that were extrapolated, each with a channel that says
     how far ahead it lies, so that growth, decay and the loss of what cannot be forecast are all that is left to learn.
-    The correction is zero at first: an untrained model is the extrapolation. There is no gradient through the motion.
+    The correction is zero at first: an untrained model is the extrapolation. It is averaged over windows as wide as a
+    patch, so that the patches do not show. There is no gradient through the motion.
 
     A forecast that keeps its error small smooths, and rains too little where much is forecast. Outside training it is
     given back the distribution that the extrapolation has (`match`): the wettest pixel of a frame the value of the
@@ -105,7 +106,7 @@ class AdvectionResidual(nn.Module):
         for layer, k in zip(self.layers, keys, strict=True):
             x, _ = layer(x, key=k)
         correction = x[:, -horizon:] @ self.output.weight[:, 0, 0].T + self.output.bias
-        forecast = advected + depth_to_space(correction, self.patch_size)
+        forecast = advected + smooth(depth_to_space(correction, self.patch_size), self.patch_size)
         return match(forecast, advected) if self.matches and not self.training else forecast
 
 
@@ -123,3 +124,29 @@ def match(forecast: mx.array, reference: mx.array) -> mx.array:
     order, values = (a.reshape(N, T, H * W, C) for a in (forecast, reference))
     ranks = mx.argsort(mx.argsort(order, axis=2), axis=2)
     return mx.take_along_axis(mx.sort(values, axis=2), ranks, axis=2).reshape(forecast.shape)
+
+
+def smooth(frames: mx.array, width: int) -> mx.array:
+    """Averages over windows as wide as a patch, in which whatever repeats from patch to patch is gone.
+
+        y_i = (x_{i - width/2} / 2 + x_{i - width/2 + 1} + ... + x_{i + width/2 - 1} + x_{i + width/2} / 2) / width
+
+    along both axes of a frame; an odd width has whole pixels at its ends. Beyond the border are the border's pixels.
+
+    Args:
+        frames: (N, T, H, W, C).
+        width: Of the window, in pixels; 1 changes nothing.
+
+    Returns:
+        (N, T, H, W, C).
+    """
+    reach = width // 2
+    weights = [1 / width] * (2 * reach + 1)
+    if width % 2 == 0:
+        weights[0] = weights[-1] = 0.5 / width
+    for axis in (2, 3):
+        length = frames.shape[axis]
+        padded = mx.pad(frames, [(reach, reach) if n == axis else (0, 0) for n in range(5)], mode="edge")
+        shifted = [padded[(*[slice(None)] * axis, slice(n, n + length))] for n in range(len(weights))]
+        frames = sum((w * x for w, x in zip(weights[1:], shifted[1:], strict=True)), weights[0] * shifted[0])
+    return frames

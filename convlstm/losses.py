@@ -143,6 +143,57 @@ class BalancedMeanAbsoluteError(Balanced):
         super().__init__(bins, weights, squared=0.0)
 
 
+class SoftCriticalSuccess:
+    r"""Mean of 1 - CSI over lead times and thresholds, CSI made smooth: what forecasts of rain are verified by.
+
+        p = sigmoid((forecast - threshold) / width),   o = target >= threshold
+        CSI = (sum p o + 1) / (sum (p + o - p o) + 1)
+
+    where the sums are over the pixels of all sequences that count, for each lead time and threshold by itself, so that
+    a threshold that is rarely passed counts as much as one that often is. The added pixel keeps a threshold that
+    nobody passes from dividing by 0.
+
+    It is no mean over pixels: parts of a batch, and of several machines, average to something else than the whole.
+
+    Args:
+        thresholds: On the model's scale of [0, 1], ascending. In the configurations, `datasets.transforms.to_unit`
+            makes them from rain rates.
+        width: What counts as near a threshold, on the same scale. Default: 0.05.
+
+    Raises:
+        ValueError: There are no thresholds, they do not ascend, or `width` is not above 0.
+
+    Source: Ebert-Uphoff et al., CIRA Guide to Custom Loss Functions for Neural Networks in Environmental Sciences,
+    2021.
+    """
+
+    def __init__(self, thresholds: Sequence[float], width: float = 0.05):
+        thresholds = tuple(float(value) for value in thresholds)
+        if not thresholds or not all(map(math.isfinite, thresholds)) or any(a >= b for a, b in pairwise(thresholds)):
+            raise ValueError(
+                f"[SoftCriticalSuccess] 'thresholds' must be one or more, finite, and ascend but got {list(thresholds)}."
+            )
+        if not 0 < width < math.inf:
+            raise ValueError(f"[SoftCriticalSuccess] 'width' must be finite and above 0 but got {width}.")
+        self.thresholds, self.width = thresholds, float(width)
+
+    def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
+        if forecast.shape != target.shape:
+            raise ValueError(
+                f"[loss] 'forecast' and 'target' must have the same shape but got {forecast.shape} and {target.shape}."
+            )
+        known = mx.array(True) if mask is None else mx.broadcast_to(mask, target.shape) != 0
+        # Missing values are replaced first: the gradient at a NaN is NaN.
+        forecast, target = mx.where(known, forecast, 0), mx.where(known, target, 0)
+        misses = []
+        for threshold in self.thresholds:
+            p = mx.where(known, mx.sigmoid((forecast - threshold) / self.width), 0)
+            o = mx.where(known, target >= threshold, False)
+            hits, either = ((x.sum(axis=(2, 3, 4))).sum(axis=0) for x in (p * o, mx.maximum(p, o)))
+            misses.append((1 - (hits + 1) / (either + 1)).mean())
+        return mx.stack(misses).mean()
+
+
 class WeightedSum:
     """Sum of losses, each times its weight.
 

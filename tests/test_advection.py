@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.advection import AdvectionResidual, match
+from convlstm.advection import AdvectionResidual, match, smooth
 from convlstm.extrapolation import advect
 from convlstm.frames import depth_to_space, space_to_depth
 from convlstm.losses import MeanSquaredError
@@ -60,7 +60,28 @@ def test_its_correction_is_that_of_a_slow_walk_through_seen_and_extrapolated_fra
             h = states[n][0]
         corrections.append(reference.convolve(h, weights["output"]["weight"]) + weights["output"]["bias"])
     expected = mx.array(np.stack(corrections[-horizon:], axis=1).astype(np.float32))
-    close(model(x, horizon) - advected, depth_to_space(expected, p), 3e-5)
+    close(model(x, horizon) - advected, smooth(depth_to_space(expected, p), p), 3e-5)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_smoothing_is_a_mean_over_a_window_as_wide_as_a_patch(width, rng):
+    x = rng.random((2, 3, 8, 12, 2), np.float32)
+    half = width / 2
+    reach = width // 2
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (reach, reach), (reach, reach), (0, 0)], mode="edge")
+    # A pixel that lies half in the window counts half.
+    weights = [min(half, n + 0.5) - max(-half, n - 0.5) for n in range(-reach, reach + 1)]
+    expected = np.zeros(x.shape)
+    for a, b in np.ndindex(2 * reach + 1, 2 * reach + 1):
+        expected += weights[a] * weights[b] * padded[:, :, a : a + 8, b : b + 12] / width**2
+    close(smooth(mx.array(x), width), mx.array(expected.astype(np.float32)), 1e-6)
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_what_repeats_from_patch_to_patch_is_gone_after_smoothing(width, rng):
+    patch = rng.random((1, 1, width, width, 1), np.float32)
+    frames = np.array(smooth(mx.array(np.tile(patch, (1, 1, 6, 6, 1))), width))
+    assert np.ptp(frames[:, :, width:-width, width:-width]) < 1e-6
 
 
 def test_matching_gives_the_values_of_one_field_in_the_order_of_another(rng):
