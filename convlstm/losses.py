@@ -171,7 +171,8 @@ class SoftCriticalSuccess:
         thresholds = tuple(float(value) for value in thresholds)
         if not thresholds or not all(map(math.isfinite, thresholds)) or any(a >= b for a, b in pairwise(thresholds)):
             raise ValueError(
-                f"[SoftCriticalSuccess] 'thresholds' must be one or more, finite, and ascend but got {list(thresholds)}."
+                f"[SoftCriticalSuccess] 'thresholds' must be one or more, finite, and ascend but got "
+                f"{list(thresholds)}."
             )
         if not 0 < width < math.inf:
             raise ValueError(f"[SoftCriticalSuccess] 'width' must be finite and above 0 but got {width}.")
