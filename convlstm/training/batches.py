@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from convlstm.training.distributed import ALONE, Ranks
+
 import mlx.core as mx
 import numpy as np
 
@@ -32,16 +34,19 @@ class Batches:
         data: Has `size(split)` and `stream(split, batch_size, seed=, epoch=, start=)`.
         batch_size: Sequences in a step.
         seed: Of the order of the data and of the steps' random keys.
+        ranks: The processes that share every batch; the data's `stream` takes `rank=` and `ranks=` if there are others.
+            Default: this one has all of it.
 
     Raises:
         ValueError: The data has fewer training sequences than a batch.
     """
 
-    def __init__(self, data: Any, batch_size: int, seed: int = 0):
+    def __init__(self, data: Any, batch_size: int, seed: int = 0, *, ranks: Ranks = ALONE):
         size = data.size("train")
         if size < batch_size:
             raise ValueError(f"[Trainer] an epoch has {size} sequences, fewer than 'batch_size' ({batch_size}).")
         self.data, self.batch_size, self.seed, self.per_epoch = data, batch_size, seed, size // batch_size
+        self.ranks = ranks
 
     def place(self, step: int) -> tuple[int, int]:
         """The epoch of the step after `step` steps, and the number of its batch in it."""
@@ -53,7 +58,7 @@ class Batches:
         return mx.random.key(int(seed))
 
     def indices(self, step: int) -> list[int] | None:
-        """The sequences in the batch of the step after `step` steps, where the data can tell."""
+        """The sequences of all ranks in the batch of the step after `step` steps, where the data can tell."""
         if not hasattr(self.data, "indices"):
             return None
         epoch, number = self.place(step)
@@ -69,16 +74,30 @@ class Batches:
             epoch, start = epoch + 1, 0
 
     def validation(self, size: int) -> Iterator[tuple[Arrays, int]]:
-        """The batches that hold the first `size` sequences of the validation split, and how many of each are meant."""
-        left = size
-        for batch in self._stream("validation", min(self.batch_size, size)):
-            take = min(left, len(batch["inputs"]))
-            yield batch, take
-            left -= take
+        """The batches that hold the first `size` sequences of the validation split, and how many of each are meant.
+
+        Of n sequences in a batch, rank r of R has those from n r // R to n (r + 1) // R, so that none is left out.
+        """
+        rank, ranks = self.ranks.rank, self.ranks.size
+        batch_size = -(-min(self.batch_size, size) // ranks) * ranks
+        left, there = size, self.data.size("validation")
+        for batch in self._stream("validation", batch_size):
+            together = min(batch_size, there)
+            take = min(left - together * rank // ranks, len(batch["inputs"]))
+            if take > 0:
+                yield batch, take
+            left, there = left - together, there - together
             if left <= 0:
                 return
 
+    def whole(self, step: int, share: Arrays) -> Arrays:
+        """The batch of the step after `step` steps, of which this rank has a share."""
+        if self.ranks.size == 1:
+            return share
+        return next(Batches(self.data, self.batch_size, self.seed).training(step))
+
     def _stream(self, split: str, batch_size: int, **place: int) -> Iterator[Arrays]:
+        place |= {} if self.ranks.size == 1 else {"rank": self.ranks.rank, "ranks": self.ranks.size}
         try:
             yield from self.data.stream(split, batch_size, **place)
         except Exception as error:

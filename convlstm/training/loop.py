@@ -7,17 +7,19 @@ import signal
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from convlstm.losses import Loss
 from convlstm.training import checkpoint, health
 from convlstm.training.batches import Batches, DataError
+from convlstm.training.distributed import ALONE, Ranks
 from convlstm.training.ema import WeightAverage
 from convlstm.training.health import NonFiniteLossError
 from convlstm.training.hold import hold
 from convlstm.training.progress import Console, Progress
+from convlstm.training.replicas import Elsewhere, agreed, begin_alike, check_alike, stop_signal
 from convlstm.training.run_folder import BEST, LAST, RunFolder
 from convlstm.training.sampling import Sampling
 from convlstm.training.settings import Settings
@@ -42,17 +44,23 @@ class Trainer(Settings):
     Its arguments are those of `Settings`.
     """
 
-    # The processes that train together, a `convlstm.training.distributed.Ranks`; None: this one alone.
-    ranks: Any = None
+    # The processes that train together, each with its share of every batch. Only rank 0 writes and prints.
+    ranks: Ranks = ALONE
 
     def check(self, model: nn.Module, loss: Loss, data: Any) -> None:
         """Puts a batch through the model and the loss, up to the point where something would be computed.
 
         Raises:
-            ValueError: The data has fewer sequences than a batch, or data, model and loss do not fit each other.
+            ValueError: The data has fewer sequences than a batch, or data, model and loss do not fit each other, or a
+                batch cannot be shared by the ranks.
         """
-        Batches(data, self.batch_size)
-        batch = to_device(next(iter(data.stream("train", self.batch_size))))
+        size, ranks = self.batch_size, self.ranks.size
+        if size % (self.accumulate * ranks):
+            raise ValueError(
+                f"[Trainer] 'batch_size' is that of all ranks together and must be a multiple of 'accumulate' "
+                f"({self.accumulate}) times the number of ranks ({ranks}) but got {size}. Change one of them."
+            )
+        batch = to_device(next(Batches(data, size, ranks=self.ranks).training(0)))
         targets = batch["targets"]
         forecast = model(batch["inputs"], targets.shape[1], key=mx.random.key(0))
         if forecast.shape != targets.shape:
@@ -105,30 +113,30 @@ class Trainer(Settings):
         self.model, self.optimizer, self.loss, self.sampling = model, optimizer, loss, sampling
         optimizer.init(model.trainable_parameters())
         self.progress = progress = Progress(seed=seed)
-        if resume is not None:
+        if resume is not None and self.ranks.main:
             # Whether the state is one comes before the weights are put into the model.
             Progress.restored(checkpoint.read_state(resume), resume)
             self.progress = progress = Progress.restored(checkpoint.restore(resume, model, optimizer), resume)
-            if progress.step >= self.max_steps or self._patience_is_over():
-                progress.status = "finished" if progress.step >= self.max_steps else "stopped early"
-                return progress
-        self.average = self._average(resume)
+        self.average = self._average(resume if self.ranks.main else None)
+        begin_alike(self.ranks, model, optimizer, progress, self.average)
+        if progress.step >= self.max_steps or self._patience_is_over():
+            progress.status = "finished" if progress.step >= self.max_steps else "stopped early"
+            return progress
         self._warn_of_bfloat16()
         progress.status, progress.data = "running", data.describe()
-        self.batches = Batches(data, self.batch_size, progress.seed)
+        self.batches = Batches(data, self.batch_size, progress.seed, ranks=self.ranks)
         self.forecast = mx.compile(lambda x, horizon: model(x, horizon), inputs=model.state)
-        self.console = Console(progress.step, self.max_steps, self.batch_size)
-        with hold(Path(folder)):
-            self.run = RunFolder(
-                Path(folder),
-                config,
-                COLUMNS,
-                step=progress.step,
-                keep=self.keep_last,
-                on_full_disk=self.on_full_disk,
-            )
-            with Tracking(loggers, self.run.log, self.run.path, config, progress) as self.tracking:
-                self._train_or_save()
+        self.console = Console(progress.step, self.max_steps, self.batch_size, quiet=not self.ranks.main)
+        with ExitStack() as stack:
+            self.run: RunFolder | Elsewhere = Elsewhere(Path(folder))
+            self.tracking: Tracking | None = None
+            if self.ranks.main:
+                stack.enter_context(hold(Path(folder)))
+                more: dict[str, Any] = {"keep": self.keep_last, "on_full_disk": self.on_full_disk}
+                self.run = RunFolder(Path(folder), config, COLUMNS, step=progress.step, **more)
+                self.tracking = Tracking(loggers, self.run.log, self.run.path, config, progress)
+                stack.enter_context(self.tracking)
+            self._train_or_save()
         return progress
 
     def _train_or_save(self) -> None:
@@ -160,15 +168,17 @@ class Trainer(Settings):
         model.train()
         start = mark = time.perf_counter()
         seconds = progress.seconds
-        for batch in self.batches.training(progress.step):
+        for batch in agreed(self.ranks, self.batches.training(progress.step)):
             logged = (progress.step + 1) % self.log_every == 0
             before = health.copies(model) if logged else None
             try:
                 value, norm = step(to_device(batch), self.batches.key(progress.step), progress.step)
-            except RuntimeError:
+            except RuntimeError as error:
                 if not _stopped(received):
                     raise
                 # A terminal sends Ctrl-C to the compiler that MLX runs for the first step, too: nothing to finish.
+                if self.ranks.size > 1:
+                    raise KeyboardInterrupt from error  # the others are in the middle of theirs
                 progress.status = f"interrupted by {signal.Signals(received[0]).name}"
                 return
             self._count(number(value), number(norm), batch)
@@ -196,8 +206,8 @@ class Trainer(Settings):
                 progress.status = "finished"
             elif validated and self._patience_is_over():
                 progress.status = "stopped early"
-            elif received:
-                progress.status = f"interrupted by {signal.Signals(received[0]).name}"
+            elif came := stop_signal(self.ranks, received):
+                progress.status = f"interrupted by {came}"
             if progress.status != "running":
                 break
             if validated or progress.step % self.checkpoint_every == 0:
@@ -238,14 +248,15 @@ class Trainer(Settings):
             "sequences": self.batches.indices(progress.step),
             "seed": progress.seed,
             "key": self.batches.key(progress.step).tolist(),
-            "parts": self.accumulate,
+            "parts": self.accumulate * self.ranks.size,
             "precision": self.precision,
             "truth_share": None if share is None else share.tolist(),
             "learning_rate": self._rate(),
             "loss": value,
             "gradient_norm": norm,
         }
-        health.dump(folder, report, batch)
+        if self.ranks.main:
+            health.dump(folder, report, self.batches.whole(progress.step, batch))
         self._save(f"{health.FOLDER}/{folder.name}/{health.CHECKPOINT}", insist=True)
         return NonFiniteLossError(
             f"{wrong} at step {progress.step + 1}, with a learning rate of {self._rate():.3g}, after "
@@ -288,7 +299,7 @@ class Trainer(Settings):
         size = size if self.validation_sequences is None else min(size, self.validation_sequences)
         self.model.eval()
         with nullcontext() if self.average is None else self.average.applied(self.model):
-            row = validate(self.forecast, self.loss, self.batches.validation(size))
+            row = validate(self.forecast, self.loss, self.batches.validation(size), self.ranks)
         self.model.train()
         return row
 
@@ -313,16 +324,21 @@ class Trainer(Settings):
         row = {"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 2)}
         row |= {"learning_rate": self._rate()} | values
         self.run.add(row)
-        self.tracking.log(row)
+        if self.tracking is not None:
+            self.tracking.log(row)
 
     def _rate(self) -> float:
         return number(mx.array(self.optimizer.learning_rate))
 
     def _save(self, name: str, *, insist: bool = False) -> bool:
-        return self.run.save(name, self.model, self.optimizer, self.progress, self.average, insist=insist)
+        """Writes a checkpoint, and says whether it is there then: the same on every rank."""
+        check_alike(self.ranks, self.model, self.optimizer, self.progress.step, self.average)
+        with self.ranks.undisturbed():
+            done = self.run.save(name, self.model, self.optimizer, self.progress, self.average, insist=insist)
+        return self.ranks.share(done)
 
     def _warn_of_bfloat16(self) -> None:
-        if self.precision == "bfloat16" and mx.default_device() == mx.Device(mx.cpu):
+        if self.precision == "bfloat16" and self.ranks.main and mx.default_device() == mx.Device(mx.cpu):
             warnings.warn(
                 "bfloat16 is slower than float32 on a CPU, many times for all but the smallest models. Use it on a "
                 "GPU, or train with trainer.precision=float32.",

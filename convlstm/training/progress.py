@@ -80,9 +80,11 @@ class Console:
         step: The step that the run starts from.
         max_steps: The step at which it ends.
         batch_size: Sequences in a step.
+        quiet: Whether nothing is told at all. Default: False.
     """
 
-    def __init__(self, step: int, max_steps: int, batch_size: int):
+    def __init__(self, step: int, max_steps: int, batch_size: int, *, quiet: bool = False):
+        self.quiet = quiet
         self.max_steps, self.batch_size = max_steps, batch_size
         self.times: list[float] = []
         self.told = time.perf_counter()
@@ -93,7 +95,7 @@ class Console:
             unit="step",
             mininterval=0.5,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=quiet or not sys.stderr.isatty(),
         )
 
     def advance(self, seconds: float) -> None:
@@ -130,6 +132,8 @@ class Console:
 
     def say(self, text: str) -> None:
         """Prints a line, above the bar."""
+        if self.quiet:
+            return
         self.bar.write(text)
         sys.stdout.flush()
         self.told = time.perf_counter()

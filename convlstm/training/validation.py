@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 
 from convlstm.losses import Loss
 from convlstm.metrics import HIGHER_IS_BETTER, FrameMetrics
-from convlstm.training.batches import Arrays
+from convlstm.training.batches import Arrays, DataError
+from convlstm.training.distributed import ALONE, Ranks
+from convlstm.training.replicas import raise_together
 from convlstm.training.step import number, to_device
 
 import mlx.core as mx
@@ -17,28 +19,62 @@ MONITORED = ("val_loss", *(f"val_{name}" for name in SCORES))
 
 
 def validate(
-    forecast: Callable[[mx.array, int], mx.array], loss: Loss, batches: Iterable[tuple[Arrays, int]]
+    forecast: Callable[[mx.array, int], mx.array],
+    loss: Loss,
+    batches: Iterable[tuple[Arrays, int]],
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """The scores by column of `metrics.csv`, `MONITORED`.
+    """The scores by column of `metrics.csv`, `MONITORED`: the same on every rank.
 
     Args:
         forecast: Called as `forecast(inputs, horizon)`.
         loss: Called as `loss(forecast, targets, mask)`.
-        batches: Each with the number of its sequences, from the first, that are scored.
+        batches: Each with the number of its sequences, from the first, that are scored; they may differ in number
+            among the ranks.
+        ranks: The processes whose scores are put together. Default: this one alone.
+
+    Raises:
+        DataError: The data failed, on every rank if it did so on one.
     """
     metrics = FrameMetrics(ssim=False)
     losses: list[float] = []
-    counts: list[int] = []
-    for batch, take in batches:
-        arrays = {name: array[:take] for name, array in to_device(batch).items()}
-        targets, mask = arrays["targets"], arrays.get("mask")
-        y = forecast(arrays["inputs"], targets.shape[1])
-        losses.append(number(loss(y, targets, mask)))
-        counts.append(take)
-        metrics.update(np.array(y), np.array(targets), None if mask is None else np.array(mask))
+    weights: list[float] = []
+    problem = None
+    try:
+        for batch, take in batches:
+            arrays = {name: array[:take] for name, array in to_device(batch).items()}
+            targets, mask = arrays["targets"], arrays.get("mask")
+            y = forecast(arrays["inputs"], targets.shape[1])
+            losses.append(number(loss(y, targets, mask)))
+            weights.append(take * known_share(targets, mask))
+            metrics.update(np.array(y), np.array(targets), None if mask is None else np.array(mask))
+    except DataError as error:
+        problem = error
+    raise_together(ranks, problem)
+    if ranks.size > 1:
+        metrics, losses, weights = together(ranks, metrics, losses, weights)
     scores = metrics.compute()
-    row = {"val_loss": float(np.average(losses, weights=counts))}
-    return row | {f"val_{name}": float(scores[name]["overall"]) for name in SCORES}
+    mean = float(np.average(losses, weights=weights)) if sum(weights) else float("nan")
+    return {"val_loss": mean} | {f"val_{name}": float(scores[name]["overall"]) for name in SCORES}
+
+
+def known_share(targets: mx.array, mask: mx.array | None) -> float:
+    """The share of the values that count in a loss, which is the mean over them."""
+    if mask is None:
+        return 1.0
+    return float(np.count_nonzero(np.broadcast_to(np.array(mask), targets.shape))) / targets.size
+
+
+def together(
+    ranks: Ranks, metrics: FrameMetrics, losses: list[float], weights: list[float]
+) -> tuple[FrameMetrics, list[float], list[float]]:
+    """What all ranks have gathered, in the order of the ranks."""
+    merged, all_losses, all_weights = FrameMetrics(ssim=metrics.ssim), [], []
+    for state, rank_losses, rank_weights in ranks.gather([metrics.state(), losses, weights]):
+        merged.merge(FrameMetrics.from_state(state))
+        all_losses += rank_losses
+        all_weights += rank_weights
+    return merged, all_losses, all_weights
 
 
 def better(monitor: str, value: float, best: float) -> bool:
