@@ -143,6 +143,7 @@ def gradient_in_parts(
     c_n / (mean of c_n over parts and ranks) in it, and what the model adds to the losses counts once.
     """
     size, rank = (1, 0) if ranks is None else (ranks.size, ranks.rank)
+    state = model.state
 
     def count(batch: Batch, key: mx.array, share: mx.array | None) -> mx.array:
         """How many values each call of the loss is the mean of. Nothing of the model is computed for it."""
@@ -153,7 +154,9 @@ def gradient_in_parts(
             counts.append(known.astype(mx.float32))
             return mx.zeros(())
 
+        before = tree_map(lambda array: array, state)
         objective(counting, batch, key, share)
+        _put_back(state, before)  # what the model keeps of what it has seen
         return mx.stack(counts)
 
     def weighed(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
@@ -167,7 +170,6 @@ def gradient_in_parts(
         (_, value), gradients = value_and_grad(weights, batch, key, share)
         return value, gradients
 
-    state = model.state
     counted, computed = mx.compile(count, inputs=state), mx.compile(one, inputs=state, outputs=state)
 
     def mean(tree: Any) -> Any:
