@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import io
 import os
-import pydoc
 import re
 import shlex
 import sys
-import types
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
+from checks import check_kind, meant, named, no_such_key, shown
+from checks import check_types as check_types  # the doors' own
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -52,10 +50,11 @@ def run(config_name: str, main: Callable[[DictConfig], None], *, open_sections: 
         try:
             main(config)
         except MISTAKES as error:
-            fail(message(error))
+            fail(message(error, OmegaConf.to_container(config)))
 
     guarded.__name__ = config_name
     try:
+        _check_groups()
         with warnings.catch_warnings():
             warnings.showwarning = lambda text, *place, **more: print(f"warning     {text}", file=sys.stderr)
             hydra.main(version_base="1.3", config_path=CONFIGS, config_name=config_name)(guarded)()
@@ -80,21 +79,52 @@ def command(door: str, *arguments: str, **values: Any) -> str:
     return shlex.join(["python", door, *arguments])
 
 
-def message(error: BaseException) -> str:
-    """What is wrong, without the machinery's wrapping."""
+def message(error: BaseException, settings: Any = None) -> str:
+    """What is wrong, without the machinery's wrapping, and with the keys of the configuration that it is about.
+
+    Args:
+        error: What was raised.
+        settings: The configuration, as dicts and lists; None where there is none yet.
+    """
+    found = re.search(r"full_key: (\S+)", str(error))
+    key = found[1] if found else ""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        found = re.search(r"full_key: (\S+)", str(error))
-        key = found[1] if found else ""
-        given = [a for a in sys.argv[1:] if a.lstrip("+").startswith(f"{key.partition('.')[0]}.")]
-        # A TypeError rarely says which value it is about.
-        note = f" Given: {' '.join(given)}" if given and isinstance(error.__cause__, TypeError) else ""
-        return (f"{key}: " if key else "") + message(error.__cause__) + note
+        return _not_built(error.__cause__, key, settings)
     if isinstance(error, MissingMandatoryValue):
-        found = re.search(r"full_key: (\S+)", str(error))
-        return f"'{found[1]}' has no value. Give it one: {found[1]}=VALUE." if found else str(error)
+        return f"'{key}' has no value. Give it one: {key}=VALUE." if key else str(error)
     if isinstance(error, OSError) and error.filename:
-        return f"'{error.filename}': {error.strerror}. Choose another path, or change what is there."
-    return re.sub(r"\n\s*(full_key|object_type)[:=].*", "", str(error)).strip() or type(error).__name__
+        lead = ", ".join(keys_of_path(settings, str(error.filename)))
+        path = f"'{error.filename}': {error.strerror}. Choose another path, or change what is there."
+        return f"{lead}: {path}" if lead else path
+    text = re.sub(r"\n\s*(full_key|object_type)[:=].*", "", str(error)).strip()
+    text = text or (message(error.__cause__) if error.__cause__ else type(error).__name__)
+    if isinstance(error, OmegaConfBaseException):
+        return f"{key}: {text}" if key else text
+    return named(text, settings)
+
+
+def _not_built(error: BaseException, key: str, settings: Any) -> str:
+    """What is wrong with a section of the configuration of which nothing could be built."""
+    if not isinstance(error, TypeError) or str(error).startswith("["):  # those that classes of ours raise
+        return named(message(error), settings, key)
+    section = settings or {}
+    for name in key.split("."):
+        section = section.get(name) if isinstance(section, dict) else None
+    known = list(section) if isinstance(section, dict) else []
+    if found := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+        return no_such_key(f"{key}.{found[1]}", [name for name in known if name != found[1]])
+    # It rarely says which value it is about.
+    given = [a for a in sys.argv[1:] if a.lstrip("+").startswith(f"{key.partition('.')[0]}.")]
+    target = section.get("_target_") if isinstance(section, dict) else None
+    return f"{key}: {error} ({key}._target_: {target})" + (f" Given: {' '.join(given)}" if given else "")
+
+
+def keys_of_path(settings: Any, path: str, place: str = "") -> list[str]:
+    """The keys whose value is a path, or a part of it."""
+    if isinstance(settings, str) and settings.strip():
+        return [place] if str(Path(settings).expanduser()) in path else []
+    items = settings.items() if isinstance(settings, dict) else []
+    return [key for name, value in items for key in keys_of_path(value, path, f"{place}.{name}" if place else name)]
 
 
 def unknown(config_name: str, text: str) -> str:
@@ -103,43 +133,47 @@ def unknown(config_name: str, text: str) -> str:
         r"Could not find '([\w/]+)/([^'/]*)'\s+Available options in '[\w/]+':\s([\s\w-]*?)\n\S", text
     ):
         group, wrong, names = found[1], found[2], found[3].split()
-        return f"{group} has no choice '{wrong}'.{_meant(wrong, names)}\nChoices of {group}: {', '.join(names)}"
+        return f"{group} has no choice '{wrong}'.{meant(wrong, names)}\nChoices of {group}: {', '.join(names)}"
     found = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '([\w.]+)' is not in", text)
     if not found:
         return ""
-    *parents, wrong = found[1].split(".")
     try:
         node: Any = _defaults(config_name)
-        for name in parents:
+        for name in found[1].split(".")[:-1]:
             node = node[name]
-        keys = [str(key) for key in node if not str(key).startswith("_")]
+        return no_such_key(found[1], map(str, node))
     except (HydraException, OmegaConfBaseException, KeyError, TypeError, AttributeError):
-        keys = []
-    place = ".".join(parents)
-    known = f"\nKeys{' of ' + place if place else ''}: {', '.join(keys)}" if keys else ""
-    return f"there is no key '{found[1]}'.{_meant(wrong, keys, place)}{known}"
+        return no_such_key(found[1], [])
 
 
 def _defaults(config_name: str) -> DictConfig:
     """The configuration with the groups that the command line chooses, and none of its other changes."""
-    parser = OverridesParser.create()
-    overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
-    groups = [o for o in overrides if (Path(CONFIGS) / parser.parse_override(o).key_or_group).is_dir()]
+    groups = [f"{key}={value}" for key, value in _groups() if isinstance(value, str)]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(CONFIGS, version_base="1.3"):
         return hydra.compose(config_name, groups)
 
 
-def _meant(wrong: str, names: list[str], place: str = "") -> str:
-    """A question that names what is spelled nearly like `wrong`, or has a word that is."""
+def _groups() -> list[tuple[str, Any]]:
+    """The groups that the command line chooses from, and its choices."""
+    parser = OverridesParser.create()
+    overrides = [parser.parse_override(a) for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+    return [
+        (o.key_or_group, o.value())
+        for o in overrides
+        if (Path(CONFIGS) / o.key_or_group).is_dir() and not o.is_sweep_override()
+    ]
 
-    def likeness(name: str) -> float:
-        return max(difflib.SequenceMatcher(None, wrong, part).ratio() for part in (name, *name.split("_")))
 
-    best = max(names, key=likeness, default=None)
-    if best is None or wrong in names or likeness(best) < 0.7:
-        return ""
-    return f" Did you mean '{f'{place}.' if place else ''}{best}'?"
+def _check_groups() -> None:
+    """ValueError where a choice of a group is none: Hydra does not say which one, or falls over it."""
+    for group, choice in _groups():
+        names = choice if isinstance(choice, list) else [] if choice is None else [choice]
+        if not all(isinstance(name, str) and re.fullmatch(r"[\w./-]+", name) for name in names):
+            raise ValueError(
+                f"'{group}' must be the name of a file in configs/{group} but got {shown(choice)}. For one of its "
+                f"keys: {group}.KEY=VALUE."
+            )
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -148,8 +182,15 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def instantiate(config: DictConfig, key: str) -> Any:
-    """The object that a section of the configuration describes."""
-    return hydra.utils.instantiate(config[key], _convert_="all")
+    """The object that a section of the configuration describes.
+
+    Raises:
+        InstantiationException: What it names does not take the values.
+        ValueError: What it names cannot take the section's place.
+    """
+    made = hydra.utils.instantiate(config[key], _convert_="all")
+    check_kind(key, made, str(config[key]["_target_"]))
+    return made
 
 
 def make_folder(folder: Path) -> None:
@@ -157,53 +198,3 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(13, "Permission denied", str(folder))
-
-
-def check_types(settings: Mapping[str, Any]) -> None:
-    """ValueError that names every value whose type is not what the section's class or function declares."""
-    wrong = [text for key, section in settings.items() if isinstance(section, dict) for text in _misfits(key, section)]
-    if wrong:
-        raise ValueError("\n".join(wrong))
-
-
-def _misfits(key: str, section: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        target = pydoc.locate(section["_target_"])
-        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except Exception:  # what cannot be found or has no types is for the call itself to complain about
-        return
-    for name, value in section.items():
-        if name in hints and not _fits(value, hints[name]):
-            kind = re.sub(r"<class '(\w+)'>", r"\1", str(hints[name]))
-            kind = (
-                re.sub(r"\b(?:\w+\.)+", "", kind)
-                .replace("Sequence[", "list[")
-                .replace("List[", "list[")
-                .replace("None", "null")
-            )
-            yield f"'{key}.{name}' must be {kind} but got {value!r}."
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value may be what a type hint says; True wherever plain values do not tell."""
-    if isinstance(value, dict) and "_target_" in value:
-        return True  # whatever it makes is for the call itself to check
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(hint))
-    if hint is type(None):
-        return value is None
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if origin is Callable:
-        return isinstance(value, dict)
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return isinstance(value, dict)
-    if inspect.isclass(origin) and issubclass(origin, Iterable):
-        parts = typing.get_args(hint)[:1]
-        return isinstance(value, list) and all(_fits(item, part) for item in value for part in parts)
-    return True
