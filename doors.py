@@ -16,11 +16,14 @@ from typing import Any
 import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
 from checks import check_kind, meant, named, no_such_key, shown
 from checks import check_types as check_types  # the doors' own
+from convlstm.sweeps import MESSAGE, TABLE, Sweep
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -29,7 +32,13 @@ CONFIGS = str(Path(__file__).resolve().parent / "configs")
 MISTAKES = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
 
 
-def run(config_name: str, main: Callable[[DictConfig], None], *, open_sections: tuple[str, ...] = ()) -> None:
+def run(
+    config_name: str,
+    main: Callable[[DictConfig], None],
+    *,
+    open_sections: tuple[str, ...] = (),
+    sweeps: bool = False,
+) -> None:
     """Calls `main` with the configuration that the command line composes.
 
     A mistake ends the program with one message and exit status 1, Ctrl-C with a word and 130.
@@ -38,6 +47,7 @@ def run(config_name: str, main: Callable[[DictConfig], None], *, open_sections: 
         config_name: The file in configs/.
         main: What to call.
         open_sections: Sections that take any key, as Hydra's `++` does.
+        sweeps: Whether each job of `-m` is a process of its own, of which `output` and `name` say the folder.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through to us
     sys.argv = [f"++{a}" if a.startswith(tuple(f"{name}." for name in open_sections)) else a for a in sys.argv]
@@ -46,11 +56,20 @@ def run(config_name: str, main: Callable[[DictConfig], None], *, open_sections: 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a pipe has read is where the program is
 
+    sweep: Sweep | None = None
+
     def guarded(config: DictConfig) -> None:
+        nonlocal sweep
+        if sweeps and HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweep = Sweep(Path(HydraConfig.get().sweep.dir)) if sweep is None else sweep
+            return run_job(sweep, config_name)
         try:
-            main(config)
+            return main(config)
         except MISTAKES as error:
             fail(message(error, OmegaConf.to_container(config)))
+        except Exception as error:
+            leave_message(f"{type(error).__name__}: {error}")
+            raise
 
     guarded.__name__ = config_name
     try:
@@ -63,20 +82,55 @@ def run(config_name: str, main: Callable[[DictConfig], None], *, open_sections: 
     except KeyboardInterrupt:
         print(f"\n{Path(sys.argv[0]).name}: interrupted.", file=sys.stderr)
         sys.exit(130)
+    if sweep is not None and not finish(sweep, config_name):
+        sys.exit(sweep.code)
+
+
+def run_job(sweep: Sweep, config_name: str) -> None:
+    """Runs the sweep's job that Hydra is at: the same door with the job's own changes, in a folder of its own."""
+    job, given = HydraConfig.get(), set(sys.argv)
+    changes = [change for change in job.overrides.task if change.split("=")[0].lstrip("+") not in ("output", "name")]
+    folder = sweep.folder / job.sweep.subdir
+    line = [sys.executable, str(Path(CONFIGS).parent / f"{config_name}.py"), *changes]
+    line += [assignment("output", folder.parent), assignment("name", folder.name)]
+    own = [change.lstrip("+").partition("=") for change in job.overrides.task if change not in given]
+    sweep.run(str(job.sweep.subdir), line, {key: value for key, _, value in own})
+
+
+def finish(sweep: Sweep, config_name: str) -> bool:
+    """Prints what has become of a sweep, and says whether every job has come to its end."""
+    print(f"\n{sweep.report()}\n\nThe same as a table:  {sweep.folder / TABLE}")
+    if sweep.code:
+        # Those that have come to their end only say so then.
+        given = [a for a in sys.argv[1:] if not a.startswith(("resume=", "hydra.sweep.dir="))]
+        again = command(f"{config_name}.py", *given, resume="auto", **{"hydra.sweep.dir": sweep.folder})
+        print(f"To go on with those that have not come to their end:  {again}")
+    return sweep.code == 0
 
 
 def fail(text: str) -> typing.NoReturn:
     """Ends the program with a message and exit status 1."""
+    leave_message(text)
     sys.exit(f"{Path(sys.argv[0]).name}: {text}")
+
+
+def leave_message(text: str) -> None:
+    """Keeps a program's last words for the sweep that it is a job of, if it is one."""
+    if MESSAGE in os.environ:
+        Path(os.environ[MESSAGE]).write_text(text, encoding="utf-8")
+
+
+def assignment(key: str, value: Any) -> str:
+    """A change of the configuration, its value quoted for Hydra."""
+    text = str(value)
+    plain_text = re.fullmatch(r"[\w./~:@%+-]+", text) is not None
+    return f"{key}={text}" if plain_text else f'{key}="' + text.replace('"', '\\"') + '"'
 
 
 def command(door: str, *arguments: str, **values: Any) -> str:
     """A line for the shell that calls a door, its values quoted for Hydra and all of it for the shell."""
-    for key, value in values.items():
-        text = str(value)
-        plain_text = re.fullmatch(r"[\w./~:@%+-]+", text) is not None
-        arguments = (*arguments, f"{key}={text}" if plain_text else f'{key}="' + text.replace('"', '\\"') + '"')
-    return shlex.join(["python", door, *arguments])
+    changes = [assignment(key, value) for key, value in values.items()]
+    return shlex.join(["python", door, *arguments, *changes])
 
 
 def message(error: BaseException, settings: Any = None) -> str:

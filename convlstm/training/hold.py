@@ -46,7 +46,10 @@ def held(folder: Path) -> bool:
     """Whether a process, this one included, trains in a folder. False also where the file system knows no locks."""
     import fcntl
 
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
