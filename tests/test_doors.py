@@ -105,19 +105,6 @@ def test_a_run_tells_what_it_does_and_keeps_its_configuration(trained, train, ru
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 3
 
 
-def test_a_sweep_makes_a_run_of_each_value(train, tmp_path):
-    # Changes, then -m, then changes: an order that argparse alone refuses.
-    few = [change for change in SHORT if "every" not in change and "digits" not in change]
-    status, _, err = train(*few, f"output={tmp_path}", "-m", "seed=3,4")
-    assert (status, err) == (0, "")
-    runs = [path.parent for path in tmp_path.rglob("metrics.csv")]
-    assert sorted(yaml.safe_load((run / "config.yaml").read_text())["seed"] for run in runs) == [3, 4]
-    weights = {(last(run) / "model.safetensors").read_bytes() for run in runs}
-    assert len(weights) == 2
-    for run in runs:
-        assert yaml.safe_load((run / "config.yaml").read_text())["name"] == run.name
-
-
 def test_resume_auto_without_a_run_starts_one(train, tmp_path):
     status, out, _ = train(*SHORT, f"output={tmp_path}", "resume=auto", "name=first")
     assert status == 0

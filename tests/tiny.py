@@ -116,7 +116,7 @@ def call(door: str, monkeypatch, capsys, *arguments: str) -> tuple[int, str, str
     capsys.readouterr()
     status: int | str | None = 0
     try:
-        doors.run(door, importlib.import_module(door).main, open_sections=sections)
+        doors.run(door, importlib.import_module(door).main, open_sections=sections, sweeps=door == "train")
     except SystemExit as end:
         status = end.code
     out, err = capsys.readouterr()
