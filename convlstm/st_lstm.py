@@ -1,0 +1,182 @@
+"""The cell of PredRNN: an LSTM with a memory that goes through time, and another that goes up through the layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from convlstm.ops import st_lstm
+from convlstm.ops.algorithm import check_algorithm, takes_winograd
+from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair
+
+import mlx.core as mx
+import mlx.nn as nn
+
+# h, c and m.
+STState = tuple[mx.array, mx.array, mx.array]
+
+
+class GridLayerNorm(nn.Module):
+    """Layer normalisation over all of a frame: (N, H, W, C) minus its sample's mean, over its deviation, times `weight`
+    plus `bias`, both (H, W, C), as PyTorch's `LayerNorm([C, H, W])`."""
+
+    def __init__(self, grid: Pair, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = mx.ones((*grid, channels)), mx.zeros((*grid, channels))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        flat = mx.fast.layer_norm(x.flatten(1), self.weight.flatten(), self.bias.flatten(), self.eps)
+        return flat.reshape(x.shape)
+
+
+class STLSTMCell(nn.Module):
+    r"""One time step of a spatiotemporal LSTM.
+
+        i = sigmoid(W_xi * x + W_hi * h),  f = sigmoid(W_xf * x + W_hf * h + b_f),  g = tanh(W_xg * x + W_hg * h)
+        c' = f . c + i . g
+        i' = sigmoid(W_xi' * x + W_mi * m),  f' = sigmoid(W_xf' * x + W_mf * m + b_f),  g' = tanh(W_xg' * x + W_mg * m)
+        m' = f' . m + i' . g'
+        o = sigmoid(W_xo * x + W_ho * h + W_o * [c', m'])
+        h' = o . tanh(W_1 * [c', m'])
+
+    `*` is a convolution, W_1 is 1x1, `.` the Hadamard product. There are no biases but the constant b_f. The memory `c`
+    stays with the cell; `m` comes from the cell below, or at the first one from the topmost of the step before.
+
+    Parameters, the gates in the order that the published code has them in: `Wx` (7O, k, k, C) with i, f, g, i', f', g',
+    o; `Wh` (4O, k, k, O) with i, f, g, o; `Wm` (3O, k, k, O) with i', f', g'; `Wo` (O, k, k, 2O); `W1` (O, 1, 1, 2O);
+    with `norm_grid` also `norm_x`, `norm_h`, `norm_m` and `norm_o`, each a `weight` and a `bias`.
+
+    Args:
+        in_channels: Channels C of the input.
+        out_channels: Channels O of the hidden state and of both memories.
+        kernel_size: Size of the kernels, odd; an int or (height, width). Default: 5.
+        norm_grid: Height and width of the frames. With it every convolution but W_1 is normalised over all of the frame
+            (`layer_norm` of the published code), and the cell works on this grid only. Default: None, no normalisation.
+        forget_bias: b_f. Default: 1.
+        algorithm: Of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU where it fits (3x3 and
+            5x5, float32), as 'winograd' does. Default: 'auto'.
+
+    Raises:
+        ValueError: An argument, or the shape of an input or a state, does not fit.
+
+    Source: Wang et al., PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs, 2017, in
+    the form of its published code, predrnn-pytorch.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair = 5,
+        *,
+        norm_grid: Pair | None = None,
+        forget_bias: float = 1.0,
+        algorithm: str = "auto",
+    ):
+        super().__init__()
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if not isinstance(channels, int) or channels < 1:
+                raise ValueError(f"[STLSTMCell] '{name}' must be at least 1 but got {channels!r}.")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = odd_pair("STLSTMCell", "kernel_size", kernel_size)
+        self.norm_grid = None if norm_grid is None else int_pair("STLSTMCell", "norm_grid", norm_grid, 1)
+        if not math.isfinite(forget_bias):
+            raise ValueError(f"[STLSTMCell] 'forget_bias' must be finite but got {forget_bias}.")
+        self.forget_bias, self.algorithm = forget_bias, check_algorithm("STLSTMCell", algorithm)
+
+        O = out_channels
+        sizes = {"x": (7 * O, in_channels), "h": (4 * O, O), "m": (3 * O, O), "o": (O, 2 * O)}
+        for name, (outputs, inputs) in sizes.items():
+            self[f"W{name}"] = _uniform((outputs, *self.kernel_size, inputs))
+            if self.norm_grid is not None:
+                self[f"norm_{name}"] = GridLayerNorm(self.norm_grid, outputs)
+        self.W1 = _uniform((O, 1, 1, 2 * O))
+
+    def _extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, norm_grid={self.norm_grid}, "
+            f"forget_bias={self.forget_bias}"
+        )
+
+    def initial_state(self, batch: int, height: int, width: int) -> STState:
+        """Zeros for `h`, `c` and `m`, each (batch, height, width, O)."""
+        zeros = mx.zeros((batch, height, width, self.out_channels), self.Wh.dtype)
+        return zeros, zeros, zeros
+
+    def _check(self, x: mx.array, state: STState | None) -> STState:
+        """The state, zeros for None; ValueError where a shape does not fit."""
+        if x.ndim != 4 or x.shape[-1] != self.in_channels:
+            raise ValueError(
+                f"[STLSTMCell] expected an input of shape NHWC with C={self.in_channels} channels but got shape "
+                f"{tuple(x.shape)}."
+            )
+        N, H, W, _ = x.shape
+        if self.norm_grid not in (None, (H, W)):
+            raise ValueError(
+                f"[STLSTMCell] the normalisation was made for a grid of {self.norm_grid} but this input's is {(H, W)}. "
+                "Leave 'norm_grid' out for a cell that works on any grid."
+            )
+        if state is None:
+            return self.initial_state(N, H, W)
+        shape, shapes = (N, H, W, self.out_channels), [tuple(s.shape) for s in state]
+        if shapes != [shape] * 3:
+            raise ValueError(f"[STLSTMCell] 'state' must be (h, c, m), each of shape {shape}, but got shapes {shapes}.")
+        return state
+
+    def prepare(self) -> st_lstm.StepFilters | None:
+        """The kernels as `step` reads them, where it takes those of the CPU."""
+        fits = takes_winograd("STLSTMCell", self.algorithm, self.kernel_size, self.Wh.dtype)
+        if not fits or self.norm_grid is not None:
+            return None
+        return st_lstm.prepare(self.Wx, self.Wh, self.Wm, self.Wo, trains=self.training)
+
+    def step(
+        self, x: mx.array, state: STState, filters: st_lstm.StepFilters | None = None, *, products: bool = False
+    ) -> tuple[STState, tuple[mx.array, mx.array] | None, st_lstm.StepFilters | None]:
+        """A step of a longer walk.
+
+        Args:
+            x: Input NHWC.
+            state: `(h, c, m)`, each NHWO.
+            filters: What `prepare` gave, for the first step, and what the step before returned, for the others.
+            products: Whether to return what the step adds to the memories. Default: False.
+
+        Returns:
+            The new `(h, c, m)`; `i . g` and `i' . g'`, or None; the filters for the next step.
+        """
+        h, c, m = self._check(x, state)
+        if filters is None or any(a.dtype != mx.float32 for a in (x, h, c, m)):
+            zx, zh, zm = self._convolve("x", x), self._convolve("h", h), self._convolve("m", m)
+            c, m, z, *added = st_lstm.gates(zx, zh, zm, c, m, self.forget_bias)
+            z = z + self._convolve("o", mx.concatenate([c, m], axis=-1))
+            both = (added[0], added[1]) if products else None
+        else:
+            options: dict[str, Any] = {"forget_bias": self.forget_bias, "products": products}
+            options["kernel_size"] = self.kernel_size[0]
+            c, m, z, both, filters = st_lstm.step(x, h, c, m, filters, **options)
+        W1, O = self.W1[:, 0, 0].T, self.out_channels
+        h = st_lstm.gated(z, mx.addmm(c @ W1[:O], m, W1[O:]), kernels=filters is not None)
+        return (h, c, m), both, filters
+
+    def _convolve(self, name: str, x: mx.array) -> mx.array:
+        z = conv2d(x, self[f"W{name}"], algorithm=self.algorithm)
+        return z if self.norm_grid is None else self[f"norm_{name}"](z)
+
+    def __call__(self, x: mx.array, state: STState | None = None) -> STState:
+        """One time step.
+
+        Args:
+            x: Input NHWC.
+            state: `(h, c, m)`, each NHWO, where `m` may be another cell's; None means zeros.
+
+        Returns:
+            The new `(h, c, m)`.
+        """
+        return self.step(x, self._check(x, state), self.prepare())[0]
+
+
+def _uniform(shape: tuple[int, ...]) -> mx.array:
+    """As PyTorch draws the kernels of a convolution."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    return mx.random.uniform(-bound, bound, shape)
