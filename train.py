@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from convlstm.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.training import checkpoint
+from convlstm.training.distributed import ALONE, Ranks, RanksError
+from convlstm.training.watchdog import WatchError
 from doors import check_types, command, fail, instantiate, make_folder, plain, run
 
 import mlx.core as mx
 import mlx.nn as nn
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from mlx.utils import tree_flatten
 from omegaconf import DictConfig
 
 # Changing these between a run and its continuation would silently make it another run.
 FIXED = ("model", "data", "loss", "seed", "trainer.batch_size")
 # resume=auto without a name looks for a run that has these in common as well; else they are a person's to change.
-SAME = (*FIXED, "optimizer", "schedule", "trainer.max_grad_norm")
+SAME = (*FIXED, "optimizer", "schedule", "sampling", "trainer.max_grad_norm")
 # What a person may change when a run goes on; it is told.
-CHANGEABLE = ("optimizer", "schedule", "trainer")
+CHANGEABLE = ("optimizer", "schedule", "sampling", "trainer")
 # Parts of them that change nothing about what is learned, or follow from the length of the run.
 FREE = {
     "data": (
@@ -37,40 +41,52 @@ FREE = {
 }
 
 
-def main(config: DictConfig) -> None:
+def main(config: DictConfig, ranks: Ranks = ALONE) -> None:
     settings = plain(config)
     check(settings)
-    folder, resume = run_folder(settings)
+    folder, resume = agreed_folder(ranks, settings)
     if resume is not None and settings["data"].get("digits") == "auto":
         # What was found when the run began is part of it.
-        config.data.digits = digits_of(resume)
+        config.data.digits = ranks.share(digits_of(resume) if ranks.main else None)
     if settings["deterministic"]:
         hold_to_one_thread()
     mx.random.seed(settings["seed"])
     trainer, model, data = instantiate(config, "trainer"), instantiate(config, "model"), instantiate(config, "data")
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
+    sampling = instantiate(config, "sampling") if settings.get("sampling") else None
+    if sampling is not None and not getattr(model, "feeds_back", False):
+        choice = HydraConfig.get().runtime.choices["model"]
+        fail(f"'sampling' is for models that feed on their forecasts, and model={choice} does not. Leave it out.")
     loggers = [instantiate(config.logger, name) for name in settings.get("logger") or {}]
     if parameters(model) == 0:
         choice = HydraConfig.get().runtime.choices["model"]
         fail(f"model={choice} has nothing to learn. Evaluate it: {command('evaluate.py', f'model={choice}')} data=...")
+    trainer.ranks = ranks
     trainer.check(model, loss, data)
     record = data.describe()
+    check_ranks(ranks, settings, record)
     settings["data"] |= {"digits": record["digits"]} if "digits" in settings["data"] else {}
     settings |= {"output": str(folder.parent), "name": folder.name, "resume": None}
-    if resume is not None:
-        check_same_data(resume, record)
-    make_folder(folder)
+    arguments = [a for a in HydraConfig.get().overrides.task if not a.startswith(("resume=", "name="))]
+    if ranks.main:
+        if resume is not None:
+            check_same_data(resume, record)
+        make_folder(folder)
+        print(f"run         {folder}" + (f", from step {checkpoint.read_state(resume)['step']} on" if resume else ""))
+        print(f"device      {mx.default_device()}, MLX {mx.__version__}")  # type: ignore[attr-defined]
+        if ranks.size > 1:
+            share = trainer.batch_size // ranks.size
+            print(f"ranks       {ranks.size}, each with {share} of the {trainer.batch_size} sequences of a batch")
+        print(f"model       {type(model).__name__}, {parameters(model):,} parameters")
+        print(f"data        {summary(record)}")
+        for key, was, now in differences(checkpoint.read_config(resume), settings, CHANGEABLE) if resume else []:
+            print(f"changed     {key}: {was!r} in the run so far, {now!r} from here on")
+        if warning := slow_blas_warning():
+            print(f"warning     {warning}", file=sys.stderr)
+    again = command("train.py", *arguments, name=folder.name, resume="auto")
+    ranks.advise(f"This rank ends, too. To go on from the last checkpoint, with any number of ranks:  {again}")
 
-    print(f"run         {folder}" + (f", from step {checkpoint.read_state(resume)['step']} on" if resume else ""))
-    print(f"device      {mx.default_device()}, MLX {mx.__version__}")  # type: ignore[attr-defined]
-    print(f"model       {type(model).__name__}, {parameters(model):,} parameters")
-    print(f"data        {summary(record)}")
-    for key, was, now in [] if resume is None else differences(checkpoint.read_config(resume), settings, CHANGEABLE):
-        print(f"changed     {key}: {was!r} in the run so far, {now!r} from here on")
-    if warning := slow_blas_warning():
-        print(f"warning     {warning}", file=sys.stderr)
-
-    more = {"seed": settings["seed"], "resume": resume, "loggers": loggers}
+    more = {"seed": settings["seed"], "resume": resume, "loggers": loggers, "sampling": sampling}
     progress = trainer.fit(model, optimizer, loss, data, folder, settings, **more)
 
     best = "" if progress.best is None else f"; best {trainer.monitor} {progress.best:.4g} at step {progress.best_step}"
@@ -80,7 +96,6 @@ def main(config: DictConfig) -> None:
         if not holds_checkpoints(folder):
             print("Nothing has been trained yet.")
             sys.exit(status)
-        arguments = [a for a in HydraConfig.get().overrides.task if not a.startswith(("resume=", "name="))]
         print(f"Everything is saved. To go on:  {command('train.py', *arguments, resume=folder)}")
         sys.exit(status)
     print(f"Next:  {command('evaluate.py', ckpt=folder)}")
@@ -99,6 +114,9 @@ def check(settings: dict[str, Any]) -> None:
     for key in ("model", "data", "optimizer", "loss", "trainer"):
         if not isinstance(settings.get(key), dict) or "_target_" not in settings[key]:
             fail(f"'{key}' must describe an object but is {settings.get(key)!r}. Choose one of configs/{key}.")
+    sampling = settings.get("sampling")
+    if sampling is not None and not (isinstance(sampling, dict) and "_target_" in sampling):
+        fail(f"'sampling' must describe an object but is {sampling!r}. Choose one of configs/sampling, or none.")
     loggers = settings.get("logger") or {}
     for name, section in loggers.items() if isinstance(loggers, dict) else [("", loggers)]:
         if not isinstance(section, dict) or "_target_" not in section:
@@ -125,12 +143,33 @@ def parameters(model: nn.Module) -> int:
     return sum(array.size for _, array in arrays)
 
 
+def agreed_folder(ranks: Ranks, settings: dict[str, Any]) -> tuple[Path, Path | None]:
+    """What `run_folder` finds on rank 0, on every rank: another machine may lack the run, or read another clock."""
+    found = [None if path is None else str(path) for path in run_folder(settings)] if ranks.main else []
+    folder, resume = (None if path is None else Path(path) for path in ranks.share(found))
+    assert folder is not None
+    return folder, resume
+
+
+def check_ranks(ranks: Ranks, settings: dict[str, Any], record: Mapping[str, Any]) -> None:
+    """Ends the program where ranks differ in what they run, in their configuration or in their data."""
+    ranks.check_same("the version of MLX", mx.__version__)  # type: ignore[attr-defined]
+    own = json.loads(json.dumps({"settings": settings, "record": record}))
+    theirs = ranks.share(own)
+    keys = tuple(key for key in settings if key not in ("output", "name", "resume", "logger"))
+    wrong = differences(theirs["settings"], own["settings"], keys)
+    there, here = theirs["record"], own["record"]
+    wrong += [(f"data: {n}", there.get(n), here.get(n)) for n in {**there, **here} if there.get(n) != here.get(n)]
+    if wrong:
+        lines = "\n  ".join(f"{key}: {was!r} on rank 0, {now!r} on rank {ranks.rank}" for key, was, now in wrong)
+        fail(f"the ranks do not do the same:\n  {lines}\nGive all machines the same project and the same data.")
+
+
 def run_folder(settings: dict[str, Any]) -> tuple[Path, Path | None]:
     """The run's folder and the checkpoint to go on from, or None for a new run."""
     job, output, resume = HydraConfig.get(), Path(str(settings["output"])).expanduser(), settings["resume"]
-    swept = job.mode == RunMode.MULTIRUN
-    folder = Path(job.sweep.dir) / job.sweep.subdir if swept else output / str(settings["name"])
-    named = swept or any(override.lstrip("+").startswith("name=") for override in job.overrides.task)
+    folder = output / str(settings["name"])
+    named = any(override.lstrip("+").startswith("name=") for override in job.overrides.task)
 
     if resume is None or (resume != "auto" and not belongs_to_run(found := last(resume))):
         if holds_checkpoints(folder):
@@ -232,5 +271,20 @@ def _at(settings: Any, key: str) -> Any:
     return settings
 
 
+def joined() -> Ranks:
+    """The processes that `mlx.launch` has started, of which only rank 0 speaks; this one alone where there are none."""
+    try:
+        ranks = Ranks.join()
+    except (RanksError, WatchError) as error:
+        fail(str(error))
+    if not ranks.main:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
+        warnings.simplefilter("ignore")
+    return ranks
+
+
 if __name__ == "__main__":
-    run("train", main)
+    with joined() as ranks:
+        if ranks.size > 1 and {"-m", "--multirun"} & set(sys.argv):
+            fail("a sweep starts programs of its own. Start it without mlx.launch, or its runs one by one with it.")
+        run("train", functools.partial(main, ranks=ranks), sweeps=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -210,16 +211,19 @@ class Ranks:
     ) -> None:
         if self._watchdog is None:
             return
-        if error is None or (isinstance(error, SystemExit) and error.code in ORDERLY):
+        causes = list(_chain(error))
+        if error is None or all(isinstance(e, SystemExit) and e.code in ORDERLY for e in causes):
             self._watchdog.leave()
+            # The launcher takes a status that is not 0 for a failure, and ends those that are still about to leave.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             return
-        if any(type(e) is RuntimeError for e in _chain(error)):
+        if any(type(e) is RuntimeError for e in causes):
             time.sleep(VERDICT)
         text, status = _reason(error)
         # Before the others are told: the launcher ends this process as soon as one of them has ended.
         if isinstance(error, Exception):
             traceback.print_exception(error)
-        elif self.main:
+        elif self.main and not (isinstance(error, SystemExit) and isinstance(error.code, int)):
             print(text, file=sys.stderr, flush=True)
         self._watchdog.fail(text)
         raise SystemExit(status) from None
@@ -306,6 +310,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _reason(error: BaseException) -> tuple[str, int]:
     """What a rank says of its end, and its exit status."""
+    if isinstance(error, SystemExit) and isinstance(error.code, str):
+        return error.code, 1
+    if isinstance(error, SystemExit) and error.code not in ORDERLY:
+        return f"ended with status {error.code}", 1
     if isinstance(error, SystemExit):
-        return (error.code, 1) if isinstance(error.code, str) else (f"ended with status {error.code}", 1)
+        return "interrupted", 130
     return ("interrupted", 130) if isinstance(error, KeyboardInterrupt) else (f"{type(error).__name__}: {error}", 1)
