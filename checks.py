@@ -183,6 +183,7 @@ def _misplaced(key: str, kind: type, target: str) -> str:
         ),
         "data": ("data, with stream, size and describe", lambda: has("stream", "size", "describe")),
         "schedule": ("a learning rate, or a function of the step", lambda: kind in (int, float) or called("step")),
+        "sampling": ("a function of the step that gives probabilities", lambda: called("step")),
         "loss": ("a loss, called as loss(forecast, target, mask)", lambda: called("forecast", "target", "mask")),
         "optimizer": ("an optimizer of mlx.optimizers", lambda: issubclass(kind, optim.Optimizer)),
         "trainer": ("a trainer, with check and fit", lambda: has("check", "fit")),

@@ -10,7 +10,9 @@ import hydra
 import mlx.core as mx
 import numpy as np
 import pytest
+import yaml
 from conftest import PROJECT
+from tiny import OVERRIDES, call
 
 
 def shares(schedule, steps, dtype=mx.uint64):
@@ -94,6 +96,51 @@ def test_the_yaml_is_the_default(name):
     schedule, plain = hydra.utils.instantiate(config.sampling, _convert_="all"), getattr(sampling, name)()
     steps = [0, 1, 1_000, 10_000, 33_333, 100_000]
     assert shares(schedule, steps).tolist() == shares(plain, steps).tolist()
+
+
+FED = ("model=convlstm_stack", "loss=mse", "trainer.max_steps=2", "trainer.log_every=1")
+
+
+def losses(folder):
+    return [line.split(",")[4] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
+
+
+def test_the_door_takes_a_schedule(tmp_path, monkeypatch, capsys):
+    for name, arguments in (("free", ()), ("forced", ("sampling=linear", "sampling.end=1.0"))):
+        where = (f"output={tmp_path}", f"name={name}")
+        status, _, err = call("train", monkeypatch, capsys, *OVERRIDES, *FED, *where, *arguments)
+        assert status == 0, err
+    header = (tmp_path / "free" / "metrics.csv").read_text().split("\n")[0]
+    assert header.split(",")[4] == "train_loss"
+    assert losses(tmp_path / "free") != losses(tmp_path / "forced")
+    config = yaml.safe_load((tmp_path / "forced" / "config.yaml").read_text())
+    expected = {"_target_": "convlstm.training.sampling.linear", "start": 1.0, "end": 1.0, "steps": 50_000}
+    assert config["sampling"] == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("sampling=reverse",),
+            "'sampling' is for models that feed on their forecasts, and model=encoder_forecaster does not. Leave it ",
+        ),
+        ((*FED, "sampling=linear", "sampling.start=2.0"), "sampling.start: [linear] 'start' must be from 0 to 1"),
+        (
+            (*FED, "+sampling.start=1.0"),
+            "'sampling' must describe an object but is {'start': 1.0}. Choose one of configs/sampling, or none.",
+        ),
+        (
+            (*FED, "sampling=linear", "sampling._target_=convlstm.losses.MeanSquaredError"),
+            "'sampling._target_' must name a function of the step that gives probabilities",
+        ),
+    ],
+)
+def test_the_door_names_the_key(arguments, message, tmp_path, monkeypatch, capsys):
+    status, _, err = call("train", monkeypatch, capsys, *OVERRIDES, f"output={tmp_path}", "name=a", *arguments)
+    assert status == 1
+    assert message in err
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(
