@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from convlstm.training import checkpoint
+from convlstm.training.progress import Progress
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -53,10 +57,6 @@ class WeightAverage:
         self.weights = dict(zip(self.weights, blended, strict=True))
         self.steps += 1
 
-    def restore(self, weights: dict[str, mx.array]) -> None:
-        """Goes on from averages that were kept."""
-        self.weights = {name: weights[name] for name in self.weights}
-
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Meanwhile the model has the averages for its weights."""
@@ -66,6 +66,27 @@ class WeightAverage:
             yield
         finally:
             model.update(own)
+
+
+def begin_average(
+    model: nn.Module, decay: float | None, progress: Progress, resume: Path | None
+) -> WeightAverage | None:
+    """The average that a run goes on with: that of the checkpoint, or one that starts with the model's weights.
+
+    Args:
+        model: Whose weights are averaged.
+        decay: As `WeightAverage` takes it; None for no average.
+        progress: Says how many steps are in the checkpoint's average, and afterwards in this one.
+        resume: The checkpoint's folder, or None.
+    """
+    kept = None if decay is None or resume is None else checkpoint.read_ema(resume, model)
+    progress.averaged = 0 if kept is None else progress.averaged
+    if decay is None:
+        return None
+    average = WeightAverage(model, decay, steps=progress.averaged)
+    if kept is not None:
+        average.weights = {name: kept[name] for name in average.weights}
+    return average
 
 
 def _named(tree: Any) -> dict[str, mx.array]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
@@ -15,15 +14,16 @@ from convlstm.losses import Loss
 from convlstm.training import checkpoint, health
 from convlstm.training.batches import Batches, DataError
 from convlstm.training.distributed import ALONE, Ranks
-from convlstm.training.ema import WeightAverage
+from convlstm.training.ema import begin_average
 from convlstm.training.health import NonFiniteLossError
 from convlstm.training.hold import hold
+from convlstm.training.precision import warn_where_slow
 from convlstm.training.progress import Console, Progress
 from convlstm.training.replicas import Elsewhere, agreed, begin_alike, check_alike, stop_signal
 from convlstm.training.run_folder import BEST, LAST, RunFolder
 from convlstm.training.sampling import Sampling
 from convlstm.training.settings import Settings
-from convlstm.training.signals import stop_requests
+from convlstm.training.signals import came, stop_requests
 from convlstm.training.step import make_step, number, to_device
 from convlstm.training.tracking import Logger, Tracking
 from convlstm.training.validation import MONITORED, better, validate
@@ -117,12 +117,13 @@ class Trainer(Settings):
             # Whether the state is one comes before the weights are put into the model.
             Progress.restored(checkpoint.read_state(resume), resume)
             self.progress = progress = Progress.restored(checkpoint.restore(resume, model, optimizer), resume)
-        self.average = self._average(resume if self.ranks.main else None)
+        self.average = begin_average(model, self.ema, progress, resume if self.ranks.main else None)
         begin_alike(self.ranks, model, optimizer, progress, self.average)
         if progress.step >= self.max_steps or self._patience_is_over():
             progress.status = "finished" if progress.step >= self.max_steps else "stopped early"
             return progress
-        self._warn_of_bfloat16()
+        if self.ranks.main:
+            warn_where_slow(self.precision)
         progress.status, progress.data = "running", data.describe()
         self.batches = Batches(data, self.batch_size, progress.seed, ranks=self.ranks)
         self.forecast = mx.compile(lambda x, horizon: model(x, horizon), inputs=model.state)
@@ -174,7 +175,7 @@ class Trainer(Settings):
             try:
                 value, norm = step(to_device(batch), self.batches.key(progress.step), progress.step)
             except RuntimeError as error:
-                if not _stopped(received):
+                if not came(received):
                     raise
                 # A terminal sends Ctrl-C to the compiler that MLX runs for the first step, too: nothing to finish.
                 if self.ranks.size > 1:
@@ -193,7 +194,7 @@ class Trainer(Settings):
                 try:
                     row |= self._validate()
                 except RuntimeError:
-                    if not _stopped(received):
+                    if not came(received):
                         raise
                     row |= self._validate()
             if row:
@@ -206,8 +207,8 @@ class Trainer(Settings):
                 progress.status = "finished"
             elif validated and self._patience_is_over():
                 progress.status = "stopped early"
-            elif came := stop_signal(self.ranks, received):
-                progress.status = f"interrupted by {came}"
+            elif name := stop_signal(self.ranks, received):
+                progress.status = f"interrupted by {name}"
             if progress.status != "running":
                 break
             if validated or progress.step % self.checkpoint_every == 0:
@@ -237,46 +238,31 @@ class Trainer(Settings):
         progress.step += 1
 
     def _too_many_skipped(self, wrong: str, value: float, norm: float, batch: dict[str, Any]) -> NonFiniteLossError:
-        """The error for one step too many; what is needed to compute it again is in the run's folder then."""
-        progress, folder = self.progress, self.run.path / health.FOLDER / f"step_{self.progress.step + 1}"
-        epoch, place = self.batches.place(progress.step)
-        share = None if self.sampling is None else self.sampling(mx.array(progress.step))
-        report = {
-            "step": progress.step + 1,
-            "epoch": epoch,
-            "batch": place,
-            "sequences": self.batches.indices(progress.step),
-            "seed": progress.seed,
-            "key": self.batches.key(progress.step).tolist(),
-            "parts": self.accumulate * self.ranks.size,
-            "precision": self.precision,
-            "truth_share": None if share is None else share.tolist(),
-            "learning_rate": self._rate(),
-            "loss": value,
-            "gradient_norm": norm,
-        }
-        if self.ranks.main:
-            health.dump(folder, report, self.batches.whole(progress.step, batch))
-        self._save(f"{health.FOLDER}/{folder.name}/{health.CHECKPOINT}", insist=True)
-        return NonFiniteLossError(
-            f"{wrong} at step {progress.step + 1}, with a learning rate of {self._rate():.3g}, after "
-            f"{progress.skipped_in_a_row} steps in a row were skipped (trainer.max_skipped). {self.run.last_good()} "
-            "Try a smaller learning rate (schedule.learning_rate), or clip gradients harder (trainer.max_grad_norm).\n"
-            f"Compute that step again:  python -m convlstm.training.health {folder}"
+        """The error for one step too many; what it can be computed from again is in the run's folder then."""
+        step = self.progress.step
+        failed = health.FailedStep(
+            step + 1,
+            value,
+            norm,
+            self._rate(),
+            parts=self.accumulate * self.ranks.size,
+            precision=self.precision,
+            truth_share=None if self.sampling is None else self.sampling(mx.array(step)).tolist(),  # type: ignore
         )
-
-    def _average(self, resume: Path | None) -> WeightAverage | None:
-        """The average of the weights, from where it was where the run that goes on had one."""
-        if self.ema is None:
-            self.progress.averaged = 0
-            return None
-        average = WeightAverage(self.model, self.ema, steps=self.progress.averaged)
-        arrays = None if resume is None else checkpoint.read_ema(resume, self.model)
-        if arrays is None:
-            average.steps = self.progress.averaged = 0
-        else:
-            average.restore(arrays)
-        return average
+        folder = self.run.path / failed.place
+        note = f"Compute that step again:  python -m convlstm.training.health {folder}"
+        try:
+            if self.ranks.main:
+                health.dump(folder, failed, self.loss, self.batches, self.batches.whole(step, batch))
+            self._save(f"{failed.place}/{health.CHECKPOINT}", insist=True)
+        except OSError as error:
+            note = f"What it could be computed from again was not written: {error}"
+        return NonFiniteLossError(
+            f"{wrong} at step {step + 1}, with a learning rate of {failed.learning_rate:.3g}, after "
+            f"{self.progress.skipped_in_a_row} steps in a row were skipped (trainer.max_skipped). "
+            f"{self.run.last_good()} Try a smaller learning rate (schedule.learning_rate), or clip gradients harder "
+            f"(trainer.max_grad_norm).\n{note}"
+        )
 
     def _patience_is_over(self) -> bool:
         return self.patience is not None and self.progress.validations_without_improvement >= self.patience
@@ -284,7 +270,7 @@ class Trainer(Settings):
     def _training_row(self, norm: float, before: dict[str, mx.array]) -> dict[str, float]:
         """The columns about training; without a mean loss where every step since the last row was skipped."""
         progress, speed = self.progress, self.console.speed(self.log_every)
-        row = {"skipped": progress.skipped, "sequences_per_second": speed, "peak_memory_mb": peak_memory()}
+        row = {"skipped": progress.skipped, "sequences_per_second": speed, "peak_memory_mb": health.peak_memory()}
         if progress.skipped_in_a_row == 0:
             row |= {"gradient_norm": norm, "update_ratio": health.update_ratio(before, health.copies(self.model))}
         if progress.loss_count:
@@ -336,22 +322,3 @@ class Trainer(Settings):
         with self.ranks.undisturbed():
             done = self.run.save(name, self.model, self.optimizer, self.progress, self.average, insist=insist)
         return self.ranks.share(done)
-
-    def _warn_of_bfloat16(self) -> None:
-        if self.precision == "bfloat16" and self.ranks.main and mx.default_device() == mx.Device(mx.cpu):
-            warnings.warn(
-                "bfloat16 is slower than float32 on a CPU, many times for all but the smallest models. Use it on a "
-                "GPU, or train with trainer.precision=float32.",
-                stacklevel=3,
-            )
-
-
-def peak_memory() -> float:
-    """The most memory that MLX had at once in this process, in MB of 10^6 bytes."""
-    return mx.get_peak_memory() / 1e6
-
-
-def _stopped(received: list[int]) -> bool:
-    """Whether a request to stop came, in time or together with the failure that makes this a question."""
-    time.sleep(0.05)
-    return bool(received)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,16 @@ def check_precision(owner: str, value: str) -> str:
     if value not in PRECISIONS:
         raise ValueError(f"[{owner}] 'precision' must be one of {', '.join(PRECISIONS)} but got {value!r}.")
     return value
+
+
+def warn_where_slow(precision: str) -> None:
+    """Warns of bfloat16 on a CPU."""
+    if precision == "bfloat16" and mx.default_device() == mx.Device(mx.cpu):
+        warnings.warn(
+            "bfloat16 is slower than float32 on a CPU, many times for all but the smallest models. Use it on a GPU, or "
+            "train with trainer.precision=float32.",
+            stacklevel=3,
+        )
 
 
 def to_bfloat16(x: mx.array) -> mx.array:
