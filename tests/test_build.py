@@ -2,7 +2,7 @@
 
 import re
 
-from convlstm.build import TRUSTED, UntrustedTargetError, build, resolve
+from convlstm.build import TRUSTED, UntrustedTargetError, build, check_targets, resolve
 from convlstm.layers import ConvLSTM
 from convlstm.losses import BinaryCrossEntropy, MeanSquaredError, WeightedSum
 from convlstm.models import EncoderForecaster
@@ -10,7 +10,7 @@ from convlstm.models import EncoderForecaster
 import mlx.nn as nn
 import pytest
 
-OUTSIDE = "is outside the trusted packages (convlstm, datasets, mlx.nn, mlx.optimizers), so it was not loaded."
+OUTSIDE = "is outside the trusted packages (convlstm, mlx.nn), so it was not loaded."
 NO_CLASS = "is not a class defined in a trusted package"
 
 
@@ -31,7 +31,7 @@ def test_resolve(target, expected):
 
 
 def test_resolve_imports_what_is_not_imported_yet():
-    assert resolve("datasets.moving_mnist.MovingMNIST").__module__ == "datasets.moving_mnist"
+    assert resolve("datasets.moving_mnist.MovingMNIST", ["datasets"]).__module__ == "datasets.moving_mnist"
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,15 @@ def test_resolve_imports_what_is_not_imported_yet():
         (None, f"'_target_: None' {OUTSIDE}"),
         (7, f"'_target_: 7' {OUTSIDE}"),
         # What a trusted module imported from elsewhere.
-        ("convlstm.training.checkpoint.os.system", NO_CLASS),
+        ("convlstm.training.files.os.system", NO_CLASS),
         ("convlstm.report.style.Path", NO_CLASS),
         ("convlstm.build.importlib.import_module", NO_CLASS),
-        ("datasets.moving_mnist.np.load", NO_CLASS),
+        ("datasets.moving_mnist.MovingMNIST", f"'_target_: datasets.moving_mnist.MovingMNIST' {OUTSIDE}"),
+        ("mlx.optimizers.Adam", f"'_target_: mlx.optimizers.Adam' {OUTSIDE}"),
+        ("convlstm.training.loop.optim.Adam", NO_CLASS),
+        # Modules of others are not looked into, not even for what they do not have.
+        ("convlstm.training.files.os.nosuch", NO_CLASS),
+        ("convlstm.models.mx.distributed.init", NO_CLASS),
         ("mlx.nn.layers.base.textwrap.TextWrapper", NO_CLASS),
         # What a trusted package defines, but no class.
         ("mlx.core.save", f"'_target_: mlx.core.save' {OUTSIDE}"),
@@ -63,7 +68,7 @@ def test_resolve_imports_what_is_not_imported_yet():
         ("convlstm.losses.MeanSquaredError.__doc__", NO_CLASS),
         ("convlstm.losses.MeanSquaredError.__base__", NO_CLASS),
         # What there is not.
-        ("datasets.nosuch", "'_target_: datasets.nosuch' does not exist: there is no 'nosuch'."),
+        ("convlstm.nosuch", "'_target_: convlstm.nosuch' does not exist: there is no 'nosuch'."),
         ("convlstm.models.NoSuch", "'_target_: convlstm.models.NoSuch' does not exist: there is no 'NoSuch'."),
         ("convlstm.nosuch.os.system", "does not exist: there is no 'nosuch'."),
         ("convlstm.", "does not exist: there is no ''."),
@@ -82,7 +87,50 @@ def test_error_says_how_to_trust_a_package():
     assert str(build({"_target_": "fractions.Fraction", "numerator": 3}, trusted=["fractions"])) == "3"
     with pytest.raises(UntrustedTargetError, match=re.escape("is outside the trusted packages (fractions)")):
         build({"_target_": "convlstm.losses.MeanSquaredError"}, trusted=["fractions"])
-    assert TRUSTED == ("convlstm", "datasets", "mlx.nn", "mlx.optimizers")
+    assert TRUSTED == ("convlstm", "mlx.nn")
+
+
+def test_the_kind_holds_for_all_that_is_inside():
+    linear = {"_target_": "mlx.nn.Linear", "input_dims": 2, "output_dims": 3}
+    with pytest.raises(UntrustedTargetError, match=r"losses\.MeanSquaredError' is not a Module, so it was not loaded"):
+        build(linear | {"bias": [{"deep": {"_target_": "convlstm.losses.MeanSquaredError"}}]}, kind=nn.Module)
+    with pytest.raises(UntrustedTargetError, match=r"mlx\.nn\.Linear' is not a MeanSquaredError"):
+        build({"_target_": "convlstm.losses.WeightedSum", "losses": [linear]}, inside=MeanSquaredError)
+    loss = {"_target_": "convlstm.losses.WeightedSum", "losses": [{"_target_": "convlstm.losses.MeanSquaredError"}]}
+    assert type(build(loss, inside=MeanSquaredError).losses[0]) is MeanSquaredError
+
+
+def test_whoever_names_a_package_vouches_for_its_classes():
+    with pytest.raises(UntrustedTargetError, match=r"losses\.WeightedSum' is not a Module"):
+        resolve("convlstm.losses.WeightedSum", kind=nn.Module)
+    assert str(build({"_target_": "fractions.Fraction", "numerator": 3}, [*TRUSTED, "fractions"], nn.Module)) == "3"
+    # But not for what it got from ours.
+    with pytest.raises(UntrustedTargetError, match=r"tiny\.doors.* is not a class defined in a trusted package"):
+        resolve("tiny.doors.Path", ["tiny"])
+    with pytest.raises(UntrustedTargetError, match=r"tiny\.MovingMNIST' is not a Module"):
+        resolve("tiny.MovingMNIST", ["tiny", "datasets"], nn.Module)
+
+
+def test_all_targets_are_resolved_before_anything_is_built():
+    built = []
+
+    class Seen(MeanSquaredError):
+        def __init__(self):
+            built.append(self)
+
+    Seen.__module__ = "convlstm.losses"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convlstm.losses.Seen", Seen, raising=False)
+        description = {"losses": [{"_target_": "convlstm.losses.Seen"}, {"_target_": "os.system", "command": "true"}]}
+        with pytest.raises(UntrustedTargetError, match=r"os\.system"):
+            build(description)
+        with pytest.raises(UntrustedTargetError, match=r"os\.system"):
+            check_targets(description)
+        assert built == []
+        check_targets(description["losses"][0])
+        assert built == []
+        build(description["losses"][0])
+        assert len(built) == 1
 
 
 def test_a_class_of_another_kind_is_refused_before_its_arguments_are_built():

@@ -18,7 +18,8 @@ MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safet
 EMA, CHECKSUMS = "ema.safetensors", "checksums.json"
 # In `state.json` since checkpoints have checksums; those before have neither.
 FORMAT = 2
-LONGEST_TEXT = 4 << 20
+LONGEST = {CONFIG: 1 << 18, STATE: 1 << 24, CHECKSUMS: 1 << 16}
+DEEPEST = 50
 
 
 class CheckpointError(ValueError):
@@ -119,15 +120,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     text = _text(folder, CONFIG)
     try:
-        # They make a few lines stand for more than any memory holds.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ValueError("it holds references (*name)")
+        _check_yaml(text)
         config = yaml.safe_load(text)
     except Exception as error:  # of many kinds: PyYAML lets pass what its constructors stumble on
         raise damaged(path, str(error) or type(error).__name__) from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise CheckpointError(f"'{path}' has no section 'model', so it describes no model.")
     return config
+
+
+def _check_yaml(text: str) -> None:
+    """ValueError where reading a text would take more time or memory than its length lets expect."""
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it holds references (*name)")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it nests more than {DEEPEST} levels deep")
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -166,9 +176,9 @@ def _bytes(folder: Path, name: str) -> bytes:
     path = own(folder, name)
     try:
         with path.open("rb") as file:
-            content = file.read(LONGEST_TEXT + 1)
+            content = file.read(LONGEST[name] + 1)
     except OSError as error:
         raise damaged(path, error) from error
-    if len(content) > LONGEST_TEXT:
-        raise damaged(path, f"it is longer than {LONGEST_TEXT:,} bytes")
+    if len(content) > LONGEST[name]:
+        raise damaged(path, f"it is longer than {LONGEST[name]:,} bytes")
     return content
