@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from convlstm.sweeps import MESSAGE, Sweep
 
@@ -172,7 +173,8 @@ def test_a_sweep_that_is_stopped_saves_its_job_and_goes_on_from_there(tmp_path):
     job = json.loads((folder / "0" / "run.json").read_text())["starts"][0]["process"]
     process.send_signal(signal.SIGTERM)
     while time.sleep(0.1) is None and process.poll() is None:
-        os.kill(job, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(job, signal.SIGCONT)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 143
     rows = table(folder)
