@@ -87,6 +87,8 @@ def exchange(ranks: Ranks) -> dict:
         "integer": str(together["b"][1][0].dtype),
         "mean": ranks.mean(mx.array([1.0, 2.0]) * (r + 1), weight).tolist(),
         "plain mean": ranks.mean({"x": mx.array(1.0 * r)})["x"].item(),
+        "number": ranks.mean(mx.array(1.0 * r), 2.0 * r).item(),
+        "threads": os.environ.get("CONVLSTM_THREADS"),
         "weightless": ranks.mean(mx.array(5.0), mx.array(0.0)).item(),
         "noise": digest(ranks.sum(noise)),
         "gathered": ranks.gather({"x": 0.1 * (r + 1), "text": "ä" * r, "none": None}),

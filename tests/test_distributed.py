@@ -1,7 +1,7 @@
 import os
 import signal
 
-from convlstm.training import distributed
+from convlstm.training import distributed, launch
 from convlstm.training.distributed import ALONE, Ranks, RanksError, digest
 from convlstm.training.watchdog import LOST, WatchError
 
@@ -37,8 +37,24 @@ def test_sums_have_the_same_bits_on_every_rank(exchanged):
 def test_means_are_weighted(exchanged):
     for rank in exchanged:
         assert rank["mean"] == pytest.approx([(1 * 1 + 3 * 3) / 4, (1 * 2 + 3 * 6) / 4])
-        assert rank["plain mean"] == 1.0
+        assert rank["plain mean"] == pytest.approx(1.0)
+        assert rank["number"] == pytest.approx((1 * 2 + 2 * 4) / 6)
         assert rank["weightless"] == 0.0
+
+
+def test_ranks_on_one_machine_share_its_processor(exchanged):
+    assert [rank["threads"] for rank in exchanged] == [str(max(1, len(os.sched_getaffinity(0)) // 3))] * 3
+
+
+def test_a_choice_of_threads_is_kept(monkeypatch):
+    monkeypatch.delenv("CONVLSTM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    launch.share_processor(1)
+    assert "CONVLSTM_THREADS" not in os.environ
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("CONVLSTM_THREADS", "5")
+    launch.share_processor(1)
+    assert os.environ["CONVLSTM_THREADS"] == "5"
 
 
 def test_values_are_gathered_exactly(exchanged):
@@ -129,7 +145,7 @@ def test_the_environment_tells_whether_there_are_others(monkeypatch, tmp_path, v
     (tmp_path / "FULL").write_text('[["127.0.0.1:1"], ["127.0.0.1:2"]]')
     for name, value in variables.items():
         monkeypatch.setenv(name, str(tmp_path / value) if name == "MLX_HOSTFILE" else value)
-    assert distributed.launched() is expected
+    assert launch.launched() is expected
 
 
 def test_ranks_that_cannot_be_brought_up(monkeypatch):

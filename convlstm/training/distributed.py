@@ -16,11 +16,11 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from convlstm.training.launch import launched, own_hosts, share_processor
 from convlstm.training.watchdog import LOST, Watchdog, say_and_exit
 
 import mlx.core as mx
@@ -79,9 +79,11 @@ class Ranks:
             self = cls(group)
             places = self.gather({"host": socket.gethostname(), "machine": uuid.getnode(), "process": os.getpid()})
             names = [f"{place['host']}, process {place['process']}" for place in places]
-            local = len({(place["host"], place["machine"]) for place in places}) == 1
+            machines = [(place["host"], place["machine"]) for place in places]
+            local = len(set(machines)) == 1
+            share_processor(machines.count(machines[self.rank]))
             watchdog = Watchdog(self.rank, self.size, names)
-            watchdog.meet(self.share(watchdog.invitation(_own_hosts(), local) if self.main else None))
+            watchdog.meet(self.share(watchdog.invitation(own_hosts(), local) if self.main else None))
             self._watchdog = watchdog
         return self
 
@@ -106,20 +108,22 @@ class Ranks:
         leaves = iter(summed)
         return tree_map(lambda array: next(leaves), tree)
 
-    def mean(self, tree: Any, weight: mx.array | float = 1.0) -> Any:
+    def mean(self, tree: Any, weight: mx.array | float | None = None) -> Any:
         """The mean over the ranks of each array of a tree, part of the graph that it is called in.
 
             mean = sum_r weight_r x_r / sum_r weight_r
 
         Args:
             tree: Of arrays, of the same shapes on every rank.
-            weight: This rank's weight, a scalar of at least 0. Where all are 0, so is the mean. Default: 1.
+            weight: This rank's weight, a scalar of at least 0. Where all are 0, so is the mean. Default: all the same.
         """
         if self.size == 1:
             return tree
-        weight = mx.array(weight, mx.float32)
-        total = self.sum(weight)
-        share = mx.where(total > 0, weight / mx.where(total > 0, total, 1), 0)
+        share: mx.array | float = 1 / self.size
+        if weight is not None:
+            weight = mx.array(weight, mx.float32)
+            total = self.sum(weight)
+            share = mx.where(total > 0, weight / mx.where(total > 0, total, 1), 0)
         return self.sum(tree_map(lambda array: array * share, tree))
 
     def gather(self, value: Any) -> list[Any]:
@@ -233,20 +237,6 @@ ALONE = Ranks()
 """The only process: nothing is exchanged."""
 
 
-def launched() -> bool:
-    """Whether the environment says that this process is one of several."""
-    environment = os.environ
-    for name in ("MLX_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
-        if environment.get(name, "").isdigit() and int(environment[name]) > 1:
-            return True
-    if "MLX_RANK" not in environment:
-        return False
-    if hosts := environment.get("MLX_HOSTFILE"):
-        # mlx.launch leaves it empty for one process.
-        return not Path(hosts).exists() or Path(hosts).read_text(encoding="utf-8").strip() != ""
-    return any(name in environment for name in ("MLX_JACCL_COORDINATOR", "MLX_IBV_DEVICES"))
-
-
 def digest(*trees: Any) -> str:
     """A short text that tells trees of arrays apart to the last bit, by their names, types, shapes and values."""
     found = hashlib.sha256()
@@ -272,21 +262,6 @@ def _groups(arrays: list[mx.array]) -> Iterator[list[mx.array]]:
         group.append(array)
     if group:
         yield group
-
-
-def _own_hosts() -> list[str]:
-    """Names and addresses under which the other ranks may reach this machine, the likeliest first."""
-    hosts = []
-    with suppress(OSError, ValueError, KeyError, IndexError, AttributeError):
-        text = Path(os.environ["MLX_HOSTFILE"]).read_text(encoding="utf-8")
-        hosts += [address.rpartition(":")[0] for address in json.loads(text)[0]]
-    hosts += [os.environ[name] for name in ("NCCL_HOST_IP",) if name in os.environ]
-    if "MLX_JACCL_COORDINATOR" in os.environ:
-        hosts.append(os.environ["MLX_JACCL_COORDINATOR"].rpartition(":")[0])
-    name = socket.gethostname()
-    with suppress(OSError):
-        hosts += [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
-    return list(dict.fromkeys([*filter(None, hosts), name]))
 
 
 @contextmanager

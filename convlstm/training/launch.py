@@ -1,0 +1,45 @@
+"""What a process can tell of the machines and processes that it was started with, before they talk to each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+
+def launched() -> bool:
+    """Whether the environment says that this process is one of several."""
+    environment = os.environ
+    for name in ("MLX_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        if environment.get(name, "").isdigit() and int(environment[name]) > 1:
+            return True
+    if "MLX_RANK" not in environment:
+        return False
+    if hosts := environment.get("MLX_HOSTFILE"):
+        # mlx.launch leaves it empty for one process.
+        return not Path(hosts).exists() or Path(hosts).read_text(encoding="utf-8").strip() != ""
+    return any(name in environment for name in ("MLX_JACCL_COORDINATOR", "MLX_IBV_DEVICES"))
+
+
+def own_hosts() -> list[str]:
+    """Names and addresses under which the other ranks may reach this machine, the likeliest first."""
+    hosts = []
+    with suppress(OSError, ValueError, KeyError, IndexError, AttributeError):
+        text = Path(os.environ["MLX_HOSTFILE"]).read_text(encoding="utf-8")
+        hosts += [address.rpartition(":")[0] for address in json.loads(text)[0]]
+    hosts += [os.environ[name] for name in ("NCCL_HOST_IP",) if name in os.environ]
+    if "MLX_JACCL_COORDINATOR" in os.environ:
+        hosts.append(os.environ["MLX_JACCL_COORDINATOR"].rpartition(":")[0])
+    name = socket.gethostname()
+    with suppress(OSError):
+        hosts += [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+    return list(dict.fromkeys([*filter(None, hosts), name]))
+
+
+def share_processor(ranks: int) -> None:
+    """Gives the kernels of each of the ranks on this machine its share of the processor, if nobody has chosen."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("CONVLSTM_THREADS", str(max(1, cores // ranks)))
