@@ -173,7 +173,7 @@ def gradient_in_parts(
     counted, computed = mx.compile(count, inputs=state), mx.compile(one, inputs=state, outputs=state)
 
     def mean(tree: Any) -> Any:
-        return tree if size == 1 else ranks.mean(tree, 1.0)
+        return tree if size == 1 else ranks.mean(tree)
 
     def gradient(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
         length, rest = divmod(len(batch["inputs"]), parts)
