@@ -9,6 +9,7 @@ from typing import Any
 
 from convlstm.evaluation import as_unit
 from convlstm.losses import Loss
+from convlstm.training.distributed import ALONE, Ranks
 from convlstm.training.precision import check_precision, in_float32, to_bfloat16, weights_in_bfloat16
 from convlstm.training.sampling import Sampling
 
@@ -43,7 +44,7 @@ def make_step(
     *,
     precision: str = "float32",
     parts: int = 1,
-    ranks: Any = None,
+    ranks: Ranks = ALONE,
     sampling: Sampling | None = None,
 ) -> Step:
     """A function `step(batch, key, steps=0) -> (forecast's loss, gradient norm)` that updates model and optimizer.
@@ -66,7 +67,7 @@ def make_step(
         max_grad_norm: Gradients whose norm over all parameters is larger are scaled down to it. None: never.
         precision: 'float32' or 'bfloat16'. Default: 'float32'.
         parts: Equal parts in which a batch goes through the model, one after the other. Default: 1.
-        ranks: The processes that share a batch, a `convlstm.training.distributed.Ranks`. None: this one is alone.
+        ranks: The processes that share every batch. Default: this one has all of it.
         sampling: Gives, for the number of `steps` before a step, the `truth_share` that `model.training_loss` is called
             with as well. None: it is called without.
 
@@ -75,7 +76,6 @@ def make_step(
     """
     narrow = check_precision("make_step", precision) == "bfloat16"
     loss = in_float32(loss) if narrow else loss
-    alone = ranks is None or ranks.size == 1
 
     def objective(loss: Loss, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
         inputs, targets, mask = batch["inputs"], batch["targets"], batch.get("mask")
@@ -97,7 +97,7 @@ def make_step(
         return norm
 
     state = [model.state, optimizer.state]
-    if parts == 1 and alone:
+    if parts == 1 and ranks.size == 1:
         value_and_grad = nn.value_and_grad(model, lambda *arguments: in_precision(loss, *arguments))
 
         def whole(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
@@ -135,15 +135,14 @@ def make_step(
 
 
 def gradient_in_parts(
-    model: nn.Module, objective: Callable[..., tuple[mx.array, mx.array]], loss: Loss, parts: int, ranks: Any
+    model: nn.Module, objective: Callable[..., tuple[mx.array, mx.array]], loss: Loss, parts: int, ranks: Ranks
 ) -> Callable[[Batch, mx.array, mx.array | None], tuple[mx.array, Any]]:
     """A function `gradient(batch, key, share) -> (forecast's loss, gradients)` for this rank's share of a batch.
 
     It is the mean over parts and ranks. A part's n-th call of the loss is the mean over c_n values, so that it counts
     c_n / (mean of c_n over parts and ranks) in it, and what the model adds to the losses counts once.
     """
-    size, rank = (1, 0) if ranks is None else (ranks.size, ranks.rank)
-    state = model.state
+    size, rank, state = ranks.size, ranks.rank, model.state
 
     def count(batch: Batch, key: mx.array, share: mx.array | None) -> mx.array:
         """How many values each call of the loss is the mean of. Nothing of the model is computed for it."""
@@ -172,9 +171,6 @@ def gradient_in_parts(
 
     counted, computed = mx.compile(count, inputs=state), mx.compile(one, inputs=state, outputs=state)
 
-    def mean(tree: Any) -> Any:
-        return tree if size == 1 else ranks.mean(tree)
-
     def gradient(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
         length, rest = divmod(len(batch["inputs"]), parts)
         if rest:
@@ -185,13 +181,13 @@ def gradient_in_parts(
         cut = [{name: a[p * length : (p + 1) * length] for name, a in batch.items()} for p in range(parts)]
         keys = mx.random.split(key, parts * size)[rank * parts : (rank + 1) * parts] if parts * size > 1 else [key]
         counts = mx.stack([counted(part, k, share) for part, k in zip(cut, keys, strict=True)])
-        weights = counts / mx.maximum(mean(counts.mean(axis=0)), 1)
+        weights = counts / mx.maximum(ranks.mean(counts.mean(axis=0)), 1)
         total: Any = None
         for part, k, each in zip(cut, keys, weights, strict=True):
             result = computed(each, part, k, share)
             total = result if total is None else tree_map(mx.add, total, result)
             mx.eval(total)  # so that of each part only the gradient is kept
-        return mean(total)
+        return ranks.mean(total)
 
     return gradient
 
