@@ -131,15 +131,13 @@ class ConvGRUCell(nn.Module):
         return state if x is None else x  # type: ignore[return-value]
 
     def project(self, x: mx.array) -> tuple[mx.array, ...]:
-        """All that the step needs of the input, for as many frames as there are: (N, H, W, C) -> (N, H', W', 3O)."""
+        """All that the step needs of the input: the share of the pre-activations, (N, H, W, C) -> (N, H', W', 3O)."""
         self.check_input(x.shape)
-        z = conv2d(x, self.Wx, self.stride, self.padding, self.dilation, self.algorithm)
-        return (z + self.bx if "bx" in self else z,)
+        return (conv2d(x, self.Wx, self.stride, self.padding, self.dilation, self.algorithm),)
 
     def recur(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
-        """The hidden state's share of the pre-activations, with the bias: (N, H', W', O) -> (N, H', W', 3O)."""
-        y = conv2d(h, self.Wh, algorithm=self.algorithm)
-        return y + self.bh if "bh" in self else y
+        """The hidden state's share of the pre-activations, (N, H', W', O) -> (N, H', W', 3O)."""
+        return conv2d(h, self.Wh, algorithm=self.algorithm)
 
     def step(self, projected: tuple[mx.array, ...], h: mx.array, recurrent_mask: mx.array | None = None) -> mx.array:
         """The next state from what `project` gave, () for no input, and the state.
@@ -147,7 +145,8 @@ class ConvGRUCell(nn.Module):
         `recurrent_mask`, broadcast to `h`, multiplies the hidden state before its convolution.
         """
         y = self.recur(projected, h if recurrent_mask is None else h * recurrent_mask)
-        return gru_gates(projected[0] if projected else None, y, h, self.state_activation)
+        bx, bh = self.get("bx"), self.get("bh")
+        return gru_gates(projected[0] if projected else None, y, h, bx, bh, self.state_activation, self.algorithm)
 
     def __call__(self, x: mx.array | None, state: mx.array | None = None) -> mx.array:
         """One time step.
@@ -171,6 +170,19 @@ def uniform(shape: tuple[int, ...]) -> mx.array:
     """Kernels drawn evenly from -b to b, b = 1 / sqrt(inputs of an output)."""
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     return mx.random.uniform(-bound, bound, shape)
+
+
+def _pieces(a: mx.array, number: int) -> list[mx.array]:
+    """`mx.split(a, number)`, whose gradient is one concatenation.
+
+    From the eleventh piece on, that of MLX's own is a sum of as many arrays as there are pieces, each as large as all.
+    """
+    if number <= 10:
+        return mx.split(a, number)
+    size = a.shape[0] // number
+    ends = [number * n // 10 for n in range(1, 10)]
+    parts = mx.split(a, [size * end for end in ends])
+    return [piece for part in parts for piece in _pieces(part, part.shape[0] // size)]
 
 
 class ConvGRU(nn.Module):
@@ -264,10 +276,9 @@ class ConvGRU(nn.Module):
         steps: list = [()] * length
         if x is not None:
             drop = self._mask((batch, 1, *frame), self.dropout, key)
-            # The time first: a step's part is in one piece, and the gradients of all parts make one concatenation.
+            # The time first: what a step needs is in one piece.
             x = (x if drop is None else x * drop).swapaxes(0, 1)
-            shares = [mx.split(a, length) for a in cell.project(x.reshape(-1, *frame))]
-            steps = list(zip(*shares, strict=True))
+            steps = list(zip(*(_pieces(a, length) for a in cell.project(x.reshape(-1, *frame))), strict=True))
         outputs = []
         for projected in steps:
             h = step(projected, h)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from convlstm.gru import ConvGRU, ConvGRUCell, uniform
 from convlstm.ops.convolution import Pair, conv2d, odd_pair
 from convlstm.ops.gru_gates import ACTIVATIONS
-from convlstm.ops.warp import warp
+from convlstm.ops.warp import warp_product
 
 import mlx.core as mx
 
@@ -94,8 +94,9 @@ class TrajGRUCell(ConvGRUCell):
 
     def project(self, x: mx.array) -> tuple[mx.array, ...]:
         """All that the step needs of the input: (N, H, W, C) -> (N, H, W, 3O) and, for the flows, (N, H, W, F)."""
+        share = super().project(x)
         flow = conv2d(x, self.Wfx, algorithm=self.algorithm)
-        return *super().project(x), flow + self.bfx if "bfx" in self else flow
+        return *share, flow + self.bfx if "bfx" in self else flow
 
     def flow(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
         """The flows (N, H, W, 2L) of a step, in pixels."""
@@ -108,9 +109,8 @@ class TrajGRUCell(ConvGRUCell):
         return flow + self.bf if "bf" in self else flow
 
     def recur(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
-        """The hidden state's share of the pre-activations, with the bias: (N, H, W, O) -> (N, H, W, 3O)."""
-        y = warp(h, self.flow(projected, h)) @ self.Wh[:, 0, 0].T
-        return y + self.bh if "bh" in self else y
+        """The hidden state's share of the pre-activations, (N, H, W, O) -> (N, H, W, 3O)."""
+        return warp_product(h, self.flow(projected, h), self.Wh[:, 0, 0], self.algorithm)
 
 
 class TrajGRU(ConvGRU):

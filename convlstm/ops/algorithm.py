@@ -55,3 +55,12 @@ def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dty
     except UnavailableError as error:
         raise UnavailableError(f"[{owner}] algorithm='winograd' has no kernels here: {error}") from None
     return True
+
+
+def takes_kernels(algorithm: str, *arrays: mx.array) -> bool:
+    """Whether an operation other than a convolution has its kernel of `convlstm.ops.cpu` compute it.
+
+    Only 'native' does without them. Where they do not fit, as on GPUs and for other types than float32, MLX computes it
+    whichever algorithm was asked for.
+    """
+    return algorithm != "native" and on_cpu() and all(a.dtype == mx.float32 for a in arrays) and available() is not None

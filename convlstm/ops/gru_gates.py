@@ -1,9 +1,15 @@
-"""The element-wise part of the ConvGRU and the TrajGRU: gates, candidate and hidden state."""
+"""The element-wise part of the ConvGRU and the TrajGRU: gates, candidate and hidden state.
+
+`reference_gru_gates` is the plain form, which GPUs take and which a test holds the CPU's kernel to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+
+from convlstm.ops.algorithm import takes_kernels
+from convlstm.ops.cpu.library import library
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -24,8 +30,12 @@ def check_activation(owner: str, activation: str) -> str:
     return activation
 
 
-def reference_gru_gates(x: mx.array | None, y: mx.array, h: mx.array, activation: str) -> mx.array:
+def reference_gru_gates(
+    x: mx.array | None, y: mx.array, h: mx.array, bx: mx.array | None, by: mx.array | None, activation: str
+) -> mx.array:
     """The gates as the equations state them. Arguments as in `gru_gates`."""
+    x = x if x is None or bx is None else x + bx
+    y = y if by is None else y + by
     xz, xr, xh = (0, 0, 0) if x is None else mx.split(x, 3, axis=-1)
     yz, yr, yh = mx.split(y, 3, axis=-1)
     z = mx.sigmoid(xz + yz)
@@ -34,28 +44,59 @@ def reference_gru_gates(x: mx.array | None, y: mx.array, h: mx.array, activation
     return (1 - z) * g + z * h
 
 
-@cache
-def _compiled(activation: str):
-    def gates(y, h, *x):
-        return reference_gru_gates(x[0] if x else None, y, h, activation)
-
-    return mx.compile(gates)
-
-
-def gru_gates(x: mx.array | None, y: mx.array, h: mx.array, activation: str) -> mx.array:
+def gru_gates(
+    x: mx.array | None,
+    y: mx.array,
+    h: mx.array,
+    bx: mx.array | None,
+    by: mx.array | None,
+    activation: str,
+    algorithm: str = "auto",
+) -> mx.array:
     r"""From the input's and the hidden state's shares of the pre-activations to the next hidden state.
 
-        z = sigmoid(x_z + y_z)
-        r = sigmoid(x_r + y_r)
-        h' = (1 - z) . f(x_h + r . y_h) + z . h
+        z = sigmoid(x_z + bx_z + y_z + by_z)
+        r = sigmoid(x_r + bx_r + y_r + by_r)
+        h' = (1 - z) . f(x_h + bx_h + r . (y_h + by_h)) + z . h
 
     Args:
         x: The input's share (..., H, W, 3O), in the order z, r, h; None for no input.
         y: The hidden state's share (..., H, W, 3O), likewise.
         h: Hidden state (..., H, W, O).
+        bx, by: Biases (3O,) of the two, likewise; None for none.
         activation: f, one of `ACTIVATIONS`.
+        algorithm: 'native' for MLX's own functions; the others take the kernel of `convlstm.ops.cpu` where there is
+            one. Default: 'auto'.
 
     Returns:
         `h'`, (..., H, W, O).
     """
-    return _compiled(activation)(y, h, *(() if x is None else (x,)))
+    given = [a for a in (x, y, h, bx, by) if a is not None]
+    if not takes_kernels(algorithm, *given):
+        return reference_gru_gates(x, y, h, bx, by, activation)
+    zeros, nothing = mx.zeros(y.shape[-1:]), mx.zeros(1)
+    return _gates(x is not None, activation == "tanh")(
+        nothing if x is None else x, y, h, zeros if bx is None else bx, zeros if by is None else by
+    )
+
+
+@cache
+def _gates(driven: bool, bounded: bool):
+    kernels = library()
+
+    def numbers(h):
+        return [h.size // h.shape[-1], h.shape[-1], int(bounded), int(driven)]
+
+    @mx.custom_function
+    def run(x, y, h, bx, by):
+        return kernels.call("convlstm_gru_gates", [x, y, h, bx, by], [h.shape], numbers(h))[0]
+
+    @run.vjp
+    def _(given, cotangent, _):
+        shapes = [a.shape for a in given]
+        found = kernels.call("convlstm_gru_gates_backward", [*given, cotangent], shapes, numbers(given[2]))
+        if not driven:
+            found[0], found[3] = mx.zeros_like(given[0]), mx.zeros_like(given[3])
+        return tuple(found)
+
+    return run

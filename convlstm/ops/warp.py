@@ -1,6 +1,13 @@
-"""Fields read along flows: bilinear, with a gradient for the fields and for the flows."""
+"""Fields read along flows: bilinear, with a gradient for the fields and for the flows.
+
+`warp` is the form that GPUs take, `warp_product` the TrajGRU's use of it, with a kernel for CPUs, and `reference_warp`
+the plain form that a test holds both to.
+"""
 
 from __future__ import annotations
+
+from convlstm.ops.algorithm import takes_kernels
+from convlstm.ops.cpu.library import library
 
 import mlx.core as mx
 
@@ -33,12 +40,8 @@ def warp(h: mx.array, flow: mx.array) -> mx.array:
     Raises:
         ValueError: The flow is not on the field's grid, or not of pairs.
     """
+    _check("warp", h, flow)
     N, H, W, O = h.shape
-    if flow.ndim != 4 or tuple(flow.shape[:3]) != (N, H, W) or flow.shape[3] % 2 or not flow.shape[3]:
-        raise ValueError(
-            f"[warp] 'flow' must be of shape {(N, H, W, '2L')} for a field of shape {tuple(h.shape)} but got "
-            f"{tuple(flow.shape)}."
-        )
     y, x = _places(flow)
     top, left = mx.stop_gradient(mx.floor(y)), mx.stop_gradient(mx.floor(x))
     a, b = y - top, x - left
@@ -60,6 +63,59 @@ def warp(h: mx.array, flow: mx.array) -> mx.array:
         corner(top + 1, left + 1, a * b),
     )
     return sum(corners[1:], corners[0]).reshape(N, H, W, -1)
+
+
+def warp_product(h: mx.array, flow: mx.array, weight: mx.array, algorithm: str = "auto") -> mx.array:
+    """The product of a matrix with what a field's flows find: `warp(h, flow) @ weight.T`.
+
+    On a CPU what the flows find is never there as a whole, L times the field; the gradient looks for it again.
+
+    Args:
+        h: (N, H, W, O).
+        flow: (N, H, W, 2L), as `warp` takes it.
+        weight: (M, L O).
+        algorithm: 'native' for MLX's own operations; the others take the kernel of `convlstm.ops.cpu` where there is
+            one. Default: 'auto'.
+
+    Returns:
+        (N, H, W, M).
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+    """
+    _check("warp_product", h, flow)
+    if weight.ndim != 2 or weight.shape[1] != flow.shape[3] // 2 * h.shape[3]:
+        raise ValueError(
+            f"[warp_product] 'weight' must have {flow.shape[3] // 2} x {h.shape[3]} columns, those of the flows' "
+            f"fields, but got shape {tuple(weight.shape)}."
+        )
+    if takes_kernels(algorithm, h, flow, weight):
+        return _warp_product(h, flow, weight)  # type: ignore[return-value]
+    return warp(h, flow) @ weight.T
+
+
+def _numbers(h: mx.array, flow: mx.array, weight: mx.array) -> list[int]:
+    return [*h.shape, flow.shape[3] // 2, weight.shape[0]]
+
+
+@mx.custom_function
+def _warp_product(h: mx.array, flow: mx.array, weight: mx.array) -> mx.array:
+    shape = (*h.shape[:3], weight.shape[0])
+    return library().call("convlstm_warp", [h, flow, weight], [shape], _numbers(h, flow, weight))[0]
+
+
+@_warp_product.vjp
+def _(given, cotangent, _):
+    shapes = [a.shape for a in given]
+    return tuple(library().call("convlstm_warp_backward", [*given, cotangent], shapes, _numbers(*given)))
+
+
+def _check(owner: str, h: mx.array, flow: mx.array) -> None:
+    if flow.ndim != 4 or flow.shape[:3] != h.shape[:3] or flow.shape[3] % 2 or not flow.shape[3]:
+        raise ValueError(
+            f"[{owner}] 'flow' must have two channels for each link on the grid of the field, {tuple(h.shape[:3])}, "
+            f"but got shape {tuple(flow.shape)}."
+        )
 
 
 def _places(flow: mx.array) -> tuple[mx.array, mx.array]:

@@ -23,6 +23,7 @@ import mlx.core as mx
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
+PARTS = ("kernels", "gru", "bridge")  # .cpp, each compiled by itself
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
 CHECKING = 120  # seconds that the check of a new library may take; it takes one or two
 LACKING = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."
@@ -224,7 +225,7 @@ def _compile(compiler: str, folder: Path, made: Path) -> None:
     if not headers.is_dir():
         raise UnavailableError(f"MLX's headers are not in '{headers}'. Reinstall MLX from its wheel.")
     parts = []
-    for source in ("kernels", "bridge"):
+    for source in PARTS:
         line = [
             compiler,
             *FLAGS,
@@ -236,7 +237,7 @@ def _compile(compiler: str, folder: Path, made: Path) -> None:
         ]
         parts.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     outputs = [part.communicate()[0] for part in parts]
-    line = [compiler, "-shared", *(str(folder / f"{source}.o") for source in ("kernels", "bridge"))]
+    line = [compiler, "-shared", *(str(folder / f"{source}.o") for source in PARTS)]
     line += [f"-L{shared}", "-lmlx", f"-Wl,-rpath,{shared}", "-lpthread", "-o", str(made)]
     if not any(part.returncode for part in parts):
         done = subprocess.run(line, capture_output=True, text=True, check=False)
