@@ -14,6 +14,9 @@ import mlx.nn as nn
 
 # h, c and m.
 STState = tuple[mx.array, mx.array, mx.array]
+# The CPU's; or kernels of h and x to i, f, g, o, (4O, k, k, O + C), and of x and m to i', f', g', (3O, k, k, C + O); or
+# None, where every convolution is normalised by itself.
+CellFilters = st_lstm.StepFilters | tuple[mx.array, mx.array] | None
 
 
 class GridLayerNorm(nn.Module):
@@ -124,43 +127,60 @@ class STLSTMCell(nn.Module):
             raise ValueError(f"[STLSTMCell] 'state' must be (h, c, m), each of shape {shape}, but got shapes {shapes}.")
         return state
 
-    def prepare(self) -> st_lstm.StepFilters | None:
-        """The kernels as `step` reads them, where it takes those of the CPU."""
+    def prepare(self) -> CellFilters:
+        """The kernels as `step` reads them: side by side, so that it has three convolutions and not four."""
         fits = takes_winograd("STLSTMCell", self.algorithm, self.kernel_size, self.Wh.dtype)
-        if not fits or self.norm_grid is not None:
+        if self.norm_grid is not None:
             return None
-        return st_lstm.prepare(self.Wx, self.Wh, self.Wm, self.Wo, trains=self.training)
+        if fits:
+            return st_lstm.prepare(self.Wx, self.Wh, self.Wm, self.Wo, trains=self.training)
+        return self._side_by_side()
+
+    def _side_by_side(self) -> tuple[mx.array, mx.array]:
+        Wx_c, Wx_m = st_lstm.by_memory(self.Wx, 0)
+        return mx.concatenate([self.Wh, Wx_c], axis=-1), mx.concatenate([Wx_m, self.Wm], axis=-1)
 
     def step(
-        self, x: mx.array, state: STState, filters: st_lstm.StepFilters | None = None, *, products: bool = False
-    ) -> tuple[STState, tuple[mx.array, mx.array] | None, st_lstm.StepFilters | None]:
+        self, x: mx.array, state: STState, filters: CellFilters, *, products: bool = False
+    ) -> tuple[STState, tuple[mx.array, mx.array] | None, CellFilters]:
         """A step of a longer walk.
 
         Args:
             x: Input NHWC.
             state: `(h, c, m)`, each NHWO.
-            filters: What `prepare` gave, for the first step, and what the step before returned, for the others.
+            filters: What `prepare` gave, for the first step of a walk, and what the step before returned, for the rest.
             products: Whether to return what the step adds to the memories. Default: False.
 
         Returns:
             The new `(h, c, m)`; `i . g` and `i' . g'`, or None; the filters for the next step.
         """
         h, c, m = self._check(x, state)
-        if filters is None or any(a.dtype != mx.float32 for a in (x, h, c, m)):
-            zx, zh, zm = self._convolve("x", x), self._convolve("h", h), self._convolve("m", m)
-            c, m, z, *added = st_lstm.gates(zx, zh, zm, c, m, self.forget_bias)
-            z = z + self._convolve("o", mx.concatenate([c, m], axis=-1))
-            both = (added[0], added[1]) if products else None
-        else:
+        kernels = isinstance(filters, st_lstm.StepFilters) and all(a.dtype == mx.float32 for a in (x, h, c, m))
+        if kernels:
             options: dict[str, Any] = {"forget_bias": self.forget_bias, "products": products}
             options["kernel_size"] = self.kernel_size[0]
-            c, m, z, both, filters = st_lstm.step(x, h, c, m, filters, **options)
+            c, m, z, both, filters = st_lstm.step(x, h, c, m, filters, **options)  # type: ignore[arg-type]
+        else:
+            c, m, z, *added = st_lstm.gates(*self._convolved(x, h, m, filters), c, m, self.forget_bias)
+            z = z + self._normed("o", conv2d(mx.concatenate([c, m], axis=-1), self.Wo, algorithm=self.algorithm))
+            both = (added[0], added[1]) if products else None
         W1, O = self.W1[:, 0, 0].T, self.out_channels
-        h = st_lstm.gated(z, mx.addmm(c @ W1[:O], m, W1[O:]), kernels=filters is not None)
+        h = st_lstm.gated(z, mx.addmm(c @ W1[:O], m, W1[O:]), kernels=kernels)
         return (h, c, m), both, filters
 
-    def _convolve(self, name: str, x: mx.array) -> mx.array:
-        z = conv2d(x, self[f"W{name}"], algorithm=self.algorithm)
+    def _convolved(self, x: mx.array, h: mx.array, m: mx.array, filters: CellFilters) -> tuple[mx.array, mx.array]:
+        """The pre-activations of i, f, g, o, the last of them without the memories' share, and of i', f', g'."""
+
+        def convolve(x: mx.array, W: mx.array) -> mx.array:
+            return conv2d(x, W, algorithm=self.algorithm)
+
+        if self.norm_grid is None:
+            W, W_m = self._side_by_side() if isinstance(filters, st_lstm.StepFilters | None) else filters
+            return convolve(mx.concatenate([h, x], axis=-1), W), convolve(mx.concatenate([x, m], axis=-1), W_m)
+        zx, zx_m = st_lstm.by_memory(self._normed("x", convolve(x, self.Wx)), -1)
+        return zx + self._normed("h", convolve(h, self.Wh)), zx_m + self._normed("m", convolve(m, self.Wm))
+
+    def _normed(self, name: str, z: mx.array) -> mx.array:
         return z if self.norm_grid is None else self[f"norm_{name}"](z)
 
     def __call__(self, x: mx.array, state: STState | None = None) -> STState:

@@ -156,7 +156,7 @@ def test_training_loss_by_hand(decoupling, rng):
     for t in range(4):
         z = true[:, t].reshape(2, 2, 2, 3, 2, 1).swapaxes(2, 3).reshape(2, 2, 3, 4)
         for n, cell in enumerate(model.cells):
-            (z, c, m), added, _ = cell.step(z, (*state[n], m), products=True)
+            (z, c, m), added, _ = cell.step(z, (*state[n], m), cell.prepare(), products=True)
             state[n] = [z, c]
             a, b = (np.array(p).reshape(2, 6, 4) @ np.array(model.adapter.weight)[:, 0, 0].T for p in added)
             a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))

@@ -34,7 +34,7 @@ def test_one_pixel_by_hand():
     o = sigmoid(wx[6] * x + wh[3] * h + wo[0] * new_c + wo[1] * new_m)
     new_h = o * np.tanh(w1[0] * new_c + w1[1] * new_m)
     state = tuple(mx.array(v).reshape(1, 1, 1, 1) for v in (h, c, m))
-    after, products, _ = cell.step(mx.full((1, 1, 1, 1), x), state, products=True)
+    after, products, _ = cell.step(mx.full((1, 1, 1, 1), x), state, cell.prepare(), products=True)
     np.testing.assert_allclose(
         [a.item() for a in (*after, *products)], [new_h, new_c, new_m, i * g, i_ * g_], rtol=1e-5
     )
@@ -170,7 +170,7 @@ def test_gated_equals_its_reference(shape, rng):
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
 def test_gates_in_either_precision(dtype, rng):
-    given = [normal(rng, (2, 3, 4, n * 5)) for n in (7, 4, 3, 1, 1)]
+    given = [normal(rng, (2, 3, 4, n * 5)) for n in (4, 3, 1, 1)]
     expected = st_lstm._gates(*given, 0.7, mx.sigmoid, mx.tanh)
     for a, b in zip(st_lstm.gates(*(x.astype(dtype) for x in given), 0.7), expected, strict=True):
         assert a.dtype == dtype

@@ -23,21 +23,12 @@ Five = tuple[mx.array, mx.array, mx.array, mx.array, mx.array]
 
 
 def _gates(
-    zx: mx.array,
-    zh: mx.array,
-    zm: mx.array,
-    c: mx.array,
-    m: mx.array,
-    bias: mx.array,
-    sigmoid: Callable,
-    tanh: Callable,
+    z: mx.array, z_m: mx.array, c: mx.array, m: mx.array, bias: mx.array, sigmoid: Callable, tanh: Callable
 ) -> Five:
-    xi, xf, xg, xi_m, xf_m, xg_m, xo = mx.split(zx, 7, axis=-1)
-    hi, hf, hg, ho = mx.split(zh, 4, axis=-1)
-    mi, mf, mg = mx.split(zm, 3, axis=-1)
-    ig = sigmoid(xi + hi) * tanh(xg + hg)
-    ig_m = sigmoid(xi_m + mi) * tanh(xg_m + mg)
-    return sigmoid(xf + hf + bias) * c + ig, sigmoid(xf_m + mf + bias) * m + ig_m, xo + ho, ig, ig_m
+    i, f, g, o = mx.split(z, 4, axis=-1)
+    i_m, f_m, g_m = mx.split(z_m, 3, axis=-1)
+    ig, ig_m = sigmoid(i) * tanh(g), sigmoid(i_m) * tanh(g_m)
+    return sigmoid(f + bias) * c + ig, sigmoid(f_m + bias) * m + ig_m, o, ig, ig_m
 
 
 def _cpu_sigmoid(x: mx.array) -> mx.array:
@@ -45,8 +36,8 @@ def _cpu_sigmoid(x: mx.array) -> mx.array:
 
 
 @mx.compile
-def _cpu_gates(zx: mx.array, zh: mx.array, zm: mx.array, c: mx.array, m: mx.array, bias: mx.array) -> Five:
-    return _gates(zx, zh, zm, c, m, bias, _cpu_sigmoid, rational_tanh)
+def _cpu_gates(z: mx.array, z_m: mx.array, c: mx.array, m: mx.array, bias: mx.array) -> Five:
+    return _gates(z, z_m, c, m, bias, _cpu_sigmoid, rational_tanh)
 
 
 @mx.compile
@@ -54,26 +45,24 @@ def _cpu_gated(z: mx.array, a: mx.array) -> mx.array:
     return _cpu_sigmoid(z) * rational_tanh(a)
 
 
-def gates(zx: mx.array, zh: mx.array, zm: mx.array, c: mx.array, m: mx.array, forget_bias: float) -> Five:
+def gates(z: mx.array, z_m: mx.array, c: mx.array, m: mx.array, forget_bias: float) -> Five:
     r"""The memories after a step, from what the convolutions give.
 
-        i, f, g = sigmoid(x_i + h_i), sigmoid(x_f + h_f + forget_bias), tanh(x_g + h_g)
-        i', f', g' = sigmoid(x_i' + m_i), sigmoid(x_f' + m_f + forget_bias), tanh(x_g' + m_g)
-        c' = f . c + i . g,  m' = f' . m + i' . g'
+        c' = sigmoid(z_f + forget_bias) . c + i . g,    i . g = sigmoid(z_i) . tanh(z_g)
+        m' = sigmoid(z_f' + forget_bias) . m + i' . g', i' . g' = sigmoid(z_i') . tanh(z_g')
 
     Args:
-        zx: (N, H, W, 7O), of the input, in the order i, f, g, i', f', g', o.
-        zh: (N, H, W, 4O), of the hidden state: i, f, g, o.
-        zm: (N, H, W, 3O), of the memory m: i', f', g'.
+        z: (N, H, W, 4O), in the order i, f, g, o.
+        z_m: (N, H, W, 3O), in the order i', f', g'.
         c, m: (N, H, W, O).
 
     Returns:
-        c', m', the output gate's x_o + h_o, i . g and i' . g', each (N, H, W, O).
+        c', m', z_o, i . g and i' . g', each (N, H, W, O).
     """
-    bias = mx.array(forget_bias, zx.dtype)
-    if on_cpu() and zx.dtype == mx.float32:
-        return _cpu_gates(zx, zh, zm, c, m, bias)
-    return _gates(zx, zh, zm, c, m, bias, mx.sigmoid, mx.tanh)
+    bias = mx.array(forget_bias, z.dtype)
+    if on_cpu() and z.dtype == mx.float32:
+        return _cpu_gates(z, z_m, c, m, bias)
+    return _gates(z, z_m, c, m, bias, mx.sigmoid, mx.tanh)
 
 
 def gated(z: mx.array, a: mx.array, kernels: bool = False) -> mx.array:
@@ -92,6 +81,13 @@ def _gated(z, a):
 def _(given, cotangent, _):
     z, a = given
     return library().call("convlstm_gated_backward", [z, a, cotangent], [z.shape, a.shape], [z.size])
+
+
+def by_memory(a: mx.array, axis: int) -> tuple[mx.array, mx.array]:
+    """What belongs to i, f, g, o and what to i', f', g' of an array with i, f, g, i', f', g', o along an axis."""
+    O = a.shape[axis] // 7
+    first, second, last = mx.split(a, [3 * O, 6 * O], axis=axis)
+    return mx.concatenate([first, last], axis=axis), second
 
 
 class StepFilters(NamedTuple):
@@ -115,8 +111,7 @@ def prepare(Wx: mx.array, Wh: mx.array, Wm: mx.array, Wo: mx.array, trains: bool
 
     `trains` where many gradients are to be taken.
     """
-    O = Wo.shape[0]
-    Wx_c, Wx_m = mx.concatenate([Wx[: 3 * O], Wx[6 * O :]]), Wx[3 * O : 6 * O]
+    O, (Wx_c, Wx_m) = Wo.shape[0], by_memory(Wx, 0)
     kernels = (Wh, Wx_c, Wx_m, Wm, Wo[..., :O], Wo[..., O:])
     forward, sums = zip(*(_prepare(W) for W in kernels), strict=True)
     turned = tuple(map(mx.stop_gradient, kernels))
@@ -151,8 +146,10 @@ def reference_step(x, h, c, m, Wx, Wh, Wm, Wo, forget_bias=1.0):
     def convolve(x, W):
         return mx.conv2d(x, W, padding=(W.shape[1] // 2, W.shape[2] // 2))
 
-    zx, zh, zm = convolve(x, Wx), convolve(h, Wh), convolve(m, Wm)
-    c, m, z, ig, ig_m = _gates(zx, zh, zm, c, m, forget_bias, mx.sigmoid, mx.tanh)
+    xi, xf, xg, xi_m, xf_m, xg_m, xo = mx.split(convolve(x, Wx), 7, axis=-1)
+    z = mx.concatenate([xi, xf, xg, xo], axis=-1) + convolve(h, Wh)
+    z_m = mx.concatenate([xi_m, xf_m, xg_m], axis=-1) + convolve(m, Wm)
+    c, m, z, ig, ig_m = _gates(z, z_m, c, m, forget_bias, mx.sigmoid, mx.tanh)
     return c, m, z + convolve(mx.concatenate([c, m], axis=-1), Wo), ig, ig_m
 
 
