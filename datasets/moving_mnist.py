@@ -9,7 +9,7 @@ import numpy as np
 
 from . import arguments
 from .digits import MIRRORS, Digits, default_root, load_digits, resize
-from .stream import BatchStream, batches, whole_number
+from .stream import BatchStream, batch_indices, batches, whole_number
 
 _SPLITS = ("train", "validation", "test")
 _TEST_SEQUENCES_FILE = "mnist_test_seq.npy"
@@ -160,6 +160,10 @@ class MovingMNIST:
             prefetch=self._prefetch,
             threads=self._threads,
         )
+
+    def indices(self, split: str, batch_size: int, number: int, *, seed: int = 0, epoch: int = 0) -> list[int]:
+        """The sequences in batch ``number`` of :meth:`stream`, each an ``index`` of :meth:`sample`."""
+        return batch_indices(self.size(split), batch_size, number, seed=seed, epoch=epoch)
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
         """Sequence ``index`` of ``split``: ``inputs`` (T, H, W, 1) and ``targets``, a function of the arguments.

@@ -13,7 +13,7 @@ from . import arguments
 from .archive import Archive
 from .frame_cache import FrameCache
 from .radar_events import SPLITS, RadarEvents
-from .stream import BatchStream, batches, whole_number
+from .stream import BatchStream, batch_indices, batches, whole_number
 from .synthetic_radar import SyntheticRadar
 from .transforms import RadarTransform, default_transform
 
@@ -226,6 +226,10 @@ class RadarEcho:
             prefetch=self._prefetch,
             threads=self._threads,
         )
+
+    def indices(self, split: str, batch_size: int, number: int, *, seed: int = 0, epoch: int = 0) -> list[int]:
+        """The sequences in batch ``number`` of :meth:`stream`, each an ``index`` of :meth:`sample`."""
+        return batch_indices(self.size(split), batch_size, number, seed=seed, epoch=epoch)
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
         """Sequence ``index`` of ``split``: ``inputs`` (T, H, W, 1), ``targets``, ``mask`` and ``input_mask``.

@@ -28,6 +28,17 @@ def count_batches(size: int, batch_size: int, *, drop_last: bool = True) -> int:
     return size // batch_size if drop_last else -(-size // batch_size)
 
 
+def _order(size: int, shuffle: bool, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(size) if shuffle else np.arange(size)
+
+
+def batch_indices(
+    size: int, batch_size: int, number: int, *, shuffle: bool = False, seed: int = 0, epoch: int = 0
+) -> list[int]:
+    """The samples of all ranks in batch ``number`` of :func:`batches` with the same arguments."""
+    return _order(size, shuffle, seed, epoch)[number * batch_size : (number + 1) * batch_size].tolist()
+
+
 def batches(
     size: int,
     load: Callable[[int], Mapping[str, np.ndarray]],
@@ -99,7 +110,7 @@ def batches(
     if start > total:
         raise ValueError(f"[batches] 'start' must be at most the epoch's number of batches ({total}) but got {start}.")
 
-    order = np.random.default_rng([seed, epoch]).permutation(size) if shuffle else np.arange(size)
+    order = _order(size, shuffle, seed, epoch)
 
     def share(number: int) -> np.ndarray:
         together = order[number * batch_size : (number + 1) * batch_size]

@@ -174,7 +174,9 @@ def test_a_batch_is_its_sequences():
     assert len(got) == 2
     for number, batch in enumerate(got):
         for key in ("inputs", "targets"):
-            wanted = [data.sample("train", 3 * number + i, seed=1, epoch=2)[key] for i in range(3)]
+            indices = data.indices("train", 3, number, seed=1, epoch=2)
+            assert indices == [3 * number + i for i in range(3)]
+            wanted = [data.sample("train", index, seed=1, epoch=2)[key] for index in indices]
             np.testing.assert_array_equal(batch[key], wanted)
 
 

@@ -7,7 +7,7 @@ import time
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from datasets.stream import batches, count_batches
+from datasets.stream import batch_indices, batches, count_batches
 
 import numpy as np
 import pytest
@@ -69,6 +69,12 @@ def test_shuffle_is_a_permutation_of_its_own_for_each_seed_and_epoch():
 
 def test_without_shuffle_seed_and_epoch_do_not_matter():
     assert indices(batches(6, load, 2, seed=5, epoch=9)) == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("order", [{}, {"shuffle": True, "seed": 3, "epoch": 2}])
+def test_batch_indices_are_those_of_the_batches(order):
+    stream = indices(batches(11, load, 4, drop_last=False, **order))
+    assert [batch_indices(11, 4, number, **order) for number in range(3)] == stream
 
 
 @pytest.mark.parametrize(("prefetch", "threads"), [(1, 1), (2, 4), (8, 3), (100, 2)])
