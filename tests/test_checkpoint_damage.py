@@ -26,6 +26,7 @@ from convlstm.training.checkpoint import (
     verify,
 )
 from convlstm.training.progress import Progress
+from convlstm.training.soundness import sealed
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -233,7 +234,7 @@ def test_an_average_that_the_checksums_do_not_list(run):
 @pytest.mark.parametrize("known", [{}, {"model.safetensors": 3}, {"../state.json": {"bytes": 1, "sha256": ""}}])
 def test_checksums_of_other_files(known, run):
     last = run / "checkpoints" / "last"
-    (last / "checksums.json").write_text(checkpoint.sealed(known))
+    (last / "checksums.json").write_text(sealed(known))
     with pytest.raises(CheckpointError, match=r"checksums\.json' is damaged: it is not about model\.safetensors, opt"):
         verify(last)
 
@@ -368,6 +369,30 @@ def test_a_full_disk(small_disk):
     assert [read_state(run / "checkpoints" / name)["step"] for name in ("last", "last.previous", "best")] == [4, 3, 1]
     for name in ("last", "last.previous", "best"):
         verify(run / "checkpoints" / name)
+
+
+def test_everything_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    place, flushed, renamed = tmp_path / "runs" / "a" / "checkpoints" / "last", set(), []
+
+    def sync(descriptor, call=files.sync):
+        call(descriptor)
+        flushed.add(os.fstat(descriptor).st_ino)
+
+    def rename(source, target, call=Path.rename):
+        assert {path.stat().st_ino for path in (source, *source.iterdir())} <= flushed
+        assert len(list(source.iterdir())) == len(FILES)
+        flushed.discard(source.parent.stat().st_ino)
+        renamed.append(source.name)
+        return call(source, target)
+
+    monkeypatch.setattr(files, "sync", sync)
+    monkeypatch.setattr(Path, "rename", rename)
+    for step in (1, 2):
+        save_step(place, step)
+    assert renamed == ["last.tmp", "last", "last.tmp"]
+    # And the names in the folders, up to the one that was there.
+    assert {path.stat().st_ino for path in place.parents[:4]} <= flushed
+    assert tmp_path == place.parents[3]
 
 
 def test_a_disk_that_keeps_less_than_it_was_given(tmp_path, monkeypatch):

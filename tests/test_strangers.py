@@ -16,6 +16,7 @@ from convlstm.build import UntrustedTargetError
 from convlstm.models import EncoderForecaster
 from convlstm.training.checkpoint import CheckpointError, find, load, read_config, restore, save, seal, verify
 from convlstm.training.progress import Progress
+from convlstm.training.soundness import sealed
 
 import mlx.optimizers as optim
 import pytest
@@ -318,8 +319,6 @@ def test_a_run_that_is_reached_by_a_link_is_read(run, tmp_path):
 @pytest.mark.parametrize("name", ["../../../secret/key", "/etc/passwd", "..", "config.yaml/../../x"])
 def test_checksums_name_files_of_the_folder_only(name, last, secret):
     known = json.loads((last / "checksums.json").read_text())["files"]
-    from convlstm.training.soundness import sealed
-
     (last / "checksums.json").write_text(sealed(known | {name: {"bytes": 14, "sha256": "0" * 64}}))
     refused(secret, lambda: load(last), r"checksums\.json' is damaged: it is not about", CheckpointError)
 

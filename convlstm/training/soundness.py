@@ -48,7 +48,7 @@ def verify(folder: Path) -> None:
             except (OSError, tensors.TensorFileError) as error:
                 raise damaged(path, error) from error
     read_state(folder)
-    read_config(folder)
+    _config(folder)
 
 
 def checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
@@ -116,16 +116,22 @@ def own(folder: Path, name: str) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a checkpoint."""
-    path = folder / CONFIG
-    text = _text(folder, CONFIG)
+    """The configuration of a checkpoint; CheckpointError where it is damaged or describes no model."""
+    config = _config(folder)
+    if not isinstance(config.get("model"), dict):
+        raise CheckpointError(f"'{folder / CONFIG}' has no section 'model', so it describes no model.")
+    return config
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path, text = folder / CONFIG, _text(folder, CONFIG)
     try:
         _check_yaml(text)
         config = yaml.safe_load(text)
     except Exception as error:  # of many kinds: PyYAML lets pass what its constructors stumble on
         raise damaged(path, str(error) or type(error).__name__) from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise CheckpointError(f"'{path}' has no section 'model', so it describes no model.")
+    if not isinstance(config, dict):
+        raise damaged(path, "it holds no sections")
     return config
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from convlstm.training.files import DurableFile
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
 LONGEST_HEADER = 16 << 20
 MOST_AXES = 32
@@ -21,6 +22,11 @@ SIZES |= {"U64": 8, "I64": 8, "F64": 8, "C64": 8}
 
 class TensorFileError(ValueError):
     """A file is not a whole safetensors file."""
+
+
+def named(tree: Any) -> dict[str, mx.array]:
+    """The arrays of a tree by their names in a file."""
+    return tree_flatten(tree, destination={})  # type: ignore[return-value]
 
 
 def write(file: DurableFile, arrays: Mapping[str, mx.array]) -> None:
