@@ -58,7 +58,10 @@ SMALL_CHOICES: dict[tuple[str, str], dict[str, Any]] = {
 COMPANIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("model", "advection_residual"): ("data=radar_echo", "loss=balanced"),
     ("model", "convlstm_stack"): ("loss=mse",),
+    ("model", "predrnn"): ("loss=mse",),
+    ("model", "predrnn_v2"): ("loss=mse",),
     ("model", "shi2017"): ("loss=mse_mae",),
+    ("sampling", "*"): ("model=convlstm_stack", "loss=mse"),
     **{("loss", name): ("data=radar_echo",) for name in ("b_mae", "b_mse", "balanced")},
 }
 # Nothing to train, so only to evaluate.
