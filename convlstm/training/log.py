@@ -45,10 +45,10 @@ class MetricsLog:
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:
-        """The file's rows; a last line that was cut off while it was written is left out."""
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1].splitlines()
-        return [row for row in csv.DictReader(whole) if None not in row.values() and row.get("step", "").isdigit()]
+        """The file's rows; those that are not whole are left out, such as a last line that was being written."""
+        text = path.read_text(encoding="utf-8", errors="replace")
+        rows = csv.DictReader(text[: text.rfind("\n") + 1].split("\n"))
+        return [row for row in rows if _whole(row) and row.get("step", "").isdecimal()]
 
     def add(self, row: Row) -> None:
         """Appends a row, all digits of its floats included.
@@ -86,12 +86,17 @@ class MetricsLog:
         return text.getvalue()
 
 
+def _whole(row: Mapping[Any, Any]) -> bool:
+    """Whether a line has as many values as there are columns."""
+    return None not in row and None not in row.values()
+
+
 def numbers(row: Mapping[str, str]) -> dict[str, float | int]:
     """The values of a row of text, whole numbers as such; those that are blank or no numbers are left out."""
     values: dict[str, float | int] = {}
     for name, text in row.items():
         with suppress(ValueError):
-            values[name] = int(text) if text.lstrip("-").isdigit() else float(text)
+            values[name] = int(text) if text.lstrip("-").isdecimal() else float(text)
     return values
 
 

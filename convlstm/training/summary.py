@@ -69,14 +69,15 @@ def read(folder: Path) -> Run:
     except (OSError, ValueError, yaml.YAMLError):
         config = None
     run.config = flat(config) if isinstance(config, dict) else {}
-    run.max_steps, run.monitor = run.config.get("trainer.max_steps"), run.config.get("trainer.monitor")
+    run.max_steps = _a(int, run.config.get("trainer.max_steps"))
+    run.monitor = _a(str, run.config.get("trainer.monitor"))
     _read_metrics(run)
     state = _mapping(folder / STATE)
     if type(state.get("step")) is int:
         run.step = max(run.step, state["step"])
     starts = entries(folder)
     if starts:
-        run.started, code = starts[0].get("started"), starts[-1].get("code")
+        run.started, code = _a(str, starts[0].get("started")), starts[-1].get("code")
         if isinstance(code, dict) and isinstance(code.get("commit"), str):
             run.commit = code["commit"][:10] + ("+" if code.get("changed") else "")
     run.status = _status(folder, starts, state)
@@ -132,6 +133,11 @@ def _status(folder: Path, starts: list[dict[str, Any]], state: Mapping[str, Any]
         return "killed" if last.get("host") == platform.node() else "unknown"
     status = state.get("status")
     return status if isinstance(status, str) and status != "running" else "unknown"
+
+
+def _a(kind: type, value: Any) -> Any:
+    """The value if it is of that kind, else None."""
+    return value if type(value) is kind else None
 
 
 def _mapping(path: Path) -> dict[str, Any]:
