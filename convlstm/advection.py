@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -29,7 +30,8 @@ class AdvectionResidual(nn.Module):
 
     A forecast that keeps its error small smooths, and rains too little where much is forecast. Outside training it is
     given back the distribution that the extrapolation has (`match`): the wettest pixel of a frame the value of the
-    extrapolation's wettest, and so on.
+    extrapolation's wettest, and so on. Only that, with lead time, each value covers a larger area, and the more so the
+    rarer it is: who does not know where heavy rain will be hits it by drawing it larger.
 
     Args:
         in_channels: Channels of the frames. Default: 1.
@@ -40,6 +42,8 @@ class AdvectionResidual(nn.Module):
         points: Cells along the shorter side of the grid on which the motion is sought. Default: 32, coarser and
             faster than `Extrapolation`'s 128, since every training step seeks it.
         matches: Whether forecasts get the extrapolation's distribution outside training. Default: True.
+        spread: How much the areas of rain grow with lead time when they do, in `match`'s exponent, per `lead_scale`.
+            Default: 0.15.
         **layer: The other arguments of the ConvLSTM layers.
 
     Raises:
@@ -60,6 +64,7 @@ class AdvectionResidual(nn.Module):
         lead_scale: float = 10.0,
         points: int = 32,
         matches: bool = True,
+        spread: float = 0.15,
         **layer,
     ):
         super().__init__()
@@ -71,9 +76,11 @@ class AdvectionResidual(nn.Module):
             raise ValueError(f"[AdvectionResidual] 'lead_scale' must be above 0 but got {lead_scale!r}.")
         if not isinstance(points, int) or points < 1:
             raise ValueError(f"[AdvectionResidual] 'points' must be at least 1 but got {points!r}.")
+        if not 0 <= spread < math.inf:
+            raise ValueError(f"[AdvectionResidual] 'spread' must be finite and at least 0 but got {spread!r}.")
         check_layer_options("AdvectionResidual", layer, patch_size)
         self.in_channels, self.patch_size = in_channels, patch_size
-        self.lead_scale, self.points, self.matches = lead_scale, points, matches
+        self.lead_scale, self.points, self.matches, self.spread = lead_scale, points, matches, spread
         channels = in_channels * patch_size**2
         sizes = [channels + 1, *hidden_channels]
         self.layers = [ConvLSTM(C, O, kernel_size, **layer) for C, O in pairwise(sizes)]
@@ -107,23 +114,35 @@ class AdvectionResidual(nn.Module):
             x, _ = layer(x, key=k)
         correction = x[:, -horizon:] @ self.output.weight[:, 0, 0].T + self.output.bias
         forecast = advected + smooth(depth_to_space(correction, self.patch_size), self.patch_size)
-        return match(forecast, advected) if self.matches and not self.training else forecast
+        if not self.matches or self.training:
+            return forecast
+        ahead = mx.arange(1, horizon + 1) / self.lead_scale
+        return match(forecast, advected, 1 + self.spread * ahead)
 
 
-def match(forecast: mx.array, reference: mx.array) -> mx.array:
+def match(forecast: mx.array, reference: mx.array, exponent: mx.array | None = None) -> mx.array:
     """The values of a reference in the order of a forecast, frame by frame and channel by channel.
+
+    The pixel that a share a of the forecast's frame exceeds gets the value that a share a^exponent of the reference's
+    exceeds: with an exponent above 1, an area A in the reference becomes A^(1 / exponent), which is larger.
 
     Args:
         forecast: (N, T, H, W, C).
         reference: Of the same shape.
+        exponent: (T,), above 0. Default: 1, so that each value of the reference is there once.
 
     Returns:
-        (N, T, H, W, C): a frame's pixel has the reference's n-th smallest value where the forecast's is n-th smallest.
+        (N, T, H, W, C).
     """
     N, T, H, W, C = forecast.shape
-    order, values = (a.reshape(N, T, H * W, C) for a in (forecast, reference))
-    ranks = mx.argsort(mx.argsort(order, axis=2), axis=2)
-    return mx.take_along_axis(mx.sort(values, axis=2), ranks, axis=2).reshape(forecast.shape)
+    size = H * W
+    order, values = (a.reshape(N, T, size, C) for a in (forecast, reference))
+    ranks = mx.argsort(mx.argsort(-order, axis=2), axis=2)
+    if exponent is not None:
+        share = ((mx.arange(size) + 0.5) / size) ** exponent.reshape(T, 1)
+        taken = mx.clip((share * size).astype(mx.uint32), 0, size - 1)
+        ranks = mx.take_along_axis(mx.broadcast_to(taken.reshape(1, T, size, 1), ranks.shape), ranks, axis=2)
+    return mx.take_along_axis(-mx.sort(-values, axis=2), ranks, axis=2).reshape(forecast.shape)
 
 
 def smooth(frames: mx.array, width: int) -> mx.array:

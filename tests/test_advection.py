@@ -97,8 +97,31 @@ def test_matching_gives_the_values_of_one_field_in_the_order_of_another(rng):
         assert np.array_equal(np.array(one).squeeze(), whole[n, t, ..., c])
 
 
+def test_an_exponent_spreads_values_and_rare_ones_most(rng):
+    H, W = 20, 25
+    forecast, reference = (mx.array(rng.random((2, 2, H, W, 1), np.float32)) for _ in range(2))
+    spread = np.array(match(forecast, reference, mx.array([1.0, 1.5])))
+    assert np.array_equal(spread[:, 0], np.array(match(forecast, reference))[:, 0])
+    for n in range(2):
+        for share in (0.01, 0.1, 0.5):
+            threshold = np.quantile(np.array(reference)[n, 1], 1 - share)
+            assert np.mean(spread[n, 1] >= threshold) == pytest.approx(share ** (1 / 1.5), abs=2.5 / (H * W) + 0.01)
+        order = np.argsort(np.array(forecast)[n, 1].ravel())
+        assert (np.diff(spread[n, 1].ravel()[order]) >= 0).all()
+
+
+def test_forecasts_spread_with_lead_time_outside_training(rng):
+    model, x = small(rng, matches=True, spread=0.4, lead_scale=2.0), rain()
+    model.eval()
+    advected, spread = advect(x[:, -1], motion(x, points=32), 3), model(x, 3)
+    model.matches = False
+    expected = match(model(x, 3), advected, mx.array([1.2, 1.4, 1.6]))
+    assert np.array_equal(np.array(spread), np.array(expected))
+    assert float(spread[:, 2].mean()) > 1.1 * float(advected[:, 2].mean())
+
+
 def test_forecasts_have_the_distribution_of_the_extrapolation_outside_training(rng):
-    model, x = small(rng, matches=True), rain()
+    model, x = small(rng, matches=True, spread=0.0), rain()
     advected = np.array(advect(x[:, -1], motion(x, points=32), 3))
     model.train()
     plain = np.array(model(x, 3))
@@ -147,6 +170,7 @@ def test_dropout_is_drawn_from_the_key(rng):
         ({"hidden_channels": ()}, "'hidden_channels' must name at least one layer"),
         ({"patch_size": 0}, "'patch_size' must be at least 1 but got 0"),
         ({"lead_scale": 0}, "'lead_scale' must be above 0 but got 0"),
+        ({"spread": -0.1}, "'spread' must be finite and at least 0 but got -0.1"),
         ({"points": 0}, "'points' must be at least 1 but got 0"),
         ({"reverse": True}, "'reverse' is not for a forecaster's layers"),
     ],
