@@ -13,9 +13,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from convlstm.losses import MeanSquaredError
+from convlstm.training import checkpoint
+from convlstm.training.batches import DataError
 from convlstm.training.distributed import ALONE, Ranks, RanksError, digest
+from convlstm.training.health import NonFiniteLossError
+from convlstm.training.loop import Trainer
+from datasets.stream import batches
 
 import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
 import numpy as np
 
 PROJECT, TESTS = Path(__file__).resolve().parents[1], Path(__file__).resolve().parent
@@ -147,6 +155,119 @@ def busy(ranks: Ranks) -> dict:
         print("written", flush=True)
     while True:
         signal.pause()
+
+
+class Gaps:
+    """Sequences of noise with missing pixels, more in some than in others.
+
+    Loading the sequence (split, epoch, index) fails where it is `broken`, stops the process where it is `stop`, and
+    gives a NaN where it is `bad`.
+    """
+
+    def __init__(self, validation: int = 7, **places: tuple[str, int, int]):
+        self.sizes, self.places = {"train": 19, "validation": validation}, places
+
+    def size(self, split: str) -> int:
+        return self.sizes[split]
+
+    def describe(self) -> dict:
+        return {"name": "gaps"}
+
+    def stream(self, split: str, batch_size: int, *, seed: int = 0, epoch: int = 0, start: int = 0, rank=0, ranks=1):
+        def load(index: int) -> dict[str, np.ndarray]:
+            here = [name for name, place in self.places.items() if place == (split, epoch, index)]
+            if "broken" in here:
+                raise KeyError("no such frame")
+            if "stop" in here:
+                os.kill(os.getpid(), signal.SIGTERM)
+            rng = np.random.default_rng([index, len(split)])
+            frames = rng.random((4, 8, 8, 1), np.float32)
+            mask = rng.random((2, 8, 8, 1)) < rng.random()
+            if "bad" in here:
+                frames[0] = np.nan
+                frames[1] = np.nan
+            return {"inputs": frames[:2], "targets": frames[2:], "mask": mask}
+
+        more = {"shuffle": split == "train", "drop_last": split == "train", "start": start, "prefetch": 1, "threads": 1}
+        return batches(self.size(split), load, batch_size, seed=seed, epoch=epoch, rank=rank, ranks=ranks, **more)
+
+
+class Blur(nn.Module):
+    """A convolution of the last frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 1, 3, padding=1)
+        self.norm = nn.BatchNorm(1)
+        self.norm.freeze()
+
+    def __call__(self, inputs, horizon, *, key=None):
+        forecast = self.convolution(inputs[:, -1])
+        if self.training:
+            self.norm(forecast)  # only for what it keeps: a rank's own
+        return mx.repeat(mx.sigmoid(forecast)[:, None], horizon, axis=1)
+
+
+class Drifting(Trainer):
+    """Something changes the weights of rank 1 alone, just a little."""
+
+    def _count(self, *arguments) -> None:
+        super()._count(*arguments)
+        if self.ranks.rank == 1 and self.progress.step == 5:
+            self.model.convolution.bias = self.model.convolution.bias * (1 + 1e-6)
+
+
+SEED = 3
+TRAINER = {"log_every": 1, "validate_every": 10, "checkpoint_every": 4, "accumulate": 2, "ema": 0.9}
+
+
+def place_of(rank: int, epoch: int) -> tuple[str, int, int]:
+    """A training sequence in the half of the epoch's first batch that is rank 1's, or in rank 0's."""
+    order = np.random.default_rng([SEED, epoch]).permutation(19)
+    return "train", epoch, int(order[5 if rank else 1])
+
+
+def fitted(ranks: Ranks, folder: Path, *, steps=50, data=None, resume=False, trainer=Trainer, **changes) -> str:
+    """Trains `Blur` and returns how that ended."""
+    mx.random.seed(1)
+    model = Blur()
+    trainer = trainer(**{"max_steps": steps, "batch_size": 8, **TRAINER, **changes})
+    trainer.ranks = ranks
+    data, loss = Gaps() if data is None else data, MeanSquaredError()
+    found = checkpoint.find(folder, prefer=("last",)) if resume and ranks.main else None
+    config = {"model": {"_target_": "ranks.Blur"}}
+    try:
+        trainer.check(model, loss, data)
+        progress = trainer.fit(model, optim.Adam(0.02), loss, data, folder, config, seed=SEED, resume=found)
+    except (ValueError, DataError, RanksError, NonFiniteLossError) as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{progress.status} at {progress.step}"
+
+
+def training(ranks: Ranks) -> dict:
+    """One run after the other: to its end, and to ends that come too early."""
+    place = Path(sys.argv[1]) / f"rank {ranks.rank}"  # as if it were another machine
+
+    def run(name: str, **changes) -> str:
+        return fitted(ranks, place / name, **changes)
+
+    return {
+        "whole": run("whole"),
+        "validation": run("validation", data=Gaps(broken=("validation", 0, 3))),
+        "data": run("data", data=Gaps(broken=place_of(1, 3))),
+        "stopped": run("stopped", data=Gaps(stop=place_of(1, 3))),
+        "resumed": run("stopped", resume=True, steps=20),
+        "again": run("stopped", resume=True, steps=20),
+        "small": run("small", steps=10, data=Gaps(validation=1)),
+        "drifting": run("drifting", trainer=Drifting),
+        "bad": run("bad", data=Gaps(bad=place_of(1, 3)), max_skipped=0),
+        "skipped": run("skipped", steps=10, data=Gaps(bad=place_of(1, 3))),
+        "odd": run("odd", batch_size=6),
+    }
+
+
+def four(ranks: Ranks) -> dict:
+    return {"whole": fitted(ranks, Path(sys.argv[1]) / f"rank {ranks.rank}" / "whole")}
 
 
 def alone(ranks: Ranks) -> dict:
