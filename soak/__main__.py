@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soak.bench import Bench
+from soak.damage import damage
 from soak.faults import Fault, Try
+from soak.full_disk import full_disk, in_namespace
 from soak.kills import kill
 from soak.loader import loader
 from soak.power_cut import power_cut
@@ -25,6 +27,8 @@ from tqdm import tqdm
 FAULTS: dict[str, tuple[Fault, int]] = {
     "kill": (kill, 40),
     "power_cut": (power_cut, 20),
+    "full_disk": (full_disk, 20),
+    "damage": (damage, 30),
     "loader": (loader, 12),
     "slow_disk": (slow_disk, 6),
     "sleep": (sleep, 3),
@@ -78,7 +82,7 @@ def soak(bench: Bench, counts: dict[str, int], seed: int) -> int:
             row.tried += 1
             if one.lost:
                 row.lost += 1
-                bar.write(f"lost: {name}: {one.kind}: {one.lost}")
+                print(f"lost: {name}: {one.kind}: {one.lost}", flush=True)
             if one.note:
                 notes.append(f"{name}: {one.kind}: {one.note}")
             bar.update()
@@ -98,6 +102,8 @@ def main() -> None:
     options = parser.parse_args()
     try:
         counts = chosen(options.faults)
+        if "full_disk" in counts:
+            in_namespace()
         folder = options.out or Path(tempfile.mkdtemp(prefix="soak-"))
         bench = Bench(folder)
     except ValueError as error:

@@ -17,11 +17,11 @@ from convlstm.training import checkpoint
 from soak.child import ROOT, Plan
 from soak.equality import differences
 
-BATCH, BATCHES, STEPS = 2, 17, 110
+BATCH, BATCHES, STEPS = 2, 13, 60
 """Sequences in a step, steps in an epoch, steps of a run."""
 
 VALIDATION = 5
-LIMIT = 240  # seconds after which a run hangs
+LIMIT = 900  # seconds after which a run hangs
 NAME = "mine"
 
 SHORT = (
@@ -30,8 +30,8 @@ SHORT = (
     "data.frame_size=16",
     "data.digit_size=8",
     "data.num_digits=1",
-    "data.input_frames=3",
-    "data.target_frames=3",
+    "data.input_frames=2",
+    "data.target_frames=2",
     f"data.train_sequences={BATCH * BATCHES + 1}",
     f"data.validation_sequences={VALIDATION}",
     "data.test_sequences=5",
@@ -42,16 +42,20 @@ SHORT = (
     f"trainer.batch_size={BATCH}",
     f"trainer.max_steps={STEPS}",
     "trainer.log_every=3",
-    "trainer.validate_every=14",
+    "trainer.validate_every=11",
     "trainer.checkpoint_every=5",
 )
 """A run of a second after a second of starting: losses, validations and checkpoints that do not fall together."""
+
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+"""Of the kernels: for so little to compute, threads only wait for each other, long ones where the machine is busy."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "threads": ("data.threads=3", "data.prefetch=8"),
     "early stop": ("trainer.patience=2", "trainer.monitor=val_psnr", "schedule.learning_rate=0.3"),
     "rmsprop": ("optimizer=rmsprop", "schedule=one_cycle", "loss=mse"),
+    "averaged": ("trainer.ema=0.9", "trainer.accumulate=2", "trainer.keep_last=3"),
     "bfloat16": ("trainer.precision=bfloat16", "data.prefetch=1"),
 }
 """What else is part of the state that a run must go on from."""
@@ -150,7 +154,7 @@ class Bench:
         return subprocess.Popen(
             [sys.executable, *program, *SHORT, *VARIANTS[variant], *place, *overrides],
             cwd=ROOT,
-            env={**os.environ, **(variables or {})},
+            env={**os.environ, **ONE_THREAD, **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -30,8 +30,8 @@ class Plan:
     Args:
         folder: The run's folder.
         signals: The numbers of the accesses at which the program sends itself a signal, and of the signals.
-        torn: The number of the access from which on no file can grow beyond so many bytes: [access, bytes]. The write
-            that tries is cut off there, and the program with it. None: never.
+        torn: The number of the access from which on no file can grow beyond so many bytes, and these. None: never.
+        fatal: Whether the write that tries is cut off there, and the program with it. Otherwise it is an error.
         delay: Longest time in seconds that an access takes; 0 is as fast as the disk.
         seed: Of the delays.
         log: File to write to: a line `flushed INODE BYTES CHANGED` for every flush, and at the end `accesses NUMBER`.
@@ -40,6 +40,7 @@ class Plan:
     folder: str
     signals: dict[int, int] = field(default_factory=dict)
     torn: tuple[int, int] | None = None
+    fatal: bool = True
     delay: float = 0.0
     seed: int = 0
     log: str = os.devnull
@@ -98,7 +99,7 @@ class Disturber:
         if plan.delay:
             time.sleep(self.rng.uniform(0, plan.delay))
         if plan.torn is not None and plan.torn[0] == self.count:
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL if plan.fatal else signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (plan.torn[1], resource.RLIM_INFINITY))
         if self.count in plan.signals:
             os.kill(os.getpid(), plan.signals[self.count])
