@@ -47,7 +47,7 @@ SHORT = (
 )
 """A run of a second after a second of starting: losses, validations and checkpoints that do not fall together."""
 
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Of the kernels: for so little to compute, threads only wait for each other, long ones where the machine is busy."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {

@@ -108,7 +108,7 @@ def _last(bench: Bench, rng: np.random.Generator, run: Path) -> tuple[str, str]:
     if what == "of another checkpoint" and _same(run, file):
         what = "cut"
     DAMAGES[what](run / LAST / file, rng)
-    name = f"{file} {what}"
+    name = f"a file of 'last' {what}"
     if rng.random() < 0.3 and (wrong := _refused(bench, run, str(run / LAST))):
         return name, f"{what} {file}, named itself: {wrong}"
     ended = bench.train(VARIANT, run)

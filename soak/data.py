@@ -40,8 +40,8 @@ class Data(MovingMNIST):
 
     def __init__(self, *, digits: str = "builtin", **arguments: Any):
         rng = np.random.default_rng(0)
-        images = (rng.integers(0, 256, (n, 8, 8), np.uint8) for n in (30, 10))
-        super().__init__(digits=Digits(*images, digits), **arguments)
+        train, test = (rng.integers(0, 256, (n, 8, 8), np.uint8) for n in (30, 10))
+        super().__init__(digits=Digits(train, test, digits), **arguments)
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
         """What `MovingMNIST` gives, where the environment wants nothing else at this sequence."""
