@@ -1,4 +1,4 @@
-"""Runs of train.py that are stopped and go on, each a process of its own."""
+"""Runs that are stopped and go on: of train.py, each a process of its own, and within this one with all at once."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ import subprocess
 import sys
 import time
 
+from convlstm.losses import MeanSquaredError
+from convlstm.stack import ConvLSTMStack
+from convlstm.training import sampling
+from convlstm.training.loop import MEASURED, Trainer
+
+import mlx.core as mx
+import mlx.optimizers as optim
 import numpy as np
 import pytest
+import tiny
 from tiny import OVERRIDES, PROJECT, environment, snapshot, stop_at, train
 
 STEPS = 40
 RUN = [f"trainer.max_steps={STEPS}", "model.dropout=0.2", "model.recurrent_dropout=0.2"]
-# What a clock decides differs from run to run.
-CLOCKED = ("seconds", "sequences_per_second", "peak_memory_mb")
 
 
 def rows(folder):
     with (folder / "metrics.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if name not in CLOCKED} for row in csv.DictReader(file)]
+        return [{name: value for name, value in row.items() if name not in MEASURED} for row in csv.DictReader(file)]
 
 
 def weights(folder, name="last"):
@@ -189,3 +195,88 @@ def test_ctrl_c_before_the_first_step_leaves_no_traceback_and_no_folder(tmp_path
     assert process.returncode == 130
     assert err.strip() == "train.py: interrupted."
     assert not (tmp_path / "runs").exists()
+
+
+# Within one process: threads that load ahead, scheduled sampling, dropout, accumulation, an average of the weights,
+# skipped steps and early stopping
+
+
+class Awkward(tiny.Data):
+    """Loads ahead in `threads` threads; some batches are infinite; a signal comes with the batch of the step `stop`."""
+
+    def __init__(self, threads=3, stop=None):
+        sizes = {"train_sequences": 44, "validation_sequences": 6, "test_sequences": 2}
+        frames = {"frame_size": 16, "digit_size": 8, "num_digits": 1, "input_frames": 3, "target_frames": 3}
+        super().__init__(**sizes, **frames, threads=threads, prefetch=2 * threads)
+        self.stop = stop
+
+    def stream(self, split, batch_size, *, seed=0, epoch=0, start=0):
+        for number, batch in enumerate(super().stream(split, batch_size, seed=seed, epoch=epoch, start=start), start):
+            step = 11 * epoch + number + 1
+            if split == "train" and step in (5, 12, 13):
+                batch["targets"] = batch["targets"] + np.float32(np.inf)
+            if split == "train" and step == self.stop:
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+
+def everything(folder, data, resume=False, **changes):
+    mx.random.seed(3)
+    model = ConvLSTMStack(hidden_channels=[4], kernel_size=3, dropout=0.2)
+    settings = {"accumulate": 2, "ema": 0.7, "max_skipped": 2, "keep_last": 2, "patience": 4, "max_grad_norm": 1.0}
+    every = {"log_every": 3, "validate_every": 2, "checkpoint_every": 3}
+    return Trainer(**({"max_steps": 40, "batch_size": 4} | settings | every | changes)).fit(
+        model,
+        # Up and then too far, so that the validations grow worse.
+        optim.Adam(lambda step: 0.001 * (step + 1)),
+        MeanSquaredError(),
+        data,
+        folder,
+        {"model": {}},
+        seed=7,
+        resume=folder / "checkpoints" / "last" if resume else None,
+        sampling=sampling.linear(1.0, 0.0, 20),
+    )
+
+
+def same_end(run, reference):
+    assert rows(run) == rows(reference)
+    for name in ("last", "best"):
+        assert weights(run, name) == weights(reference, name)
+        assert "ema.safetensors" in weights(run, name)
+        one, other = (json.loads((f / "checkpoints" / name / "state.json").read_text()) for f in (run, reference))
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("everything")
+    progress = everything(folder, Awkward())
+    assert (progress.status, progress.skipped) == ("stopped early", 3)
+    assert 13 < progress.step == progress.best_step + 8 < 40, "resumes before, within and after the three skipped steps"
+    return folder
+
+
+@pytest.mark.parametrize("stop", [1, 12])
+def test_with_everything_on_a_run_goes_on_exactly(stop, whole, tmp_path):
+    """Early and late in an epoch, within skipped steps, and while early stopping counts."""
+    progress = everything(tmp_path, Awkward(stop=stop))
+    assert (progress.step, progress.status) == (stop, "interrupted by SIGTERM")
+    progress = everything(tmp_path, Awkward(threads=1), resume=True)
+    assert progress.status == "stopped early"
+    same_end(tmp_path, whole)
+
+
+def test_a_run_that_is_stopped_again_and_again_goes_on_exactly(whole, tmp_path):
+    everything(tmp_path, Awkward(stop=3))
+    for stop in (4, 11, 13, 14, 23):
+        assert everything(tmp_path, Awkward(threads=2, stop=stop), resume=True).step == stop
+    everything(tmp_path, Awkward(), resume=True)
+    same_end(tmp_path, whole)
+
+
+def test_with_more_steps_or_more_patience_a_run_goes_on_as_if_it_had_had_them(whole, tmp_path):
+    everything(tmp_path, Awkward(), max_steps=6)
+    progress = everything(tmp_path, Awkward(), resume=True, max_steps=40)
+    assert progress.status == "stopped early"
+    same_end(tmp_path, whole)

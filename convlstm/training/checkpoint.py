@@ -150,7 +150,9 @@ def restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> dict[
     if "step" in slots and slots["step"].item() != made:
         raise damaged(folder, f"{STATE} is at step {made}, {OPTIMIZER} at step {slots['step'].item()}")
     model.update(tree_unflatten(list(weights.items())))
-    own = {"learning_rate": optimizer.state["learning_rate"]} if "learning_rate" in optimizer.state else {}
+    # That of a schedule is computed anew with every step that is made; until then it is the last one's.
+    constant = {"learning_rate"} & set(optimizer.state) - set(optimizer._schedulers)
+    own = {name: optimizer.state[name] for name in constant}
     optimizer.state = tree_unflatten(list((slots | own).items()))
     return state
 
