@@ -122,7 +122,8 @@ def test_resume_auto_finds_the_latest_run_of_the_configuration(train, run):
     for name in ("run", "other"):
         os.utime(run.parent / name / "checkpoints", (1e9, 1e9 + (name == "run")))
     torn = shutil.copytree(run, run.parent / "torn")
-    (last(torn) / "config.yaml").write_text("[")
+    for place in (torn / "checkpoints").iterdir():
+        (place / "config.yaml").write_text("[")
     status, out, _ = train(*OVERRIDES, "trainer.max_steps=4", f"output={run.parent}", "resume=auto")
     assert status == 0
     assert out.startswith(f"run         {run}, from step 2 on\n")
