@@ -6,9 +6,10 @@ import sys
 import threading
 
 from convlstm.models import EncoderForecaster
+from convlstm.training import checkpoint, schedules
 from convlstm.training import progress as telling
-from convlstm.training import schedules
-from convlstm.training.checkpoint import CheckpointError, read_state, seal
+from convlstm.training.checkpoint import CheckpointError, CheckpointWriteError, read_state, seal
+from convlstm.training.log import MetricsLog
 from convlstm.training.loop import COLUMNS, DataError, NonFiniteLossError, Trainer
 from convlstm.training.progress import Console, duration
 from convlstm.training.signals import stop_requests
@@ -433,6 +434,87 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
     assert snapshot(tmp_path) == before
 
 
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Fails to write the n-th checkpoints of the names that are put into it, the first being 1."""
+    failing, written = {}, []
+
+    def save(folder, *arguments, **more):
+        written.append(folder.name)
+        if written.count(folder.name) in failing.get(folder.name, ()):
+            raise CheckpointWriteError(28, f"no room for {folder.name}")
+        return original(folder, *arguments, **more)
+
+    original = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", save)
+    return failing
+
+
+def test_a_full_disk_stops_training_and_what_is_there_stays(full_disk, tmp_path):
+    full_disk["last"] = [2]
+    with pytest.raises(CheckpointWriteError, match="no room for last"):
+        fit(tmp_path, validate_every=100)
+    assert read_state(last(tmp_path))["step"] == 4
+    assert [row["step"] for row in rows(tmp_path)] == [str(n) for n in range(1, 9)]
+
+
+def test_or_training_goes_on_with_a_warning(full_disk, tmp_path):
+    whole, _ = fit(tmp_path / "whole", validate_every=100)
+    full_disk["last"] = [1 + 4, 1 + 5]  # the run above has written three
+    with pytest.warns(
+        UserWarning, match="the checkpoint of step [48] was not written, training goes on: .* no room"
+    ) as told:
+        model, progress = fit(tmp_path / "run", validate_every=100, on_full_disk="warn")
+    assert (len(told), progress.status) == (2, "finished")
+    assert weights(model) == weights(whole)
+    assert read_state(last(tmp_path / "run"))["step"] == 12
+
+
+def test_the_last_checkpoint_of_a_run_is_never_given_up_silently(full_disk, tmp_path):
+    full_disk["last"] = [3]
+    with pytest.raises(CheckpointWriteError, match="no room for last"):
+        fit(tmp_path, validate_every=100, on_full_disk="warn")
+    assert read_state(last(tmp_path))["step"] == 8
+
+
+def test_a_best_that_was_not_kept_is_not_the_one_to_beat(full_disk, tmp_path):
+    # Validation n has loss n: the first is the best, and the second is the best that can be kept.
+    losses = iter(range(1, 9))
+
+    def loss(forecast, target, mask=None):
+        return MSE(forecast, target) if forecast.shape[0] == 2 else mx.array(float(next(losses)))
+
+    full_disk["best"] = [1]
+    with pytest.warns(UserWarning, match="the checkpoint of step 4 was not written"):
+        _, progress = fit(tmp_path, loss=loss, validate_every=4, validation_sequences=1, on_full_disk="warn")
+    assert progress.best_step == read_state(last(tmp_path, "best"))["step"] == 8
+
+
+@pytest.mark.parametrize("rule", ["stop", "warn"])
+def test_a_row_that_cannot_be_written_follows_the_same_rule(rule, tmp_path, monkeypatch):
+    def add(log, row):
+        if row["step"] == 3:
+            raise OSError(28, "No space left on device")
+        original(log, row)
+
+    original = MetricsLog.add
+    monkeypatch.setattr(MetricsLog, "add", add)
+    if rule == "stop":
+        with pytest.raises(OSError, match="No space left"):
+            fit(tmp_path, validate_every=100)
+    else:
+        with pytest.warns(UserWarning, match="the row of step 3 was not written, training goes on: .*No space left"):
+            fit(tmp_path, validate_every=100, on_full_disk=rule)
+    assert len(rows(tmp_path)) == {"stop": 2, "warn": 11}[rule]
+
+
+def test_keep_last_keeps_so_many_from_before_the_last(tmp_path):
+    fit(tmp_path, validate_every=100, checkpoint_every=2, keep_last=3)
+    names = ["last", "last.previous", "last.previous.2", "last.previous.3"]
+    assert [read_state(last(tmp_path, name))["step"] for name in names] == [12, 10, 8, 6]
+    assert not last(tmp_path, "last.previous.4").exists()
+
+
 def test_check_finds_what_does_not_fit():
     trainer = Trainer(10, 2)
     trainer.check(Fade(), MSE, Frames())
@@ -456,6 +538,8 @@ def test_check_finds_what_does_not_fit():
         ({"checkpoint_every": None}, "'checkpoint_every' must be a whole number of at least 1 but got None"),
         ({"max_steps": True}, "'max_steps' must be a whole number of at least 1 but got True"),
         ({"patience": 0}, "'patience' must be"),
+        ({"keep_last": 0}, "'keep_last' must be a whole number of at least 1 but got 0"),
+        ({"on_full_disk": "wait"}, "'on_full_disk' must be stop or warn but got 'wait'"),
         ({"max_grad_norm": 0}, "'max_grad_norm' must be above 0, or null for none, but got 0"),
         ({"max_grad_norm": math.nan}, "'max_grad_norm' must be above 0"),
         ({"monitor": "val_ssim"}, "'monitor' must be one of val_loss, val_mse_per_frame, .* but got 'val_ssim'"),
