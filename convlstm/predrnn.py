@@ -103,6 +103,8 @@ class PredRNN(FeedbackForecaster):
         step = [self._step(cell) for cell in self.cells]
         frames: list[mx.array] = []
         penalties: list[mx.array] = []
+        # Of the known frames, too, nothing but the lowest cell's input is known ahead, a fiftieth of a step's products:
+        # the cell takes them together with those of its state.
         for t in range(known + steps):
             z = x[:, t] if t < known else feed(t - known, frames[-1])[:, 0]
             for n in range(len(self.cells)):

@@ -1,29 +1,11 @@
 // The kernels as plain functions on pointers and integers: what bridge.cpp calls for an operation of MLX.
-//
-// Every function takes its inputs, its outputs, and its integers, in the order that calls.py gives them.
+#include "calls.h"
 #include "recurrence.h"
-#include "st_lstm.h"
-
-using In = const float* const*;
-using Out = float* const*;
-using Numbers = const int64_t*;
 
 namespace {
 
 Shape shape(Numbers n) {
     return {int(n[0]), int(n[1]), int(n[2]), int(n[3]), int(n[4]), int(n[5]), n[6] != 0, int(n[7]), n[9] == 2};
-}
-
-// Calls work(Size<R>{}) for the kernel's size, with the threads and the memory to itself.
-template <int R>
-struct Size {
-    static constexpr int VALUE = R;
-};
-template <class Work>
-void with_kernel(int64_t size, Work&& work) {
-    std::lock_guard<std::mutex> lock(Threads::pool().busy);
-    if (size == 5) work(Size<5>{});
-    else work(Size<3>{});
 }
 
 template <int R>
@@ -61,22 +43,6 @@ void convolve_frames(const float* x, Grid grid, int F, int C, const float* U, in
                         store(frame + (int64_t(top + a) * grid.width + left + e) * O + c, d[a][e], O - c);
             }
         });
-}
-
-// Calls use(first, number of floats) for the vectors of an array.
-template <class Use>
-void each_vector(int64_t count, Use&& use) {
-    std::lock_guard<std::mutex> lock(Threads::pool().busy);
-    constexpr int64_t AT_ONCE = 256 * LANES;
-    Threads::pool().run(int((count + AT_ONCE - 1) / AT_ONCE), [&](int task) {
-        const int64_t end = std::min(count, (task + 1) * AT_ONCE);
-        for (int64_t at = task * AT_ONCE; at < end; at += LANES) use(at, int(std::min<int64_t>(LANES, end - at)));
-    });
-}
-
-// What an output begins with, unless it has the input's memory.
-void take_over(const float* from, int64_t count, float* to) {
-    if (to != from) std::memcpy(to, from, count * sizeof(float));
 }
 
 }  // namespace
@@ -213,53 +179,6 @@ void convlstm_convolution_backward(In in, Out out, Numbers n) {
             },
             false);
         filter_gradient<R>(dU, {O, false}, C, out[1]);
-    });
-}
-
-// A step of a spatiotemporal LSTM. Numbers: N, H, W, C, O, kernel size, products.
-//
-// x, h, c, m, forget bias, 6 filters -> c', m', zo, gates, [i . g, i' . g']
-void convlstm_st_lstm_forward(In in, Out out, Numbers n) {
-    with_kernel(n[5], [&](auto size) {
-        SpatioTemporal<decltype(size)::VALUE> step(n[0], n[1], n[2], n[3], n[4]);
-        step.forward({in[0], in[1], in[2], in[3], *in[4], {in[5], in[6], in[7], in[8], in[9], in[10]}}, out[0], out[1], out[2],
-                     out[3], n[6] ? out[4] : nullptr, n[6] ? out[5] : nullptr);
-    });
-}
-
-// x, h, c, m, forget bias, 6 turned filters, 6 gradients of filters, gates, c', m', dc', dm', dzo, [d(i . g), d(i' . g')]
-// -> dx, dh, dc, dm, 6 gradients of filters
-void convlstm_st_lstm_backward(In in, Out out, Numbers n) {
-    const int C = int(n[3]), O = int(n[4]);
-    with_kernel(n[5], [&](auto size) {
-        constexpr int R = decltype(size)::VALUE;
-        typename SpatioTemporal<R>::Backward b{};
-        b.x = in[0], b.h = in[1], b.c = in[2], b.m = in[3], b.forget_bias = *in[4];
-        b.gates = in[17], b.c_after = in[18], b.m_after = in[19], b.dc_after = in[20], b.dm_after = in[21], b.dzo = in[22];
-        b.dig = n[6] ? in[23] : nullptr, b.dig_too = n[6] ? in[24] : nullptr;
-        b.dx = out[0], b.dh = out[1], b.dc = out[2], b.dm = out[3];
-        const int inputs[KERNELS] = {O, C, C, O, O, O}, outputs[KERNELS] = {4 * O, 4 * O, 3 * O, 3 * O, O, O};
-        for (int k = 0; k < KERNELS; k++) {
-            b.U[k] = in[5 + k], b.dU[k] = out[4 + k];
-            take_over(in[11 + k], filter_floats(CookToom<R>::POINTS, outputs[k], inputs[k]), b.dU[k]);
-        }
-        SpatioTemporal<R>(n[0], n[1], n[2], C, O).backward(b);
-    });
-}
-
-// z, a (count) -> sigmoid(z) tanh(a). Numbers: count.
-void convlstm_gated_forward(In in, Out out, Numbers n) {
-    each_vector(n[0], [&](int64_t at, int count) {
-        store(out[0] + at, sigmoid(load(in[0] + at, count)) * tanh(load(in[1] + at, count)), count);
-    });
-}
-
-// z, a, dh -> dz, da
-void convlstm_gated_backward(In in, Out out, Numbers n) {
-    each_vector(n[0], [&](int64_t at, int count) {
-        const vec o = sigmoid(load(in[0] + at, count)), g = tanh(load(in[1] + at, count)), d = load(in[2] + at, count);
-        store(out[0] + at, d * g * o * (1 - o), count);
-        store(out[1] + at, d * o * (1 - g * g), count);
     });
 }
 }
