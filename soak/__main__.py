@@ -18,6 +18,7 @@ from soak.full_disk import full_disk, in_namespace
 from soak.kills import kill
 from soak.loader import loader
 from soak.power_cut import power_cut
+from soak.ranks import rank
 from soak.sleep import sleep
 from soak.slow_disk import slow_disk
 
@@ -32,6 +33,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "loader": (loader, 12),
     "slow_disk": (slow_disk, 6),
     "sleep": (sleep, 3),
+    "rank": (rank, 4),
 }
 """Each kind of fault and how often it is tried by default."""
 

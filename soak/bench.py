@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ BATCH, BATCHES, STEPS = 2, 13, 60
 VALIDATION = 5
 LIMIT = 900  # seconds after which a run hangs
 NAME = "mine"
+LAUNCH = Path(sys.executable).with_name("mlx.launch")
 
 SHORT = (
     "data._target_=soak.data.Data",
@@ -137,6 +139,7 @@ class Bench:
         *overrides: str,
         plan: Plan | None = None,
         resume: str = "auto",
+        ranks: int = 1,
         variables: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Starts a run, or goes on with it, in a process group of its own.
@@ -147,13 +150,16 @@ class Bench:
             overrides: More arguments of train.py.
             plan: What goes wrong in the file system.
             resume: As train.py takes it. Default: 'auto'.
+            ranks: Processes that train together. Default: 1.
             variables: For the environment. None: as it is.
         """
         program = ["train.py"] if plan is None else ["-m", "soak.child", plan.as_json()]
         place = [f"output={run.parent}", f"name={run.name}", f"resume={resume}"]
+        launch = [str(LAUNCH), "-n", str(ranks), "-p", str(free_ports(ranks)), "--"] if ranks > 1 else []
         return subprocess.Popen(
-            [sys.executable, *program, *SHORT, *VARIANTS[variant], *place, *overrides],
+            [*launch, sys.executable, *program, *SHORT, *VARIANTS[variant], *place, *overrides],
             cwd=ROOT,
+            stdin=subprocess.DEVNULL,
             env={**os.environ, **ONE_THREAD, **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -188,6 +194,19 @@ def step_of(run: Path) -> int | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an older checkpoint in the place of a damaged one
         return checkpoint.read_state(checkpoint.find(run, prefer=("last", "best")))["step"]
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody uses."""
+    for first in range(20000 + os.getpid() % 5000, 32000, count):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise RuntimeError("[soak] there are no free ports for ranks")
 
 
 def wait_until_it_trains(process: subprocess.Popen[str]) -> None:

@@ -53,7 +53,9 @@ class Plan:
     def from_json(cls, text: str) -> Plan:
         """The plan that `as_json` describes."""
         values = json.loads(text)
-        return cls(**values | {"signals": {int(n): number for n, number in values["signals"].items()}})
+        values["signals"] = {int(access): number for access, number in values["signals"].items()}
+        values["torn"] = values["torn"] and tuple(values["torn"])
+        return cls(**values)
 
 
 class Disturber:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from datasets.digits import Digits
@@ -13,6 +14,9 @@ import numpy as np
 
 SIGNAL, ERROR = "SOAK_SIGNAL", "SOAK_ERROR"
 """Variables of the environment: `SPLIT:EPOCH:INDEX:` and signal numbers joined by commas, or an exception's name."""
+
+TIME = "SOAK_TIME"
+"""Another one: a file that is made right before the signals."""
 
 PAUSE = 0.005  # seconds between two signals
 
@@ -53,6 +57,8 @@ class Data(MovingMNIST):
             what = wanted.removeprefix(place)
             if variable == ERROR:
                 raise _error(what, split, index)
+            if TIME in os.environ:
+                Path(os.environ[TIME]).touch()
             for number in what.split(","):
                 os.kill(os.getpid(), int(number))
                 time.sleep(PAUSE)

@@ -25,9 +25,7 @@ def differences(run: Path, reference: Path) -> list[str]:
         if not theirs.exists():
             continue
         try:
-            if checkpoint.find(ours) != ours:
-                found.append(f"{name}: it is not in its place")
-                continue
+            checkpoint.verify(ours)
             state, expected = checkpoint.read_state(ours), checkpoint.read_state(theirs)
         except checkpoint.CheckpointError as error:
             found.append(f"{name}: {error}")
@@ -39,6 +37,11 @@ def differences(run: Path, reference: Path) -> list[str]:
         if (reference / name).exists():
             found += [f"{name}: {text}" for text in _other_rows(_rows(run / name), _rows(reference / name))]
     return found
+
+
+def steps(run: Path) -> list[str]:
+    """The steps that have a row in the metrics."""
+    return [row["step"] for row in MetricsLog.read(run / "metrics.csv")]
 
 
 def _arrays(folder: Path) -> dict[str, bytes]:
