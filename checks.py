@@ -186,9 +186,10 @@ def _misplaced(key: str, kind: type, target: str) -> str:
         "sampling": ("a function of the step that gives probabilities", lambda: called("step")),
         "loss": ("a loss, called as loss(forecast, target, mask)", lambda: called("forecast", "target", "mask")),
         "optimizer": ("an optimizer of mlx.optimizers", lambda: issubclass(kind, optim.Optimizer)),
+        "logger": ("a logger, with start, log and close", lambda: has("start", "log", "close")),
         "trainer": ("a trainer, with check and fit", lambda: has("check", "fit")),
     }
-    wanted, fits = places.get(key, ("", lambda: True))
+    wanted, fits = places.get("logger" if key.startswith("logger.") else key, ("", lambda: True))
     return "" if fits() else f"'{key}._target_' must name {wanted}, but '{target}' does not. See configs/{key}."
 
 

@@ -9,16 +9,21 @@ import shlex
 import sys
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
-from checks import check_kind, meant, named, no_such_key, shown
-from checks import check_types as check_types  # the doors' own
+from checks import check_kind as check_kind
+from checks import check_types as check_types
+from checks import meant, no_such_key
+from checks import named as named
+from checks import shown as shown
 from convlstm.sweeps import MESSAGE, TABLE, Sweep
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -188,6 +193,8 @@ def unknown(config_name: str, text: str) -> str:
     ):
         group, wrong, names = found[1], found[2], found[3].split()
         return f"{group} has no choice '{wrong}'.{meant(wrong, names)}\nChoices of {group}: {', '.join(names)}"
+    if found := re.search(r"In '([\w/.-]+)': [\s\S]*Cannot merge", text):
+        return f"in '{found[1]}', {_misshapen(config_name, found[1])}"
     found = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '([\w.]+)' is not in", text)
     if not found:
         return ""
@@ -200,9 +207,28 @@ def unknown(config_name: str, text: str) -> str:
         return no_such_key(found[1], [])
 
 
+def _misshapen(config_name: str, name: str) -> str:
+    """Which keys of a file are lists where they must be sections, or the other way round."""
+
+    def walk(given: Any, there: Any, place: str) -> list[str]:
+        if isinstance(given, dict) and isinstance(there, dict):
+            return [k for key in given if key in there for k in walk(given[key], there[key], f"{place}.{key}")]
+        wrong = isinstance(given, dict | list) and isinstance(there, dict | list) and type(given) is not type(there)
+        return [f"{place[1:]} must be a {'section' if isinstance(there, dict) else 'list'}"] if wrong else []
+
+    arguments = [argument.partition("=") for argument in sys.argv]
+    folders = [*(arguments[n + 1][0] for n, a in enumerate(arguments[:-1]) if a[0] == "--config-dir"), CONFIGS]
+    found: list[str] = []
+    for path in (Path(folder) / f"{name}.yaml" for folder in folders):
+        if path.is_file() and not found:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found = walk(given, OmegaConf.to_container(_defaults(config_name)), "")
+    return "; ".join(found) or "a list stands where a section must be, or the other way round"
+
+
 def _defaults(config_name: str) -> DictConfig:
     """The configuration with the groups that the command line chooses, and none of its other changes."""
-    groups = [f"{key}={value}" for key, value in _groups() if isinstance(value, str)]
+    groups = [f"{key}={value}" for key, value in _groups() if isinstance(value, str) and key != "experiment"]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(CONFIGS, version_base="1.3"):
         return hydra.compose(config_name, groups)
@@ -222,7 +248,7 @@ def _groups() -> list[tuple[str, Any]]:
 def _check_groups() -> None:
     """ValueError where a choice of a group is none: Hydra does not say which one, or falls over it."""
     for group, choice in _groups():
-        names = choice if isinstance(choice, list) else [] if choice is None else [choice]
+        names = choice if isinstance(choice, list) else [choice]
         if not all(isinstance(name, str) and re.fullmatch(r"[\w./-]+", name) for name in names):
             raise ValueError(
                 f"'{group}' must be the name of a file in configs/{group} but got {shown(choice)}. For one of its "
@@ -233,6 +259,39 @@ def _check_groups() -> None:
 def plain(config: DictConfig) -> dict[str, Any]:
     """The configuration as dicts and lists, interpolations resolved."""
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def check_keys(config_name: str, settings: Mapping[str, Any]) -> None:
+    """ValueError where a key of the configuration is missing, or is none that its file knows."""
+    own = yaml.safe_load((Path(CONFIGS) / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    known = [key for key in own if key not in ("defaults", "hydra")]
+    for key in known:
+        if key not in settings:
+            raise ValueError(f"'{key}' has no value. Give it one: {key}=VALUE.")
+    known += sorted(path.name for path in Path(CONFIGS).iterdir() if path.is_dir() and path.name != "experiment")
+    if wrong := [no_such_key(key, known) for key in settings if key not in known]:
+        raise ValueError("\n".join(wrong))
+
+
+def check_path(key: str, value: Any) -> None:
+    """ValueError where a value is no path."""
+    if value is None or isinstance(value, bool | list | dict) or not str(value).strip() or "\0" in str(value):
+        raise ValueError(f"'{key}' must name a folder but got {shown(value)}.")
+
+
+@contextmanager
+def fitting(settings: Mapping[str, Any], *sections: str) -> Iterator[None]:
+    """Where something in these sections does not fit the others, the error names the keys of sizes that decide it."""
+    try:
+        yield
+    except ValueError as error:
+        described = {section: settings.get(section) or {} for section in sections}
+        keys = [f"{name}.{key}" for name, section in described.items() for key in section if _is_size(section[key])]
+        raise ValueError(f"{error}\nWhat decides it: {', '.join(keys)}.") from error
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, list) and all(type(item) in (int, list, dict) for item in value))
 
 
 def instantiate(config: DictConfig, key: str) -> Any:

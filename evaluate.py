@@ -15,15 +15,17 @@ from convlstm.extrapolation import Extrapolation
 from convlstm.results import table, write_scores
 from convlstm.training import checkpoint
 from convlstm.training.log import MetricsLog
+from convlstm.training.memory import check_parameters
 from datasets.moving_mnist import MovingMNIST
 from datasets.transforms import RadarTransform
-from doors import check_types, fail, instantiate, make_folder, plain, run
+from doors import check_keys, check_path, check_types, fail, fitting, instantiate, make_folder, named, plain, run, shown
 
 import mlx.core as mx
 import mlx.nn as nn
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+SPLITS = ("train", "validation", "test")
 BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}
 # Where something is written and what is fetched is for a person to say, not for a checkpoint.
 NOT_ITS_OWN = ("index", "mirrors")
@@ -42,7 +44,7 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     check(settings)
     names = [] if settings["ckpt"] is None else settings["ckpt"]
-    folders = [checkpoint.find(str(name)) for name in (names if isinstance(names, list) else [names])]
+    folders = [find(name) for name in (names if isinstance(names, list) else [names])]
     trusted = (*TRUSTED, *settings["trusted"])
     models = dict(zip(labels(folders), (checkpoint.load(folder, trusted=trusted) for folder in folders), strict=True))
     data = build_data(config, settings.get("data"), folders[0] if folders else None, settings["trusted"])
@@ -62,8 +64,9 @@ def main(config: DictConfig) -> None:
             f"'horizon' ({horizon}) is longer than the data's targets ({data.target_frames} frames), so there is no "
             f"truth to score with. Give the data more: data.target_frames={horizon}."
         )
-    for name, model in models.items():
-        check_model(name, model, data, settings["split"], horizon)
+    with fitting(settings, "model", "data"):
+        for name, model in models.items():
+            check_model(name, model, data, settings["split"], horizon)
     folder = Path(str(settings["out"])).expanduser() if settings["out"] else default_folder(folders, list(models))
     make_folder(folder)
     if not settings["out"]:
@@ -92,8 +95,30 @@ def main(config: DictConfig) -> None:
     print("Pictures:  " + ", ".join(str(path) for path in pictures))
 
 
+def find(path: Any) -> Path:
+    """The checkpoint that a value of `ckpt` means."""
+    try:
+        return checkpoint.find(str(path))
+    except checkpoint.CheckpointError as error:
+        raise checkpoint.CheckpointError(f"ckpt: {error}") from error
+
+
 def check(settings: dict[str, Any]) -> None:
     """Ends the program where a value cannot be what its place needs."""
+    check_keys("evaluate", settings)
+    paths = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
+    for key, value in [*(("ckpt", path) for path in paths if path not in (None, "")), ("out", settings["out"])]:
+        if key != "out" or value is not None:
+            check_path(key, value)
+    if settings["split"] not in SPLITS:
+        fail(f"'split' must be one of {', '.join(SPLITS)} but got {shown(settings['split'])}.")
+    for key in ("model", "data"):
+        if settings.get(key) is not None and not isinstance(settings[key], dict):
+            fail(f"'{key}' must describe an object but is {shown(settings[key])}. Choose one of configs/{key}.")
+    if settings.get("model") and "_target_" not in settings["model"]:
+        fail("'model' must describe an object but lacks 'model._target_'. Choose one of configs/model.")
+    if not settings["ckpt"] and settings.get("data") and "_target_" not in settings["data"]:
+        fail("'data' must describe an object but lacks 'data._target_'. Choose one of configs/data.")
     if not settings["ckpt"] and settings.get("model") is None:
         fail(
             "there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them "
@@ -105,15 +130,15 @@ def check(settings: dict[str, Any]) -> None:
     for key, may_be_null in (("sequences", True), ("batch_size", False), ("horizon", True)):
         value = settings[key]
         if not (value is None and may_be_null) and (type(value) is not int or value < 1):
-            fail(f"'{key}' must be a whole number of at least 1 but got {value!r}.")
+            fail(f"'{key}' must be a whole number of at least 1 but got {shown(value)}.")
     chosen = settings["baselines"]
-    if chosen != "auto" and not (isinstance(chosen, list) and set(chosen) <= set(BASELINES)):
-        fail(f"'baselines' must be auto or a list of {', '.join(BASELINES)}, [] for none, but got {chosen!r}.")
+    if chosen != "auto" and not (isinstance(chosen, list) and all(name in list(BASELINES) for name in chosen)):
+        fail(f"'baselines' must be auto or a list of {', '.join(BASELINES)}, [] for none, but got {shown(chosen)}.")
     examples, trusted = settings["examples"], settings["trusted"]
     if not isinstance(examples, list) or not all(type(i) is int and i >= 0 for i in examples):
-        fail(f"'examples' must be a list of whole numbers of at least 0, [] for none, but got {examples!r}.")
+        fail(f"'examples' must be a list of whole numbers of at least 0, [] for none, but got {shown(examples)}.")
     if not isinstance(trusted, list) or not all(isinstance(name, str) for name in trusted):
-        fail(f"'trusted' must be a list of packages, such as trusted=[mine], but got {trusted!r}.")
+        fail(f"'trusted' must be a list of packages, such as trusted=[mine], but got {shown(trusted)}.")
 
 
 def baselines(chosen: Any, models: Iterable[str], rain: bool) -> dict[str, nn.Module]:
@@ -156,8 +181,8 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
     check_types({"data": description})
     try:
         return build(description, packages, Data, inside=RadarTransform)
-    except TypeError as error:
-        fail(f"data: {error}.")
+    except (TypeError, ValueError) as error:
+        raise ValueError(named(str(error), {"data": description}, "data")) from error
 
 
 def trained_otherwise(models: Iterable[str], folders: list[Path]) -> dict[str, list[str]]:
@@ -172,15 +197,18 @@ def trained_otherwise(models: Iterable[str], folders: list[Path]) -> dict[str, l
 
 
 def check_model(name: str, model: nn.Module, data: Any, split: str, horizon: int) -> None:
-    """Ends the program where a model cannot forecast the data; nothing is computed for it."""
+    """ValueError where a model cannot forecast the data; nothing is computed for it."""
+    check_parameters(model, bytes_each=4)
     batch = next(iter(data.stream(split, 1)))
     frames = (1, horizon, *batch["targets"].shape[2:])
     try:
         forecast = model(as_unit(batch["inputs"]), horizon)
     except ValueError as error:
-        fail(f"the model '{name}' does not fit the data: {error}")
+        raise ValueError(f"the model '{name}' does not fit the data: {error}") from error
     if forecast.shape != frames:
-        fail(f"the model '{name}' forecasts frames of shape {forecast.shape[2:]}, but the data's are {frames[2:]}.")
+        raise ValueError(
+            f"the model '{name}' forecasts frames of shape {forecast.shape[2:]}, but the data's are {frames[2:]}."
+        )
 
 
 def default_folder(folders: list[Path], models: list[str]) -> Path:

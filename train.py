@@ -15,7 +15,19 @@ from convlstm.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.training import checkpoint
 from convlstm.training.distributed import ALONE, Ranks, RanksError
 from convlstm.training.watchdog import WatchError
-from doors import check_types, command, fail, instantiate, make_folder, plain, run
+from doors import (
+    check_keys,
+    check_path,
+    check_types,
+    command,
+    fail,
+    fitting,
+    instantiate,
+    make_folder,
+    plain,
+    run,
+    shown,
+)
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -52,6 +64,7 @@ def main(config: DictConfig, ranks: Ranks = ALONE) -> None:
         hold_to_one_thread()
     mx.random.seed(settings["seed"])
     trainer, model, data = instantiate(config, "trainer"), instantiate(config, "model"), instantiate(config, "data")
+    instantiate(config, "schedule")  # which is told of under its own name, not under the optimizer's
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
     sampling = instantiate(config, "sampling") if settings.get("sampling") else None
     if sampling is not None and not getattr(model, "feeds_back", False):
@@ -62,7 +75,8 @@ def main(config: DictConfig, ranks: Ranks = ALONE) -> None:
         choice = HydraConfig.get().runtime.choices["model"]
         fail(f"model={choice} has nothing to learn. Evaluate it: {command('evaluate.py', f'model={choice}')} data=...")
     trainer.ranks = ranks
-    trainer.check(model, loss, data)
+    with fitting(settings, "model", "data", "trainer"):
+        trainer.check(model, loss, data)
     record = data.describe()
     check_ranks(ranks, settings, record)
     settings["data"] |= {"digits": record["digits"]} if "digits" in settings["data"] else {}
@@ -103,17 +117,19 @@ def main(config: DictConfig, ranks: Ranks = ALONE) -> None:
 
 def check(settings: dict[str, Any]) -> None:
     """Ends the program where a value cannot be what its place needs, before anything is built from it."""
+    check_keys("train", settings)
     seed = settings["seed"]
-    if type(seed) is not int or seed < 0:
-        fail(f"'seed' must be a whole number of at least 0 but got {seed!r}.")
+    if type(seed) is not int or not 0 <= seed < 1 << 63:
+        fail(f"'seed' must be a whole number of at least 0 but got {shown(seed)}.")
     if type(settings["deterministic"]) is not bool:
-        fail(f"'deterministic' must be true or false but got {settings['deterministic']!r}.")
-    for key in ("output", "name"):
-        if settings[key] is None or str(settings[key]) == "":
-            fail(f"'{key}' must name a folder but got {settings[key]!r}.")
-    for key in ("model", "data", "optimizer", "loss", "trainer"):
-        if not isinstance(settings.get(key), dict) or "_target_" not in settings[key]:
-            fail(f"'{key}' must describe an object but is {settings.get(key)!r}. Choose one of configs/{key}.")
+        fail(f"'deterministic' must be true or false but got {shown(settings['deterministic'])}.")
+    for key in ("output", "name", *(["resume"] if settings["resume"] is not None else [])):
+        check_path(key, settings[key])
+    for key in ("model", "data", "optimizer", "schedule", "loss", "trainer"):
+        section = settings.get(key)
+        if not isinstance(section, dict) or "_target_" not in section:
+            missing = f"it lacks '{key}._target_'" if isinstance(section, dict) else f"is {shown(section)}"
+            fail(f"'{key}' must describe an object but {missing}. Choose one of configs/{key}.")
     sampling = settings.get("sampling")
     if sampling is not None and not (isinstance(sampling, dict) and "_target_" in sampling):
         fail(f"'sampling' must describe an object but is {sampling!r}. Choose one of configs/sampling, or none.")
@@ -205,7 +221,10 @@ def holds_checkpoints(folder: Path) -> bool:
 
 def last(path: Any) -> Path:
     """The newest checkpoint of a run, or the very checkpoint that is named."""
-    return checkpoint.find(str(path), prefer=("last", "best"))
+    try:
+        return checkpoint.find(str(path), prefer=("last", "best"))
+    except checkpoint.CheckpointError as error:
+        raise checkpoint.CheckpointError(f"resume: {error}") from error
 
 
 def digits_of(found: Path) -> str:

@@ -6,8 +6,16 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from convlstm.arguments import check_flags, check_whole
 from convlstm.extrapolation import advect
-from convlstm.frames import check_frames, check_grid_kept, check_layer_options, depth_to_space, space_to_depth
+from convlstm.frames import (
+    check_channels,
+    check_frames,
+    check_grid_kept,
+    check_layer_options,
+    depth_to_space,
+    space_to_depth,
+)
 from convlstm.layers import ConvLSTM
 from convlstm.motion import motion
 
@@ -68,14 +76,13 @@ class AdvectionResidual(nn.Module):
         **layer,
     ):
         super().__init__()
-        if not isinstance(in_channels, int) or in_channels < 1:
-            raise ValueError(f"[AdvectionResidual] 'in_channels' must be at least 1 but got {in_channels!r}.")
         if not hidden_channels:
             raise ValueError("[AdvectionResidual] 'hidden_channels' must name at least one layer but got none.")
-        if not lead_scale > 0:
+        check_channels("AdvectionResidual", in_channels, hidden_channels, patch_size)
+        if not 0 < lead_scale < math.inf:
             raise ValueError(f"[AdvectionResidual] 'lead_scale' must be above 0 but got {lead_scale!r}.")
-        if not isinstance(points, int) or points < 1:
-            raise ValueError(f"[AdvectionResidual] 'points' must be at least 1 but got {points!r}.")
+        check_whole("AdvectionResidual", "points", points)
+        check_flags("AdvectionResidual", matches=matches)
         if not 0 <= spread < math.inf:
             raise ValueError(f"[AdvectionResidual] 'spread' must be finite and at least 0 but got {spread!r}.")
         check_layer_options("AdvectionResidual", layer, patch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from convlstm.arguments import MOST, check_whole
 from convlstm.layers import ConvLSTM
 from convlstm.ops.convolution import Pair
 
@@ -45,10 +46,22 @@ def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patc
     return H // patch_size, W // patch_size
 
 
+def check_channels(owner: str, in_channels: int, hidden_channels: Sequence[int], patch_size: int) -> None:
+    """ValueError where channels, or those that patches of frames become, are no numbers of channels."""
+    check_whole(owner, "in_channels", in_channels)
+    for channels in hidden_channels:
+        check_whole(owner, "hidden_channels", channels)
+    check_whole(owner, "patch_size", patch_size, most=256)
+    if in_channels * patch_size**2 > MOST:
+        raise ValueError(
+            f"[{owner}] a patch has 'in_channels' times the square of 'patch_size' channels, at most {MOST:,}, but got "
+            f"{in_channels:,} and {patch_size}."
+        )
+
+
 def check_layer_options(owner: str, options: Collection[str], patch_size: int) -> None:
     """ValueError where options of ConvLSTM layers are not for a forecaster, or the patches have no size."""
-    if not isinstance(patch_size, int) or patch_size < 1:
-        raise ValueError(f"[{owner}] 'patch_size' must be at least 1 but got {patch_size!r}.")
+    check_whole(owner, "patch_size", patch_size, most=256)
     for name in ("bidirectional", "merge", "reverse", "return_sequences"):
         if name in options:
             raise ValueError(f"[{owner}] '{name}' is not for a forecaster's layers: leave it out.")

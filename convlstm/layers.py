@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from convlstm.arguments import check_flags, check_number, check_whole
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair, output_size, padding_rule
 from convlstm.ops.gates import lstm_gates
@@ -85,10 +86,12 @@ class ConvLSTMCell(nn.Module):
     ):
         super().__init__()
         name = type(self).__name__
-        if not isinstance(in_channels, int) or in_channels < 0:
+        if type(in_channels) is not int or in_channels < 0:
             raise ValueError(f"[{name}] 'in_channels' must be at least 1, or 0 for no input, but got {in_channels!r}.")
-        if not isinstance(out_channels, int) or out_channels < 1:
-            raise ValueError(f"[{name}] 'out_channels' must be at least 1 but got {out_channels!r}.")
+        check_whole(name, "in_channels", in_channels, 0)
+        check_whole(name, "out_channels", out_channels)
+        check_flags(name, bias=bias, peepholes=peepholes)
+        forget_bias = check_number(name, "forget_bias", forget_bias)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = odd_pair(name, "kernel_size", kernel_size)
         recurrent = kernel_size if recurrent_kernel_size is None else recurrent_kernel_size
@@ -270,8 +273,10 @@ class ConvLSTM(nn.Module):
         if merge is not None and merge not in MERGE_MODES:
             raise ValueError(f"[ConvLSTM] 'merge' must be one of {', '.join(MERGE_MODES)} or None but got {merge!r}.")
         for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not 0 <= share < 1:
-                raise ValueError(f"[ConvLSTM] '{name}' must be at least 0 and below 1 but got {share}.")
+            if not isinstance(share, int | float) or not 0 <= share < 1:
+                raise ValueError(f"[ConvLSTM] '{name}' must be at least 0 and below 1 but got {share!r}.")
+        flags = {"reverse": reverse, "bidirectional": bidirectional, "return_sequences": return_sequences}
+        check_flags("ConvLSTM", recompute=recompute, **flags)
         check_algorithm("ConvLSTM", algorithm)
         self.recompute = recompute
         self.reverse, self.bidirectional, self.merge = reverse, bidirectional, merge

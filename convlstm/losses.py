@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from convlstm.arguments import check_number
 from convlstm.balance import checked_balance
 
 import mlx.core as mx
@@ -205,8 +206,11 @@ class WeightedSum:
 
     def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None):
         weights = [1.0] * len(losses) if weights is None else list(weights)
+        if not losses:
+            raise ValueError("[WeightedSum] 'losses' must be at least one but got none.")
         if len(weights) != len(losses):
             raise ValueError(f"[WeightedSum] got {len(losses)} losses but {len(weights)} 'weights'. Give one a loss.")
+        weights = [check_number("WeightedSum", "weights", weight) for weight in weights]
         self.losses, self.weights = list(losses), weights
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from convlstm.frames import check_frames, check_layer_options, depth_to_space, space_to_depth
+from convlstm.arguments import MOST, check_flags, check_number, check_whole
+from convlstm.frames import check_channels, check_frames, check_layer_options, depth_to_space, space_to_depth
 from convlstm.gru import ConvGRU, ConvGRUCell
 from convlstm.layers import ConvLSTM, ConvLSTMCell
 from convlstm.ops.convolution import Pair
@@ -96,6 +97,13 @@ class EncoderForecaster(nn.Module):
                 raise ValueError(f"[EncoderForecaster] '{name}' must be one of {', '.join(known)} but got {value!r}.")
         layer = {name: value for name, value in layer.items() if value is not None}
         check_layer_options("EncoderForecaster", layer, patch_size)
+        out_channels = in_channels if out_channels is None else out_channels
+        check_channels("EncoderForecaster", in_channels, hidden_channels, patch_size)
+        for name, numbers in (("out_channels", [out_channels]), ("head_channels", head_channels)):
+            for channels in numbers:
+                check_whole("EncoderForecaster", name, channels)
+        check_flags("EncoderForecaster", concatenate=concatenate)
+        next_frame_weight = check_number("EncoderForecaster", "next_frame_weight", next_frame_weight)
         levels = len(hidden_channels)
         given = {"kernel_size": kernel_size, "recurrent_kernel_size": recurrent_kernel_size, "links": links}
         of_level = {name: self._per_level(name, value, levels) for name, value in given.items() if value is not None}
@@ -104,8 +112,6 @@ class EncoderForecaster(nn.Module):
         ups = self._per_level("upsample", upsample, levels)
         if concatenate and (any(downs) or any(ups)):
             raise ValueError("[EncoderForecaster] 'concatenate' needs all levels on one grid, but there is resampling.")
-
-        out_channels = in_channels if out_channels is None else out_channels
         if next_frame_weight < 0 or (next_frame_weight > 0 and in_channels != out_channels):
             raise ValueError(
                 f"[EncoderForecaster] 'next_frame_weight' must be at least 0, and 0 where input and output have "
@@ -134,6 +140,7 @@ class EncoderForecaster(nn.Module):
             channels = width
         self.output = nn.Conv2d(channels, out_channels * patch_size**2, 1)
         if output_mean is not None:
+            output_mean = check_number("EncoderForecaster", "output_mean", output_mean)
             self.output.bias = mx.full(self.output.bias.shape, _inverse(activation, output_mean))
 
     @staticmethod
@@ -251,16 +258,29 @@ def _check_options(cell: str, options: Iterable[str]) -> None:
 
 
 def _channels(channels: int, resample: Mapping | None) -> int:
-    if resample is not None and not {"channels", "kernel_size"} <= set(resample):
+    if resample is not None and (not isinstance(resample, Mapping) or not {"channels", "kernel_size"} <= set(resample)):
         raise ValueError(
             f"[EncoderForecaster] an entry of 'downsample' or 'upsample' needs 'channels' and 'kernel_size' but got "
-            f"{dict(resample)}."
+            f"{dict(resample) if isinstance(resample, Mapping) else resample!r}."
         )
-    return channels if resample is None else resample["channels"]
+    if resample is None:
+        return channels
+    if type(resample["channels"]) is not int or not 1 <= resample["channels"] <= MOST:
+        raise ValueError(
+            f"[EncoderForecaster] 'channels' in 'downsample' and 'upsample' must be a whole number from 1 to {MOST:,} "
+            f"but got {resample['channels']!r}."
+        )
+    return resample["channels"]
 
 
 def _resample(channels: int, resample: Mapping | None, up: bool = False) -> nn.Module:
-    return nn.Identity() if resample is None else Resample(channels, up=up, **resample)
+    if resample is None:
+        return nn.Identity()
+    try:
+        return Resample(channels, up=up, **resample)
+    except (TypeError, ValueError) as error:
+        name = "upsample" if up else "downsample"
+        raise ValueError(f"[EncoderForecaster] '{name}' has an entry {dict(resample)}: {error}") from error
 
 
 def _inverse(activation: str, mean: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from convlstm.arguments import MOST, check_whole
+
 import mlx.core as mx
 
 # The windows' widths, in that of the narrowest, and the weight of each beside the one before: little where there is
@@ -78,8 +80,9 @@ def motion(
 def check_motion(owner: str, frames: int, points: int, window: float, iterations: int) -> None:
     """ValueError where an argument of `motion` is out of its range."""
     for name, value, least in (("frames", frames, 2), ("points", points, 1), ("iterations", iterations, 1)):
-        if not isinstance(value, int) or value < least:
+        if type(value) is not int or value < least:
             raise ValueError(f"[{owner}] '{name}' must be a whole number of at least {least} but got {value!r}.")
+        check_whole(owner, name, value, least, 100 if name == "iterations" else MOST)
     if not 0 < window < math.inf:
         raise ValueError(f"[{owner}] 'window' must be a finite number above 0 but got {window!r}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convlstm.arguments import check_flags, check_number, check_whole
 from convlstm.ops.convolution import Pair, conv2d, int_pair, output_size
 
 import mlx.core as mx
@@ -36,6 +37,10 @@ class Resample(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
+        check_whole("Resample", "in_channels", in_channels)
+        check_whole("Resample", "channels", channels)
+        check_flags("Resample", up=up, bias=bias)
+        negative_slope = check_number("Resample", "negative_slope", negative_slope)
         self.kernel_size = int_pair("Resample", "kernel_size", kernel_size, 1)
         self.stride = int_pair("Resample", "stride", stride, 1)
         self.padding = int_pair("Resample", "padding", padding, 0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from convlstm.feedback import Feed, FeedbackForecaster
-from convlstm.frames import check_frames, check_grid_kept, check_layer_options
+from convlstm.frames import check_channels, check_frames, check_grid_kept, check_layer_options
 from convlstm.layers import ConvLSTM, State
 from convlstm.ops.convolution import Pair
 
@@ -57,6 +57,7 @@ class ConvLSTMStack(FeedbackForecaster):
         super().__init__(in_channels, patch_size)
         if not hidden_channels:
             raise ValueError("[ConvLSTMStack] 'hidden_channels' must name at least one layer but got none.")
+        check_channels("ConvLSTMStack", in_channels, hidden_channels, patch_size)
         check_layer_options("ConvLSTMStack", layer, patch_size)
         layer |= {"bias": bias, "peepholes": peepholes, "forget_bias": forget_bias}
         channels = in_channels * patch_size**2

@@ -87,20 +87,25 @@ class MovingMNIST:
         if dtype not in ("float32", "uint8"):
             raise ValueError(f"[MovingMNIST] 'dtype' must be 'float32' or 'uint8' but got {dtype!r}.")
         self.frame_shape = (height, width, 1)
-        self.input_frames = whole_number("MovingMNIST", "input_frames", input_frames, 1)
-        self.target_frames = whole_number("MovingMNIST", "target_frames", target_frames, 1)
+        self.input_frames = whole_number("MovingMNIST", "input_frames", input_frames, 1, arguments.MOST_FRAMES)
+        self.target_frames = whole_number("MovingMNIST", "target_frames", target_frames, 1, arguments.MOST_FRAMES)
         self._frames = self.input_frames + self.target_frames
         self._digit_size = digit_size
-        self._num_digits = whole_number("MovingMNIST", "num_digits", num_digits, 1)
+        self._num_digits = whole_number("MovingMNIST", "num_digits", num_digits, 1, 1000)
         self._step = _step(step)
         self._dtype = np.dtype(dtype)
-        self._prefetch = whole_number("MovingMNIST", "prefetch", prefetch, 1)
-        self._threads = whole_number("MovingMNIST", "threads", threads, 1)
+        self._prefetch = whole_number("MovingMNIST", "prefetch", prefetch, 1, 1000)
+        self._threads = whole_number("MovingMNIST", "threads", threads, 1, 1000)
+        sizes = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
         self._sizes = {
-            "train": whole_number("MovingMNIST", "train_sequences", train_sequences, 1),
-            "validation": whole_number("MovingMNIST", "validation_sequences", validation_sequences, 1),
-            "test": whole_number("MovingMNIST", "test_sequences", test_sequences, 1),
+            split: whole_number("MovingMNIST", f"{split}_sequences", size, 1, arguments.MOST_SEQUENCES)
+            for split, size in sizes.items()
         }
+        arguments.check_memory(
+            "MovingMNIST",
+            "a sequence of 'input_frames' and 'target_frames' of 'frame_size'",
+            self._frames * height * width * self._dtype.itemsize,
+        )
 
         images = digits if isinstance(digits, Digits) else load_digits(digits, root, mirrors=mirrors, timeout=timeout)
         for name, array in (("train", images.train), ("test", images.test)):
@@ -109,6 +114,9 @@ class MovingMNIST:
                     f"[MovingMNIST] 'digits' must be uint8 images (N, height, width), at least 2, but its {name} "
                     f"images are {array.dtype} of {array.shape}."
                 )
+        arguments.check_memory(
+            "MovingMNIST", "all images at 'digit_size'", (len(images.train) + len(images.test)) * digit_size**2
+        )
         # MNIST's customary 5000, or a tenth of another set.
         held_out = 5000 if len(images.train) == 60000 else max(1, len(images.train) // 10)
         self._images = {

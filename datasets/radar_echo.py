@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -116,20 +117,20 @@ class RadarEcho:
         threads: int = 1,
         progress: bool = True,
     ):
-        self.input_frames = whole_number("RadarEcho", "input_frames", input_frames, 1)
-        self.target_frames = whole_number("RadarEcho", "target_frames", target_frames, 1)
+        self.input_frames = whole_number("RadarEcho", "input_frames", input_frames, 1, arguments.MOST_FRAMES)
+        self.target_frames = whole_number("RadarEcho", "target_frames", target_frames, 1, arguments.MOST_FRAMES)
         length = self.input_frames + self.target_frames
         stride = whole_number("RadarEcho", "stride", stride, 1)
         multiple = whole_number("RadarEcho", "multiple", multiple, 1)
         coarsen = whole_number("RadarEcho", "coarsen", coarsen, 1)
         cache_bytes = whole_number("RadarEcho", "cache_bytes", cache_bytes, 0)
-        self._prefetch = whole_number("RadarEcho", "prefetch", prefetch, 1)
-        self._threads = whole_number("RadarEcho", "threads", threads, 1)
+        self._prefetch = whole_number("RadarEcho", "prefetch", prefetch, 1, 1000)
+        self._threads = whole_number("RadarEcho", "threads", threads, 1, 1000)
         self._augment = augment
         counts = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
         for name, count in counts.items():
             if count is not None:
-                whole_number("RadarEcho", f"{name}_sequences", count, 1)
+                whole_number("RadarEcho", f"{name}_sequences", count, 1, arguments.MOST_SEQUENCES)
         shares = arguments.split_shares(split)
         size = None if frame_size is None else arguments.sides("RadarEcho", "frame_size", frame_size)
         least_known = arguments.share("least_known", least_known)
@@ -149,6 +150,12 @@ class RadarEcho:
                 raise ValueError(
                     f"[RadarEcho] 'coarsen' must be 1 for the synthetic radar but got {coarsen}. Set its 'pixel_km'."
                 )
+            arguments.check_memory(
+                "RadarEcho",
+                "a sequence of 'input_frames' and 'target_frames' of 'frame_size'",
+                # Some arrays of a domain that is larger than the frame, and some of all frames.
+                (100 + 16 * length) * math.prod(size or (_SYNTHETIC_SIDE, _SYNTHETIC_SIDE)),
+            )
             self._radar = _synthetic(size, length, synthetic or {})
             size = self._radar.frame_size
             self._sizes = {name: counts[name] or _SYNTHETIC_SEQUENCES[name] for name in SPLITS}

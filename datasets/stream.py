@@ -12,14 +12,16 @@ import numpy as np
 _CARRIED = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "int32", "int64", "float32", "float64"))
 
 
-def whole_number(owner: str, name: str, value: int, least: int) -> int:
-    """Return ``value`` as an int, or raise ``ValueError`` naming ``owner`` and ``name`` if it is below ``least``."""
+def whole_number(owner: str, name: str, value: int, least: int, most: int | None = None) -> int:
+    """``value`` as an int, or ``ValueError`` that names ``owner`` and ``name`` if it is out of its range."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < least:
         raise ValueError(f"[{owner}] '{name}' must be a whole number of at least {least} but got {value!r}.")
+    if most is not None and number > most:
+        raise ValueError(f"[{owner}] '{name}' must be at most {most:,} but got {number:,}.")
     return number
 
 

@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=int, default=0, help="the number of the first case")
     parser.add_argument("--only", type=int, help="the number of one case")
     parser.add_argument("--verbose", action="store_true", help="print what was said in every case")
     options = parser.parse_args()
@@ -29,7 +30,7 @@ def main() -> None:
     counts: Counter[str] = Counter()
     with bench() as place:
         for case in cases(options.cases, options.seed):
-            if options.only not in (None, case.number):
+            if case.number < options.start or options.only not in (None, case.number):
                 continue
             start = time.perf_counter()
             outcome = place.run(case.base, case.corruption, in_file=case.in_file)

@@ -29,6 +29,8 @@ import tiny
 import yaml
 from fuzz_configs import REMOVED, Base, Corruption
 
+MEMORY = 1 << 30
+"""What the machine seems to have: cases are not to take longer where it has more."""
 LIMIT_S = 30.0
 """A case that takes longer has failed; they take half a second."""
 
@@ -157,6 +159,8 @@ def bench() -> Iterator[Bench]:
             ("datasets.digits.draw_digits", lambda: tiny.blots()[:2]),
             ("datasets.digits._open", offline),
             ("evaluate.draw", lambda *_: []),
+            ("datasets.arguments.memory", lambda: MEMORY),
+            ("convlstm.training.memory.memory", lambda: MEMORY),
             ("convlstm.training.loop.Trainer.fit", short_fit),
         ):
             patches.enter_context(mock.patch(target, new))

@@ -28,7 +28,6 @@ SMALL: dict[str, Any] = {
     "data.validation_sequences": 2,
     "data.test_sequences": 2,
     "data.coarsen": 1,
-    "model.hidden_channels": [4],
     "model.kernel_size": 3,
     "model.points": 8,
     "trainer.max_steps": 1,
@@ -37,23 +36,6 @@ SMALL: dict[str, Any] = {
     "trainer.validation_sequences": 2,
 }
 
-
-def _convolution(kernel_size: int, stride: int) -> dict[str, int]:
-    return {"channels": 4, "kernel_size": kernel_size, "stride": stride, "padding": 1}
-
-
-# Three levels of strides, by which the frames must be divisible.
-SHI2017 = {
-    "data.frame_size": 30,
-    "model.hidden_channels": [4, 4, 4],
-    "model.recurrent_kernel_size": [3, 3, 3],
-    "model.downsample": [_convolution(7, 5), _convolution(5, 3), _convolution(3, 2)],
-    "model.upsample": [_convolution(7, 5), _convolution(5, 3), _convolution(4, 2)],
-}
-SMALL_CHOICES: dict[tuple[str, str], dict[str, Any]] = {
-    ("model", "shi2015"): {"model.hidden_channels": [4, 4, 4]},
-    ("model", "shi2017"): SHI2017,
-}
 # What a choice needs beside it.
 COMPANIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("model", "advection_residual"): ("data=radar_echo", "loss=balanced"),
@@ -62,7 +44,6 @@ COMPANIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("model", "predrnn_v2"): ("loss=mse",),
     ("model", "shi2017"): ("loss=mse_mae",),
     ("sampling", "*"): ("model=convlstm_stack", "loss=mse"),
-    **{("loss", name): ("data=radar_echo",) for name in ("b_mae", "b_mse", "balanced")},
 }
 # Nothing to train, so only to evaluate.
 WITHOUT_WEIGHTS = ("extrapolation", "persistence")
@@ -99,12 +80,22 @@ class Base:
         config = {group: section for group, section in config.items() if choices.get(group) != []}
         merge(config, changes)
         settings = {key: value for key, value in SMALL.items() if has(config, key)}
-        for group, choice in choices.items():
-            settings |= SMALL_CHOICES.get((group, str(choice)), {})
-        settings |= self.settings
+        settings |= small_model(config.get("model") or {}) | self.settings
         for key, value in settings.items():
             put(config, key, copy.deepcopy(value))
         return config, settings
+
+
+def small_model(model: dict[str, Any]) -> dict[str, Any]:
+    """Few channels on every level, and frames that all of their strides divide."""
+    settings: dict[str, Any] = {}
+    if "hidden_channels" in model:
+        settings["model.hidden_channels"] = [4] * len(model["hidden_channels"])
+    for name in ("downsample", "upsample"):
+        if model.get(name):
+            settings[f"model.{name}"] = [level and level | {"channels": 4} for level in model[name]]
+            settings["data.frame_size"] = math.prod(level["stride"] if level else 1 for level in model[name])
+    return settings
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -150,6 +141,8 @@ def bases() -> list[Base]:
             if group == "logger" and importlib.util.find_spec(name) is None:
                 continue  # an extra that is not installed
             companions = dict(c.split("=") for c in COMPANIONS.get((group, name), COMPANIONS.get((group, "*"), ())))
+            if group == "loss" and "${data.transform}" in (CONFIGS / group / f"{name}.yaml").read_text("utf-8"):
+                companions["data"] = "radar_echo"
             trains = (group, name) not in [("model", name) for name in WITHOUT_WEIGHTS]
             if trains:
                 found.append(Base("train", companions | {group: name}))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from convlstm.arguments import check_whole
 from convlstm.ops.algorithm import takes_winograd
 from convlstm.ops.cpu.library import library
 
 import mlx.core as mx
 
 Pair = tuple[int, int]
+
+LARGEST = 4096
+"""Of kernels, strides and grids."""
 
 
 def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) -> Pair:
@@ -23,6 +27,8 @@ def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) ->
         or not all(type(v) is int and v >= minimum for v in pair)
     ):
         raise ValueError(f"[{owner}] '{name}' must be an int or a pair of ints, at least {minimum}, but got {value!r}.")
+    for side in pair:
+        check_whole(owner, name, side, minimum, LARGEST)
     return pair[0], pair[1]
 
 

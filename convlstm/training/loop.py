@@ -17,6 +17,7 @@ from convlstm.training.distributed import ALONE, Ranks
 from convlstm.training.ema import begin_average
 from convlstm.training.health import NonFiniteLossError
 from convlstm.training.hold import hold
+from convlstm.training.memory import check_parameters
 from convlstm.training.precision import warn_where_slow
 from convlstm.training.progress import Console, Progress
 from convlstm.training.replicas import Elsewhere, agreed, begin_alike, check_alike, stop_signal
@@ -52,8 +53,9 @@ class Trainer(Settings):
 
         Raises:
             ValueError: The data has fewer sequences than a batch, or data, model and loss do not fit each other, or a
-                batch cannot be shared by the ranks.
+                batch cannot be shared by the ranks, or there is not enough memory for the parameters.
         """
+        check_parameters(model)
         size, ranks = self.batch_size, self.ranks.size
         if size % (self.accumulate * ranks):
             raise ValueError(

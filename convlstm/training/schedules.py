@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from convlstm.arguments import check_number
+
 import mlx.core as mx
 
 Schedule = Callable[[mx.array], mx.array]
@@ -17,7 +19,7 @@ def _ramp(step: mx.array, start: float, end: float, length: float) -> mx.array:
 
 
 def _check(name: str, learning_rate: float, steps: int) -> None:
-    if not learning_rate > 0:
+    if not 0 < learning_rate < math.inf:
         raise ValueError(f"[{name}] 'learning_rate' must be above 0 but got {learning_rate}.")
     if steps < 1:
         raise ValueError(f"[{name}] 'steps' must be at least 1 but got {steps}.")
@@ -29,7 +31,7 @@ def constant(learning_rate: float, warmup_steps: int = 0) -> float | Schedule:
     if warmup_steps < 0:
         raise ValueError(f"[constant] 'warmup_steps' must be at least 0 but got {warmup_steps}.")
     if warmup_steps == 0:
-        return learning_rate
+        return float(learning_rate)
     return lambda step: learning_rate * mx.minimum((step + 1) / (warmup_steps + 1), 1)
 
 
@@ -41,6 +43,7 @@ def cosine(learning_rate: float, steps: int, warmup_share: float = 0.05, final_s
     _check("cosine", learning_rate, steps)
     if not 0 <= warmup_share < 1:
         raise ValueError(f"[cosine] 'warmup_share' must be at least 0 and below 1 but got {warmup_share}.")
+    check_number("cosine", "final_share", final_share, 0, 1)
     warmup = int(warmup_share * steps)
 
     def schedule(step: mx.array) -> mx.array:
@@ -60,6 +63,9 @@ def one_cycle(
     _check("one_cycle", learning_rate, steps)
     if not 0 < warmup_share < 1:
         raise ValueError(f"[one_cycle] 'warmup_share' must be between 0 and 1 but got {warmup_share}.")
+    for name, value in (("div", div), ("final_div", final_div)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"[one_cycle] '{name}' must be above 0 but got {value}.")
     start, top = learning_rate / div, warmup_share * steps - 1
 
     def schedule(step: mx.array) -> mx.array:
