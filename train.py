@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
@@ -106,7 +107,7 @@ def main(config: DictConfig, ranks: Ranks = ALONE) -> None:
     best = "" if progress.best is None else f"; best {trainer.monitor} {progress.best:.4g} at step {progress.best_step}"
     print(f"{progress.status} at step {progress.step} of {trainer.max_steps}{best}")
     if progress.status.startswith("interrupted"):
-        status = 130 if progress.status.endswith("SIGINT") else 143
+        status = 128 + signal.Signals[progress.status.split()[-1]]
         if not holds_checkpoints(folder):
             print("Nothing has been trained yet.")
             sys.exit(status)

@@ -30,7 +30,7 @@ from mlx.utils import tree_flatten, tree_map
 JOINING = 120.0  # seconds within which all ranks must have started
 GROUP = 2**23  # values that are exchanged at once: 32 MB of float32
 VERDICT = 2.0  # seconds in which the watchdog, which knows why an exchange failed, may speak first
-ORDERLY = (None, 0, 130, 143)  # exit statuses that all ranks agree on
+ORDERLY = (None, 0, 129, 130, 143)  # exit statuses that all ranks agree on
 
 
 class RanksError(RuntimeError):

@@ -1,30 +1,41 @@
-"""Requests to stop: Ctrl-C and SIGTERM, which the training loop heeds between two steps."""
+"""Requests to stop: Ctrl-C, SIGTERM and a terminal that is gone, which the training loop heeds between two steps."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+# The last one reaches a program whose terminal or ssh is gone: a rank on another machine, too, after Ctrl-C on this one.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in the list that it gives; a second SIGINT interrupts at once.
+    """Collects SIGINT, SIGTERM and SIGHUP in the list that it gives; a second SIGINT interrupts at once.
+
+    SIGHUP is left alone where the program was started to survive it, with `nohup`. After it nothing is written to the
+    terminal any more, since that would fail.
 
     Outside the main thread, where Python cannot receive signals, the list stays empty.
     """
     received: list[int] = []
+    screens = terminals()
 
     def handler(number, frame):
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGHUP:
+            for descriptor in screens:
+                os.dup2(nowhere, descriptor)
         received.append(number)
 
+    heeded = [n for n in STOPS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        former = {number: signal.signal(number, handler) for number in STOPS}
+        former = {number: signal.signal(number, handler) for number in heeded}
     except ValueError:
         former = {}
     try:
@@ -32,6 +43,12 @@ def stop_requests() -> Iterator[list[int]]:
     finally:
         for number, old in former.items():
             signal.signal(number, old)
+        os.close(nowhere)
+
+
+def terminals() -> list[int]:
+    """Of the descriptors of standard output and error, those that are a terminal."""
+    return [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
 
 def came(received: list[int]) -> bool:
