@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from convlstm.losses import MeanSquaredError
@@ -209,12 +210,20 @@ class Blur(nn.Module):
 
 
 class Drifting(Trainer):
-    """Something changes the weights of rank 1 alone, just a little."""
+    """Something changes the weights of rank 1 alone."""
+
+    drift = 0.01
 
     def _count(self, *arguments) -> None:
         super()._count(*arguments)
         if self.ranks.rank == 1 and self.progress.step == 5:
-            self.model.convolution.bias = self.model.convolution.bias * (1 + 1e-6)
+            self.model.convolution.weight = self.model.convolution.weight * (1 + self.drift)
+
+
+class Rounding(Drifting):
+    """The same, by as much as another processor's rounding may come to."""
+
+    drift = 1e-6
 
 
 SEED = 3
@@ -260,10 +269,17 @@ def training(ranks: Ranks) -> dict:
         "again": run("stopped", resume=True, steps=20),
         "small": run("small", steps=10, data=Gaps(validation=1)),
         "drifting": run("drifting", trainer=Drifting),
+        "rounding": rounding(run),
         "bad": run("bad", data=Gaps(bad=place_of(1, 3)), max_skipped=0),
         "skipped": run("skipped", steps=10, data=Gaps(bad=place_of(1, 3))),
         "odd": run("odd", batch_size=6),
     }
+
+
+def rounding(run) -> list[str]:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        return [run("rounding", trainer=Rounding, steps=20), *(str(warning.message) for warning in warned)]
 
 
 def four(ranks: Ranks) -> dict:

@@ -4,14 +4,17 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 
 from convlstm.training import health
 from convlstm.training.distributed import ALONE
+from convlstm.training.replicas import distance
 from convlstm.training.watchdog import LOST
 
+import mlx.core as mx
 import numpy as np
 import pytest
 import ranks
@@ -104,10 +107,16 @@ def test_a_signal_that_reaches_one_rank_stops_all_at_one_step(pair, alone):
     check_same(folder / "stopped", alone, 20)
 
 
+def test_a_run_goes_on_bit_for_bit_with_the_same_number_of_ranks(pair):
+    folder, _, _, _ = pair
+    assert rows(folder / "stopped") == rows(folder / "whole")[:20]
+
+
 def test_a_run_goes_on_with_another_number_of_ranks(pair, alone, tmp_path):
     folder, _, _, _ = pair
-    assert fitted(ALONE, folder / "stopped", resume=True, steps=50) == "finished at 50"
-    check_same(folder / "stopped", alone)
+    shutil.copytree(folder / "stopped", tmp_path / "stopped")
+    assert fitted(ALONE, tmp_path / "stopped", resume=True, steps=50) == "finished at 50"
+    check_same(tmp_path / "stopped", alone)
 
 
 def test_a_validation_of_fewer_sequences_than_ranks(pair, tmp_path):
@@ -118,9 +127,22 @@ def test_a_validation_of_fewer_sequences_than_ranks(pair, tmp_path):
 
 def test_weights_that_drift_apart_are_found_at_the_next_checkpoint(pair):
     folder, found, _, _ = pair
-    text = r"RanksError: \[Ranks\] the weights of step 8 must be the same on every rank, but rank 0 has \w+ and rank 1 "
-    assert all(re.match(text, rank["drifting"]) for rank in found)
+    text = (
+        r"RanksError: \[Ranks\] the weights of step 8 must be the same on every rank, but those of rank 1 are \S+ of "
+    )
+    assert all(re.match(text + "the largest away from those of rank 0", rank["drifting"]) for rank in found)
     assert step_of(folder / "drifting") == 4
+
+
+def test_ranks_that_round_otherwise_go_on_with_the_weights_of_rank_0_and_say_so(pair, alone):
+    folder, found, _, _ = pair
+    (end, *warned), quiet = [rank["rounding"] for rank in found]
+    assert quiet == [end] == ["finished at 20"]
+    assert len(warned) == 1
+    assert re.match(
+        r"the ranks round otherwise: up to step 8 their weights grew \S+e-0\d of the largest apart", warned[0]
+    )
+    assert step_of(folder / "rounding") == 20
 
 
 def test_what_is_not_finite_on_one_rank_is_skipped_by_all(pair, tmp_path):
@@ -226,3 +248,12 @@ def test_train_py_with_ranks_has_the_losses_of_one(tmp_path, count):
     out, err = ranks.finished(ranks.launched(count, "train.py", *line, "name=many"), timeout=500)
     assert "finished at step 50 of 50" in out, err
     check_same(tmp_path / "many", tmp_path / "whole")
+
+
+def test_distances_are_shares_of_the_largest_value():
+    assert distance(mx.array([1.0, -4.0]), mx.array([1.0, -5.0])) == pytest.approx(0.2)
+    assert distance(mx.array([3, 4]), mx.array([3, 4])) == 0
+    assert distance(mx.array([3, 4]), mx.array([3, 5])) == np.inf
+    assert distance(mx.zeros((0,)), mx.zeros((0,))) == 0
+    assert distance(mx.zeros((2,)), mx.zeros((2,))) == 0
+    assert np.isnan(distance(mx.array([np.nan]), mx.array([1.0])))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from convlstm.training.batches import Arrays, DataError
-from convlstm.training.distributed import Ranks, digest
+from convlstm.training.distributed import Ranks, RanksError, digest
 from convlstm.training.ema import WeightAverage
 from convlstm.training.progress import Progress
 from convlstm.training.signals import STOPS
+from convlstm.training.step import number, put_back
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
+
+# Of the largest weight: what rounding can come to between two checkpoints; a gradient that is missing is far more.
+ROUNDING = 1e-5
 
 
 def begin_alike(
@@ -43,14 +49,44 @@ def check_alike(
 ) -> None:
     """Checks that all ranks have the same weights, optimizer state and average of weights, to the last bit.
 
-    What a model keeps without training it, such as running statistics, is a rank's own.
+    Where another processor, or the way to exchange gradients, rounds otherwise, all go on with rank 0's, and a warning
+    says so. What a model keeps without training it, such as running statistics, is a rank's own.
 
     Raises:
-        RanksError: They do not.
+        RanksError: They differ by more than rounding.
     """
-    if ranks.size > 1:
-        more = {} if average is None else average.weights
-        ranks.check_same(f"the weights of step {step}", digest(model.trainable_parameters(), optimizer.state, more))
+    if ranks.size == 1:
+        return
+    tree = {"weights": model.trainable_parameters(), "optimizer": optimizer.state}
+    tree |= {} if average is None else {"average": average.weights}
+    if len(set(ranks.gather(digest(tree)))) == 1:
+        return
+    own: dict[str, mx.array] = tree_flatten(tree, destination={})  # type: ignore[assignment]
+    theirs = ranks.share_arrays(own) or {}
+    apart = ranks.gather(max(distance(own[name], array) for name, array in theirs.items()))
+    rank, most = max(enumerate(apart), key=lambda item: (math.isnan(item[1]), item[1]))
+    if not most <= ROUNDING:
+        raise RanksError(
+            f"[Ranks] the weights of step {step} must be the same on every rank, but those of rank {rank} are "
+            f"{most:.1e} of the largest away from those of rank 0. Give all ranks the same project, versions and data, "
+            "and go on from the last checkpoint."
+        )
+    put_back(tree, tree_unflatten(list(theirs.items())))
+    model.update(tree["weights"])
+    if ranks.main:
+        warnings.warn(
+            f"the ranks round otherwise: up to step {step} their weights grew {most:.1e} of the largest apart. All go "
+            "on with those of rank 0; another number of ranks, or other machines, give other last digits.",
+            stacklevel=4,
+        )
+
+
+def distance(array: mx.array, other: mx.array) -> float:
+    """The largest difference, as a share of the largest value; of whole numbers, infinite unless they are the same."""
+    if not mx.issubdtype(array.dtype, mx.floating):
+        return 0.0 if mx.array_equal(array, other) else math.inf
+    a, b = array.astype(mx.float32), other.astype(mx.float32)
+    return number(mx.abs(a - b).max() / mx.maximum(mx.abs(b).max(), 1e-30)) if b.size else 0.0
 
 
 def agreed(ranks: Ranks, batches: Iterator[Arrays]) -> Iterator[Arrays]:

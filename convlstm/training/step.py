@@ -122,7 +122,7 @@ def make_step(
         mx.eval(value)
         mx.eval(norm)
         if not (math.isfinite(number(value)) and math.isfinite(number(norm))):
-            _put_back(state, before)
+            put_back(state, before)
             return value, norm
         del before
         weights: Any = tree_flatten(model.trainable_parameters())
@@ -155,7 +155,7 @@ def gradient_in_parts(
 
         before = tree_map(lambda array: array, state)
         objective(counting, batch, key, share)
-        _put_back(state, before)  # what the model keeps of what it has seen
+        put_back(state, before)  # what the model keeps of what it has seen
         return mx.stack(counts)
 
     def weighed(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
@@ -192,10 +192,10 @@ def gradient_in_parts(
     return gradient
 
 
-def _put_back(tree: Any, arrays: Any) -> None:
+def put_back(tree: Any, arrays: Any) -> None:
     """Makes the arrays in a tree of dicts and lists, which stay the same objects, those of a copy of the tree."""
     for place in tree if isinstance(tree, dict) else range(len(tree)):
         if isinstance(tree[place], mx.array):
             tree[place] = arrays[place]
         elif isinstance(tree[place], dict | list | tuple):
-            _put_back(tree[place], arrays[place])
+            put_back(tree[place], arrays[place])
