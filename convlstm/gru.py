@@ -188,7 +188,8 @@ def _pieces(a: mx.array, number: int) -> list[mx.array]:
 class ConvGRU(nn.Module):
     """A ConvGRU cell unrolled over a sequence.
 
-    What the cell computes of the input alone, it computes once for all time steps, outside the recurrence.
+    What the cell computes of the input alone, it computes once for all time steps, outside the recurrence, unless it
+    recomputes.
 
     Args:
         in_channels: Channels C of the input; 0 for a layer that its state alone drives.
@@ -268,20 +269,26 @@ class ConvGRU(nn.Module):
         h = cell.check_state(state, batch, tuple(grid))
         mask = self._mask(h.shape, self.recurrent_dropout, recurrent_key)
 
-        def step(projected, h):
-            return cell.step(projected, h, mask)
-
-        if self.recompute:
-            step = nn.utils.checkpoint(cell, step)
         steps: list = [()] * length
         if x is not None:
             drop = self._mask((batch, 1, *frame), self.dropout, key)
             # The time first: what a step needs is in one piece.
-            x = (x if drop is None else x * drop).swapaxes(0, 1)
-            steps = list(zip(*(_pieces(a, length) for a in cell.project(x.reshape(-1, *frame))), strict=True))
+            x = (x if drop is None else x * drop).swapaxes(0, 1).reshape(-1, *frame)
+            shares = (x,) if self.recompute else cell.project(x)
+            steps = list(zip(*(_pieces(a, length) for a in shares), strict=True))
+
+        def step(h, *given):
+            return cell.step(given, h, mask)
+
+        def whole_step(h, *given):
+            return cell.step(cell.project(*given) if given else (), h, mask)
+
+        # Memory goes to the input's shares, too, and to their gradients: who is short of it computes them step by step.
+        if self.recompute:
+            step = nn.utils.checkpoint(cell, whole_step)
         outputs = []
-        for projected in steps:
-            h = step(projected, h)
+        for given in steps:
+            h = step(h, *given)
             outputs.append(h)
         return mx.stack(outputs, axis=1), h
 

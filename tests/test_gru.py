@@ -80,12 +80,13 @@ def test_cell_of_known_values():
     # In the order z, r, h: z = sigmoid(0), r = sigmoid(0), candidate = 2 x + h / 2.
     cell.Wx, cell.Wh = mx.array([0.0, 0, 2]).reshape(3, 1, 1, 1), mx.array([0.0, 0, 1]).reshape(3, 1, 1, 1)
     x, h = mx.array([[[[3.0], [-3.0]]]]), mx.array([[[[4.0], [4.0]]]])
-    assert cell(x, h).flatten().tolist() == [0.5 * (6 + 2) + 2, pytest.approx(0.5 * 0.2 * (-6 + 2) + 2)]
+    near = pytest.approx
+    assert cell(x, h).flatten().tolist() == near([0.5 * (6 + 2) + 2, 0.5 * 0.2 * (-6 + 2) + 2])
     # The update gate keeps the state, the reset gate hides it, biases included.
     cell.bh = mx.array([50.0, 0, 0])
-    assert cell(x, h).flatten().tolist() == [4, 4]
+    assert cell(x, h).flatten().tolist() == near([4, 4])
     cell.bx, cell.bh = mx.array([-50.0, -50, 1]), mx.array([0.0, 0, 7])
-    assert cell(x, h).flatten().tolist() == [7, -1]
+    assert cell(x, h).flatten().tolist() == near([7, -1])
 
 
 @algorithms
@@ -110,10 +111,10 @@ def test_gates_equal_their_reference(algorithm, activation, given, shape, rng):
 
     (_, value), gradients = run(gru_gates, algorithm=algorithm)
     (_, expected), right = run(reference_gru_gates)
-    close(value, expected, 2e-6)
+    close(value, expected, 1e-5)
     assert gradients.keys() == right.keys()
     for name in right:
-        close(gradients[name], right[name], 5e-6)
+        close(gradients[name], right[name], 1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -231,23 +232,40 @@ def test_recompute_changes_nothing_but_memory(kind, driven, rng):
     results, gradients = value_and_gradients(layer, x, h, drawn, length)
     layer.recompute = True
     again, same_gradients = value_and_gradients(layer, x, h, drawn, length)
-    same(again, results, 0)
-    same(same_gradients, gradients, 1e-6)
+    same(again, results, 1e-6)
+    assert same_gradients.keys() == gradients.keys()
+    for name in gradients:
+        close(same_gradients[name], gradients[name], 1e-5)
     assert ConvGRU(1, 1, recompute=True).recompute
     assert not ConvGRU(1, 1).recompute
 
 
-def test_recompute_takes_less_memory(rng):
+@layers
+def test_recompute_takes_less_memory(kind, rng):
     def peak(recompute):
-        layer = randomise(TrajGRU(2, 8, links=8, recompute=recompute), rng)
-        x, drawn = normal(rng, (1, 12, 24, 24, 2)), normal(rng, (1, 12, 24, 24, 8))
-        mx.eval(layer.parameters(), x, drawn)
+        Layer, options = LAYERS[kind]
+        layer = randomise(Layer(2, 8, **options, recompute=recompute), rng)
+        x, drawn, h = normal(rng, (1, 12, 24, 24, 2)), normal(rng, (1, 12, 24, 24, 8)), mx.zeros((1, 24, 24, 8))
+        mx.eval(layer.parameters(), x, drawn, h)
         mx.reset_peak_memory()
         before = mx.get_active_memory()
-        mx.eval(value_and_gradients(layer, x, mx.zeros((1, 24, 24, 8)), drawn))
+        mx.eval(value_and_gradients(layer, x, h, drawn))
         return mx.get_peak_memory() - before
 
     assert peak(True) < 0.7 * peak(False)
+
+
+def test_memory_grows_with_the_length_and_no_faster(rng):
+    def peak(length):
+        layer = randomise(ConvGRU(2, 8), rng)
+        x, drawn, h = normal(rng, (1, length, 24, 24, 2)), normal(rng, (1, length, 24, 24, 8)), mx.zeros((1, 24, 24, 8))
+        mx.eval(layer.parameters(), x, drawn, h)
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        mx.eval(value_and_gradients(layer, x, h, drawn))
+        return mx.get_peak_memory() - before
+
+    assert peak(24) < 3.5 * peak(8)
 
 
 @layers
