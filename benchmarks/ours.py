@@ -9,7 +9,9 @@ from typing import Any
 from benchmarks.workload import Workload, load_problem, save_problem
 from convlstm import ConvLSTM, EncoderForecaster
 from convlstm.blas import hold_to_one_thread
+from convlstm.feedback import FeedbackForecaster
 from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
+from convlstm.predrnn import PredRNN
 from convlstm.stack import ConvLSTMStack
 from convlstm.training.step import make_step, number
 
@@ -22,19 +24,20 @@ from mlx.utils import tree_flatten, tree_unflatten
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "EncoderForecaster": EncoderForecaster,
     "ConvLSTMStack": ConvLSTMStack,
+    "PredRNN": PredRNN,
     "ConvLSTM": ConvLSTM,
 }
 
 
 class GivenFrames(nn.Module):
-    """Trains a stack with the frames that the batch's mask says, instead of ones it draws itself."""
+    """Trains a model with the frames that the batch's mask says, instead of ones it draws itself."""
 
-    def __init__(self, stack: ConvLSTMStack):
+    def __init__(self, stack: FeedbackForecaster):
         super().__init__()
         self.stack = stack
 
     def training_loss(self, loss: Loss, inputs: mx.array, targets: mx.array, mask: mx.array | None, key: mx.array):
-        """As `ConvLSTMStack.training_loss`; `mask` (N, T_out - 1) is not zero where the true frame is fed."""
+        """As `FeedbackForecaster.training_loss`; `mask` (N, T_out - 1) is not zero where the true frame is fed."""
         frames = self.stack.unroll_frames(inputs, targets.shape[1], truth=targets, mask=mask)
         value = loss(frames, mx.concatenate([inputs[:, 1:], targets], axis=1))
         return value, value

@@ -187,3 +187,68 @@ class ConvLSTMStack(nn.Module):
             y = self.output(x)
             frames.append(y)
         return batch_first(depth_to_space(torch.cat(frames), self.patch_size), length + horizon - 1)
+
+
+class SpatioTemporalCell(nn.Module):
+    """Weights of PredRNN's cell, without biases, as convlstm.st_lstm.STLSTMCell."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, forget_bias: float):
+        super().__init__()
+        O, k = out_channels, kernel_size
+        self.Wx = nn.Parameter(torch.empty(7 * O, in_channels, k, k))
+        self.Wh = nn.Parameter(torch.empty(4 * O, O, k, k))
+        self.Wm = nn.Parameter(torch.empty(3 * O, O, k, k))
+        self.Wo = nn.Parameter(torch.empty(O, 2 * O, k, k))
+        self.W1 = nn.Parameter(torch.empty(O, 2 * O, 1, 1))
+        self.padding, self.forget_bias = k // 2, forget_bias
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The next h, c and m."""
+        xi, xf, xg, xi_m, xf_m, xg_m, xo = conv2d(x, self.Wx, padding=self.padding).chunk(7, dim=1)
+        hi, hf, hg, ho = conv2d(h, self.Wh, padding=self.padding).chunk(4, dim=1)
+        mi, mf, mg = conv2d(m, self.Wm, padding=self.padding).chunk(3, dim=1)
+        c = torch.sigmoid(xf + hf + self.forget_bias) * c + torch.sigmoid(xi + hi) * torch.tanh(xg + hg)
+        m = torch.sigmoid(xf_m + mf + self.forget_bias) * m + torch.sigmoid(xi_m + mi) * torch.tanh(xg_m + mg)
+        both = torch.cat([c, m], dim=1)
+        o = torch.sigmoid(xo + ho + conv2d(both, self.Wo, padding=self.padding))
+        return o * torch.tanh(conv2d(both, self.W1)), c, m
+
+
+class PredRNN(nn.Module):
+    """As convlstm.predrnn.PredRNN."""
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        hidden_channels: Sequence[int] = (128, 128, 128, 128),
+        kernel_size: int = 5,
+        patch_size: int = 4,
+        forget_bias: float = 1.0,
+    ):
+        super().__init__()
+        self.patch_size, channels, O = patch_size, in_channels * patch_size**2, hidden_channels[0]
+        self.cells = nn.ModuleList(
+            SpatioTemporalCell(O if n else channels, O, kernel_size, forget_bias) for n in range(len(hidden_channels))
+        )
+        self.output = nn.Conv2d(O, channels, 1, bias=False)
+
+    def forward(self, inputs: Tensor, horizon: int, truth: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Predictions of all next frames, (N, T_in + horizon - 1, C, H, W)."""
+        length, weight = inputs.shape[1], self.cells[0].Wh
+        x = space_to_depth(time_first(inputs, weight), self.patch_size).chunk(length)
+        true = None if truth is None else space_to_depth(time_first(truth, weight), self.patch_size).chunk(horizon)
+        m = x[0].new_zeros(x[0].shape[0], weight.shape[1], *x[0].shape[2:]).contiguous(memory_format=layout(weight))
+        h, c = [m] * len(self.cells), [m] * len(self.cells)
+        frames: list[Tensor] = []
+        for t in range(length + horizon - 1):
+            if t < length:
+                z = x[t]
+            elif true is None or mask is None:
+                z = frames[-1]
+            else:
+                z = torch.where(mask[:, t - length, None, None, None] != 0, true[t - length], frames[-1])
+            for n, cell in enumerate(self.cells):
+                z, c[n], m = cell(z, h[n], c[n], m)
+                h[n] = z
+            frames.append(self.output(z))
+        return batch_first(depth_to_space(torch.cat(frames), self.patch_size), length + horizon - 1)

@@ -21,6 +21,7 @@ INITIAL = ("forget_bias", "output_mean", "algorithm", "recompute")
 # Arguments that the transcription has no other value of; 0 and empty lists are fine for all of them. None is a default,
 # which is the same on both sides.
 FIXED = {"concatenate": True, "out_channels": 1, "cell": "convlstm"}
+FEED_BACK = ("ConvLSTMStack", "PredRNN")
 ADAMS: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
@@ -149,7 +150,7 @@ class Side:
             loss = self._forward().square().sum()
             return loss, loss
         targets = self.batch["targets"]
-        if self.workload.model == "ConvLSTMStack":
+        if self.workload.model in FEED_BACK:
             frames = self.model(inputs, horizon, targets, self.batch.get("mask"))
             loss = self._loss(frames, torch.cat([inputs[:, 1:], targets], dim=1))
             return loss, loss
@@ -164,7 +165,7 @@ class Side:
         if self.workload.model == "ConvLSTM":
             x = pytorch_models.time_first(inputs, self.model.cell.Wh)
             return pytorch_models.batch_first(self.model(x, inputs.shape[1])[0], inputs.shape[1])
-        if self.workload.model == "ConvLSTMStack":
+        if self.workload.model in FEED_BACK:
             return self.model(inputs, horizon)[:, -horizon:]
         return self.model(inputs, horizon)[0]
 

@@ -101,6 +101,9 @@ def rows() -> list[Row]:
     }
     stack_train = Workload("train", "ConvLSTMStack", stack, (4, 10, 64, 64, 1), 10, sampled=True)
     stack_forecast = Workload("forecast", "ConvLSTMStack", stack, (4, 10, 64, 64, 1), 10)
+    predrnn = {"in_channels": 1, "hidden_channels": [128] * 4, "kernel_size": 5, "patch_size": 4, "forget_bias": 1.0}
+    predrnn_train = Workload("train", "PredRNN", predrnn, (4, 10, 64, 64, 1), 10, sampled=True)
+    predrnn_forecast = Workload("forecast", "PredRNN", predrnn, (4, 10, 64, 64, 1), 10)
     layer = {"in_channels": 64, "out_channels": 64, "kernel_size": 5}
     frames = (4, 10, 64, 64, 1)
     own = default()
@@ -109,6 +112,8 @@ def rows() -> list[Row]:
         Row("convlstm-128-5x5", first(), 90, recompute=True),
         Row("convlstm-s train", stack_train, 420, recompute=True),
         Row("convlstm-s forecast", stack_forecast, 130),
+        Row("predrnn train", predrnn_train, 850, recompute=True),
+        Row("predrnn forecast", predrnn_forecast, 260),
         Row("convlstm-64-5x5 64x64", encoder_forecaster(frames, 10, 64, 5), 600, recompute=True),
         Row("convlstm-64-3x3 64x64", encoder_forecaster(frames, 10, 64, 3), 330, recompute=True),
         Row("default", free, 110, recompute=True),

@@ -18,7 +18,7 @@ class Workload:
     Attributes:
         kind: 'train' (a step with Adam), 'forecast', 'forward' and 'backward' (of a single layer; the gradient of the
             sum of the squared outputs), or 'generate' (batches of Moving-MNIST).
-        model: Name of the class: 'EncoderForecaster', 'ConvLSTMStack' or 'ConvLSTM'.
+        model: Name of the class: 'EncoderForecaster', 'ConvLSTMStack', 'PredRNN' or 'ConvLSTM'.
         arguments: Of its constructor.
         inputs: Shape of the inputs, (N, T_in, H, W, C).
         horizon: Frames to forecast.
