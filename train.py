@@ -177,8 +177,8 @@ def check_ranks(ranks: Ranks, settings: dict[str, Any], record: Mapping[str, Any
     wrong = differences(theirs["settings"], own["settings"], keys)
     there, here = theirs["record"], own["record"]
     wrong += [(f"data: {n}", there.get(n), here.get(n)) for n in {**there, **here} if there.get(n) != here.get(n)]
-    if wrong:
-        lines = "\n  ".join(f"{key}: {was!r} on rank 0, {now!r} on rank {ranks.rank}" for key, was, now in wrong)
+    told = "\n  ".join(f"{key}: {was!r} on rank 0, {now!r} on rank {ranks.rank}" for key, was, now in wrong)
+    if lines := next(filter(None, ranks.gather(told)), ""):
         fail(f"the ranks do not do the same:\n  {lines}\nGive all machines the same project and the same data.")
 
 

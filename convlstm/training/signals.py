@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The last one reaches a program whose terminal or ssh is gone: a rank on another machine, too, after Ctrl-C on this one.
+# The last one reaches a program whose terminal or ssh is gone: after Ctrl-C also a rank on another machine.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
