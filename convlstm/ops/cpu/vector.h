@@ -18,6 +18,7 @@ typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float in_memory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));  // anywhere, not only at whole vectors
 
 #define INLINE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
 
 INLINE vec load(const float* p) { return *reinterpret_cast<const in_memory*>(p); }
 INLINE void store(float* p, vec v) { *reinterpret_cast<in_memory*>(p) = v; }

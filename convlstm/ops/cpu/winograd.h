@@ -50,7 +50,6 @@ constexpr CookToom<R> MATRICES{};
 
 constexpr double power(double x, int n) { return n == 0 ? 1 : x * power(x, n - 1); }
 
-#define UNROLL _Pragma("GCC unroll 16")
 
 // sum of coefficient[i] d[i] over the i of one parity; those that are zero cost nothing once the loop is unrolled
 template <int COUNT>

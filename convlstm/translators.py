@@ -1,0 +1,245 @@
+"""SimVP's translators: what turns the frames that were read into those that are forecast, as channels of one image.
+
+Each maps (N, H, W, C) to (N, H, W, C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from convlstm.ops.convolution import conv2d
+from convlstm.ops.depthwise import depthwise_conv2d
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+def _number(owner: str, name: str, value: float, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise ValueError(f"[{owner}] '{name}' must be at least {least} but got {value!r}.")
+
+
+class Pointwise(nn.Module):
+    """A convolution of 1x1, which is a product: (..., C) -> (..., O)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.weight = nn.Linear(in_channels, out_channels).weight
+        bound = in_channels**-0.5
+        self.bias = mx.random.uniform(-bound, bound, (out_channels,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return x @ self.weight.T + self.bias
+
+
+class Depthwise(nn.Module):
+    """A convolution of each channel by itself, on the same grid: (N, H, W, C) -> (N, H, W, C)."""
+
+    def __init__(self, channels: int, kernel_size: int, dilation: int = 1):
+        super().__init__()
+        bound = 1 / kernel_size
+        self.dilation = dilation
+        self.weight = mx.random.uniform(-bound, bound, (kernel_size, kernel_size, channels))
+        self.bias = mx.random.uniform(-bound, bound, (channels,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return depthwise_conv2d(x, self.weight, self.dilation) + self.bias
+
+
+class LargeKernelGate(nn.Module):
+    """A large kernel in three convolutions, half of whose channels are a gate of the others: (N, H, W, C), both sides.
+
+        a = pointwise(dilated depthwise(depthwise(x))),  y = sigmoid(a_2) o a_1
+
+    where a_1 and a_2 are the halves of the channels. A kernel of 21 x 21 is one of 5 x 5 and one of 7 x 7 that sees
+    every third pixel.
+    """
+
+    def __init__(self, channels: int, large_kernel: int = 21, dilation: int = 3):
+        super().__init__()
+        across = large_kernel // dilation
+        across += across % 2 - 1
+        self.near = Depthwise(channels, 2 * dilation - 1)
+        self.far = Depthwise(channels, across, dilation)
+        self.mix = Pointwise(channels, 2 * channels)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        f, g = mx.split(self.mix(self.far(self.near(x))), 2, axis=-1)
+        return mx.sigmoid(g) * f
+
+
+class GatedAttention(nn.Module):
+    """W_2 gate(GELU(W_1 x)) + x, of a pixel and its surroundings: (N, H, W, C), both sides."""
+
+    def __init__(self, channels: int, large_kernel: int):
+        super().__init__()
+        self.project1, self.project2 = Pointwise(channels, channels), Pointwise(channels, channels)
+        self.gate = LargeKernelGate(channels, large_kernel)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.project2(self.gate(nn.gelu(self.project1(x)))) + x
+
+
+class MixedPerceptron(nn.Module):
+    """V_2 GELU(depthwise(V_1 x)): (N, H, W, C), both sides."""
+
+    def __init__(self, channels: int, hidden_channels: int):
+        super().__init__()
+        self.expand, self.contract = Pointwise(channels, hidden_channels), Pointwise(hidden_channels, channels)
+        self.depthwise = Depthwise(hidden_channels, 3)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.contract(nn.gelu(self.depthwise(self.expand(x))))
+
+
+class GatedBlock(nn.Module):
+    r"""A block of gated spatiotemporal attention (gSTA): (N, H, W, C) -> (N, H, W, O).
+
+        x' = x + s_1 o attention(BN_1(x)),  y = x' + s_2 o perceptron(BN_2(x'))
+
+    s_1 and s_2 scale channels. Where C is not O, a pointwise convolution follows.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, mlp_ratio: float = 8.0, large_kernel: int = 21, recompute: bool
+    ):
+        super().__init__()
+        C = in_channels
+        self.norm1, self.norm2 = nn.BatchNorm(C), nn.BatchNorm(C)
+        self.attention = GatedAttention(C, large_kernel)
+        self.perceptron = MixedPerceptron(C, int(C * mlp_ratio))
+        self.scale1, self.scale2 = mx.full((C,), 1e-2), mx.full((C,), 1e-2)
+        self.reduce = None if in_channels == out_channels else Pointwise(in_channels, out_channels)
+        self.recompute = recompute
+
+    def __call__(self, x: mx.array) -> mx.array:
+        # The norms stay outside of what is computed twice, since they count what they have seen.
+        x = x + self.scale1 * _run(self.attention, self.norm1(x), self.recompute)
+        x = x + self.scale2 * _run(self.perceptron, self.norm2(x), self.recompute)
+        return x if self.reduce is None else self.reduce(x)
+
+
+def _run(module: nn.Module, x: mx.array, recompute: bool) -> mx.array:
+    return nn.utils.checkpoint(module)(x) if recompute else module(x)
+
+
+class GatedTranslator(nn.Module):
+    """Blocks of gated spatiotemporal attention.
+
+    Args:
+        channels: C.
+        hidden_channels: Channels between the first and the last block.
+        blocks: Their number, at least 2.
+        mlp_ratio: How many times wider the inside of a block is. Default: 8.
+        large_kernel: Side of the square that attention sees. Default: 21.
+        recompute: Whether the gradient computes what is between the norms again. Default: False.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int,
+        blocks: int,
+        *,
+        mlp_ratio: float = 8.0,
+        large_kernel: int = 21,
+        recompute: bool = False,
+    ):
+        super().__init__()
+        _number("GatedTranslator", "mlp_ratio", mlp_ratio)
+        _number("GatedTranslator", "large_kernel", large_kernel, 9)
+        sizes = [channels, *[hidden_channels] * (blocks - 1), channels]
+        self.blocks = [
+            GatedBlock(C, O, mlp_ratio=mlp_ratio, large_kernel=large_kernel, recompute=recompute)
+            for C, O in pairwise(sizes)
+        ]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class GroupedConv(nn.Module):
+    """A convolution in groups, group normalization and a leaky ReLU on the same grid: (N, H, W, C) -> (N, H, W, O)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int):
+        super().__init__()
+        self.groups = groups if in_channels % groups == 0 and out_channels % groups == 0 else 1
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=self.groups)
+        self.norm = nn.GroupNorm(self.groups, out_channels, pytorch_compatible=True)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        # Group by group, since a convolution of one group has the fast paths.
+        C, O = x.shape[-1] // self.groups, self.conv.weight.shape[0] // self.groups
+        groups = [
+            conv2d(x[..., n * C : (n + 1) * C], self.conv.weight[n * O : (n + 1) * O]) for n in range(self.groups)
+        ]
+        y = mx.concatenate(groups, axis=-1) + self.conv.bias
+        return nn.leaky_relu(self.norm(y), 0.2)
+
+
+class Inception(nn.Module):
+    """The sum of convolutions with several kernels, of what a pointwise one makes: (N, H, W, C) -> (N, H, W, O)."""
+
+    def __init__(self, in_channels: int, out_channels: int, inner: int, kernel_sizes: Sequence[int], groups: int):
+        super().__init__()
+        self.inner = Pointwise(in_channels, inner)
+        self.branches = [GroupedConv(inner, out_channels, k, groups) for k in kernel_sizes]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        x = self.inner(x)
+        return sum((branch(x) for branch in self.branches[1:]), self.branches[0](x))
+
+
+class InceptionTranslator(nn.Module):
+    """Inceptions in the form of a U: the later half sees, beside what comes up to it, what the earlier half made.
+
+    Args:
+        channels: C.
+        hidden_channels: Channels within; their half are the inceptions' inner ones.
+        blocks: Inceptions in each half, at least 2.
+        kernel_sizes: Of an inception's convolutions, odd. Default: (3, 5, 7, 11).
+        groups: Groups of these convolutions; 1 where channels do not divide by them. Default: 8.
+        recompute: Whether the gradient computes each inception again. Default: False.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int,
+        blocks: int,
+        *,
+        kernel_sizes: Sequence[int] = (3, 5, 7, 11),
+        groups: int = 8,
+        recompute: bool = False,
+    ):
+        super().__init__()
+        if not kernel_sizes or not all(type(k) is int and k >= 1 and k % 2 for k in kernel_sizes):
+            raise ValueError(
+                f"[InceptionTranslator] 'kernel_sizes' must be odd numbers, one or more, but got {list(kernel_sizes)}."
+            )
+        _number("InceptionTranslator", "groups", groups)
+        self.recompute = recompute
+        hidden = hidden_channels
+
+        def inception(C: int, O: int) -> Inception:
+            return Inception(C, O, hidden // 2, kernel_sizes, groups)
+
+        self.down = [inception(channels, hidden)] + [inception(hidden, hidden) for _ in range(blocks - 1)]
+        self.up = [inception(hidden, hidden)] + [inception(2 * hidden, hidden) for _ in range(blocks - 2)]
+        self.up.append(inception(2 * hidden, channels))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        skips = []
+        for block in self.down:
+            x = _run(block, x, self.recompute)
+            skips.append(x)
+        x = _run(self.up[0], skips.pop(), self.recompute)
+        for block in self.up[1:]:
+            x = _run(block, mx.concatenate([x, skips.pop()], axis=-1), self.recompute)
+        return x
+
+
+TRANSLATORS = {"gsta": GatedTranslator, "incepu": InceptionTranslator}
