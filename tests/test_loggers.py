@@ -6,7 +6,10 @@ TensorBoard comes with the test extra; the other two are tested where they are i
 from __future__ import annotations
 
 import json
+import os
+import signal
 import struct
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +21,7 @@ from convlstm.training.progress import Progress
 from convlstm.training.tracking import LONGEST, WAIT, Guard, Tracking
 
 import pytest
+from tiny import TESTS
 
 CONFIG = {"model": {"kernel_size": 3, "hidden_channels": [4, 4]}, "seed": 0}
 
@@ -299,6 +303,34 @@ def test_wandb_goes_on_with_the_same_run_and_no_step_twice(tmp_path):
     assert [[step for step, _ in part] for part in parts] == [list(range(1, 8)), [8, 9]]
     assert dict(row for part in parts for row in part) == {n: pytest.approx(1 / n) for n in range(1, 10)}
     assert again == ids
+    assert len(ids) == 1
+
+
+KILL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import os, signal, test_loggers
+from pathlib import Path
+
+def die(step):
+    if step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1 / step
+
+test_loggers.run(Path(sys.argv[2]), [test_loggers.WandB()], range(4, 9), step=3, value=die)
+"""
+
+
+def test_wandb_has_every_row_once_after_a_kill(tmp_path):
+    pytest.importorskip("wandb")
+    run(tmp_path, [WandB()], range(1, 4), status="interrupted by SIGTERM")
+    # Without the address of the service that this process has started.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    done = subprocess.run([sys.executable, "-c", KILL, TESTS, tmp_path], cwd=TESTS.parent, env=variables)
+    assert done.returncode == -signal.SIGKILL
+    run(tmp_path, [WandB()], range(6, 10), step=5)
+    parts, ids = wandb_records(tmp_path)
+    assert sorted(row for part in parts for row in part) == [(n, pytest.approx(1 / n)) for n in range(1, 10)]
     assert len(ids) == 1
 
 

@@ -91,7 +91,15 @@ class WandB:
         self.options = {"project": project, "mode": mode, "entity": entity, "group": group, "tags": tags}
 
     def start(self, folder: Path, config: Mapping[str, Any], step: int) -> int:
-        self.known = _Known(folder / "wandb.json", {"id": secrets.token_hex(4), "step": 0})
+        self.known = _Known(folder / "wandb.json", {"id": secrets.token_hex(4), "step": 0, "open": None})
+        self.known.save()
+        offline = self.options["mode"] == "offline"
+        self.step = self.known["step"]
+        if self.known["open"] is not None:
+            # A process that was killed leaves a part without its last rows: it is put aside, and they are logged again.
+            part = folder / "wandb" / self.known["open"]
+            if part.exists():
+                part.rename(part.with_name(f"killed-{part.name}"))
         # No console: ours is a bar or many lines. Quiet, and never waiting for long: training goes on meanwhile.
         settings = self.wandb.Settings(
             console="off", silent=True, init_timeout=PATIENCE, login_timeout=PATIENCE, finish_timeout=2 * PATIENCE
@@ -103,22 +111,22 @@ class WandB:
             dir=str(folder),
             config=dict(config),
             allow_val_change=True,
-            # Offline there is nothing to ask whether the run exists: `wandb sync` puts the parts together by the id.
-            resume="allow" if self.options["mode"] == "online" else None,
+            # Offline nobody can be asked whether the run exists: `wandb sync` puts the parts together by the id.
+            resume=None if offline else "allow",
             reinit="create_new",
             settings=settings,
         )
-        self.known.save()
-        return self.known["step"]
+        self.known.save(open=Path(self.run.dir).parent.name if offline else None)
+        return self.step if offline else max(self.run.starting_step - 1, 0)
 
     def log(self, step: int, row: Row) -> None:
-        # Before it is logged: a kill between the two then costs a row, not a row that is there twice.
-        self.known.save(step=step)
+        self.step = step
         self.run.log({tag(name): value for name, value in row.items()}, step=step, commit=True)
 
     def close(self, status: str) -> None:
         self.run.summary["status"] = status
         self.run.finish(exit_code=int(status.startswith("failed")))
+        self.known.save(step=self.step, open=None)
 
 
 class MLflow:
