@@ -248,7 +248,7 @@ def describe(run, **changes):
         ({"hidden_channels": [6]}, "(24,) float32 in the model"),
         ({"hidden_channels": [4, 4]}, "missing: encoder.1.cell."),
         ({"hidden_channels": "many"}, "must be"),
-        ({"wide": True}, "unexpected keyword argument 'wide'"),
+        ({"wide": True}, "has layers without 'wide'"),
         ({"_target_": "marker.Model"}, "outside the trusted packages"),
         ({"_target_": "convlstm.blas.os.system"}, "is not a class defined in a trusted package"),
         ({"_target_": "convlstm.losses.MeanSquaredError"}, "MeanSquaredError"),
@@ -289,7 +289,7 @@ def test_types_of_the_data_are_checked(run, evaluate):
     assert (
         "'data.frame_size' must be int | list[int] but got 'big'." in evaluate(f"ckpt={run}", "data.frame_size=big")[2]
     )
-    assert "'num_digit'" in evaluate(f"ckpt={run}", "data.num_digit=1")[2]
+    assert "no key 'data.num_digit'" in evaluate(f"ckpt={run}", "data.num_digit=1")[2]
 
 
 @pytest.mark.parametrize(
