@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -266,29 +267,40 @@ def test_tensorboard_without_a_place_to_write_is_a_warning(tmp_path, monkeypatch
 
 
 def wandb_records(folder):
-    """By file in the order of their time: steps and values of an offline run, and the runs' ids."""
-    from wandb.proto import wandb_internal_pb2 as messages
-
+    """By file in the order of their time: steps and losses of an offline run; and the runs' ids."""
     parts, ids = [], set()
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        data, place, whole, rows = file.read_bytes(), 7, b"", []
-        while place + 7 <= len(data):
-            if (left := 32768 - place % 32768) < 7:
-                place += left
-                continue
-            size, kind = struct.unpack("<HB", data[place + 4 : place + 7])
-            whole, place = whole + data[place + 7 : place + 7 + size], place + 7 + size
-            if kind in (1, 4):
-                record = messages.Record()
-                record.ParseFromString(whole)
-                whole = b""
+        ended = False
+        while not ended:  # a process of its own writes it, which need not be done when the run is
+            time.sleep(0.05)
+            rows, ended = [], False
+            for record in wandb_file(file.read_bytes()):
                 if record.HasField("history"):
                     items = {(i.key or "/".join(i.nested_key)): json.loads(i.value_json) for i in record.history.item}
                     rows.append((record.history.step.num, items["train/loss"]))
                 elif record.HasField("run"):
                     ids.add(record.run.run_id)
+                ended = ended or record.HasField("exit")
         parts.append(rows)
     return parts, ids
+
+
+def wandb_file(data):
+    """The records of a file: seven bytes, then LevelDB's log format."""
+    from wandb.proto import wandb_internal_pb2 as messages
+
+    place, whole = 7, b""
+    while place + 7 <= len(data):
+        if (left := 32768 - place % 32768) < 7:
+            place += left
+            continue
+        size, kind = struct.unpack("<HB", data[place + 4 : place + 7])
+        whole, place = whole + data[place + 7 : place + 7 + size], place + 7 + size
+        if kind in (1, 4):
+            record = messages.Record()
+            record.ParseFromString(whole)
+            whole = b""
+            yield record
 
 
 def test_wandb_goes_on_with_the_same_run_and_no_step_twice(tmp_path):
