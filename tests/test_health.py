@@ -260,7 +260,14 @@ def test_the_command_that_is_printed_computes_the_step_again(tmp_path):
         [sys.executable, *words], cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "loss inf, norm of the gradient nan\n"
+    assert (done.stdout, done.stderr) == ("loss inf, norm of the gradient nan\n", "")
+
+
+def test_the_command_tells_what_is_wrong_with_its_argument(tmp_path):
+    with pytest.raises(SystemExit, match=r"usage: python -m convlstm\.training\.health runs/NAME/non_finite/step_N"):
+        health.main([])
+    with pytest.raises(SystemExit, match="'folder' must be the non_finite/step_N of a run"):
+        health.main([str(tmp_path)])
 
 
 def test_a_run_can_go_on_from_what_was_kept(tmp_path):

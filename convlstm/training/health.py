@@ -171,6 +171,16 @@ def reproduce(
     return number(value), number(norm)
 
 
-if __name__ == "__main__":
-    value, norm = reproduce(sys.argv[1])
+def main(arguments: list[str]) -> None:
+    """The command that a run prints when it ends for this."""
+    if len(arguments) != 1:
+        sys.exit(f"usage: python -m convlstm.training.health runs/NAME/{FOLDER}/step_N")
+    try:
+        value, norm = reproduce(arguments[0])
+    except ValueError as error:
+        sys.exit(str(error))
     print(f"loss {value}, norm of the gradient {norm}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
