@@ -181,7 +181,7 @@ def _not_built(error: BaseException, key: str, settings: Any) -> str:
 def keys_of_path(settings: Any, path: str, place: str = "") -> list[str]:
     """The keys whose value is a path, or a part of it."""
     if isinstance(settings, str) and settings.strip():
-        return [place] if str(Path(settings).expanduser()) in path else []
+        return [place] if re.search(rf"(^|/){re.escape(str(Path(settings).expanduser()))}(/|$)", path) else []
     items = settings.items() if isinstance(settings, dict) else []
     return [key for name, value in items for key in keys_of_path(value, path, f"{place}.{name}" if place else name)]
 

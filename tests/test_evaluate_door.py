@@ -345,5 +345,5 @@ def test_an_output_that_cannot_be_made(runs, evaluate, tmp_path):
     (tmp_path / "file").write_text("mine")
     status, out, err = evaluate(f"ckpt={runs / 'a'}", f"out={tmp_path / 'file' / 'sub'}")
     assert (status, out) == (1, "")
-    assert err.startswith(f"evaluate.py: '{tmp_path / 'file' / 'sub'}': Not a directory.")
+    assert err.startswith(f"evaluate.py: out: '{tmp_path / 'file' / 'sub'}': Not a directory.")
     assert snapshot(tmp_path) == {"file": b"mine"}
