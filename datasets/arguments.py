@@ -9,6 +9,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+import numpy as np
+
 from .stream import whole_number
 
 OWNER = "RadarEcho"
@@ -55,6 +57,21 @@ def split_shares(value: Sequence[float]) -> dict[str, float]:
             f"got {value!r}."
         )
     return dict(zip(("train", "validation", "test"), map(float, shares), strict=True))
+
+
+def split_dates(value: Sequence[str]) -> list[np.datetime64]:
+    """The times (UTC) at which validation and test begin."""
+    dates: list[np.datetime64] = []
+    try:
+        dates = [np.datetime64(str(date), "s") for date in value] if _is_list(value) else []
+    except ValueError:
+        pass
+    if len(dates) != 2 or not dates[0] < dates[1]:
+        raise ValueError(
+            f"[{OWNER}] 'split_dates' must be the dates on which validation and test begin, such as ['2019-01-01', "
+            f"'2019-06-01'], but got {value!r}."
+        )
+    return dates
 
 
 def sides(owner: str, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, int]:

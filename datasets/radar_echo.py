@@ -43,6 +43,8 @@ class RadarEcho:
         format: Format of the files, or ``"auto"``. Default: ``"auto"``.
         reader: Options of the format's reader. Default: none.
         split: Shares of train, validation and test; 0 for a split that is not wanted. Default: ``(0.7, 0.1, 0.2)``.
+        split_dates: When validation and test begin (UTC), such as ``["2019-01-01", "2019-06-01"]``, in place of
+            shares. A sequence that lies on both sides of one of them is left out. Default: ``None``, by shares.
         input_frames: Frames of ``inputs``. Default: ``5``.
         target_frames: Frames of ``targets``. Default: ``20``.
         stride: Frames from the start of one sequence to the next. Default: ``1``.
@@ -95,6 +97,7 @@ class RadarEcho:
         format: str = "auto",
         reader: Mapping[str, Any] | None = None,
         split: Sequence[float] = (0.7, 0.1, 0.2),
+        split_dates: Sequence[str] | None = None,
         input_frames: int = 5,
         target_frames: int = 20,
         stride: int = 1,
@@ -132,6 +135,7 @@ class RadarEcho:
             if count is not None:
                 whole_number("RadarEcho", f"{name}_sequences", count, 1, arguments.MOST_SEQUENCES)
         shares = arguments.split_shares(split)
+        dates = None if split_dates is None else arguments.split_dates(split_dates)
         size = None if frame_size is None else arguments.sides("RadarEcho", "frame_size", frame_size)
         least_known = arguments.share("least_known", least_known)
         wet_sampling = arguments.share("wet_sampling", wet_sampling)
@@ -140,6 +144,11 @@ class RadarEcho:
         self._record: dict[str, Any] = {}
         given = {"archive": archive, "validation_archive": validation_archive, "test_archive": test_archive}
         places = {name: arguments.paths(name, value) for name, value in given.items() if value is not None}
+        if dates is not None and set(places) != {"archive"}:
+            raise ValueError(
+                "[RadarEcho] 'split_dates' are for an 'archive' that all splits share. Give one, without "
+                "'validation_archive' and 'test_archive', or leave 'split_dates' out."
+            )
         if archive is None:
             if places:
                 raise ValueError(
@@ -172,6 +181,7 @@ class RadarEcho:
             self._events = RadarEvents(
                 archives,
                 shares=shares,
+                dates=dates,
                 length=length,
                 stride=stride,
                 frame_size=size,
@@ -184,6 +194,8 @@ class RadarEcho:
             size, self._sizes, self.units = self._events.frame_size, self._events.sizes, self._events.units
             self.frame_interval, self.pixel_km = _spacing(self._events.archives, coarsen)
             self._record = {"split": [shares[name] for name in SPLITS], "zr": [float(value) for value in zr]}
+            if dates is not None:
+                self._record["split"] = [str(date) for date in dates]
         self.frame_shape = (*size, 1)
 
         self.transform = default_transform(self.units) if transform is None else transform

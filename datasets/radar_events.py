@@ -15,7 +15,7 @@ from .archive import Archive
 from .crops import Crops
 from .measure import blocks_of
 from .readers import ReadError
-from .windows import Windows, split_by_time
+from .windows import Windows, split_by_dates, split_by_time
 
 SPLITS = ("train", "validation", "test")
 _NONE = Windows(*(np.zeros(0, kind) for kind in ("int64", "int64", "datetime64[s]", "datetime64[s]")))
@@ -27,6 +27,7 @@ class RadarEvents:
     Args:
         archives: Split to the archives that it is of. Splits that have none share those of ``"train"``.
         shares: Of the splits that share archives, by split; 0 for a split that is not wanted.
+        dates: When validation and test begin, in place of shares; no split has archives of its own then. None: shares.
         length: Frames of a sequence.
         stride: Frames from one sequence's start to the next.
         frame_size: Height and width of a crop, or None for the whole frame.
@@ -45,6 +46,7 @@ class RadarEvents:
         archives: Mapping[str, Sequence[Archive]],
         *,
         shares: Mapping[str, float],
+        dates: Sequence[np.datetime64] | None,
         length: int,
         stride: int,
         frame_size: tuple[int, int] | None,
@@ -76,7 +78,7 @@ class RadarEvents:
             )
             for archive in self.archives
         ]
-        self._windows = self._split(archives, shares)
+        self._windows = self._split(archives, shares, dates)
         self._prepare_training()
         for split, wanted in sequences.items():
             windows = self._windows[split]
@@ -170,7 +172,12 @@ class RadarEvents:
             wet[ours] = np.diff(sums[train.start[ours] + np.array([[0], [self._length]])], axis=0)[0]
         self._wet = np.maximum(wet, 0)[self._pool].cumsum()
 
-    def _split(self, archives: Mapping[str, Sequence[Archive]], shares: Mapping[str, float]) -> dict[str, Windows]:
+    def _split(
+        self,
+        archives: Mapping[str, Sequence[Archive]],
+        shares: Mapping[str, float],
+        dates: Sequence[np.datetime64] | None,
+    ) -> dict[str, Windows]:
         windows, number = {}, 0
         for split, own in archives.items():
             windows[split] = Windows.of(enumerate(own, number), self._length, self._stride)
@@ -180,6 +187,8 @@ class RadarEvents:
                     f"[RadarEcho] the archive of {split} is too short: {_figures(own)} hold no sequence of "
                     f"{self._length} frames without a gap. Use fewer input_frames or target_frames, or a longer one."
                 )
+        if dates is not None:
+            return self._split_by_dates(windows["train"], dates)
         shared = {
             split: share for split, share in shares.items() if share > 0 and split not in (set(archives) - {"train"})
         }
@@ -194,6 +203,17 @@ class RadarEvents:
             )
         windows["train"] = _NONE
         return dict.fromkeys(SPLITS, _NONE) | windows | dict(zip(shared, blocks, strict=True))
+
+    @staticmethod
+    def _split_by_dates(windows: Windows, dates: Sequence[np.datetime64]) -> dict[str, Windows]:
+        splits = dict(zip(SPLITS, split_by_dates(windows, dates), strict=True))
+        for split, own in splits.items():
+            if len(own) == 0:
+                raise ValueError(
+                    f"[RadarEcho] 'split_dates' leave no sequences for {split}: those of 'archive' are from "
+                    f"{windows.first.min()} to {windows.last.max()}. Choose other dates."
+                )
+        return splits
 
     def _crop_size(self, frame_size: tuple[int, int] | None, multiple: int) -> tuple[int, int]:
         shapes = {(a.grid.shape[0] // self._coarsen, a.grid.shape[1] // self._coarsen): a.name for a in self.archives}

@@ -118,3 +118,17 @@ def split_by_time(windows: Windows, shares: Sequence[float], gap: np.timedelta64
         low, high = (middle, high) if cut(middle) is not None else (low, middle - 1)
     found = cut(low)
     return None if found is None else [windows.take(block) for block in found]
+
+
+def split_by_dates(windows: Windows, dates: Sequence[np.datetime64]) -> list[Windows]:
+    """Blocks of the windows before the first date, between it and the next, ..., and from the last date on.
+
+    A window that a date cuts in two is left out. Blocks can be empty.
+    """
+    begins = [np.datetime64("NaT"), *dates]
+    ends = [*dates, np.datetime64("NaT")]
+    # Comparisons with NaT, where there is no date, are false.
+    return [
+        windows.take(np.flatnonzero(~(windows.first < begin) & ~(windows.last >= end)))
+        for begin, end in zip(begins, ends, strict=True)
+    ]

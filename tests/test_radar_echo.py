@@ -1,6 +1,7 @@
 import inspect
 import json
 import os
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -126,6 +127,35 @@ def test_split_changes_the_shares(stack):
     for call in (lambda: data.stream("test", 1), lambda: data.sample("test", 0), lambda: data.times("test", 0)):
         with pytest.raises(ValueError, match="there are no sequences of 'test', as its share in 'split' is 0"):
             call()
+
+
+def test_splits_by_dates(stack):
+    dates = [str(time_of(60)), str(time_of(80))]
+    data = opened(stack, split_dates=dates)
+    assert [starts(data, split) for split in SPLITS[1:]] == [list(range(60, 76)), list(range(80, 96))]
+    assert max(starts(data, "train")) == 55
+    assert data.size("train") == 56
+    assert data.describe()["split"] == dates
+    day = str(time_of(0))[:10]
+    message = f"'split_dates' leave no sequences for train: those of 'archive' are from {time_of(0)} to {time_of(99)}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        opened(stack, split_dates=[day, "2100-01-01"])
+    with pytest.raises(ValueError, match="leave no sequences for validation"):
+        opened(stack, split_dates=["2100-01-01", "2101-01-01"])
+
+
+@pytest.mark.parametrize("dates", [["2019-01-01"], ["2019-06-01", "2019-01-01"], ["soon", "later"], "2019-01-01", 3])
+def test_bad_split_dates(stack, dates):
+    message = "'split_dates' must be the dates on which validation and test begin, such as ['2019-01-01', '2019-06-01']"
+    with pytest.raises(ValueError, match=re.escape(f"{message}, but got {dates!r}.")):
+        opened(stack, split_dates=dates)
+
+
+def test_split_dates_are_of_one_archive(stack):
+    message = "'split_dates' are for an 'archive' that all splits share."
+    for more in ({"archive": None}, {"test_archive": str(stack)}):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            RadarEcho(**{"archive": str(stack), **more}, split_dates=["2019-01-01", "2019-06-01"])
 
 
 def test_stride(stack):

@@ -1,6 +1,6 @@
 from itertools import pairwise
 
-from datasets.windows import Windows, breaks, split_by_time, step_of, window_starts
+from datasets.windows import Windows, breaks, split_by_dates, split_by_time, step_of, window_starts
 
 import numpy as np
 import pytest
@@ -123,3 +123,15 @@ def test_windows_that_last_longer_hold_the_next_block_off():
     found = split_by_time(windows, [0.1, 0.9], np.timedelta64(20, "m"))
     assert 0 in found[0].series
     assert found[1].first.min() >= slow.times[-1] + np.timedelta64(20, "m")
+
+
+def test_dates_cut_windows_into_blocks_and_leave_out_what_lies_across():
+    windows = Windows.of([(0, series(12))], 3, 1)  # from minute 0, 5, 10, ...
+    found = split_by_dates(windows, [at(20)[0], at(37)[0]])
+    assert [(block.first.min(), block.last.max()) for block in found] == [
+        (at(0)[0], at(15)[0]),
+        (at(20)[0], at(35)[0]),
+        (at(40)[0], at(55)[0]),
+    ]
+    assert [len(block) for block in found] == [2, 2, 2]
+    assert [len(block) for block in split_by_dates(windows, [at(100)[0]])] == [10, 0]
