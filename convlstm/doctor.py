@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from convlstm.ops.cpu.library import LACKING, UnavailableError, library
 import mlx.core as mx
 
 BACKENDS = ("mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13")
+LOGGERS = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "mlflow-skinny")}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # A fast BLAS on one core of an old machine still beats the reference one by more than this.
 LEAST_RATIO = 5.0
@@ -56,6 +58,8 @@ def print_machine() -> None:
     _line("platform", f"{platform.platform()}, Python {platform.python_version()}")
     _line("cores", f"{_cores()} of {os.cpu_count()}")
     _line("mlx", f"{metadata.version('mlx')} ({', '.join(_installed_backends()) or 'backend unknown'})")
+    found = {name: next(iter(_installed(packages)), None) for name, packages in LOGGERS.items()}
+    _line("loggers", ", ".join(f"{name} {version or 'not installed'}" for name, version in found.items()))
     if _on_cpu():
         blas = load_fast_blas()
         _line("device", str(device))
@@ -190,6 +194,15 @@ def _installed_backends() -> list[str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _installed(packages: Sequence[str]) -> list[str]:
+    """The versions of those packages that are installed."""
+    versions = []
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(metadata.version(name))
+    return versions
 
 
 def _cores() -> int:

@@ -41,6 +41,7 @@ def test_it_prints_device_version_blas_and_figures():
     assert re.search(rf"^mlx +{re.escape(mx.__version__)} \(.*mlx-cpu.*\)$", output, re.M)
     assert re.search(r"^device +Device\(cpu, 0\)$", output, re.M)
     assert re.search(rf"^BLAS +{found.name}, {re.escape(str(found.path))}$", output, re.M)
+    assert re.search(r"^loggers +tensorboard (\d|not).*, wandb (\d|not).*, mlflow (\d|not)", output, re.M)
     assert re.search(r"^GEMM 128 +[\d.]+ GFLOP/s$", output, re.M)
     assert re.search(r"^  MLX's own +[\d.]+ GFLOP/s: the BLAS above is \d+ times as fast$", output, re.M)
     assert re.search(r"^convolution +[\d.]+ ms, [\d.]+ GFLOP/s", output, re.M)
