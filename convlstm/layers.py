@@ -8,7 +8,7 @@ from typing import NamedTuple
 from convlstm.arguments import check_flags, check_number, check_whole
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair, output_size, padding_rule
-from convlstm.ops.gates import lstm_gates
+from convlstm.ops.gates import candidate_gates, lstm_gates
 from convlstm.ops.recurrence import Filters, prepare, unroll, unroll_prepared
 
 import mlx.core as mx
@@ -25,6 +25,7 @@ class LayerFilters(NamedTuple):
     h: Filters
 
 
+OUTPUTS = ("cell", "candidate")
 MERGE_MODES = ("concat", "sum", "mul", "ave")
 
 
@@ -58,6 +59,8 @@ class ConvLSTMCell(nn.Module):
             (H, W, O), as in the paper, and the cell works on this grid only; without it a weight per channel, (O,).
         forget_bias: Initial value of the forget gate's bias. Default: 1.
         recurrent_kernel_size: Kernel of the hidden state's convolution, odd. Default: `kernel_size`.
+        output: 'cell' for h' as above, or 'candidate' for h' = o . g: what OpenSTL's first releases computed, so that
+            weights of theirs can be used. It has no fast path. Default: 'cell'.
         algorithm: Of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU where it fits, as
             'winograd' does. Default: 'auto'.
 
@@ -82,6 +85,7 @@ class ConvLSTMCell(nn.Module):
         grid_size: Pair | None = None,
         forget_bias: float = 1.0,
         recurrent_kernel_size: int | Pair | None = None,
+        output: str = "cell",
         algorithm: str = "auto",
     ):
         super().__init__()
@@ -106,7 +110,9 @@ class ConvLSTMCell(nn.Module):
                 f"{grid_size!r}."
             )
 
-        self.algorithm = check_algorithm(name, algorithm)
+        if output not in OUTPUTS:
+            raise ValueError(f"[{name}] 'output' must be one of {', '.join(OUTPUTS)} but got {output!r}.")
+        self.output, self.algorithm = output, check_algorithm(name, algorithm)
 
         O = out_channels
         if in_channels:
@@ -177,7 +183,8 @@ class ConvLSTMCell(nn.Module):
             zh = zh + z
         elif "bias" in self:
             zh = zh + self.bias
-        return lstm_gates(zh, c, self.peepholes)
+        gates = lstm_gates if self.output == "cell" else candidate_gates
+        return gates(zh, c, self.peepholes)
 
     def check_state(self, state: State | None, batch: int, grid: Pair) -> State:
         """The state, zeros for None; ValueError where its shape is not (batch, *grid, O) or not the peepholes'."""
@@ -328,6 +335,8 @@ class ConvLSTM(nn.Module):
         return self.cell.algorithm
 
     def _takes_winograd(self, cell: ConvLSTMCell, *states: mx.array) -> bool:
+        if cell.output != "cell":
+            return False
         arrays = [cell.Wh, *states, *([cell.bias] if "bias" in cell else []), *(cell.peepholes or ())]
         other = [a.dtype for a in arrays if a.dtype != mx.float32]
         return takes_winograd("ConvLSTM", cell.algorithm, cell.recurrent_kernel_size, [*other, mx.float32][0])

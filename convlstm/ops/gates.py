@@ -105,3 +105,12 @@ def lstm_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> 
     if on_cpu() and z.dtype == mx.float32:
         return _cpu_gates(z, c, *(peepholes or ()))
     return reference_gates(z, c, peepholes)
+
+
+def candidate_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> tuple[mx.array, mx.array]:
+    """As `reference_gates`, but for h' = o . tanh(z_g): the candidate goes out, not the cell state."""
+    _, next_c = reference_gates(z, c, peepholes)
+    _, _, g, o = mx.split(z, 4, axis=-1)
+    if peepholes is not None:
+        o = o + peepholes[2] * next_c
+    return mx.sigmoid(o) * mx.tanh(g), next_c

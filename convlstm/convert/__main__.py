@@ -1,0 +1,85 @@
+"""Weights that were trained elsewhere, as a checkpoint of ours, or a checkpoint of ours as a state_dict."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import convlstm
+from convlstm.convert.families import Conversion, convert, to_state_dict
+from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
+from convlstm.training import checkpoint
+from convlstm.training.progress import Progress
+
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten
+
+LEGACY = "its cells give o . g instead of o . tanh(c'), as OpenSTL's first releases did (weights of v0.3)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Converts; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m convlstm.convert",
+        description="A file of weights of OpenSTL or predrnn-pytorch becomes a run's folder with a checkpoint; a "
+        "checkpoint, or a run's folder, becomes a state_dict with their names.",
+    )
+    parser.add_argument("source", help="a file (.ckpt, .pth, .pt, .bin, .safetensors, .npz), or a checkpoint's folder")
+    parser.add_argument("out", type=Path, help="the run's folder to make, or the file")
+    parser.add_argument("--patch-size", type=int, default=4, help="side of the patches the frames were cut into (4)")
+    parser.add_argument("--legacy", action="store_true", help=LEGACY)
+    arguments = parser.parse_args(argv)
+    try:
+        if Path(arguments.source).expanduser().is_dir():
+            folder = checkpoint.find(arguments.source)
+            description = checkpoint.read_config(folder)["model"]
+            converted = to_state_dict(checkpoint.load(folder), description)
+            write_state_dict(arguments.out, converted)
+            print(f"{arguments.out}: {len(converted)} arrays of '{folder}'")
+            return 0
+        source = Path(arguments.source).expanduser()
+        found = convert(read_state_dict(source), patch_size=arguments.patch_size, legacy=arguments.legacy)
+        place = save(found, source, arguments.out)
+    except (ConversionError, checkpoint.CheckpointError, OSError) as error:
+        print(f"convert: {error} Nothing was written.", file=sys.stderr)
+        return 1
+    model = found.description["_target_"].rpartition(".")[2]
+    arrays: Any = tree_flatten(found.model.trainable_parameters())
+    parameters = sum(array.size for _, array in arrays)
+    print(f"{place}: {model}, {parameters:,} parameters")
+    if found.dead:
+        names = ", ".join(found.dead[:4]) + (", ..." if len(found.dead) > 4 else "")
+        print(f"left out, since nothing depends on them: {len(found.dead)} arrays ({names})")
+    if arguments.legacy:
+        print(f"legacy: {LEGACY}")
+    elif found.family == "openstl_convlstm":
+        print(f"If its forecasts are noise, the weights may be older: --legacy, then {LEGACY}.")
+    print(f"Next:  python evaluate.py ckpt={arguments.out} data=moving_mnist")
+    return 0
+
+
+def save(found: Conversion, source: Path, out: Path) -> Path:
+    """Writes a converted model as the best checkpoint of a run's folder, and returns its place.
+
+    Raises:
+        ConversionError: There is something at that place.
+    """
+    place = out.expanduser() / checkpoint.FOLDER / "best"
+    if out.expanduser().exists():
+        raise ConversionError(f"'{out}' exists already. Choose another folder.")
+    with source.open("rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    origin = {"file": source.name, "sha256": digest, "family": found.family, "by": f"convlstm {convlstm.__version__}"}
+    optimizer = optim.Adam(1e-3)
+    optimizer.init(found.model.trainable_parameters())
+    config = {"model": found.description, "converted": origin}
+    checkpoint.save(place, found.model, optimizer, vars(Progress(status="converted")), config)
+    return place
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""From a state_dict to a model of ours, and back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from convlstm.build import build
+from convlstm.convert.openstl import ConvLSTMFamily, Family, PredRNNFamily, SimVPFamily
+from convlstm.convert.sources import ConversionError, StateDict
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+FAMILIES: dict[str, Family] = {"openstl_convlstm": ConvLSTMFamily(), "predrnn": PredRNNFamily(), "simvp": SimVPFamily()}
+# The model of ours that each family's arrays describe.
+MODELS = {
+    "convlstm.stack.ConvLSTMStack": "openstl_convlstm",
+    "convlstm.predrnn.PredRNN": "predrnn",
+    "convlstm.simvp.SimVP": "simvp",
+}
+
+
+@dataclass
+class Conversion:
+    """What became of a state_dict.
+
+    Attributes:
+        family: Which it was, one of `FAMILIES`.
+        model: With its weights.
+        description: Of the model, as a checkpoint's config.yaml has it.
+        dead: Names of its parameters that nothing depends on, which were left out.
+    """
+
+    family: str
+    model: nn.Module
+    description: dict[str, Any]
+    dead: list[str]
+
+
+def convert(arrays: StateDict, *, patch_size: int = 4, legacy: bool = False) -> Conversion:
+    """The model that a state_dict of OpenSTL or predrnn-pytorch describes, with its weights.
+
+    Args:
+        arrays: By name, as `read_state_dict` gives them.
+        patch_size: Side of the patches that were made of frames, which the arrays do not tell. Default: 4, as there.
+        legacy: Whether the cells of a ConvLSTM give o . g instead of o . tanh(c'): OpenSTL's first releases did, and
+            their weights (v0.3) only work that way. Default: False.
+
+    Raises:
+        ConversionError: They belong to no model that is known here, or do not fit it; all that is wrong is listed.
+    """
+    name = next((name for name, family in FAMILIES.items() if family.recognises(arrays)), None)
+    if name is None:
+        some = ", ".join(sorted(arrays)[:4])
+        raise ConversionError(
+            f"these weights belong to no model that is known here ({some}, ...). Known are "
+            f"{', '.join(family.title for family in FAMILIES.values())}."
+        )
+    if legacy and name != "openstl_convlstm":
+        raise ConversionError(f"only OpenSTL's ConvLSTM has a legacy form, and this is {FAMILIES[name].title}.")
+    family = FAMILIES[name]
+    try:
+        description = family.describe(arrays, {"patch_size": patch_size, "legacy": legacy})
+        model: Any = build(description, ("convlstm",), nn.Module)
+    except ValueError as error:
+        raise ConversionError(f"this looks like {family.title}, but: {error}.") from error
+    weights: dict[str, mx.array] = {}
+    wrong: list[str] = []
+    taken: set[str] = set()
+    for ours, array in _parameters(model).items():
+        theirs, layout = family.theirs(ours, description)
+        taken.add(theirs)
+        expected = layout.theirs(np.zeros(array.shape, np.bool_)).shape
+        if theirs not in arrays:
+            wrong.append(f"missing: {theirs} {expected}")
+        elif arrays[theirs].shape != expected:
+            wrong.append(f"{theirs}: {arrays[theirs].shape} in the file, {expected} in the model")
+        else:
+            weights[ours] = mx.array(np.ascontiguousarray(layout.ours(arrays[theirs])), array.dtype)
+    others = sorted(set(arrays) - taken)
+    dead = [other for other in others if any(re.fullmatch(pattern, other) for pattern in family.dead)]
+    wrong += [f"unexpected: {other} {arrays[other].shape}" for other in others if other not in dead]
+    if wrong:
+        more = f"\n  ... and {len(wrong) - 12} more" if len(wrong) > 12 else ""
+        raise ConversionError(f"this is no {family.title} that is known here:\n  " + "\n  ".join(wrong[:12]) + more)
+    model.update(tree_unflatten(list(weights.items())))
+    model.eval()
+    return Conversion(name, model, description, dead)
+
+
+def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
+    """The weights of a model of ours as OpenSTL and predrnn-pytorch name them and lay them out.
+
+    Parameters that nothing depends on are there as zeros, since `load_state_dict` asks for them.
+
+    Args:
+        model: The model.
+        description: Of the model, as a checkpoint's config.yaml has it.
+
+    Raises:
+        ConversionError: The model has no counterpart there.
+    """
+    target = str(description.get("_target_"))
+    if target not in MODELS:
+        raise ConversionError(f"{target} has no counterpart elsewhere. These have: {', '.join(MODELS)}.")
+    family = FAMILIES[MODELS[target]]
+    named = [(array, *family.theirs(ours, description)) for ours, array in _parameters(model).items()]
+    foreign = sorted(
+        theirs for _, theirs, _ in named if not re.match(r"(cell_list|conv_last|adapter|enc|dec|hid)\.", theirs)
+    )
+    if foreign:
+        raise ConversionError(f"the model has parameters that have no counterpart elsewhere: {', '.join(foreign[:6])}.")
+    arrays = {theirs: np.ascontiguousarray(layout.theirs(np.array(array))) for array, theirs, layout in named}
+    return arrays | family.without_use(arrays)
+
+
+def _parameters(model: nn.Module) -> dict[str, mx.array]:
+    return tree_flatten(model.parameters(), destination={})  # type: ignore[return-value]

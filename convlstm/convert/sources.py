@@ -1,0 +1,136 @@
+"""Files of weights: what is read out of them, and what is written into them, as NumPy arrays by name."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convlstm.training import tensors
+
+import mlx.core as mx
+import numpy as np
+
+TORCH = (".ckpt", ".pth", ".pt", ".bin")
+# Where training programs keep a model's weights in what they save: Lightning, predrnn-pytorch, and others.
+NESTED = ("state_dict", "net_param", "model_state_dict", "model")
+# What wrappers put before the names: Lightning modules, data-parallel modules, compiled modules.
+PREFIXES = ("model.", "module.", "_orig_mod.")
+
+StateDict = dict[str, np.ndarray]
+
+
+class ConversionError(ValueError):
+    """Weights that cannot be read, or belong to no model that is known here, or do not fit it."""
+
+
+def read_state_dict(path: str | Path) -> StateDict:
+    """The arrays of a file, by name, without what wrappers put before the names.
+
+    Args:
+        path: A file of PyTorch (.ckpt, .pth, .pt, .bin; read without running what a pickle may hold), .safetensors or
+            .npz.
+
+    Raises:
+        ConversionError: The file cannot be read, or holds no weights.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ConversionError(f"'{path}' is no file. Name a file of weights: {', '.join(TORCH)}, .safetensors or .npz.")
+    if path.suffix in TORCH:
+        arrays = _of_torch(path)
+    elif path.suffix == ".safetensors":
+        try:
+            arrays = {name: np.array(array) for name, array in tensors.read(path).items()}
+        except (OSError, tensors.TensorFileError) as error:
+            raise ConversionError(f"'{path}' cannot be read: {error}.") from error
+    elif path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+        except (OSError, ValueError) as error:
+            raise ConversionError(f"'{path}' cannot be read: {error}.") from error
+    else:
+        raise ConversionError(
+            f"'{path}' has an ending that is not known. Known are {', '.join(TORCH)}, .safetensors and .npz."
+        )
+    if not arrays:
+        raise ConversionError(f"'{path}' holds no arrays.")
+    return _without_prefixes(arrays)
+
+
+def _of_torch(path: Path) -> StateDict:
+    torch = _torch()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConversionError(
+            f"'{path}' holds more than weights, which could run a stranger's code, so it was not read: "
+            f"{str(error).splitlines()[0]} Save the weights alone: torch.save(model.state_dict(), PATH)."
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise ConversionError(f"'{path}' cannot be read: {error}.") from error
+    found = _weights(content)
+    if found is None:
+        raise ConversionError(f"'{path}' holds no weights by name, alone or under {', '.join(NESTED)}.")
+    return {
+        name: tensor.detach().float().numpy() if tensor.is_floating_point() else tensor.numpy()
+        for name, tensor in found.items()
+    }
+
+
+def _weights(content: Any) -> dict[str, Any] | None:
+    """The tensors by name in what a file holds."""
+    if not isinstance(content, Mapping):
+        return None
+    for name in NESTED:
+        if isinstance(content.get(name), Mapping):
+            return _weights(content[name])
+    tensors_by_name = {name: value for name, value in content.items() if hasattr(value, "is_floating_point")}
+    return tensors_by_name or None
+
+
+def _without_prefixes(arrays: StateDict) -> StateDict:
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in arrays)), None):
+        arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return arrays
+
+
+def write_state_dict(path: str | Path, arrays: StateDict) -> None:
+    """Writes arrays by name to a file whose ending says how: as `read_state_dict` reads them.
+
+    Raises:
+        ConversionError: The ending is not known, or there is a file already.
+    """
+    path = Path(path).expanduser()
+    if path.exists():
+        raise ConversionError(f"'{path}' exists already. Choose another name.")
+    if path.suffix not in (*TORCH, ".safetensors", ".npz"):
+        raise ConversionError(
+            f"'{path}' has an ending that is not known. Known are {', '.join(TORCH)}, .safetensors and .npz."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    if path.suffix in TORCH:
+        torch = _torch()
+        torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, beside)
+    elif path.suffix == ".safetensors":
+        mx.save_safetensors(str(beside), {name: mx.array(array) for name, array in arrays.items()})
+    else:
+        np.savez(beside, **arrays)  # type: ignore[arg-type]
+    beside.replace(path)
+
+
+def _torch():
+    try:
+        import torch
+    except ImportError as error:
+        raise ConversionError(
+            "files of PyTorch are read and written with PyTorch, which is not installed: pip install torch. Files "
+            "that end in .safetensors or .npz need nothing."
+        ) from error
+    return torch

@@ -1,0 +1,306 @@
+"""Weights from elsewhere: by name, beside PyTorch's forward, there and back, and all that does not fit."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import convlstm
+from convlstm.convert import ConversionError, convert, read_state_dict, to_state_dict, write_state_dict
+from convlstm.convert.__main__ import main
+from convlstm.predrnn import PredRNN
+from convlstm.simvp import SimVP
+from convlstm.stack import ConvLSTMStack
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from reference import close, normal
+
+torch = pytest.importorskip("torch")
+
+import torch_predrnn  # noqa: E402
+import torch_simvp  # noqa: E402
+from torch import nn  # noqa: E402
+
+
+class Cell(nn.Module):
+    """OpenSTL's ConvLSTM cell, the parameters that it does not use among the others."""
+
+    def __init__(self, C, O, k):
+        super().__init__()
+        self.O = O
+        self.conv_x = nn.Sequential(nn.Conv2d(C, 4 * O, k, padding=k // 2, bias=False))
+        self.conv_h = nn.Sequential(nn.Conv2d(O, 4 * O, k, padding=k // 2, bias=False))
+        self.conv_o = nn.Sequential(nn.Conv2d(2 * O, O, k, padding=k // 2, bias=False))
+        self.conv_last = nn.Conv2d(2 * O, O, 1, bias=False)
+
+    def forward(self, x, h, c, legacy):
+        i, f, g, o = (self.conv_x(x) + self.conv_h(h)).split(self.O, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * (g.tanh() if legacy else c.tanh()), c
+
+
+class Stack(nn.Module):
+    def __init__(self, channels, hidden, k):
+        super().__init__()
+        self.cell_list = nn.ModuleList([Cell(hidden[n - 1] if n else channels, O, k) for n, O in enumerate(hidden)])
+        self.conv_last = nn.Conv2d(hidden[-1], channels, 1, bias=False)
+
+    def forward(self, x, horizon, legacy=False):
+        """Patches (N, T, C, H, W) -> the frames after them."""
+        states = [(x.new_zeros(x.shape[0], cell.O, *x.shape[3:]),) * 2 for cell in self.cell_list]
+        frames = []
+        for t in range(x.shape[1] + horizon - 1):
+            y = x[:, t] if t < x.shape[1] else frames[-1]
+            for n, cell in enumerate(self.cell_list):
+                states[n] = cell(y, *states[n], legacy)
+                y = states[n][0]
+            frames.append(self.conv_last(y))
+        return torch.stack(frames[-horizon:], 1)
+
+
+def randomised(network):
+    generator = torch.Generator().manual_seed(3)
+    for name, array in network.state_dict().items():
+        if array.is_floating_point():
+            scale = array[0].numel() ** -0.5 if array.ndim > 1 else 0.5
+            drawn = torch.randn(array.shape, generator=generator) * scale
+            array.copy_(drawn.abs() + 0.3 if name.endswith("running_var") else drawn)
+    return network.eval()
+
+
+def arrays_of(network):
+    return {name: array.numpy() for name, array in network.state_dict().items()}
+
+
+def openstl_stack():
+    return randomised(Stack(2 * 4, (3, 5), 3))
+
+
+def openstl_predrnn(**more):
+    return randomised(torch_predrnn.Network(4, 6, 2, 3, **more))
+
+
+def openstl_simvp(**more):
+    return randomised(torch_simvp.SimVP(2, 3, 4, 6, 2, 2, **more))
+
+
+NETWORKS = {
+    "convlstm": openstl_stack,
+    "predrnn": openstl_predrnn,
+    "predrnn with norms": lambda: openstl_predrnn(grid=(4, 6)),
+    "predrnn_v2": lambda: openstl_predrnn(adapter=True),
+    "simvp": lambda: openstl_simvp(mlp_ratio=2.0, large_kernel=9),
+    "simvp_incepu": lambda: openstl_simvp(translator="incepu", kernel_sizes=(3, 5), groups=3),
+}
+networks = pytest.mark.parametrize("kind", NETWORKS)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_stack_forecasts_what_openstls_does(legacy, rng):
+    network = openstl_stack()
+    found = convert(arrays_of(network), patch_size=2, legacy=legacy)
+    assert isinstance(found.model, ConvLSTMStack)
+    x = normal(rng, (2, 4, 8, 12, 2))
+    with torch.no_grad():
+        expected = network(torch_predrnn.patches(x, 2).float(), 3, legacy)
+    close(found.model(x, 3), torch_predrnn.pixels(expected, 2), 1e-4)
+    assert found.dead == sorted(n for n in arrays_of(network) if "conv_o" in n or ".conv_last" in n)
+
+
+@pytest.mark.parametrize("kind", ["predrnn", "predrnn with norms", "predrnn_v2"])
+def test_predrnn_forecasts_what_the_published_code_does(kind, rng):
+    network = NETWORKS[kind]()
+    found = convert(arrays_of(network), patch_size=2)
+    assert isinstance(found.model, PredRNN)
+    assert (found.model.decoupling is not None) == (kind == "predrnn_v2")
+    x = normal(rng, (2, 4, 8, 12, 1))
+    patches = torch_predrnn.patches(x, 2).float()
+    with torch.no_grad():
+        frames, _ = network(lambda t, frame: patches[:, t] if t < 4 else frame, 6)
+    close(found.model(x, 3), torch_predrnn.pixels(frames[:, -3:], 2), 1e-4)
+    assert found.dead == []
+
+
+@pytest.mark.parametrize("kind", ["simvp", "simvp_incepu"])
+def test_simvp_forecasts_what_openstls_does(kind, rng):
+    network = NETWORKS[kind]()
+    found = convert(arrays_of(network))
+    assert isinstance(found.model, SimVP)
+    x = normal(rng, (2, 3, 8, 12, 2))
+    with torch.no_grad():
+        expected = network(torch.tensor(np.array(x.transpose(0, 1, 4, 2, 3))))
+    close(found.model(x, 3).transpose(0, 1, 4, 2, 3), expected.numpy(), 1e-4)
+
+
+@networks
+def test_there_and_back_is_exact(kind):
+    network = NETWORKS[kind]()
+    arrays = arrays_of(network)
+    found = convert(arrays, patch_size=2)
+    back = to_state_dict(found.model, found.description)
+    assert set(back) == set(arrays)
+    for name, array in back.items():
+        assert array.dtype == arrays[name].dtype
+        assert np.array_equal(array, np.zeros_like(arrays[name]) if name in found.dead else arrays[name]), name
+    network.load_state_dict({name: torch.tensor(array) for name, array in back.items()})  # asks for each of them
+
+
+@pytest.mark.parametrize("wrap", ["plain", "lightning", "parallel", "net_param"])
+@pytest.mark.parametrize("ending", [".ckpt", ".pth"])
+def test_files_as_training_programs_leave_them(wrap, ending, tmp_path, capsys, rng):
+    network, path = openstl_stack(), tmp_path / f"weights{ending}"
+    content = {
+        "plain": network.state_dict(),
+        "lightning": {"epoch": 7, "state_dict": {f"model.{n}": a for n, a in network.state_dict().items()}},
+        "parallel": {f"module.{n}": a for n, a in network.state_dict().items()},
+        "net_param": {"net_param": network.state_dict()},
+    }[wrap]
+    torch.save(content, path)
+    assert main([str(path), str(tmp_path / "run"), "--patch-size", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "ConvLSTMStack, 2,668 parameters" in told
+    assert "left out, since nothing depends on them: 4 arrays" in told
+    assert "--legacy" in told
+    x = normal(rng, (1, 3, 4, 4, 2))
+    loaded = convlstm.load(tmp_path / "run")
+    close(loaded(x, 2), convert(arrays_of(network), patch_size=2).model(x, 2), 1e-6)
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors", ".npz"])
+def test_a_checkpoint_becomes_a_state_dict(ending, tmp_path, capsys):
+    arrays = arrays_of(openstl_predrnn())
+    np.savez(tmp_path / "weights.npz", **arrays)
+    assert main([str(tmp_path / "weights.npz"), str(tmp_path / "run"), "--patch-size", "2"]) == 0
+    out = tmp_path / f"back{ending}"
+    assert main([str(tmp_path / "run"), str(out)]) == 0
+    assert f"{len(arrays)} arrays" in capsys.readouterr().out
+    back = read_state_dict(out)
+    assert set(back) == set(arrays)
+    assert all(np.array_equal(back[name], arrays[name]) for name in arrays)
+    assert main([str(tmp_path / "run"), str(out)]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_what_the_command_needs_of_a_legacy_model(tmp_path, capsys):
+    torch.save(openstl_stack().state_dict(), tmp_path / "a.pth")
+    assert main([str(tmp_path / "a.pth"), str(tmp_path / "run"), "--patch-size", "2", "--legacy"]) == 0
+    assert "legacy: its cells give o . g instead of o . tanh(c')" in capsys.readouterr().out
+    assert all(layer.cell.output == "candidate" for layer in convlstm.load(tmp_path / "run").layers)
+    with pytest.raises(ConversionError, match="only OpenSTL's ConvLSTM has a legacy form"):
+        convert(arrays_of(openstl_predrnn()), legacy=True)
+
+
+def spoilt(change):
+    arrays = arrays_of(openstl_stack())
+    change(arrays)
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("change", "texts"),
+    [
+        (lambda a: a.pop("cell_list.1.conv_x.0.weight"), [r"missing: cell_list.1.conv_x.0.weight \(20, 3, 3, 3\)"]),
+        (
+            lambda a: a.update({"conv_last.weight": np.zeros((8, 5, 3, 3), np.float32)}),
+            [r"conv_last.weight: \(8, 5, 3, 3\) in the file, \(8, 5, 1, 1\) in the model"],
+        ),
+        (
+            lambda a: a.update({"cell_list.0.conv_x.0.bias": np.zeros(12), "extra": np.zeros(3)}),
+            [r"unexpected: cell_list.0.conv_x.0.bias \(12,\)", r"unexpected: extra \(3,\)"],
+        ),
+        (lambda a: a.update({"cell_list.0.conv_h.0.weight": np.zeros(3)}), ["must have 4 axes"]),
+        (lambda a: a.update({"cell_list.0.conv_x.0.weight": np.zeros((12, 7, 3, 3))}), ["no patches of 2x2 pixels"]),
+    ],
+)
+def test_all_that_does_not_fit_is_listed_and_nothing_is_written(change, texts, tmp_path, capsys):
+    np.savez(tmp_path / "bad.npz", **spoilt(change))
+    assert main([str(tmp_path / "bad.npz"), str(tmp_path / "run"), "--patch-size", "2"]) == 1
+    told = capsys.readouterr().err
+    for text in texts:
+        assert re.search(text, told)
+    assert "Nothing was written." in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_model(tmp_path):
+    with pytest.raises(
+        ConversionError, match=r"belong to no model that is known here \(layer1.weight, ...\). Known are"
+    ):
+        convert({"layer1.weight": np.zeros(3)})
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("ran-a-strangers-code"),)
+
+
+def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"a": torch.zeros(2)}, "more": Evil()}, "evil.ckpt")
+    with pytest.raises(ConversionError, match="could run a stranger's code, so it was not read"):
+        read_state_dict("evil.ckpt")
+    Path("evil.pth").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ConversionError):
+        read_state_dict("evil.pth")
+    np.savez("evil.npz", a=np.array([Evil()], object))
+    with pytest.raises(ConversionError, match="cannot be read"):
+        read_state_dict("evil.npz")
+    assert not Path("ran-a-strangers-code").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("absent.pth", None, "is no file. Name a file of weights"),
+        ("a.txt", b"weights", "has an ending that is not known"),
+        ("a.pth", b"damaged", "cannot be read|could run"),
+        ("a.safetensors", b"damaged", "cannot be read"),
+        ("a.npz", b"damaged", "cannot be read"),
+    ],
+)
+def test_files_that_are_no_weights(name, content, text, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConversionError, match=text):
+        read_state_dict(tmp_path / name)
+
+
+def test_a_file_without_weights(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "a.pth")
+    with pytest.raises(ConversionError, match="holds no weights by name"):
+        read_state_dict(tmp_path / "a.pth")
+
+
+def test_a_model_without_a_counterpart(tmp_path):
+    with pytest.raises(ConversionError, match="Persistence has no counterpart elsewhere"):
+        to_state_dict(nn.Identity(), {"_target_": "convlstm.baselines.Persistence"})
+    model = ConvLSTMStack(1, (3,), kernel_size=3, patch_size=2, bias=True)
+    with pytest.raises(ConversionError, match=r"no counterpart elsewhere: layers\.0\.cell\.bias"):
+        to_state_dict(model, {"_target_": "convlstm.stack.ConvLSTMStack"})
+    with pytest.raises(ConversionError, match="has an ending that is not known"):
+        write_state_dict(tmp_path / "a.txt", {"a": np.zeros(2)})
+
+
+def test_a_run_that_is_there_stays(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", **arrays_of(openstl_predrnn()))
+    (tmp_path / "run").mkdir()
+    assert main([str(tmp_path / "a.npz"), str(tmp_path / "run"), "--patch-size", "2"]) == 1
+    assert "exists already. Choose another folder" in capsys.readouterr().err
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_cell_that_gives_its_candidate(rng):
+    cell = convlstm.ConvLSTMCell(2, 3, 3, output="candidate")
+    plain = convlstm.ConvLSTMCell(2, 3, 3)
+    plain.update(cell.parameters())
+    x, state = normal(rng, (1, 4, 5, 2)), (normal(rng, (1, 4, 5, 3)), normal(rng, (1, 4, 5, 3)))
+    (h, c), (usual, same) = cell(x, state), plain(x, state)
+    close(c, same, 1e-5)
+    # h = o tanh(g), where the usual h is o tanh(c').
+    z = cell.project(x) + mx.conv2d(state[0], cell.Wh, padding=1)
+    close(h, usual / mx.tanh(c) * mx.tanh(z[..., 6:9]), 1e-4)
+    with pytest.raises(ValueError, match="'output' must be one of cell, candidate but got 'c'"):
+        convlstm.ConvLSTMCell(2, 3, output="c")
