@@ -71,6 +71,7 @@ def fit(
     resume=None,
     optimizer=None,
     sampling=None,
+    loggers=(),
     **settings,
 ):
     """Trains a `Fade`; gives the model and the progress."""
@@ -90,6 +91,7 @@ def fit(
         seed=seed,
         resume=resume,
         sampling=sampling,
+        loggers=loggers,
     )
     return model, progress
 

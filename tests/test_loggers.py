@@ -16,13 +16,17 @@ import warnings
 from pathlib import Path
 
 from convlstm.training import loggers
+from convlstm.training.batches import DataError
+from convlstm.training.hold import RunInUseError, hold
 from convlstm.training.log import MetricsLog
 from convlstm.training.loggers import MLflow, TensorBoard, WandB, tag
 from convlstm.training.progress import Progress
+from convlstm.training.summary import entries
 from convlstm.training.tracking import LONGEST, WAIT, Guard, Tracking
 
 import pytest
-from tiny import TESTS
+from short_runs import Frames, at_step, fit, last, rows, strip
+from tiny import TESTS, snapshot
 
 CONFIG = {"model": {"kernel_size": 3, "hidden_channels": [4, 4]}, "seed": 0}
 
@@ -178,6 +182,54 @@ def test_an_error_is_the_status_that_a_run_ends_with(error, status, tmp_path):
     with pytest.raises(type(error)):
         run(tmp_path, [logger], [1], value=fail)
     assert logger.told[-1] == ("close", status)
+
+
+# A run of the trainer
+
+
+def test_a_run_gives_its_loggers_every_row_of_its_metrics(tmp_path):
+    logger = Recorder()
+    fit(tmp_path, loggers=[logger])
+    (start, *_, end) = logger.told
+    assert start[:2] == ("start", tmp_path)
+    assert start[2]["model"] == {"_target_": "tiny.Fade"}
+    assert end == ("close", "finished")
+    logged = [{"step": str(step), **row} for _, step, row in logger.told[1:-1]]
+    whole = [{name: text for name, text in row.items() if text} for row in rows(tmp_path)]
+    assert [{name: str(value) for name, value in row.items()} for row in logged] == whole
+    assert entries(tmp_path)[-1]["status"] == "finished"
+
+
+def test_a_run_whose_data_fails_says_so_to_its_loggers(tmp_path):
+    def fail():
+        raise KeyError("no such frame")
+
+    logger = Recorder()
+    with pytest.raises(DataError):
+        fit(tmp_path, Frames(disturb=at_step(6, fail)), loggers=[logger])
+    assert logger.told[-1][1].startswith("failed: DataError: the data (train) failed after step 5: KeyError")
+    assert entries(tmp_path)[-1]["status"] == logger.told[-1][1]
+
+    again = Recorder(has=5)
+    fit(tmp_path, resume=last(tmp_path), loggers=[again])
+    assert again.steps == [6, 7, 8, 9, 10, 11, 12]
+    assert [entry["step"] for entry in entries(tmp_path)] == [0, 5]
+
+
+def test_a_logger_that_fails_leaves_the_run_as_it_is_without(tmp_path):
+    fit(tmp_path / "without")
+    with pytest.warns(UserWarning, match="Recorder does not log") as told:
+        fit(tmp_path / "with", loggers=[Recorder(broken=["start", "log", "close"])])
+    assert len(told) == 1
+    assert strip(tmp_path / "with") == strip(tmp_path / "without")
+
+
+def test_a_run_that_another_process_is_in_is_left_alone(tmp_path):
+    fit(tmp_path, max_steps=4)
+    before = snapshot(tmp_path)
+    with hold(tmp_path), pytest.raises(RunInUseError, match="another process is training in"):
+        fit(tmp_path, resume=last(tmp_path))
+    assert snapshot(tmp_path) == before
 
 
 # All three: names, and what is not installed
