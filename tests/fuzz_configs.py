@@ -89,8 +89,8 @@ class Base:
 def small_model(model: dict[str, Any]) -> dict[str, Any]:
     """Few channels on every level, and frames that all of their strides divide."""
     settings: dict[str, Any] = {}
-    if "hidden_channels" in model:
-        settings["model.hidden_channels"] = [4] * len(model["hidden_channels"])
+    if isinstance(channels := model.get("hidden_channels"), list):
+        settings["model.hidden_channels"] = [4] * len(channels)
     for name in ("downsample", "upsample"):
         if model.get(name):
             settings[f"model.{name}"] = [level and level | {"channels": 4} for level in model[name]]
