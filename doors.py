@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
 import typing
 import warnings
@@ -104,6 +105,8 @@ def run_job(sweep: Sweep, config_name: str) -> None:
 
 def finish(sweep: Sweep, config_name: str) -> bool:
     """Prints what has become of a sweep, and says whether every job has come to its end."""
+    if sweep.stopped == signal.SIGHUP:
+        return False  # the terminal is gone
     print(f"\n{sweep.report()}\n\nThe same as a table:  {sweep.folder / TABLE}")
     if sweep.code:
         # Those that have come to their end only say so then.

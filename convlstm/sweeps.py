@@ -16,11 +16,11 @@ from types import FrameType
 
 from convlstm import runs
 from convlstm.training import files
+from convlstm.training.signals import STOPS
 from convlstm.training.summary import Run, read
 
 TABLE = "sweep.csv"
 MESSAGE = "CONVLSTM_MESSAGE"  # the environment variable that names the file for a job's last words
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DONE = ("finished", "stopped early")
 
 
@@ -41,7 +41,8 @@ class Job:
 class Sweep:
     """The jobs of a sweep, and `sweep.csv` in its folder, with a row for each.
 
-    SIGINT, SIGTERM and SIGHUP are passed on to the job that runs, and the jobs after it are not started.
+    SIGINT, SIGTERM and SIGHUP are passed on to the job that runs, and the jobs after it are not started. A signal that
+    is ignored stays ignored.
 
     Args:
         folder: The sweep's folder.
@@ -73,7 +74,7 @@ class Sweep:
         if code < 0:
             run.status = f"killed by {signal.Signals(-code).name}"
             message = "It may have needed more memory than there is." if -code == signal.SIGKILL else ""
-        elif code in (130, 143):
+        elif code in [128 + number for number in STOPS]:
             run.status = run.status if run.status.startswith("interrupted") else "interrupted"
         elif code > 0:
             run.status, message = "failed", message or f"exit status {code}"
@@ -125,7 +126,9 @@ class Sweep:
             for child in children:
                 child.send_signal(number)
 
-        former = {number: signal.signal(number, handler) for number in STOPS}
+        # What is ignored stays so, such as SIGHUP under `nohup`.
+        heeded = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
+        former = {number: signal.signal(number, handler) for number in heeded}
         try:
             yield children
         finally:

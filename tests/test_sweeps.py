@@ -81,6 +81,7 @@ def test_every_job_has_a_row_and_a_line(tmp_path, capsys):
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL", "It may have needed more memory than there is."),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV", ""),
         ("sys.exit(143)", "interrupted", ""),
+        ("sys.exit(129)", "interrupted", ""),
     ],
 )
 def test_a_job_that_fails_does_not_stop_the_others(code, status, message, tmp_path):
@@ -123,6 +124,16 @@ def test_a_signal_goes_to_the_job_and_the_next_are_not_started(number, tmp_path)
     assert not (tmp_path / "1").exists()
     assert sweep.code == 128 + number
     assert signal.getsignal(number) == former
+
+
+def test_a_signal_that_is_ignored_stops_nothing(tmp_path):
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        sweep = Sweep(tmp_path)
+        sweep.run("0", python("os.kill(os.getppid(), signal.SIGHUP)"), {})
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert sweep.stopped is None
 
 
 # train.py -m
