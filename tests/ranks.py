@@ -53,7 +53,7 @@ def launched(count: int, *line: str, **variables: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes)
 
 
-def finished(program: subprocess.Popen, timeout: float = 240) -> tuple[str, str]:
+def finished(program: subprocess.Popen, timeout: float = 500) -> tuple[str, str]:
     """What a program has printed on standard output and error, once it has ended."""
     try:
         return program.communicate(timeout=timeout)

@@ -245,7 +245,7 @@ def test_train_py_with_ranks_has_the_losses_of_one(tmp_path, count):
     more = ["trainer.batch_size=8", "trainer.max_steps=50", "trainer.log_every=1", "data.train_sequences=40"]
     line = [*OVERRIDES, *more, f"output={tmp_path}"]
     train_alone(*line, "name=whole")
-    out, err = ranks.finished(ranks.launched(count, "train.py", *line, "name=many"), timeout=500)
+    out, err = ranks.finished(ranks.launched(count, "train.py", *line, "name=many"))
     assert "finished at step 50 of 50" in out, err
     check_same(tmp_path / "many", tmp_path / "whole")
 

@@ -19,7 +19,7 @@ from convlstm.training.step import number, put_back
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map_with_path
 
 # Of the largest weight: what rounding can come to between two checkpoints; a gradient that is missing is far more.
 ROUNDING = 1e-5
@@ -40,8 +40,12 @@ def begin_alike(
 
 
 def _shared(ranks: Ranks, tree: Any) -> Any:
-    named: dict[str, mx.array] = tree_flatten(tree, destination={})  # type: ignore[assignment]
-    return tree_unflatten(list((ranks.share_arrays(named) or {}).items()))
+    theirs = ranks.share_arrays(_named(tree)) or {}
+    return tree_map_with_path(lambda name, array: theirs[name], tree)
+
+
+def _named(tree: Any) -> dict[str, mx.array]:
+    return tree_flatten(tree, destination={})  # type: ignore[return-value]
 
 
 def check_alike(
@@ -61,9 +65,9 @@ def check_alike(
     tree |= {} if average is None else {"average": average.weights}
     if len(set(ranks.gather(digest(tree)))) == 1:
         return
-    own: dict[str, mx.array] = tree_flatten(tree, destination={})  # type: ignore[assignment]
-    theirs = ranks.share_arrays(own) or {}
-    apart = ranks.gather(max(distance(own[name], array) for name, array in theirs.items()))
+    theirs = _shared(ranks, tree)
+    own, other = _named(tree), _named(theirs)
+    apart = ranks.gather(max(distance(array, other[name]) for name, array in own.items()))
     rank, most = max(enumerate(apart), key=lambda item: (math.isnan(item[1]), item[1]))
     if not most <= ROUNDING:
         raise RanksError(
@@ -71,7 +75,7 @@ def check_alike(
             f"{most:.1e} of the largest away from those of rank 0. Give all ranks the same project, versions and data, "
             "and go on from the last checkpoint."
         )
-    put_back(tree, tree_unflatten(list(theirs.items())))
+    put_back(tree, theirs)
     model.update(tree["weights"])
     if ranks.main:
         warnings.warn(
