@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from convlstm.ops.cpu.library import UnavailableError, available, library
 
 import mlx.core as mx
@@ -9,6 +12,20 @@ import mlx.core as mx
 # auto: 'winograd' where it fits, on a CPU; native: MLX's own; winograd: convlstm/ops/cpu.
 ALGORITHMS = ("auto", "native", "winograd")
 WINOGRAD_KERNELS = (3, 5)
+
+
+_plain = False
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Meanwhile MLX's own operations compute everything, whatever algorithm a layer has."""
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
 
 
 def on_cpu() -> bool:
@@ -36,6 +53,8 @@ def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dty
         ValueError: 'winograd' is asked for and cannot be had for this kernel, type or device.
         UnavailableError: The kernels of the CPU cannot be built here.
     """
+    if _plain:
+        return False
     fits = kernel_size[0] == kernel_size[1] and kernel_size[0] in WINOGRAD_KERNELS
     if algorithm == "auto":
         return fits and on_cpu() and dtype == mx.float32 and available() is not None
@@ -63,4 +82,10 @@ def takes_kernels(algorithm: str, *arrays: mx.array) -> bool:
     Only 'native' does without them. Where they do not fit, as on GPUs and for other types than float32, MLX computes it
     whichever algorithm was asked for.
     """
-    return algorithm != "native" and on_cpu() and all(a.dtype == mx.float32 for a in arrays) and available() is not None
+    return (
+        algorithm != "native"
+        and not _plain
+        and on_cpu()
+        and all(a.dtype == mx.float32 for a in arrays)
+        and available() is not None
+    )
