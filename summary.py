@@ -10,6 +10,7 @@ from convlstm.summary import layers, macs, memory, parameters
 from convlstm.training import checkpoint
 from doors import check_types, fail, instantiate, plain, run
 
+import mlx.core as mx
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -45,16 +46,14 @@ def main(config: DictConfig) -> None:
     print(f"MACs         {macs(model, shape, horizon) / 1e9:,.2f} G a sequence, of convolutions and products")
     if settings["memory"] and parameters(model):
         measured, batch = memory(model, shape, horizon), settings["batch_size"]
+        print(f"memory       {amount(measured.forecast)} to forecast a sequence")
         print(
-            f"memory       {amount(measured.forecast)} for a forecast of a sequence, {amount(measured.training)} for a"
+            f"             {amount(measured.training)} to train on one, about {amount(measured.of_batch(batch))} on {batch}"
         )
-        print(f"             training step on one, about {amount(measured.of_batch(batch))} on {batch}")
 
 
-def placeholder(shape: tuple[int, ...]) -> Any:
+def placeholder(shape: tuple[int, ...]) -> mx.array:
     """Zeros, which nobody computes."""
-    import mlx.core as mx
-
     return mx.zeros(shape)
 
 

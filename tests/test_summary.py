@@ -20,7 +20,7 @@ from tiny import call
 
 def configured(name):
     with hydra.initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        return hydra.utils.instantiate(hydra.compose("summary", [f"+model={name}"]).model, _convert_="all")
+        return hydra.utils.instantiate(hydra.compose("summary", [f"model={name}"]).model, _convert_="all")
 
 
 def test_a_model_by_hand():
@@ -58,8 +58,8 @@ def test_transposed_grouped_and_statistical_parts():
     assert sum(found.values()) == parameters(model)
 
 
-# OpenSTL's table: 56.8G, 116.0G, 16.5G. Its 116.6G of PredRNN-v2 count a projection that its loss alone needs; its 19.4G
-# of SimVP with inceptions count norms.
+# OpenSTL's table: 56.8G, 116.0G, 16.5G. Its 116.6G of PredRNN-v2 count a projection that its loss alone needs; of SimVP
+# with inceptions it says 19.4G.
 @pytest.mark.parametrize(
     ("name", "count", "published"),
     [
