@@ -46,10 +46,9 @@ def main(config: DictConfig) -> None:
     print(f"MACs         {macs(model, shape, horizon) / 1e9:,.2f} G a sequence, of convolutions and products")
     if settings["memory"] and parameters(model):
         measured, batch = memory(model, shape, horizon), settings["batch_size"]
+        one, many = amount(measured.training), amount(measured.of_batch(batch))
         print(f"memory       {amount(measured.forecast)} to forecast a sequence")
-        print(
-            f"             {amount(measured.training)} to train on one, about {amount(measured.of_batch(batch))} on {batch}"
-        )
+        print(f"             {one} to train on one, about {many} on {batch}")
 
 
 def placeholder(shape: tuple[int, ...]) -> mx.array:
