@@ -241,6 +241,7 @@ def test_a_checkpoint_that_is_not_whole(harm, text, door, train, evaluate, run):
 # Values
 
 MODELS = ", ".join(sorted(path.stem for path in (PROJECT / "configs" / "model").glob("*.yaml")))
+EXPERIMENTS = ", ".join(sorted(path.stem for path in (PROJECT / "configs" / "experiment").glob("*.yaml")))
 KEYS = "Keys of trainer: max_steps, batch_size, "
 
 
@@ -253,7 +254,7 @@ KEYS = "Keys of trainer: max_steps, batch_size, "
         ),
         ("model=shi2016", "model has no choice 'shi2016'. Did you mean 'shi2015'?"),
         ("optimizer=foo", "Choices of optimizer: adam, adamw, rmsprop"),
-        ("experiment=foo", "Choices of experiment: nowcast, one_hour, quickstart"),
+        ("experiment=foo", f"Choices of experiment: {EXPERIMENTS}"),
         ("trainer.max_step=3", f"there is no key 'trainer.max_step'. Did you mean 'trainer.max_steps'?\n{KEYS}"),
         ("model.hiden=1", "there is no key 'model.hiden'. Did you mean 'model.hidden_channels'?\nKeys of model: in_ch"),
         ("optimzer.eps=1", "there is no key 'optimzer.eps'."),

@@ -3,7 +3,7 @@
 import math
 import re
 
-from convlstm.training.schedules import constant, cosine, one_cycle
+from convlstm.training.schedules import constant, cosine, one_cycle, staircase
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -81,7 +81,14 @@ def test_one_cycle_closed_form():
     np.testing.assert_allclose(rates(schedule, [0, 29, 64, 99, 1000]), [0.04, 1, 0.5, 4e-6, 4e-6], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("schedule", [constant(0.1, 3), cosine(0.1, 10), one_cycle(0.1, 10)])
+def test_staircase_closed_form():
+    schedule = staircase(0.8, 10, factor=0.5, minimum=0.15)
+    expected = {0: 0.8, 9: 0.8, 10: 0.4, 19: 0.4, 20: 0.2, 30: 0.15, 10**6: 0.15}
+    np.testing.assert_allclose(rates(schedule, expected), list(expected.values()), rtol=1e-6)
+    np.testing.assert_allclose(rates(staircase(1.0, 20000), [19999, 40000]), [1, 0.49], rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", [constant(0.1, 3), cosine(0.1, 10), one_cycle(0.1, 10), staircase(0.1, 2)])
 def test_an_optimizer_takes_it(schedule):
     optimizer = optim.SGD(schedule)
     weights = {"w": mx.array([0.0])}
@@ -109,6 +116,12 @@ def test_the_shortest_runs_have_rates(make, steps):
         (lambda: cosine(1e-3, 0), "[cosine] 'steps' must be at least 1 but got 0."),
         (lambda: cosine(1e-3, 10, 1.0), "[cosine] 'warmup_share' must be at least 0 and below 1 but got 1.0."),
         (lambda: cosine(1e-3, 10, -0.1), "[cosine] 'warmup_share' must be at least 0 and below 1 but got -0.1."),
+        (lambda: staircase(0.0, 10), "[staircase] 'learning_rate' must be above 0 but got 0.0."),
+        (lambda: staircase(1e-3, 0), "[staircase] 'every' must be at least 1 but got 0."),
+        (lambda: staircase(1e-3, 10, 1.5), "[staircase] 'factor' must be above 0 and at most 1 but got 1.5."),
+        (lambda: staircase(1e-3, 10, 0.0), "[staircase] 'factor' must be above 0 and at most 1 but got 0.0."),
+        (lambda: staircase(1e-3, 10, 0.7, 1), "[staircase] 'minimum' must be from 0 to the learning rate but got 1."),
+        (lambda: staircase(1e-3, 10, 0.7, -1), "[staircase] 'minimum' must be from 0 to the learning rate but got -1."),
         (lambda: one_cycle(0.0, 10), "[one_cycle] 'learning_rate' must be above 0 but got 0.0."),
         (lambda: one_cycle(1e-3, -5), "[one_cycle] 'steps' must be at least 1 but got -5."),
         (lambda: one_cycle(1e-3, 10, 0.0), "[one_cycle] 'warmup_share' must be between 0 and 1 but got 0.0."),

@@ -53,6 +53,19 @@ def cosine(learning_rate: float, steps: int, warmup_share: float = 0.05, final_s
     return schedule
 
 
+def staircase(learning_rate: float, every: int, factor: float = 0.7, minimum: float = 0.0) -> Schedule:
+    """`learning_rate`, times `factor` after every `every` steps, but no less than `minimum`."""
+    if not learning_rate > 0:
+        raise ValueError(f"[staircase] 'learning_rate' must be above 0 but got {learning_rate}.")
+    if every < 1:
+        raise ValueError(f"[staircase] 'every' must be at least 1 but got {every}.")
+    if not 0 < factor <= 1:
+        raise ValueError(f"[staircase] 'factor' must be above 0 and at most 1 but got {factor}.")
+    if not 0 <= minimum <= learning_rate:
+        raise ValueError(f"[staircase] 'minimum' must be from 0 to the learning rate but got {minimum}.")
+    return lambda step: mx.maximum(learning_rate * mx.power(factor, mx.floor(step / every)), minimum)
+
+
 def one_cycle(
     learning_rate: float, steps: int, warmup_share: float = 0.3, div: float = 25.0, final_div: float = 1e4
 ) -> Schedule:
@@ -71,5 +84,24 @@ def one_cycle(
     def schedule(step: mx.array) -> mx.array:
         down = _ramp(step - top, learning_rate, start / final_div, steps - 1 - top)
         return mx.where(step <= top, _ramp(step, start, learning_rate, top), down)
+
+    return schedule
+
+
+def one_cycle_beta(steps: int, warmup_share: float = 0.3, low: float = 0.85, high: float = 0.95) -> Schedule:
+    """Adam's beta1 beside `one_cycle`: from `high` down to `low` while the rate goes up, and back.
+
+    The defaults are those of PyTorch's `OneCycleLR`.
+    """
+    if steps < 1:
+        raise ValueError(f"[one_cycle_beta] 'steps' must be at least 1 but got {steps}.")
+    if not 0 < warmup_share < 1:
+        raise ValueError(f"[one_cycle_beta] 'warmup_share' must be between 0 and 1 but got {warmup_share}.")
+    if not 0 <= low <= high < 1:
+        raise ValueError(f"[one_cycle_beta] 'low' and 'high' must ascend from 0 to below 1 but got {low} and {high}.")
+    top = warmup_share * steps - 1
+
+    def schedule(step: mx.array) -> mx.array:
+        return mx.where(step <= top, _ramp(step, high, low, top), _ramp(step - top, low, high, steps - 1 - top))
 
     return schedule
