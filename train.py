@@ -49,6 +49,7 @@ FREE = {
         *("validation_sequences", "test_sequences"),
     ),
     "optimizer.learning_rate": ("steps",),
+    "optimizer.beta1": ("steps",),
     "schedule": ("steps",),
     "record": ("sequences", "test"),
 }

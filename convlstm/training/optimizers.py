@@ -1,0 +1,57 @@
+"""Optimizers that `mlx.optimizers` does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import mlx.optimizers as optim
+
+
+class CycledAdam(optim.Adam):
+    r"""Adam whose first moment has a rate that changes with the step, as under PyTorch's `OneCycleLR`.
+
+        m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
+        w = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+
+    for step t = 1, 2, ..., with b1 and lr those of the step.
+
+    Args:
+        learning_rate: A number, or a function of the step that gives one.
+        beta1: b1 likewise, such as `convlstm.training.schedules.one_cycle_beta`.
+        beta2: b2. Default: 0.999.
+        eps: Default: 1e-8.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Sources: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015; Smith, A disciplined approach to neural
+    network hyper-parameters, 2018, for the cycle.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[mx.array], mx.array],
+        beta1: float | Callable[[mx.array], mx.array],
+        *,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+    ):
+        for name, value in (("beta1", beta1), ("beta2", beta2)):
+            if not callable(value) and not 0 <= value < 1:
+                raise ValueError(f"[CycledAdam] '{name}' must be at least 0 and below 1 but got {value!r}.")
+        if not eps > 0:
+            raise ValueError(f"[CycledAdam] 'eps' must be above 0 but got {eps!r}.")
+        super().__init__(learning_rate, [0.0, beta2], eps)
+        self._maybe_schedule("beta1", beta1)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        """The parameter after a step; the state's `m` and `v` become the next ones."""
+        kind = gradient.dtype
+        lr, b1, b2 = self.learning_rate.astype(kind), self.state["beta1"].astype(kind), self.betas[1]
+        m = b1 * state["m"] + (1 - b1) * gradient
+        v = b2 * state["v"] + (1 - b2) * mx.square(gradient)
+        state["m"], state["v"] = m, v
+        rate = (lr / (1 - b1**self.step)).astype(kind)
+        return parameter - rate * m / (mx.sqrt(v) * mx.rsqrt(1 - b2**self.step).astype(kind) + self.eps)
