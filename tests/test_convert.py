@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 import convlstm
-from convlstm.convert import ConversionError, convert, read_state_dict, to_state_dict, write_state_dict
+from convlstm.convert import ConversionError, convert, keras, read_state_dict, to_state_dict, write_state_dict
 from convlstm.convert.__main__ import main
 from convlstm.predrnn import PredRNN
+from convlstm.sequence import ConvLSTMSequence
 from convlstm.simvp import SimVP
 from convlstm.stack import ConvLSTMStack
 
 import mlx.core as mx
 import numpy as np
 import pytest
+import reference
 from reference import close, normal
 
 torch = pytest.importorskip("torch")
@@ -304,3 +309,172 @@ def test_a_cell_that_gives_its_candidate(rng):
     close(h, usual / mx.tanh(c) * mx.tanh(z[..., 6:9]), 1e-4)
     with pytest.raises(ValueError, match="'output' must be one of cell, candidate but got 'c'"):
         convlstm.ConvLSTMCell(2, 3, output="c")
+
+
+class NdrplzCell(nn.Module):
+    def __init__(self, C, O, k):
+        super().__init__()
+        self.O, self.conv = O, nn.Conv2d(C + O, 4 * O, k, padding=k // 2)
+
+    def forward(self, x, h, c):
+        i, f, o, g = self.conv(torch.cat([x, h], 1)).split(self.O, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+class Ndrplz(nn.Module):
+    def __init__(self, C, hidden, k):
+        super().__init__()
+        self.cell_list = nn.ModuleList([NdrplzCell(hidden[n - 1] if n else C, O, k) for n, O in enumerate(hidden)])
+
+    def forward(self, x):
+        for cell in self.cell_list:
+            h = c = x.new_zeros(x.shape[0], cell.O, *x.shape[3:])
+            outputs = []
+            for t in range(x.shape[1]):
+                h, c = cell(x[:, t], h, c)
+                outputs.append(h)
+            x = torch.stack(outputs, 1)
+        return x
+
+
+def test_ndrplz_layers_there_and_back(tmp_path, capsys, rng):
+    network = randomised(Ndrplz(2, (3, 5), 3))
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    assert main([str(tmp_path / "a.pth"), str(tmp_path / "run")]) == 0
+    assert "ConvLSTMSequence" in (told := capsys.readouterr().out)
+    assert "Layers, to be used in a model of your own" in told
+    x = normal(rng, (2, 4, 6, 5, 2))
+    with torch.no_grad():
+        expected = network(torch.tensor(np.array(x.transpose(0, 1, 4, 2, 3))))
+    outputs, states = convlstm.load(tmp_path / "run")(x)
+    close(outputs.transpose(0, 1, 4, 2, 3), expected.numpy(), 1e-4)
+    assert len(states) == 2
+    assert main([str(tmp_path / "run"), str(tmp_path / "b.safetensors")]) == 0
+    back, arrays = read_state_dict(tmp_path / "b.safetensors"), arrays_of(network)
+    assert set(back) == set(arrays)
+    assert all(np.array_equal(back[name], arrays[name]) for name in arrays)
+    with pytest.raises(ConversionError, match=r"is not of four gates"):
+        convert({"cell_list.0.conv.weight": np.zeros((3, 2, 3, 3))})
+
+
+def keras_file(path, rng, layers, form, **settings):
+    """A file as Keras leaves it, and the arrays in it: ConvLSTM2D layers and a batch normalization after the first."""
+    h5py = pytest.importorskip("h5py")
+    names = ["conv_lstm2d" + (f"_{n}" if n else "") for n in range(len(layers))]
+    cells = [
+        [rng.normal(0, 0.3, s).astype(np.float32) for s in ((k, k, C, 4 * O), (k, k, O, 4 * O), (4 * O,))]
+        for C, O, k in layers
+    ]
+    common = {"padding": "same", "strides": [1, 1], "dilation_rate": [1, 1], "data_format": "channels_last"}
+    common |= {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False} | settings
+    described = [{"class_name": "ConvLSTM2D", "config": {"name": name} | common} for name in names]
+    described.insert(1, {"class_name": "BatchNormalization", "config": {"name": "batch_normalization"}})
+    config = {
+        "class_name": "Sequential",
+        "config": {"layers": [{"class_name": "InputLayer", "config": {}}, *described]},
+    }
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, cell in zip(names, cells, strict=True):
+            for n, part in enumerate(("kernel", "recurrent_kernel", "bias")):
+                old = f"model_weights/{name}/sequential/{name}/conv_lstm_cell/{part}"
+                file[old if form == ".h5" else f"layers/{name}/cell/vars/{n}"] = cell[n]
+        norm = "batch_normalization"
+        for n, part in enumerate(("gamma", "beta")):
+            file[f"model_weights/{norm}/{norm}/{part}" if form == ".h5" else f"layers/{norm}/vars/{n}"] = np.ones(3)
+        if form == ".h5":
+            file.attrs["model_config"] = json.dumps(config)
+    if form == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", json.dumps(config))
+            archive.writestr("model.weights.h5", buffer.getvalue())
+    else:
+        path.write_bytes(buffer.getvalue())
+    return cells
+
+
+@pytest.mark.parametrize("form", [".keras", ".h5", ".weights.h5"])
+def test_keras_layers(form, tmp_path, capsys, rng):
+    path = tmp_path / f"model{form}"
+    cells = keras_file(path, rng, [(2, 3, 3), (3, 4, 5)], form)
+    padding = ["--padding", "same"] if form == ".weights.h5" else []
+    assert main([str(path), str(tmp_path / "run"), *padding]) == 0
+    assert "left out, since they are no ConvLSTM2D: batch_normalization" in capsys.readouterr().out
+    x = normal(rng, (2, 4, 6, 7, 2))
+    expected = np.array(x, np.float64)
+    for kernel, recurrent, bias in cells:
+        weights = {"Wx": kernel.transpose(3, 0, 1, 2), "Wh": recurrent.transpose(3, 0, 1, 2), "bias": bias}
+        state = (np.zeros((2, 6, 7, recurrent.shape[2])),) * 2
+        outputs = []
+        for t in range(4):
+            state = reference.cell(expected[:, t], *state, {k: a.astype(np.float64) for k, a in weights.items()})
+            outputs.append(state[0])
+        expected = np.stack(outputs, axis=1)
+    outputs, _ = convlstm.load(tmp_path / "run")(x)
+    close(outputs, expected, 1e-4)
+
+
+def test_settings_of_keras_layers(tmp_path, rng):
+    path = tmp_path / "model.keras"
+    keras_file(path, rng, [(2, 3, 3)], ".keras", padding="valid", strides=[2, 1], go_backwards=True)
+    arrays, layers, _ = keras.read(path)
+    assert layers == [
+        {
+            "in_channels": 2,
+            "out_channels": 3,
+            "kernel_size": [3, 3],
+            "bias": True,
+            "peepholes": False,
+            "padding": "valid",
+            "stride": [2, 1],
+            "dilation": [1, 1],
+            "reverse": True,
+        }
+    ]
+    assert convert(arrays, layers=layers).model(normal(rng, (1, 2, 7, 7, 2)))[0].shape == (1, 2, 3, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"recurrent_activation": "hard_sigmoid"}, "recurrent_activation='hard_sigmoid', and ours computes 'sigmoid'"),
+        ({"activation": "relu"}, "activation='relu', and ours computes 'tanh'"),
+        ({"data_format": "channels_first"}, "data_format='channels_first'"),
+    ],
+)
+def test_keras_layers_that_compute_something_else(settings, text, tmp_path, rng):
+    keras_file(tmp_path / "model.keras", rng, [(2, 3, 3)], ".keras", **settings)
+    with pytest.raises(ConversionError, match=text):
+        keras.read(tmp_path / "model.keras")
+
+
+def test_files_of_keras_that_cannot_be_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    for name in ("a.h5", "a.keras"):
+        (tmp_path / name).write_bytes(b"damaged")
+        with pytest.raises(ConversionError, match="cannot be read"):
+            keras.read(tmp_path / name)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["layers/dense/vars/0"] = np.zeros((3, 4))
+    with pytest.raises(ConversionError, match="has no ConvLSTM2D layers"):
+        keras.read(tmp_path / "b.h5")
+
+
+def test_a_sequence_of_layers(rng):
+    layers = [{"in_channels": 2, "out_channels": 3, "kernel_size": 3}, {"in_channels": 3, "out_channels": 4}]
+    model = ConvLSTMSequence(layers)
+    x = normal(rng, (2, 5, 6, 7, 2))
+    whole, states = model(x)
+    half, middle = model(x[:, :2])
+    rest, after = model(x[:, 2:], middle)
+    close(mx.concatenate([half, rest], axis=1), whole, 1e-5)
+    for a, b in zip(after, states, strict=True):
+        close(a[0], b[0], 1e-5)
+        close(a[1], b[1], 1e-5)
+    with pytest.raises(ValueError, match="'layers' must describe at least one layer"):
+        ConvLSTMSequence([])
+    with pytest.raises(ValueError, match="layer 0 has 3 channels but layer 1 reads 5"):
+        ConvLSTMSequence([layers[0], {"in_channels": 5, "out_channels": 1}])
+    with pytest.raises(ValueError, match="one entry for each of the 2 layers but has 1"):
+        model(x, [None])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import convlstm
+from convlstm.convert import keras
 from convlstm.convert.families import Conversion, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
 from convlstm.training import checkpoint
@@ -25,12 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Converts; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m convlstm.convert",
-        description="A file of weights of OpenSTL or predrnn-pytorch becomes a run's folder with a checkpoint; a "
-        "checkpoint, or a run's folder, becomes a state_dict with their names.",
+        description="A file of weights of OpenSTL, predrnn-pytorch, ndrplz or Keras becomes a run's folder with a "
+        "checkpoint; a checkpoint, or a run's folder, becomes a state_dict with their names.",
     )
-    parser.add_argument("source", help="a file (.ckpt, .pth, .pt, .bin, .safetensors, .npz), or a checkpoint's folder")
+    parser.add_argument(
+        "source", help="a file (.ckpt, .pth, .pt, .bin, .safetensors, .npz, .h5, .keras), or a checkpoint's folder"
+    )
     parser.add_argument("out", type=Path, help="the run's folder to make, or the file")
     parser.add_argument("--patch-size", type=int, default=4, help="side of the patches the frames were cut into (4)")
+    parser.add_argument(
+        "--padding", choices=("valid", "same"), default="valid", help="of Keras's layers in a .weights.h5 (valid)"
+    )
     parser.add_argument("--legacy", action="store_true", help=LEGACY)
     arguments = parser.parse_args(argv)
     try:
@@ -42,18 +48,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{arguments.out}: {len(converted)} arrays of '{folder}'")
             return 0
         source = Path(arguments.source).expanduser()
-        found = convert(read_state_dict(source), patch_size=arguments.patch_size, legacy=arguments.legacy)
+        left: list[str] = []
+        if source.suffix in keras.ENDINGS:
+            arrays, layers, left = keras.read(source, padding=arguments.padding)
+            found = convert(arrays, layers=layers)
+        else:
+            found = convert(read_state_dict(source), patch_size=arguments.patch_size, legacy=arguments.legacy)
         place = save(found, source, arguments.out)
     except (ConversionError, checkpoint.CheckpointError, OSError) as error:
         print(f"convert: {error} Nothing was written.", file=sys.stderr)
         return 1
     model = found.description["_target_"].rpartition(".")[2]
-    arrays: Any = tree_flatten(found.model.trainable_parameters())
-    parameters = sum(array.size for _, array in arrays)
+    weights: Any = tree_flatten(found.model.trainable_parameters())
+    parameters = sum(array.size for _, array in weights)
     print(f"{place}: {model}, {parameters:,} parameters")
     if found.dead:
         names = ", ".join(found.dead[:4]) + (", ..." if len(found.dead) > 4 else "")
         print(f"left out, since nothing depends on them: {len(found.dead)} arrays ({names})")
+    if left:
+        print(f"left out, since they are no ConvLSTM2D: {', '.join(left)}")
+    if found.family in ("ndrplz", "keras"):
+        print(f"Layers, to be used in a model of your own:  outputs, states = convlstm.load('{arguments.out}')(frames)")
+        return 0
     if arguments.legacy:
         print(f"legacy: {LEGACY}")
     elif found.family == "openstl_convlstm":

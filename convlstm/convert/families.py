@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from convlstm.build import build
+from convlstm.convert.keras import KerasFamily
+from convlstm.convert.ndrplz import NdrplzFamily
 from convlstm.convert.openstl import ConvLSTMFamily, Family, PredRNNFamily, SimVPFamily
 from convlstm.convert.sources import ConversionError, StateDict
 
@@ -15,12 +18,19 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
-FAMILIES: dict[str, Family] = {"openstl_convlstm": ConvLSTMFamily(), "predrnn": PredRNNFamily(), "simvp": SimVPFamily()}
+FAMILIES: dict[str, Family] = {
+    "openstl_convlstm": ConvLSTMFamily(),
+    "predrnn": PredRNNFamily(),
+    "simvp": SimVPFamily(),
+    "ndrplz": NdrplzFamily(),
+    "keras": KerasFamily(),
+}
 # The model of ours that each family's arrays describe.
 MODELS = {
     "convlstm.stack.ConvLSTMStack": "openstl_convlstm",
     "convlstm.predrnn.PredRNN": "predrnn",
     "convlstm.simvp.SimVP": "simvp",
+    "convlstm.sequence.ConvLSTMSequence": "ndrplz",
 }
 
 
@@ -41,14 +51,17 @@ class Conversion:
     dead: list[str]
 
 
-def convert(arrays: StateDict, *, patch_size: int = 4, legacy: bool = False) -> Conversion:
-    """The model that a state_dict of OpenSTL or predrnn-pytorch describes, with its weights.
+def convert(
+    arrays: StateDict, *, patch_size: int = 4, legacy: bool = False, layers: Sequence[dict[str, Any]] = ()
+) -> Conversion:
+    """The model that a state_dict of OpenSTL, predrnn-pytorch or ndrplz, or Keras's layers, describe, with its weights.
 
     Args:
         arrays: By name, as `read_state_dict` gives them.
         patch_size: Side of the patches that were made of frames, which the arrays do not tell. Default: 4, as there.
         legacy: Whether the cells of a ConvLSTM give o . g instead of o . tanh(c'): OpenSTL's first releases did, and
             their weights (v0.3) only work that way. Default: False.
+        layers: The arguments of Keras's layers, as `convlstm.convert.keras.read` gives them beside the arrays.
 
     Raises:
         ConversionError: They belong to no model that is known here, or do not fit it; all that is wrong is listed.
@@ -64,7 +77,8 @@ def convert(arrays: StateDict, *, patch_size: int = 4, legacy: bool = False) -> 
         raise ConversionError(f"only OpenSTL's ConvLSTM has a legacy form, and this is {FAMILIES[name].title}.")
     family = FAMILIES[name]
     try:
-        description = family.describe(arrays, {"patch_size": patch_size, "legacy": legacy})
+        arrays = family.unpack(arrays)
+        description = family.describe(arrays, {"patch_size": patch_size, "legacy": legacy, "layers": layers})
         model: Any = build(description, ("convlstm",), nn.Module)
     except ValueError as error:
         raise ConversionError(f"this looks like {family.title}, but: {error}.") from error
@@ -115,7 +129,7 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
     if foreign:
         raise ConversionError(f"the model has parameters that have no counterpart elsewhere: {', '.join(foreign[:6])}.")
     arrays = {theirs: np.ascontiguousarray(layout.theirs(np.array(array))) for array, theirs, layout in named}
-    return arrays | family.without_use(arrays)
+    return family.pack(arrays) | family.without_use(arrays)
 
 
 def _parameters(model: nn.Module) -> dict[str, mx.array]:

@@ -55,6 +55,12 @@ class Family(Protocol):
     def recognises(self, arrays: StateDict) -> bool:
         """Whether arrays look like this family's."""
 
+    def unpack(self, arrays: StateDict) -> StateDict:
+        """The arrays, those that hold several parameters of ours taken apart."""
+
+    def pack(self, arrays: StateDict) -> StateDict:
+        """The inverse of `unpack`."""
+
     def describe(self, arrays: StateDict, options: Options) -> dict[str, Any]:
         """The model of ours that they belong to, as a configuration describes it; ConversionError where none does."""
 
@@ -65,7 +71,17 @@ class Family(Protocol):
         """Zeros for the parameters that nothing depends on, beside all others."""
 
 
-class ConvLSTMFamily:
+class _OneToOne:
+    """A family each of whose arrays is one parameter of ours."""
+
+    def unpack(self, arrays: StateDict) -> StateDict:
+        return arrays
+
+    def pack(self, arrays: StateDict) -> StateDict:
+        return arrays
+
+
+class ConvLSTMFamily(_OneToOne):
     """OpenSTL's ConvLSTM."""
 
     title = "OpenSTL's ConvLSTM"
@@ -100,7 +116,7 @@ class ConvLSTMFamily:
         return made
 
 
-class PredRNNFamily:
+class PredRNNFamily(_OneToOne):
     """PredRNN and PredRNN-v2."""
 
     title = "PredRNN"
@@ -135,7 +151,7 @@ class PredRNNFamily:
         return {}
 
 
-class SimVPFamily:
+class SimVPFamily(_OneToOne):
     """SimVP with either translator."""
 
     title = "SimVP"
