@@ -285,6 +285,20 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path):
     assert yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())["settings"]["max_steps"] == 12
 
 
+def test_a_checkpoint_from_before_steps_were_skipped_goes_on_exactly(tmp_path):
+    whole, _ = fit(tmp_path / "whole")
+    fit(tmp_path / "cut", max_steps=5)
+    place = last(tmp_path / "cut") / "state.json"
+    state = json.loads(place.read_text())
+    for name in ("skipped", "skipped_in_a_row", "averaged"):
+        assert state.pop(name) == 0
+    place.write_text(json.dumps(state))
+    seal(place.parent)
+    model, progress = fit(tmp_path / "cut", resume=last(tmp_path / "cut"))
+    assert weights(model) == weights(whole)
+    assert (progress.step, progress.skipped) == (12, 0)
+
+
 def test_a_second_ctrl_c_interrupts_at_once(tmp_path):
     def impatient():
         signal.raise_signal(signal.SIGINT)
