@@ -34,8 +34,6 @@ class FeedbackForecaster(nn.Module):
 
     def __init__(self, in_channels: int, patch_size: int):
         super().__init__()
-        if not isinstance(in_channels, int) or in_channels < 1:
-            raise ValueError(f"[{type(self).__name__}] 'in_channels' must be at least 1 but got {in_channels!r}.")
         self.in_channels, self.patch_size = in_channels, patch_size
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:

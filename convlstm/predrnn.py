@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from convlstm.arguments import check_flags, check_number
 from convlstm.feedback import Feed, FeedbackForecaster
-from convlstm.frames import check_frames, check_layer_options
+from convlstm.frames import check_channels, check_frames
 from convlstm.ops.convolution import Pair
 from convlstm.st_lstm import STLSTMCell, STState
 
@@ -69,14 +69,15 @@ class PredRNN(FeedbackForecaster):
         recompute: bool = False,
     ):
         super().__init__(in_channels, patch_size)
-        check_layer_options("PredRNN", (), patch_size)
         if not hidden_channels or len(set(hidden_channels)) > 1:
             raise ValueError(
                 "[PredRNN] 'hidden_channels' must be one number or more, all the same, since a memory passes through "
                 f"all layers, but got {list(hidden_channels)}."
             )
-        if decoupling is not None and not 0 < decoupling < math.inf:
+        check_channels("PredRNN", in_channels, hidden_channels, patch_size)
+        if decoupling is not None and not check_number("PredRNN", "decoupling", decoupling) > 0:
             raise ValueError(f"[PredRNN] 'decoupling' must be above 0, or None for none, but got {decoupling}.")
+        check_flags("PredRNN", recompute=recompute)
         self.decoupling, self.recompute = decoupling, recompute
         O, channels = hidden_channels[0], in_channels * patch_size**2
         options: dict[str, Any] = {"norm_grid": norm_grid, "forget_bias": forget_bias, "algorithm": algorithm}

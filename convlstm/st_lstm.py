@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from convlstm.arguments import check_number, check_whole
 from convlstm.ops import st_lstm
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair
@@ -78,15 +79,12 @@ class STLSTMCell(nn.Module):
         algorithm: str = "auto",
     ):
         super().__init__()
-        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if not isinstance(channels, int) or channels < 1:
-                raise ValueError(f"[STLSTMCell] '{name}' must be at least 1 but got {channels!r}.")
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels = check_whole("STLSTMCell", "in_channels", in_channels)
+        self.out_channels = check_whole("STLSTMCell", "out_channels", out_channels)
         self.kernel_size = odd_pair("STLSTMCell", "kernel_size", kernel_size)
         self.norm_grid = None if norm_grid is None else int_pair("STLSTMCell", "norm_grid", norm_grid, 1)
-        if not math.isfinite(forget_bias):
-            raise ValueError(f"[STLSTMCell] 'forget_bias' must be finite but got {forget_bias}.")
-        self.forget_bias, self.algorithm = forget_bias, check_algorithm("STLSTMCell", algorithm)
+        self.forget_bias = check_number("STLSTMCell", "forget_bias", forget_bias)
+        self.algorithm = check_algorithm("STLSTMCell", algorithm)
 
         O = out_channels
         sizes = {"x": (7 * O, in_channels), "h": (4 * O, O), "m": (3 * O, O), "o": (O, 2 * O)}

@@ -308,7 +308,13 @@ def test_yaml_is_the_published_model(name, decoupling):
         ({"hidden_channels": [3, 4]}, "'hidden_channels' must be one number or more, all the same"),
         ({"patch_size": 0}, "'patch_size' must be at least 1 but got 0."),
         ({"decoupling": 0.0}, "'decoupling' must be above 0, or None for none, but got 0.0."),
-        ({"decoupling": float("inf")}, "'decoupling' must be above 0, or None for none, but got inf."),
+        ({"decoupling": float("inf")}, "'decoupling' must be a finite number but got inf."),
+        ({"recompute": None}, "'recompute' must be True or False but got None."),
+        ({"hidden_channels": [0]}, "'hidden_channels' must be at least 1 but got 0."),
+        (
+            {"in_channels": 2**19, "patch_size": 2},
+            "a patch has 'in_channels' times the square of 'patch_size' channels",
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -320,7 +326,6 @@ def test_bad_arguments(arguments, message):
     ("arguments", "message"),
     [
         ({"kernel_size": 4}, "[STLSTMCell] 'kernel_size' must be odd but got 4"),
-        ({"hidden_channels": [0]}, "[STLSTMCell] 'out_channels' must be at least 1 but got 0."),
         ({"algorithm": "fft"}, "[STLSTMCell] 'algorithm' must be one of"),
         ({"norm_grid": 0}, "[STLSTMCell] 'norm_grid' must be an int or a pair of ints, at least 1, but got 0."),
     ],

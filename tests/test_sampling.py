@@ -125,7 +125,7 @@ def test_the_door_takes_a_schedule(tmp_path, monkeypatch, capsys):
             ("sampling=reverse",),
             "'sampling' is for models that feed on their forecasts, and model=encoder_forecaster does not. Leave it ",
         ),
-        ((*FED, "sampling=linear", "sampling.start=2.0"), "sampling.start: [linear] 'start' must be from 0 to 1"),
+        ((*FED, "sampling=linear", "sampling.start=2.0"), "sampling.start: [linear] 'start' must be at most 1"),
         (
             (*FED, "+sampling.start=1.0"),
             "'sampling' must describe an object but is {'start': 1.0}. Choose one of configs/sampling, or none.",
@@ -146,15 +146,15 @@ def test_the_door_names_the_key(arguments, message, tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: linear(1.1), "[linear] 'start' must be from 0 to 1 but got 1.1."),
-        (lambda: linear(1, -0.1), "[linear] 'end' must be from 0 to 1 but got -0.1."),
+        (lambda: linear(1.1), "[linear] 'start' must be at most 1 but got 1.1."),
+        (lambda: linear(1, -0.1), "[linear] 'end' must be at least 0 but got -0.1."),
         (lambda: linear(steps=0), "[linear] 'steps' must be at least 1 but got 0."),
-        (lambda: exponential(math.nan), "[exponential] 'start' must be from 0 to 1 but got nan."),
-        (lambda: exponential(1, 2), "[exponential] 'end' must be from 0 to 1 but got 2."),
+        (lambda: exponential(math.nan), "[exponential] 'start' must be a finite number but got nan."),
+        (lambda: exponential(1, 2), "[exponential] 'end' must be at most 1 but got 2."),
         (lambda: exponential(steps=0.5), "[exponential] 'steps' must be at least 1 but got 0.5."),
         (lambda: inverse_sigmoid(0.9), "[inverse_sigmoid] 'k' must be at least 1 but got 0.9."),
-        (lambda: inverse_sigmoid(math.inf), "[inverse_sigmoid] 'k' must be at least 1 but got inf."),
-        (lambda: reverse(start=2), "[reverse] 'start' must be from 0 to 1 but got 2."),
+        (lambda: inverse_sigmoid(math.inf), "[inverse_sigmoid] 'k' must be a finite number but got inf."),
+        (lambda: reverse(start=2), "[reverse] 'start' must be at most 1 but got 2."),
         (
             lambda: reverse(-1),
             "[reverse] 'hold' must be at least 0 and 'end' larger than it but got hold=-1 and end=50000.",

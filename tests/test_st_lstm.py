@@ -187,7 +187,7 @@ def test_gates_in_either_precision(dtype, rng):
             {"norm_grid": (0, 4)},
             "[STLSTMCell] 'norm_grid' must be an int or a pair of ints, at least 1, but got (0, 4).",
         ),
-        ({"forget_bias": float("nan")}, "[STLSTMCell] 'forget_bias' must be finite but got nan."),
+        ({"forget_bias": float("nan")}, "[STLSTMCell] 'forget_bias' must be a finite number but got nan."),
         ({"algorithm": "fft"}, "[STLSTMCell] 'algorithm' must be one of auto, native, winograd but got 'fft'."),
     ],
 )

@@ -470,7 +470,7 @@ def test_bad_arguments(arguments, message):
     ("arguments", "message"),
     [
         ({"kernel_size": 4}, "[ConvLSTMCell] 'kernel_size' must be odd but got 4"),
-        ({"hidden_channels": [3, 0]}, "[ConvLSTMCell] 'out_channels' must be at least 1 but got 0."),
+        ({"hidden_channels": [3, 0]}, "[ConvLSTMStack] 'hidden_channels' must be at least 1 but got 0."),
         ({"dropout": 1}, "[ConvLSTM] 'dropout' must be at least 0 and below 1 but got 1."),
     ],
 )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from convlstm.arguments import check_number
+
 import mlx.core as mx
 
 Sampling = Callable[[mx.array], mx.array]
@@ -18,16 +20,10 @@ Sampling = Callable[[mx.array], mx.array]
 RISES = ("exponential", "linear")
 
 
-def _check_shares(name: str, **shares: float) -> None:
-    for argument, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"[{name}] '{argument}' must be from 0 to 1 but got {value}.")
-
-
-def _check_at_least_one(name: str, **values: float) -> None:
-    for argument, value in values.items():
-        if not 1 <= value < math.inf:
-            raise ValueError(f"[{name}] '{argument}' must be at least 1 but got {value}.")
+def _check(name: str, start: float, end: float, steps: float) -> None:
+    check_number(name, "start", start, 0, 1)
+    check_number(name, "end", end, 0, 1)
+    check_number(name, "steps", steps, 1)
 
 
 def linear(start: float = 1.0, end: float = 0.0, steps: int = 50_000) -> Sampling:
@@ -43,8 +39,7 @@ def linear(start: float = 1.0, end: float = 0.0, steps: int = 50_000) -> Samplin
 
     Source: Bengio et al., Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks, 2015.
     """
-    _check_shares("linear", start=start, end=end)
-    _check_at_least_one("linear", steps=steps)
+    _check("linear", start, end, steps)
 
     def sampling(step: mx.array) -> mx.array:
         return (start + (end - start) * mx.minimum(step.astype(mx.float32) / steps, 1)).reshape(1)
@@ -63,8 +58,7 @@ def exponential(start: float = 1.0, end: float = 0.0, steps: float = 10_000) -> 
 
     Source: Bengio et al., 2015, whose k is exp(-1 / steps).
     """
-    _check_shares("exponential", start=start, end=end)
-    _check_at_least_one("exponential", steps=steps)
+    _check("exponential", start, end, steps)
 
     def sampling(step: mx.array) -> mx.array:
         return (end + (start - end) * mx.exp(-step.astype(mx.float32) / steps)).reshape(1)
@@ -83,7 +77,7 @@ def inverse_sigmoid(k: float = 3_000.0) -> Sampling:
 
     Source: Bengio et al., 2015.
     """
-    _check_at_least_one("inverse_sigmoid", k=k)
+    check_number("inverse_sigmoid", "k", k, 1)
 
     def sampling(step: mx.array) -> mx.array:
         return mx.sigmoid(math.log(k) - step.astype(mx.float32) / k).reshape(1)
@@ -118,12 +112,12 @@ def reverse(
     Source: Wang et al., PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning, 2021; the code of
     predrnn-pytorch.
     """
-    _check_shares("reverse", start=start)
+    check_number("reverse", "start", start, 0, 1)
     if hold < 0 or end <= hold:
         raise ValueError(
             f"[reverse] 'hold' must be at least 0 and 'end' larger than it but got hold={hold} and end={end}."
         )
-    _check_at_least_one("reverse", time_constant=time_constant)
+    check_number("reverse", "time_constant", time_constant, 1)
     if rise not in RISES:
         raise ValueError(f"[reverse] 'rise' must be one of {', '.join(RISES)} but got {rise!r}.")
 
