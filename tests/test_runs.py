@@ -44,7 +44,7 @@ def leave(folder, *, config=None, rows=(), starts=None, state=None):
 
 def test_the_record_of_a_start_and_of_going_on(tmp_path):
     for step, status in ((0, "interrupted by SIGTERM"), (7, "finished")):
-        logger = Record()
+        logger = Record() if step == 0 else Record(ranks=4)
         assert logger.start(tmp_path, {}, step) == step
         assert "status" not in entries(tmp_path)[-1], "whether it still runs is not written down"
         logger.log(step + 1, {"train_loss": 0.5})
@@ -54,6 +54,7 @@ def test_the_record_of_a_start_and_of_going_on(tmp_path):
         (0, "interrupted by SIGTERM"),
         (7, "finished"),
     ]
+    assert (first["ranks"], second["ranks"]) == (1, 4)
     assert first["started"] <= first["ended"] <= second["started"]
     assert first["command"] == shlex.join(sys.orig_argv)
     assert (first["process"], first["host"], first["directory"]) == (os.getpid(), platform.node(), str(Path.cwd()))

@@ -137,8 +137,8 @@ class Trainer(Settings):
                 stack.enter_context(hold(Path(folder)))
                 more: dict[str, Any] = {"keep": self.keep_last, "on_full_disk": self.on_full_disk}
                 self.run = RunFolder(Path(folder), config, COLUMNS, step=progress.step, **more)
-                self.tracking = Tracking(loggers, self.run.log, self.run.path, config, progress)
-                stack.enter_context(self.tracking)
+                place = (self.run.log, self.run.path, config, progress)
+                self.tracking = stack.enter_context(Tracking(loggers, *place, ranks=self.ranks.size))
             self._train_or_save()
         return progress
 

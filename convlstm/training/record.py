@@ -32,7 +32,13 @@ class Record:
     An entry says when, from which step on, where and by which command; the commit of the code, and whether it had been
     changed since; versions, hardware, and how it ended. An entry without an end is that of a process that was killed,
     or that still runs.
+
+    Args:
+        ranks: Processes that train together. Default: 1.
     """
+
+    def __init__(self, ranks: int = 1):
+        self.ranks = ranks
 
     def start(self, folder: Path, config: Mapping[str, Any], step: int) -> int:
         self.path = folder / RECORD
@@ -43,6 +49,7 @@ class Record:
             "directory": str(Path.cwd()),
             "host": platform.node(),
             "process": os.getpid(),
+            "ranks": self.ranks,
             "code": code(),
             "versions": versions(),
             "hardware": hardware(),

@@ -109,13 +109,21 @@ class Tracking:
         folder: The run's folder.
         config: The resolved configuration.
         progress: Whose step it starts from and whose status it ends with.
+        ranks: Processes that train together, for the record. Default: 1.
     """
 
     def __init__(
-        self, loggers: Sequence[Logger], log: MetricsLog, folder: Path, config: Mapping[str, Any], progress: Progress
+        self,
+        loggers: Sequence[Logger],
+        log: MetricsLog,
+        folder: Path,
+        config: Mapping[str, Any],
+        progress: Progress,
+        *,
+        ranks: int = 1,
     ):
         self.progress = progress
-        self.guards = [Guard(logger) for logger in (Record(), *loggers)]
+        self.guards = [Guard(logger) for logger in (Record(ranks), *loggers)]
         self.begin = lambda guard: guard.start(folder, config, progress.step, log.kept)
 
     def log(self, row: Row) -> None:
