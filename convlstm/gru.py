@@ -178,7 +178,7 @@ def _pieces(a: mx.array, number: int) -> list[mx.array]:
     From the eleventh piece on, that of MLX's own is a sum of as many arrays as there are pieces, each as large as all.
     """
     if number <= 10:
-        return mx.split(a, number)
+        return list(mx.split(a, number))
     size = a.shape[0] // number
     ends = [number * n // 10 for n in range(1, 10)]
     parts = mx.split(a, [size * end for end in ends])

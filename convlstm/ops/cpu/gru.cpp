@@ -1,10 +1,7 @@
 // The kernels of the ConvGRU and the TrajGRU, as kernels.cpp has those of the ConvLSTM.
+#include "calls.h"
 #include "gru_gates.h"
 #include "warp.h"
-
-using In = const float* const*;
-using Out = float* const*;
-using Numbers = const int64_t*;
 
 namespace {
 
