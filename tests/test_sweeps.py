@@ -171,6 +171,13 @@ def test_a_sweep_goes_on_after_a_bad_value_and_can_be_taken_up_again(train, tmp_
     assert weights[0].read_bytes() != weights[1].read_bytes()
 
 
+def test_a_choice_that_does_not_exist_is_told_before_anything_starts(train, tmp_path):
+    status, out, err = train(*OVERRIDES, f"output={tmp_path}", "-m", "loss=bce,foo")
+    assert (status, out) == (1, "")
+    assert err.startswith("train.py: loss has no choice 'foo'.\nChoices of loss: ")
+    assert list(tmp_path.rglob("run.json")) == list(tmp_path.rglob("sweep.csv")) == []
+
+
 @pytest.mark.slow
 def test_a_sweep_that_is_stopped_saves_its_job_and_goes_on_from_there(tmp_path):
     line = [sys.executable, "train.py", "-m", *OVERRIDES, "trainer.max_steps=30", f"output={tmp_path}", "seed=0,1"]
