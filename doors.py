@@ -216,6 +216,7 @@ def _misshapen(config_name: str, name: str) -> str:
     def walk(given: Any, there: Any, place: str) -> list[str]:
         if isinstance(given, dict) and isinstance(there, dict):
             return [k for key in given if key in there for k in walk(given[key], there[key], f"{place}.{key}")]
+        there = {} if isinstance(there, str) and there.startswith("${") else there
         wrong = isinstance(given, dict | list) and isinstance(there, dict | list) and type(given) is not type(there)
         return [f"{place[1:]} must be a {'section' if isinstance(there, dict) else 'list'}"] if wrong else []
 
@@ -284,17 +285,24 @@ def check_path(key: str, value: Any) -> None:
 
 @contextmanager
 def fitting(settings: Mapping[str, Any], *sections: str) -> Iterator[None]:
-    """Where something in these sections does not fit the others, the error names the keys of sizes that decide it."""
+    """Where something in these sections does not fit the others, the error names the keys of sizes that decide it.
+
+    Args:
+        settings: The configuration.
+        *sections: Names of sections, and of single keys, such as `trainer.batch_size`.
+    """
     try:
         yield
     except ValueError as error:
         described = {section: settings.get(section) or {} for section in sections}
-        keys = [f"{name}.{key}" for name, section in described.items() for key in section if _is_size(section[key])]
+        keys = [f"{name}.{k}" for name, section in described.items() for k in section if _is_size(k, section[k])]
+        keys += [section for section in sections if "." in section]
         raise ValueError(f"{error}\nWhat decides it: {', '.join(keys)}.") from error
 
 
-def _is_size(value: Any) -> bool:
-    return type(value) is int or (isinstance(value, list) and all(type(item) in (int, list, dict) for item in value))
+def _is_size(key: str, value: Any) -> bool:
+    number = type(value) is int or (isinstance(value, list) and all(type(item) in (int, list, dict) for item in value))
+    return number and key not in ("prefetch", "threads", "cache_bytes", "validation_sequences", "test_sequences")
 
 
 def instantiate(config: DictConfig, key: str) -> Any:

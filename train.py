@@ -77,7 +77,7 @@ def main(config: DictConfig, ranks: Ranks = ALONE) -> None:
         choice = HydraConfig.get().runtime.choices["model"]
         fail(f"model={choice} has nothing to learn. Evaluate it: {command('evaluate.py', f'model={choice}')} data=...")
     trainer.ranks = ranks
-    with fitting(settings, "model", "data", "trainer"):
+    with fitting(settings, "model", "data", "trainer.batch_size", "trainer.accumulate"):
         trainer.check(model, loss, data)
     record = data.describe()
     check_ranks(ranks, settings, record)

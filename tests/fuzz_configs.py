@@ -30,6 +30,10 @@ SMALL: dict[str, Any] = {
     "data.coarsen": 1,
     "model.kernel_size": 3,
     "model.points": 8,
+    "model.frames": 3,
+    "model.translator_channels": 8,
+    "model.levels": 2,
+    "model.blocks": 2,
     "trainer.max_steps": 1,
     "trainer.batch_size": 2,
     "trainer.log_every": 1,
@@ -91,6 +95,8 @@ def small_model(model: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if isinstance(channels := model.get("hidden_channels"), list):
         settings["model.hidden_channels"] = [4] * len(channels)
+    elif channels is not None:
+        settings["model.hidden_channels"] = 4
     for name in ("downsample", "upsample"):
         if model.get(name):
             settings[f"model.{name}"] = [level and level | {"channels": 4} for level in model[name]]
