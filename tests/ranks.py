@@ -45,10 +45,11 @@ def free_ports(count: int) -> int:
     raise RuntimeError("no free ports")
 
 
-def launched(count: int, *line: str, **variables: str) -> subprocess.Popen:
+def launched(count: int, *line: str, start_new_session: bool = False, **variables: str) -> subprocess.Popen:
     """A program on so many ranks, in the project's folder."""
     command = [str(LAUNCH), "-n", str(count), "-p", str(free_ports(count)), "--", sys.executable, *line]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes |= {"start_new_session": start_new_session}
     environment = {**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{TESTS}", **variables}
     return subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes)
 

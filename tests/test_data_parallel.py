@@ -2,12 +2,14 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 from convlstm.training import health
 from convlstm.training.distributed import ALONE
@@ -212,9 +214,22 @@ def test_a_signal_to_one_rank_is_an_orderly_end(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("what", "text"), [("trainer.batch_size=3", "must be a multiple"), ("seed=-1", "'seed' must be")]
-)
+def test_ctrl_c_in_the_terminal_is_an_orderly_end(tmp_path):
+    """It reaches the launcher, too, which then passes on nothing that the ranks print."""
+    more = ["trainer.max_steps=100000", "trainer.log_every=1", f"output={tmp_path}", "name=pair"]
+    program = ranks.launched(2, "train.py", *FADE, *more, start_new_session=True)
+    written = tmp_path / "pair" / "metrics.csv"
+    while program.poll() is None and not (written.exists() and len(rows(tmp_path / "pair")) > 5):
+        time.sleep(0.2)
+    os.killpg(program.pid, signal.SIGINT)
+    ranks.finished(program)
+    state = json.loads((tmp_path / "pair" / "checkpoints" / "last" / "state.json").read_text())
+    assert state["status"] == "interrupted by SIGINT"
+    assert state["step"] == int(rows(tmp_path / "pair")[-1]["step"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "text"), [("trainer.batch_size=3", "a multiple of"), ("seed=-1", "'seed' must")])
 def test_a_mistake_is_told_once(tmp_path, what, text):
     out, err = ranks.finished(ranks.launched(2, "train.py", *FADE, f"output={tmp_path}", "name=pair", what))
     assert out == ""
