@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
 from checks import check_kind as check_kind
 from checks import check_types as check_types
 from checks import meant, no_such_key
 from checks import named as named
 from checks import shown as shown
+from convlstm.jit import drop_damaged
 from convlstm.sweeps import MESSAGE, TABLE, Sweep
 
 import hydra
@@ -70,6 +70,7 @@ def run(
             sweep = Sweep(Path(HydraConfig.get().sweep.dir)) if sweep is None else sweep
             return run_job(sweep, config_name)
         try:
+            drop_damaged()
             return main(config)
         except MISTAKES as error:
             fail(message(error, OmegaConf.to_container(config)))
