@@ -141,7 +141,7 @@ class Archive:
                     f"[Archive] {path} has a frame of {raw.shape} where there was one of {self.grid.shape}."
                 )
             frame = cleaned(raw, self.grid.units)
-            frame = _coarse(rain_rate(frame, *self._zr) if self.grid.units == "dBZ" else frame, coarsen)
+            frame = coarse(rain_rate(frame, *self._zr) if self.grid.units == "dBZ" else frame, coarsen)
             frame.flags.writeable = False
             self._cache.put(key, frame)
         return frame
@@ -272,7 +272,8 @@ def _format(path: Path, readers: Sequence[Reader]) -> str:
     return next(iter(found), "")
 
 
-def _coarse(frame: np.ndarray, k: int) -> np.ndarray:
+def coarse(frame: np.ndarray, k: int) -> np.ndarray:
+    """Means of the known pixels of squares of k x k, (H, W) -> (H // k, W // k); see :meth:`Archive.frame`."""
     if k == 1:
         return frame
     height, width = (side // k for side in frame.shape)

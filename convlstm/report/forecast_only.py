@@ -1,0 +1,104 @@
+"""Pictures of forecasts of which no truth is known yet: one for each frame, or an animation with the inputs before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from convlstm.report.animation import still, write_gif
+from convlstm.report.rain import RainScale, rain_scale
+from convlstm.report.rain_film import rain_still
+from convlstm.report.style import DPI, lead_time
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def forecast_stills(
+    folder: str | Path,
+    forecast: np.ndarray,
+    *,
+    inputs: np.ndarray | None = None,
+    units: str = "",
+    issued: np.datetime64 | None = None,
+    step: float | None = None,
+) -> list[Path]:
+    """Draws each frame of a forecast as `frame_01.png`, `frame_02.png`, ...
+
+    Args:
+        folder: Is made.
+        forecast: (T, H, W), or (T, H, W, C) with C of 1 or 3; NaN where missing. The first row is the northern one.
+        inputs: Frames before, which the classes of raw values come from, too. Default: none.
+        units: "mm/h", "dBZ" or "raw"; "" for values in [0, 1], which are drawn in grey or colour. Default: "".
+        issued: Time of the last input (UTC). Default: unknown.
+        step: Minutes from frame to frame. Default: unknown.
+
+    Returns:
+        The files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    digits = max(2, len(str(len(forecast))))
+    for n, figure in enumerate(_figures(None, forecast, inputs, units, issued, step), 1):
+        paths.append(folder / f"frame_{n:0{digits}d}.png")
+        figure.savefig(paths[-1], format="png", dpi=DPI)
+    return paths
+
+
+def forecast_film(
+    path: str | Path,
+    forecast: np.ndarray,
+    *,
+    inputs: np.ndarray | None = None,
+    units: str = "",
+    issued: np.datetime64 | None = None,
+    step: float | None = None,
+    milliseconds: int = 300,
+) -> None:
+    """Animates the inputs and the forecast as a GIF that loops and rests on the last frame.
+
+    Args:
+        path: The file.
+        forecast, inputs, units, issued, step: As for `forecast_stills`.
+        milliseconds: Time for which a frame stands. Default: 300.
+    """
+    before = 0 if inputs is None else len(inputs)
+    frames = forecast if inputs is None else np.concatenate([inputs, forecast])
+    sums = [float(np.nansum(frame)) for frame in frames]
+    typical = sorted({0, before, int(np.argmax(sums)), len(frames) - 1})
+    write_gif(path, _figures(inputs, forecast, inputs, units, issued, step), milliseconds, typical=typical)
+
+
+def _figures(
+    before: np.ndarray | None,
+    forecast: np.ndarray,
+    inputs: np.ndarray | None,
+    units: str,
+    issued: np.datetime64 | None,
+    step: float | None,
+) -> Iterator[Figure]:
+    """A figure for each frame of `before` and of the forecast."""
+    known = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
+    missing = any(bool(np.isnan(frames).any()) for frames in known)
+    scale = None if units == "" else rain_scale("forecast_film", units, None, known)
+    past = 0 if before is None else len(before)
+    frames = forecast if before is None else np.concatenate([before, forecast])
+    for t, frame in enumerate(frames):
+        yield _figure(frame, t - past + 1, scale, issued, step, missing)
+
+
+def _figure(
+    frame: np.ndarray, lead: int, scale: RainScale | None, issued: Any, step: float | None, missing: bool
+) -> Figure:
+    frame = np.asarray(frame, np.float32)
+    flat = frame[..., 0] if frame.ndim == 3 and frame.shape[-1] == 1 else frame
+    if scale is None or flat.ndim == 3:
+        return still({"forecast" if lead > 0 else "input": flat[..., None] if flat.ndim == 2 else flat}, lead, step)
+    time = None
+    if issued is not None and step is not None:
+        moment = issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
+        time = f"{str(moment.astype('datetime64[m]')).replace('T', ' ')} UTC"
+    name = "forecast" if lead > 0 else "input"
+    return rain_still({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=missing)

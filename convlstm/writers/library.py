@@ -1,0 +1,25 @@
+"""Libraries that only one format needs."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class MissingWriterError(RuntimeError):
+    """The library of a format is not installed. The message has the command that installs it."""
+
+
+def library(name: str) -> ModuleType:
+    """Imports a format's library.
+
+    Raises:
+        MissingWriterError: It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingWriterError(
+            f"writing this format needs the library {name} ({error}). Install it with pip install 'convlstm[radar]' "
+            "(in a checkout: pip install -e '.[radar]'), or choose another format: npy, png, gif."
+        ) from error

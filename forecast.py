@@ -1,0 +1,316 @@
+"""Forecasts what follows the newest frames of a folder, a file or a video: `python forecast.py --help`."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from convlstm.build import TRUSTED
+from convlstm.forecaster import Forecaster
+from convlstm.training import checkpoint
+from convlstm.writers import FORMATS, Forecast, Place, format_of, write
+from datasets.clip import is_video, read_stack, read_video
+from datasets.latest import Latest
+from doors import check_keys, check_path, fail, make_folder, plain, run, shown
+
+import numpy as np
+from omegaconf import DictConfig
+
+# Longest forecasts that are asked for on purpose.
+MOST = 10_000
+
+
+def main(config: DictConfig) -> None:
+    settings = plain(config)
+    check(settings)
+    folder = checkpoint.find(str(settings["ckpt"]))
+    forecaster = Forecaster.load(
+        folder,
+        trusted=(*TRUSTED, *settings["trusted"]),
+        ema=settings["ema"],
+        tile=settings["tile"],
+        overlap=settings["overlap"],
+    )
+    output = Output(settings, folder)
+    path = Path(str(settings["input"])).expanduser()
+    if is_clip(path, settings):
+        output.write(*forecast_clip(forecaster, path, settings))
+        return
+    latest = Latest(
+        path,
+        frames=forecaster.input_frames,
+        trained=forecaster.record.get("data") or {},
+        section=forecaster.record["config"].get("data") or {},
+        format=settings["input_format"],
+        options=settings["reader"],
+        zr=settings["zr"],
+        step=settings["step"],
+        coarsen=settings["coarsen"],
+        crop=settings["crop"],
+        patient=settings["watch"],
+    )
+    if settings["watch"]:
+        watch(latest, forecaster, output, settings)
+        return
+    until = newest(latest)
+    while True:
+        found = make(latest, forecaster, until, settings)
+        if isinstance(found, Forecast):
+            output.write(found, found_name(found))
+            return
+        # The newest frame cannot be read: the one before it is the newest then.
+        print(f"not used    {found}")
+        until = newest(latest)
+
+
+def newest(latest: Latest) -> np.datetime64:
+    """The time of the newest frame; ends the program where there is none."""
+    _, problems = latest.look()
+    for problem in problems:
+        print(f"not used    {problem}")
+    if len(latest.times) == 0:
+        fail(
+            f"input: there is no frame in '{latest.path}' that can be read. Check the path, or input_format and reader."
+        )
+    return latest.times[-1]
+
+
+def make(latest: Latest, forecaster: Forecaster, until: np.datetime64, settings: dict[str, Any]) -> Forecast | str:
+    """The forecast from the frames up to a time, or why there is none."""
+    window, problems = latest.window(until)
+    for problem in problems:
+        print(f"not used    {problem}")
+    count = len(window.times)
+    if count - 1 in window.absent:
+        return f"the frame of {stamp(until)}"
+    if forecaster.units and forecaster.units != latest.units:
+        fail(
+            f"the model forecasts {forecaster.units} but the input is in {latest.units}. Say what it is: "
+            f'"reader={{units: {forecaster.units}}}".'
+        )
+    if len(window.absent) > settings["max_gap"]:
+        missing = ", ".join(stamp(window.times[n]) for n in window.absent)
+        text = (
+            f"{len(window.absent)} of the {count} frames up to {stamp(until)} are missing ({missing}), more than "
+            f"max_gap={settings['max_gap']}"
+        )
+        return text if settings["watch"] else fail(f"{text}. Wait for them, or allow more.")
+    if not settings["watch"]:
+        size, (H, W) = latest.size, window.frames.shape[1:]
+        averaged = "" if latest.coarsen == 1 else f", {latest.coarsen}x{latest.coarsen} averaged to one"
+        print(
+            f"input       {count} frames from {stamp(window.times[0])} to {stamp(until)} UTC, {latest.step:g} min "
+            f"apart; {size[0]}x{size[1]} pixels{averaged}: {H}x{W}"
+        )
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is said below
+        values, inputs = forecast_frames(forecaster, window.frames[..., None], settings)
+    lost = forecaster.missing
+    if lost.frames:
+        print(f"missing     {', '.join(stamp(window.times[n]) for n in lost.frames)} UTC: interpolated in time")
+    if lost.share and not settings["watch"]:
+        print(f"missing     {lost.share:.1%} of the input's pixels, {lost.never.mean():.1%} in all frames")
+    made = Forecast(
+        values[..., 0],
+        forecaster.units,
+        issued=until,
+        step=latest.step,
+        place=place(latest),
+        inputs=inputs[..., 0],
+        provenance=forecaster.provenance() | {"input": str(latest.path)},
+    )
+    if not settings["watch"]:
+        last = stamp(made.times[-1])  # type: ignore[index]
+        print(f"forecast    {len(values)} frames to {last} UTC in {time.perf_counter() - started:.1f} s")
+    return made
+
+
+def place(latest: Latest) -> Place | None:
+    """Where the pixels of the forecast lie, as far as the input says."""
+    extent, (height, width) = latest.extent(), latest.frame_size
+    if extent is None:
+        return None
+    return Place.of((height, width), extent, units=latest.grid.pixel_units, projection=latest.grid.projection)
+
+
+def forecast_frames(forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """The forecast of frames (T, H, W, C) and, as they count, the frames themselves."""
+    if not forecaster.units:
+        white = settings["white"] or (255 if np.nanmax(frames, initial=0) > 1 else 1)
+        frames = frames / np.float32(white)
+    used = frames if forecaster.input_frames is None else frames[-forecaster.input_frames :]
+    return forecaster(frames, settings["horizon"]), used
+
+
+def forecast_clip(forecaster: Forecaster, path: Path, settings: dict[str, Any]) -> tuple[Forecast, str]:
+    """The forecast of a video or of a stack without times, and its name."""
+    channels = getattr(forecaster.model, "in_channels", 1)
+    frames = read_video(path, channels) if is_video(path) else read_stack(path, channels)
+    wanted = forecaster.input_frames or len(frames)
+    if len(frames) < wanted:
+        fail(f"input: '{path}' has {len(frames)} frames, but the model forecasts from {wanted}.")
+    print(
+        f"input       the last {wanted} of {len(frames)} frames of {frames.shape[1]}x{frames.shape[2]}, without times"
+    )
+    if settings["crop"] is not None:
+        top, left, height, width = settings["crop"]
+        frames = frames[:, top : top + height, left : left + width]
+    started = time.perf_counter()
+    values, inputs = forecast_frames(forecaster, frames[-wanted:], settings)
+    print(f"forecast    {len(values)} frames in {time.perf_counter() - started:.1f} s")
+    provenance = forecaster.provenance() | {"input": str(path)}
+    made = Forecast(values, forecaster.units, step=settings["step"], inputs=inputs, provenance=provenance)
+    return made, f"{path.stem}_forecast"
+
+
+def is_clip(path: Path, settings: dict[str, Any]) -> bool:
+    """Whether the input is a video, or a stack of NumPy's of which no times are known."""
+    if not path.is_file():
+        return False
+    said = settings["reader"] or {}
+    if path.suffix.lower() == ".npy" and not {"start", "step_minutes", "pattern"} & set(said):
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False).ndim > 2
+        except (OSError, ValueError, EOFError):
+            return True  # whose reader says what is wrong
+    return is_video(path)
+
+
+def watch(latest: Latest, forecaster: Forecaster, output: Output, settings: dict[str, Any]) -> None:
+    """Forecasts from each new frame, until it is interrupted or has made enough."""
+    issued: np.datetime64 | None = None
+    made = 0
+    print(f"watching    {latest.path}, every {settings['interval']:g} s; Ctrl-C ends it")
+    try:
+        while settings["forecasts"] is None or made < settings["forecasts"]:
+            seen = time.perf_counter()
+            new, problems = latest.look()
+            for problem in problems:
+                print(f"not used    {problem}")
+            if issued is None:
+                new = new[-1:]  # what was there before counts as one
+            for frame in new:
+                until = frame
+                if issued is not None and frame < issued:
+                    until = issued
+                    again = frame >= issued - np.timedelta64(round((latest.frames - 1) * latest.step * 60), "s")
+                    print(f"late        the frame of {stamp(frame)}, after that of {stamp(issued)}", end="")
+                    print(": whose forecast is made again" if again else ": too old to be used")
+                    if not again:
+                        continue
+                found = make(latest, forecaster, until, settings)
+                if not isinstance(found, Forecast):
+                    print(f"no forecast {found}")
+                    continue
+                issued = until
+                try:
+                    output.write(found, found_name(found), since=seen)
+                except OSError as error:
+                    print(f"not written {error}")
+                    continue
+                made += 1
+                if made == settings["forecasts"]:
+                    break
+            time.sleep(max(0.0, settings["interval"] - (time.perf_counter() - seen)))
+    except KeyboardInterrupt:
+        print()
+    print(f"ended       after {made} forecasts")
+
+
+class Output:
+    """Where forecasts are written, and as what."""
+
+    def __init__(self, settings: dict[str, Any], checkpoint_folder: Path):
+        run = (
+            checkpoint_folder.parent.parent if checkpoint_folder.parent.name == checkpoint.FOLDER else checkpoint_folder
+        )
+        self.path = run / "forecasts" if settings["out"] is None else Path(str(settings["out"])).expanduser()
+        own = format_of(self.path)
+        chosen = settings["format"]
+        self.formats = [own or "netcdf"] if chosen == "auto" else chosen if isinstance(chosen, list) else [chosen]
+        self.is_file = own is not None and not (self.path.is_dir() and own != "zarr")
+        self.quiet = settings["watch"]
+        make_folder(self.path.parent if self.is_file else self.path)
+
+    def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:
+        """Writes the forecast in all formats, and says where."""
+        base = self.path.with_suffix("") if self.is_file else self.path / name
+        paths = []
+        for format in self.formats:
+            if self.is_file and format == format_of(self.path):
+                path = self.path
+            else:
+                path = base.with_name(f"{base.name}{FORMATS[format] or '_frames'}")
+            paths.append(str(write(path, forecast, format)))
+        if since is None:
+            print(f"written     {', '.join(paths)}")
+        else:
+            print(f"forecast    {', '.join(paths)}  ({time.perf_counter() - since:.1f} s)")
+
+
+def found_name(forecast: Forecast) -> str:
+    """The name of a forecast's file, from the time of its last input."""
+    moment = str(forecast.issued.astype("datetime64[s]"))  # type: ignore[union-attr]
+    return "forecast_" + moment.replace("-", "").replace(":", "")
+
+
+def stamp(moment: Any) -> str:
+    """A time to the minute, or the second where it is not a whole minute."""
+    text = str(np.datetime64(moment, "s")).replace("T", " ")
+    return text.removesuffix(":00") if text.endswith(":00") else text
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Ends the program where a value cannot be what its place needs."""
+    check_keys("forecast", settings)
+    if settings["ckpt"] is None:
+        fail("'ckpt' must name a run's folder, or a checkpoint's: ckpt=runs/NAME.")
+    if settings["input"] is None:
+        fail("'input' must name a folder of frames, a file or a video: input=PATH.")
+    for key in ("ckpt", "input", *(["out"] if settings["out"] is not None else [])):
+        check_path(key, settings[key])
+    for key, least, may_be_null in (
+        ("horizon", 1, True),
+        ("coarsen", 1, True),
+        ("max_gap", 0, False),
+        ("tile", 8, True),
+        ("overlap", 0, True),
+        ("forecasts", 1, True),
+    ):
+        value = settings[key]
+        if not (value is None and may_be_null) and (type(value) is not int or not least <= value <= MOST):
+            fail(f"'{key}' must be a whole number from {least} to {MOST:,} but got {shown(value)}.")
+    for key, may_be_null in (("step", True), ("white", True), ("interval", False)):
+        value = settings[key]
+        number = type(value) in (int, float) and math.isfinite(value) and value > 0
+        if not (value is None and may_be_null) and not number:
+            fail(f"'{key}' must be a number above 0 but got {shown(value)}.")
+    for key in ("watch", *(["ema"] if settings["ema"] is not None else [])):
+        if type(settings[key]) is not bool:
+            fail(f"'{key}' must be true or false but got {shown(settings[key])}.")
+    formats = settings["format"] if isinstance(settings["format"], list) else [settings["format"]]
+    if settings["format"] != "auto" and not (formats and all(name in list(FORMATS) for name in formats)):
+        fail(f"'format' must be auto or of {', '.join(FORMATS)} but got {shown(settings['format'])}.")
+    crop = settings["crop"]
+    if crop is not None and not (
+        isinstance(crop, list)
+        and len(crop) == 4
+        and all(type(n) is int and n >= least for n, least in zip(crop, (0, 0, 1, 1), strict=True))
+    ):
+        fail(f"'crop' must be [top, left, height, width] in pixels but got {shown(crop)}.")
+    if not isinstance(settings["input_format"], str):
+        fail(f"'input_format' must be auto or a format but got {shown(settings['input_format'])}.")
+    if settings["reader"] is not None and not isinstance(settings["reader"], dict):
+        fail(f"'reader' must be options such as \"{{units: dBZ}}\" but got {shown(settings['reader'])}.")
+    trusted = settings["trusted"]
+    if not isinstance(trusted, list) or not all(isinstance(name, str) for name in trusted):
+        fail(f"'trusted' must be a list of packages, such as trusted=[mine], but got {shown(trusted)}.")
+
+
+if __name__ == "__main__":
+    # Options of the reader are the format's.
+    run("forecast", main, open_sections=("reader",))
