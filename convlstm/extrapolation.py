@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convlstm.frames import check_frames
-from convlstm.motion import bilinear, check_motion, edges, motion, positions
+from convlstm.motion import LARGEST, bilinear, check_motion, edges, motion, positions
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -23,7 +23,7 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
 
     Args:
         field: (N, H, W, C).
-        flow: (N, H, W, 2): u = (dy, dx) in pixels per frame, as `motion` finds it.
+        flow: (N, H, W, 2): u = (dy, dx) in pixels per frame, as `motion` finds it; NaN and inf count as 0.
         leads: Number of frames.
         border: What comes in over the border: 'edge', the value where the path left the frame, or 'zero', nothing.
             Default: 'edge', which scores better where all pixels count, since rain rarely ends at the border.
@@ -50,6 +50,7 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
     rows, columns = positions(H, W)
     bottom, right = edges(H, W)
     u = flow.astype(mx.float32).transpose(0, 3, 1, 2)
+    u = mx.where(mx.abs(u) < LARGEST, u, 0)
     d = u
     for _ in range(3):
         d = bilinear(u, rows - d[:, :1] / 2, columns - d[:, 1:] / 2)

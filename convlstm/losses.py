@@ -23,7 +23,7 @@ def masked_mean(
     """Mean of `error(forecast, target)` where `mask` is not zero; 0 where none counts.
 
     Raises:
-        ValueError: Forecast and target have different shapes.
+        ValueError: Forecast and target have different shapes, or the mask does not broadcast to them.
     """
     if forecast.shape != target.shape:
         raise ValueError(
@@ -31,7 +31,12 @@ def masked_mean(
         )
     if mask is None:
         return _sum(error(forecast, target)) / target.size
-    mask = mx.broadcast_to(mask, target.shape) != 0
+    try:
+        mask = mx.broadcast_to(mask, target.shape) != 0
+    except ValueError as error:
+        raise ValueError(
+            f"[loss] 'mask' must have the shape of the target, {target.shape}, or broadcast to it but got {mask.shape}."
+        ) from error
     # Missing values are replaced before the error too: its gradient at a NaN is NaN, and 0 times that is NaN again.
     values = error(mx.where(mask, forecast, 0), mx.where(mask, target, 0))
     return _sum(mx.where(mask, values, 0)) / mx.maximum(mask.sum(), 1)

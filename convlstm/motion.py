@@ -8,6 +8,9 @@ from convlstm.arguments import MOST, check_whole
 
 import mlx.core as mx
 
+LARGEST = 1e6
+"""Values and motions from here on, and NaN, count as 0: their squares would overflow, and NaN leads to no pixel."""
+
 # The windows' widths, in that of the narrowest, and the weight of each beside the one before: little where there is
 # texture, everything where there is none.
 _WIDTHS, _TAIL = (1, 4, 16, math.inf), 0.02
@@ -42,7 +45,7 @@ def motion(
     finer one, down to `points` cells a side, starts from the coarser one's result. Without any texture it is 0.
 
     Args:
-        inputs: (N, T, H, W, C), oldest frame first; T = 1 shows no motion. NaN counts as 0.
+        inputs: (N, T, H, W, C), oldest frame first; T = 1 shows no motion. NaN counts as 0, as do 1e6 and more.
         frames: How many of the last frames to look at, at least 2. Default: 5.
         points: Cells along the shorter side of the finest grid on which motion is sought; smaller frames are taken as
             they are. Default: 128.
@@ -66,7 +69,7 @@ def motion(
             f"[motion] expected inputs of shape NTHWC, none of them 0, but got shape {tuple(inputs.shape)}."
         )
     I = mx.stop_gradient(inputs[:, -frames:]).astype(mx.float32)
-    I = mx.where(mx.isnan(I), 0, I).mean(axis=-1)
+    I = mx.where(mx.abs(I) < LARGEST, I, 0).mean(axis=-1)
     N, T, H, W = I.shape
     u = mx.zeros((2, N, 1, 1))
     if T > 1:
