@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -62,10 +63,8 @@ def split_shares(value: Sequence[float]) -> dict[str, float]:
 def split_dates(value: Sequence[str]) -> list[np.datetime64]:
     """The times (UTC) at which validation and test begin."""
     dates: list[np.datetime64] = []
-    try:
+    with suppress(ValueError):
         dates = [np.datetime64(str(date), "s") for date in value] if _is_list(value) else []
-    except ValueError:
-        pass
     if len(dates) != 2 or not dates[0] < dates[1]:
         raise ValueError(
             f"[{OWNER}] 'split_dates' must be the dates on which validation and test begin, such as ['2019-01-01', "
