@@ -33,10 +33,10 @@ def masked_mean(
         return _sum(error(forecast, target)) / target.size
     try:
         mask = mx.broadcast_to(mask, target.shape) != 0
-    except ValueError as error:
+    except ValueError as misfit:
         raise ValueError(
             f"[loss] 'mask' must have the shape of the target, {target.shape}, or broadcast to it but got {mask.shape}."
-        ) from error
+        ) from misfit
     # Missing values are replaced before the error too: its gradient at a NaN is NaN, and 0 times that is NaN again.
     values = error(mx.where(mask, forecast, 0), mx.where(mask, target, 0))
     return _sum(mx.where(mask, values, 0)) / mx.maximum(mask.sum(), 1)
