@@ -13,7 +13,7 @@ from pathlib import Path
 
 from soak.bench import Bench
 from soak.damage import damage
-from soak.faults import Fault, Try
+from soak.faults import Fault
 from soak.full_disk import full_disk, in_namespace
 from soak.kills import kill
 from soak.loader import loader
@@ -76,23 +76,24 @@ def soak(bench: Bench, counts: dict[str, int], seed: int) -> int:
     notes: list[str] = []
     start = time.perf_counter()
     bar = tqdm(total=sum(counts.values()), unit="fault", disable=None)
-    for number, (name, count) in enumerate(counts.items()):
-        bar.set_description_str(name)
-        tries: Iterable[Try] = FAULTS[name][0](bench, np.random.default_rng([seed, number]), count)
-        for one in tries:
-            row = found.setdefault((name, one.kind), Count())
-            row.tried += 1
-            if one.lost:
-                row.lost += 1
-                print(f"lost: {name}: {one.kind}: {one.lost}", flush=True)
-            if one.note:
-                notes.append(f"{name}: {one.kind}: {one.note}")
-            bar.update()
-    bar.close()
-    print(table(found))
-    for note in notes:
-        print(f"note: {note}")
-    print(f"{time.perf_counter() - start:.0f} seconds, seed {seed}")
+    try:
+        for number, (name, count) in enumerate(counts.items()):
+            bar.set_description_str(name)
+            for one in FAULTS[name][0](bench, np.random.default_rng([seed, number]), count):
+                row = found.setdefault((name, one.kind), Count())
+                row.tried += 1
+                if one.lost:
+                    row.lost += 1
+                    print(f"lost: {name}: {one.kind}: {one.lost}", flush=True)
+                if one.note:
+                    notes.append(f"{name}: {one.kind}: {one.note}")
+                bar.update()
+    finally:  # what came of the tries before Ctrl-C is told, too
+        bar.close()
+        print(table(found))
+        for note in notes:
+            print(f"note: {note}")
+        print(f"{time.perf_counter() - start:.0f} seconds, seed {seed}")
     return sum(count.lost for count in found.values())
 
 

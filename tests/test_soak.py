@@ -184,6 +184,17 @@ def test_the_table_counts_and_what_is_lost_is_the_result(tmp_path, monkeypatch, 
     assert "seed 3" in out
 
 
+def test_what_was_tried_before_ctrl_c_is_told(tmp_path, monkeypatch, capsys):
+    def fault(bench, rng, count):
+        yield Try("first")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(program.FAULTS, "kill", (fault, 4))
+    with pytest.raises(KeyboardInterrupt):
+        program.soak(Bench(tmp_path), {"kill": 4}, 0)
+    assert re.search(r"all +1 +1 +0\n", capsys.readouterr().out)
+
+
 def test_which_faults_and_how_often():
     assert program.chosen([]) == {name: number for name, (_, number) in program.FAULTS.items()}
     assert program.chosen(["kill=100", "sleep"]) == {"kill": 100, "sleep": program.FAULTS["sleep"][1]}
