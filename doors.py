@@ -168,18 +168,20 @@ def message(error: BaseException, settings: Any = None) -> str:
 
 def _not_built(error: BaseException, key: str, settings: Any) -> str:
     """What is wrong with a section of the configuration of which nothing could be built."""
-    if not isinstance(error, TypeError) or str(error).startswith("["):  # those that classes of ours raise
-        return named(message(error), settings, key)
     section = settings or {}
     for name in key.split("."):
         section = section.get(name) if isinstance(section, dict) else None
-    known = list(section) if isinstance(section, dict) else []
+    section = section if isinstance(section, dict) else {}
+    target = f" ({key}._target_: {section.get('_target_')})"
+    if not isinstance(error, TypeError):
+        return named(message(error), settings, key)
+    if str(error).startswith("["):  # from a class of ours
+        return named(str(error), settings, key) + target
     if found := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
-        return no_such_key(f"{key}.{found[1]}", [name for name in known if name != found[1]])
+        return no_such_key(f"{key}.{found[1]}", [name for name in section if name != found[1]]) + target
     # It rarely says which value it is about.
     given = [a for a in sys.argv[1:] if a.lstrip("+").startswith(f"{key.partition('.')[0]}.")]
-    target = section.get("_target_") if isinstance(section, dict) else None
-    return f"{key}: {error} ({key}._target_: {target})" + (f" Given: {' '.join(given)}" if given else "")
+    return f"{key}: {error}{target}" + (f" Given: {' '.join(given)}" if given else "")
 
 
 def keys_of_path(settings: Any, path: str, place: str = "") -> list[str]:

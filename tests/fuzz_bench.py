@@ -85,7 +85,13 @@ class Bench:
             "data.archive": [str(folder / "archives" / name) for name in ("train", "train2")],
             "data.validation_archive": str(folder / "archives" / "validation"),
             "data.test_archive": str(folder / "archives" / "test"),
+            "data.format": "auto",
             "data.reader": radar_archives.OPTIONS,
+            "data.split": [1, 0, 0],
+            "data.split_dates": None,
+            "data.transform": None,
+            "data.thresholds": None,
+            "data.stride": 1,
             "data.index": str(folder / "index"),
             "data.progress": False,
         }
@@ -101,8 +107,8 @@ class Bench:
     ) -> Outcome:
         """Calls a door with a base, or with a corruption of it."""
         self.number += 1
-        _, settings = base.compose()
-        if base.choices.get("experiment") == "nowcast":
+        config, settings = base.compose()
+        if "experiment" in base.choices and config["data"].get("archive"):
             settings |= self.rain
         if base.door == "train":
             settings |= {"output": str(self.folder / "runs"), "name": name or f"case_{self.number}"}

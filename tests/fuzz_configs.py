@@ -36,6 +36,7 @@ SMALL: dict[str, Any] = {
     "model.blocks": 2,
     "trainer.max_steps": 1,
     "trainer.batch_size": 2,
+    "trainer.accumulate": 1,
     "trainer.log_every": 1,
     "trainer.validation_sequences": 2,
 }
