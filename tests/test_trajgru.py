@@ -74,7 +74,9 @@ def test_links_come_one_after_the_other(algorithm, rng):
 
 
 # Channels and grids that fill vectors, blocks of pixels and panels, and those that do not.
-@pytest.mark.parametrize("sizes", [(2, 5, 7, 3, 4, 9), (1, 23, 25, 16, 3, 48), (2, 3, 2, 33, 2, 7), (1, 3, 6, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "sizes", [(2, 5, 7, 3, 4, 9), (1, 23, 25, 16, 3, 48), (2, 3, 2, 33, 2, 7), (1, 3, 6, 1, 1, 1), (1, 8, 20, 1, 16, 3)]
+)
 @pytest.mark.parametrize("algorithm", ["warp", "native", "winograd"])
 def test_values_and_gradients_equal_the_reference(algorithm, sizes, rng):
     N, H, W, O, L, M = sizes

@@ -48,7 +48,7 @@ void for_rows(int count, Row&& row) {
     });
 }
 
-// What one pixel's flows find, link by link; further lanes of the last vector are zeros.
+// What one pixel's flows find, link by link. Up to LANES further floats are overwritten.
 inline void warped(const float* frame, const Field& s, const Corners* links, float* to) {
     for (int l = 0; l < s.L; l++) {
         const Corners& c = links[l];
@@ -97,9 +97,10 @@ inline void product_of_rows(int count, const float* A, int64_t lda, const float*
 
 // h (N, H, W, O), flow (N, H, W, 2 L), W (M, L O) -> y (N, H, W, M)
 inline void warp_product(const Field& s, int M, const float* h, const float* flow, const float* W, float* y) {
-    const int K = s.wide(), ld = row_length(K);
+    // With room for the last link's last vector, which would else write into another thread's row.
+    const int K = s.wide(), ld = row_length(K + LANES);
     float* B = workspace(FILTERS_X, int64_t(round_up(M, PANEL)) * K);
-    float* A = workspace(INPUTS, int64_t(WARP_ROWS) * ld + LANES);
+    float* A = workspace(INPUTS, int64_t(WARP_ROWS) * ld);
     panels_of_rows(W, M, K, B);
     for (int n = 0; n < s.N; n++)
         for (int start = 0; start < s.pixels(); start += WARP_ROWS) {
