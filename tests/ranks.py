@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -50,7 +51,12 @@ def launched(count: int, *line: str, start_new_session: bool = False, **variable
     command = [str(LAUNCH), "-n", str(count), "-p", str(free_ports(count)), "--", sys.executable, *line]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     pipes |= {"start_new_session": start_new_session}
-    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{TESTS}", **variables}
+    environment = {
+        **os.environ,
+        "TMPDIR": tempfile.gettempdir(),
+        "PYTHONPATH": f"{PROJECT}{os.pathsep}{TESTS}",
+        **variables,
+    }
     return subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes)
 
 
@@ -87,6 +93,7 @@ def exchange(ranks: Ranks) -> dict:
     tree = {"a": mx.arange(3) + 10.0 * r, "b": [mx.full((2, 2), float(r)), (mx.array(r, mx.int32), mx.array(0.5 * r))]}
     together = mx.compile(lambda tree: ranks.sum(tree))(tree)
     noise = mx.random.normal((70001,), key=mx.random.key(r))
+    mx.eval(mx.compile(lambda x: mx.exp(x) * 2 + x)(noise))
     shared = ranks.share_arrays(arrays() if ranks.main else None)
     assert shared is not None
     return {
@@ -99,6 +106,7 @@ def exchange(ranks: Ranks) -> dict:
         "plain mean": ranks.mean({"x": mx.array(1.0 * r)})["x"].item(),
         "number": ranks.mean(mx.array(1.0 * r), 2.0 * r).item(),
         "threads": os.environ.get("CONVLSTM_THREADS"),
+        "temporary": os.environ["TMPDIR"],
         "weightless": ranks.mean(mx.array(5.0), mx.array(0.0)).item(),
         "noise": digest(ranks.sum(noise)),
         "gathered": ranks.gather({"x": 0.1 * (r + 1), "text": "ä" * r, "none": None}),

@@ -1,5 +1,7 @@
 import os
 import signal
+import tempfile
+from pathlib import Path
 
 from convlstm.training import distributed, launch
 from convlstm.training.distributed import ALONE, Ranks, RanksError, digest
@@ -44,6 +46,14 @@ def test_means_are_weighted(exchanged):
 
 def test_ranks_on_one_machine_share_its_processor(exchanged):
     assert [rank["threads"] for rank in exchanged] == [str(max(1, len(os.sched_getaffinity(0)) // 3))] * 3
+
+
+def test_ranks_on_one_machine_do_not_compile_into_each_others_files(exchanged):
+    first, *others = [rank["temporary"] for rank in exchanged]
+    assert first == tempfile.gettempdir()
+    assert others == [f"{first}/convlstm-{os.getuid()}-rank-{rank}" for rank in (1, 2)]
+    for folder in others:
+        assert Path(folder, "mlx").is_dir()  # where MLX has put what it compiled for the exchange
 
 
 def test_a_choice_of_threads_is_kept(monkeypatch):

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from convlstm.training.launch import launched, own_hosts, share_processor
+from convlstm.training.launch import compile_apart, launched, own_hosts, share_processor
 from convlstm.training.watchdog import LOST, Watchdog, say_and_exit
 
 import mlx.core as mx
@@ -82,6 +82,7 @@ class Ranks:
             machines = [(place["host"], place["machine"]) for place in places]
             local = len(set(machines)) == 1
             share_processor(machines.count(machines[self.rank]))
+            compile_apart(machines[: self.rank].count(machines[self.rank]))
             watchdog = Watchdog(self.rank, self.size, names)
             watchdog.meet(self.share(watchdog.invitation(own_hosts(), local) if self.main else None))
             self._watchdog = watchdog

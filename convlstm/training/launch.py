@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,3 +44,15 @@ def share_processor(ranks: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ.setdefault("CONVLSTM_THREADS", str(max(1, cores // ranks)))
+
+
+def compile_apart(place: int) -> None:
+    """Gives a rank a folder of its own for the functions that MLX compiles, unless it is the first on its machine.
+
+    MLX keeps them in the folder for temporary files and has them written right into their place, where another process
+    that starts at the same moment would load one half. The folders stay, so that they are compiled once.
+    """
+    if place:
+        folder = Path(tempfile.gettempdir()) / f"convlstm-{os.getuid()}-rank-{place}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        os.environ["TMPDIR"] = str(folder)
