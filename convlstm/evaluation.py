@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
+from convlstm.cases import LEAST, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import FrameMetrics, Scores
 from convlstm.verification import RainMetrics
 
@@ -85,6 +87,8 @@ class Evaluation:
         sequences: The number of sequences.
         horizon: The number of lead times.
         examples: The kept sequences.
+        best, worst: The sequences that the first forecaster met best and worst, with their scores: of a rain field the
+            CSI at the threshold that `cases.middle` chooses, over all leads; else the MSE per pixel.
         spectra: By forecaster, what `RainMetrics.spectrum` returns; empty where there is no rain field.
     """
 
@@ -94,6 +98,8 @@ class Evaluation:
     sequences: int
     horizon: int
     examples: list[Example]
+    best: list[Case[Example]] = field(default_factory=list)
+    worst: list[Case[Example]] = field(default_factory=list)
     spectra: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -106,6 +112,7 @@ def evaluate(
     progress: str | None = None,
     total: int | None = None,
     keep: int | Iterable[int] = 0,
+    cases: int = 0,
 ) -> Evaluation:
     """Runs every forecaster over the same batches, once, and scores them.
 
@@ -122,9 +129,11 @@ def evaluate(
         progress: Label of a progress bar, drawn where the standard error is a terminal. Default: no bar.
         total: The number of sequences, from which the bar knows the time left. Default: unknown.
         keep: How many of the first sequences to keep for pictures, or the indices of those to keep. Default: 0.
+        cases: How many of the best and of the worst sequences to keep besides. A sequence with hardly any rain at the
+            threshold is neither. Default: 0.
 
     Raises:
-        ValueError: There is no forecaster or no batch, or a forecast has the wrong shape.
+        ValueError: There is no forecaster or no batch, a forecast has the wrong shape, or `cases` is negative.
     """
     if not forecasters:
         raise ValueError("[evaluate] 'forecasters' must name at least one forecaster but is empty.")
@@ -136,6 +145,7 @@ def evaluate(
         rain_metrics = {name: RainMetrics(rain.thresholds, **options) for name in forecasters}
     times: dict[str, list[tuple[int, float]]] = {name: [] for name in forecasters}
     examples: list[Example] = []
+    ranking: Ranking[Example] = Ranking(cases, higher=rain is not None)
     seen = horizon = 0
 
     bar = tqdm(desc=progress, total=total, unit="seq", disable=True if progress is None else None)
@@ -148,8 +158,9 @@ def evaluate(
             places = [i for i in range(seen, seen + n) if i in wanted]
             known = batch.get("input_mask")
             kept = [Example(i, _seen(inputs, known, i - seen), _seen(targets, mask, i - seen)) for i in places]
+            ranked: list[Example] = []
             truth = targets if rain is None else rain.physical(targets)
-            for name, forecaster in forecasters.items():
+            for order, (name, forecaster) in enumerate(forecasters.items()):
                 start = time.perf_counter()
                 forecast = forecaster(inputs, horizon)
                 mx.eval(forecast)
@@ -163,7 +174,9 @@ def evaluate(
                 metrics[name].update(frames, targets, mask)
                 if rain is not None:
                     rain_metrics[name].update(rain.physical(frames), truth, mask)
-                for example in kept:
+                if order == 0 and cases:
+                    ranked = _rank(ranking, seen, inputs, targets, frames, mask, known, rain)
+                for example in (*kept, *ranked):
                     example.forecasts[name] = frames[example.index - seen].copy()
             examples += kept
             seen += n
@@ -181,6 +194,8 @@ def evaluate(
         sequences=seen,
         horizon=horizon,
         examples=examples,
+        best=ranking.best,
+        worst=ranking.worst,
         spectra={name: metric.spectrum() for name, metric in rain_metrics.items()},
     )
 
@@ -195,6 +210,34 @@ def _evaluation_mode(forecasters: Iterable[Forecaster]) -> Iterator[None]:
     finally:
         for module in training:
             module.train()
+
+
+def _rank(
+    ranking: Ranking[Example],
+    seen: int,
+    inputs: mx.array,
+    targets: np.ndarray,
+    frames: np.ndarray,
+    mask: np.ndarray | None,
+    known: Any,
+    rain: RainField | None,
+) -> list[Example]:
+    """Offers every sequence of a batch to the ranking and returns those that it keeps for now."""
+    kept = []
+    for i in range(len(targets)):
+        truth = _seen(targets, mask, i)
+        if rain is None:
+            score = squared_error(frames[i], truth)
+        else:
+            threshold = rain.thresholds[middle(rain.thresholds)]
+            score = critical_success(rain.physical(frames[i]), rain.physical(truth), threshold, least=LEAST)
+        example = ranking.offer(seen + i, score, partial(_example, seen, i, inputs, known, truth))
+        kept += [] if example is None else [example]
+    return kept
+
+
+def _example(seen: int, i: int, inputs: mx.array, known: Any, truth: np.ndarray) -> Example:
+    return Example(seen + i, _seen(inputs, known, i), truth)
 
 
 def _seen(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:

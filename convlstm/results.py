@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import verification
+from convlstm.cases import middle as place_of_middle
 from convlstm.evaluation import Evaluation
 from convlstm.metrics import HIGHER_IS_BETTER, UNITS
 
@@ -150,7 +151,7 @@ def _rain_tables(result: Evaluation, names: list[str]) -> list[str]:
     """CSI at all thresholds, what else counts at the threshold in the middle, and CSI there by lead time."""
     kinds = list(result.scores[names[0]])
     thresholds = [metric.partition("@")[2] for metric in kinds if metric.startswith("csi@") and "_pool" not in metric]
-    middle = thresholds[len(thresholds) // 2 - (len(thresholds) > 2)]
+    middle = thresholds[place_of_middle(thresholds)]
     columns: list[Column] = []
     for threshold in thresholds:
         values = [result.scores[name][f"csi@{threshold}"]["mean_over_leads"] for name in names]

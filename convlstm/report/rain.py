@@ -152,11 +152,3 @@ def check_positive(owner: str, name: str, value: float | None) -> None:
 def check_count(owner: str, name: str, value: int) -> None:
     if value < 1:
         raise ValueError(f"[{owner}] '{name}' must be at least 1 but got {value}.")
-
-
-def critical_success(forecast: np.ndarray, truth: np.ndarray, threshold: float) -> float:
-    """Hits / (hits + misses + false alarms) over the pixels that are known in both; NaN where there is none of them."""
-    known = ~(np.isnan(forecast) | np.isnan(truth))
-    ours, true = forecast[known] >= threshold, truth[known] >= threshold
-    either = np.count_nonzero(ours | true)
-    return np.count_nonzero(ours & true) / either if either else float("nan")

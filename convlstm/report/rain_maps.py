@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm.cases import critical_success
 from convlstm.report.rain import (
     UNITS,
     check_count,
     check_positive,
     clock,
-    critical_success,
     draw_bar,
     draw_field,
     rain_fields,
