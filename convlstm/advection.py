@@ -112,7 +112,16 @@ class AdvectionResidual(nn.Module):
             (N, horizon, H, W, C).
         """
         self.check_input(inputs, horizon)
-        advected = mx.stop_gradient(advect(inputs[:, -1], motion(inputs, points=self.points), horizon))
+        advected = self.advance(inputs, horizon)
+        return self.finish(advected + self.correction(inputs, advected, key=key), advected)
+
+    def advance(self, inputs: mx.array, horizon: int) -> mx.array:
+        """E_1 .. E_T, (N, horizon, H, W, C), which depend on the whole frame: its motion is sought in all of it."""
+        return mx.stop_gradient(advect(inputs[:, -1], motion(inputs, points=self.points), horizon))
+
+    def correction(self, inputs: mx.array, advected: mx.array, *, key: mx.array | None = None) -> mx.array:
+        """What is added to E_1 .. E_T, of their shape. It depends on what is near, so that it can be made in tiles."""
+        horizon = advected.shape[1]
         x = space_to_depth(mx.concatenate([inputs, advected], axis=1), self.patch_size)
         lead = mx.maximum(mx.arange(1 - inputs.shape[1], horizon + 1), 0).astype(x.dtype) / self.lead_scale
         x = mx.concatenate([x, mx.broadcast_to(lead.reshape(1, -1, 1, 1, 1), (*x.shape[:-1], 1))], axis=-1)
@@ -120,10 +129,13 @@ class AdvectionResidual(nn.Module):
         for layer, k in zip(self.layers, keys, strict=True):
             x, _ = layer(x, key=k)
         correction = x[:, -horizon:] @ self.output.weight[:, 0, 0].T + self.output.bias
-        forecast = advected + smooth(depth_to_space(correction, self.patch_size), self.patch_size)
+        return smooth(depth_to_space(correction, self.patch_size), self.patch_size)
+
+    def finish(self, forecast: mx.array, advected: mx.array) -> mx.array:
+        """The forecast with the distribution of E_1 .. E_T, if it is to have that."""
         if not self.matches or self.training:
             return forecast
-        ahead = mx.arange(1, horizon + 1) / self.lead_scale
+        ahead = mx.arange(1, forecast.shape[1] + 1) / self.lead_scale
         return match(forecast, advected, 1 + self.spread * ahead)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,9 +19,11 @@ from convlstm.training.summary import RECORD, entries
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx.utils import tree_flatten
 
 # Frames of more pixels are forecast in tiles of so many a side, unless told otherwise.
 LARGEST, TILE, OVERLAP = 1 << 20, 512, 96
+_LITTLE = 32
 _SCALES = "datasets.transforms"
 
 
@@ -47,7 +49,9 @@ class Forecaster:
     """Forecasts frames from frames, both in physical units: `Forecaster.load("runs/mine")(frames, horizon)`.
 
     Frames of any size are padded to the next size that the model takes, and the forecast is cropped again. Large ones,
-    and those of a model that takes one size only, are forecast in overlapping tiles, which are blended smoothly. A
+    and those of a model that takes one size only, are forecast in overlapping tiles, which are blended smoothly. (Of
+    an `AdvectionResidual` what moves is sought in the whole frame, and only its correction is made in tiles; a model
+    without weights is not cut up unless `tile` is given.) A
     pixel that is missing in a frame is interpolated in time between frames that have it; one that none has counts as 0
     on the model's scale, as in training, and is missing from the forecast.
 
@@ -211,19 +215,30 @@ class Forecaster:
         size, (tile, padded, multiple, pad) = (y.shape[2], y.shape[3]), self._layout(y, horizon)
         y = np.pad(y, [(0, 0), (0, 0), *((0, b - a) for a, b in zip(size, padded, strict=True)), (0, 0)], mode=pad)
         if tile == padded:
-            return self._run(y, horizon)[:, :, : size[0], : size[1]]
-        overlap = OVERLAP if self.overlap is None else self.overlap
-        overlap = min(overlap, min(tile) // 2)
-        total, weight = None, np.zeros(padded, np.float32)
+            forecast = np.array(self.model(mx.array(y), horizon), np.float32)
+        elif hasattr(self.model, "correction"):
+            # What moves, moves in the whole frame; what is learnt about it is local.
+            advected = self.model.advance(mx.array(y), horizon)
+            added = self._tiled(lambda *parts: self.model.correction(*parts), (y, np.array(advected)), tile, multiple)
+            forecast = np.array(self.model.finish(advected + mx.array(added), advected), np.float32)
+        else:
+            forecast = self._tiled(lambda part: self.model(part, horizon), (y,), tile, multiple)
+        return forecast[:, :, : size[0], : size[1]]
+
+    def _tiled(
+        self, run: Callable[..., mx.array], arrays: tuple[np.ndarray, ...], tile: tuple[int, int], multiple: int
+    ) -> np.ndarray:
+        """What `run` makes of the tiles of (N, T, H, W, C) arrays, blended."""
+        padded = arrays[0].shape[2:4]
+        overlap = min(OVERLAP if self.overlap is None else self.overlap, min(tile) // 2)
+        total, weight = np.zeros(0, np.float32), np.zeros(padded, np.float32)
         for rows, columns, w in tiles(padded, tile, overlap, multiple):
-            part = self._run(y[:, :, rows, columns], horizon)
-            if total is None:
+            part = np.array(run(*(mx.array(array[:, :, rows, columns]) for array in arrays)), np.float32)
+            if total.size == 0:
                 total = np.zeros((*part.shape[:2], *padded, part.shape[-1]), np.float32)
             total[:, :, rows, columns] += part * w[..., None]
             weight[rows, columns] += w
-        assert total is not None
-        total /= weight[..., None]
-        return total[:, :, : size[0], : size[1]]
+        return total / weight[..., None]
 
     def _layout(self, y: np.ndarray, horizon: int) -> tuple[tuple[int, int], tuple[int, int], int, Any]:
         """Size of a tile, size of the padded frame, the multiple that tiles start at, and how to pad."""
@@ -244,18 +259,19 @@ class Forecaster:
             padded = (max(H, self.grid[0]), max(W, self.grid[1]))
             return self.grid, padded, 1, "constant"
         padded, multiple = found
-        side = self.tile if self.tile is not None else None if padded[0] * padded[1] <= LARGEST else TILE
+        # A little is filled with what is at the border, much counts as missing.
+        pad = "edge" if multiple <= _LITTLE else "constant"
+        side = self.tile
+        if side is None and padded[0] * padded[1] > LARGEST and tree_flatten(self.model.parameters()):
+            side = TILE
         if side is None:
-            return padded, padded, multiple, "edge"
+            return padded, padded, multiple, pad
         side = -(-side // multiple) * multiple
-        return (min(side, padded[0]), min(side, padded[1])), padded, multiple, "edge"
+        return (min(side, padded[0]), min(side, padded[1])), padded, multiple, pad
 
     def _check(self, shape: tuple[int, ...], horizon: int) -> None:
         if hasattr(self.model, "check_input"):
             self.model.check_input(mx.zeros(shape), horizon)  # which nobody computes
-
-    def _run(self, y: np.ndarray, horizon: int) -> np.ndarray:
-        return np.array(self.model(mx.array(y), horizon), np.float32)
 
 
 _TOLD = ("name", "units", "transform", "frame_interval", "pixel_km", "coarsen", "input_frames", "target_frames")

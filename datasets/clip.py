@@ -37,7 +37,7 @@ def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
         raise ValueError(f"[read_video] 'channels' must be 1 or 3 but got {channels!r}. A video has no others.")
     path = Path(path).expanduser()
     try:
-        said = dx.buffer_from_vector([{"file": str(path).encode()}])
+        said = dx.buffer_from_vector([{"file": str(path).encode()}])  # type: ignore[attr-defined]
         width, height, frames = (int(n) for n in np.ravel(said.load_video("file", info=True)[0]["file"])[:3])
         if width * height * max(frames, 1) * 3 > _LARGEST:
             raise ClipError(f"[read_video] {path} has {frames} frames of {height}x{width}, too many. Cut it shorter.")

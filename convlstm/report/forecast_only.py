@@ -100,5 +100,6 @@ def _figure(
     if issued is not None and step is not None:
         moment = issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
         time = f"{str(moment.astype('datetime64[m]')).replace('T', ' ')} UTC"
-    name = "forecast" if lead > 0 else "input"
-    return rain_still({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=missing)
+    # There is no room for it beside the time.
+    name = ("forecast" if lead > 0 else "input") + (", hatched = missing" if missing else "")
+    return rain_still({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=False)

@@ -81,7 +81,8 @@ _MAPPINGS: dict[str, tuple[str, str, tuple[tuple[str, float, str, str], ...]]] =
         ),
     ),
     "somerc": (
-        "oblique_mercator",
+        # CF's oblique_mercator leaves open where the false origin is: WKT alone says it.
+        "",
         "Hotine_Oblique_Mercator_Azimuth_Center",
         (
             ("lat_0", 0, "latitude_of_projection_origin", "latitude_of_center"),
@@ -116,6 +117,8 @@ def grid_mapping(projection: str | None) -> dict[str, Any]:
         told["crs_wkt"] = _geographic(words)
     elif name in _MAPPINGS and not (name == "stere" and abs(_number(words, "lat_0", 0)) != 90):
         told = _projected(name, words)
+    if not told.get("grid_mapping_name"):
+        told = {key: value for key, value in told.items() if key == "crs_wkt"}
     if "crs_wkt" in told:
         told["spatial_ref"] = told["crs_wkt"]
     return {**told, "proj4_params": projection}
@@ -137,7 +140,6 @@ def _projected(name: str, words: dict[str, str]) -> dict[str, Any]:
         told["latitude_of_projection_origin"] = -90.0 if south else 90.0
         written.append(("scale_factor", 1.0))
     if name == "somerc":
-        told["azimuth_of_central_line"] = 90.0
         written[2:2] = [("azimuth", 90.0), ("rectified_grid_angle", 90.0)]
     east, north = _number(words, "x_0", 0), _number(words, "y_0", 0)
     told |= {"false_easting": east, "false_northing": north, **_figure(words)}
