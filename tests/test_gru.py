@@ -180,6 +180,23 @@ def test_layer_equals_its_cell_step_by_step(kind, rng):
     same((outputs, state), (mx.stack(steps, axis=1), h))
 
 
+@pytest.mark.parametrize("length", [10, 11, 23, 101])
+def test_long_sequences_equal_their_parts(length, rng):
+    layer = randomise(ConvGRU(2, 3, 1), rng)
+    x, drawn = normal(rng, (2, length, 2, 3, 2)), normal(rng, (2, length, 2, 3, 3))
+
+    def in_parts(x):
+        outputs, h = [], None
+        for t in range(length):
+            y, h = layer(x[:, t : t + 1], h)
+            outputs.append(y)
+        return mx.concatenate(outputs, axis=1)
+
+    close(layer(x)[0], in_parts(x), 1e-5)
+    gradients = [mx.grad(lambda x, run=run: (drawn * run(x)).sum())(x) for run in (lambda x: layer(x)[0], in_parts)]
+    close(*gradients, 1e-5)
+
+
 @layers
 def test_layer_without_input_equals_its_cell_step_by_step(kind, rng):
     layer, _, h = made(rng, kind, in_channels=0)
