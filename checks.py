@@ -10,6 +10,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
@@ -87,9 +88,23 @@ def named(text: str, settings: Any, place: str = "") -> str:
         keys = list(_places(settings, argument, place))
         owned = [key for key, target in keys if owner and target.rpartition(".")[2] == owner[1]]
         found += owned or [key for key, _ in keys if len(keys) == 1 or place]
+    if not found and place:
+        found = [key for key in keys_of_path(_at(settings, place), text, place) if not key.endswith("._target_")]
     found = [key for key in dict.fromkeys(found) if not re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", text)]
     lead = ", ".join(found) or ("" if place in text else place)
     return f"{lead}: {text}" if lead else text
+
+
+def keys_of_path(settings: Any, text: str, place: str = "") -> list[str]:
+    """The keys of paths and other texts that a text holds, wherever it has them."""
+    if isinstance(settings, str) and len(settings.strip()) > 1:
+        return [place] if settings in text or str(Path(settings.replace("\0", "")).expanduser()) in text else []
+    if isinstance(settings, list):
+        return [place] if any(keys_of_path(item, text, place) for item in settings) else []
+    items = settings.items() if isinstance(settings, dict) else []
+    return [
+        key for name, value in items for key in keys_of_path(value, text, f"{place}.{name}" if place else str(name))
+    ]
 
 
 def _places(settings: Any, argument: str, place: str) -> Iterator[tuple[str, str]]:
@@ -108,10 +123,14 @@ def _places(settings: Any, argument: str, place: str) -> Iterator[tuple[str, str
             else:
                 yield from walk(value, path, target)
 
-    node = settings
+    return walk(_at(settings, place), place, "")
+
+
+def _at(settings: Any, place: str) -> Any:
+    """A section of the configuration; None where there is none."""
     for name in place.split(".") if place else []:
-        node = node.get(name) if isinstance(node, dict) else None
-    return walk(node, place, "")
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
 
 
 def _misfits(key: str, section: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from checks import check_kind as check_kind
 from checks import check_types as check_types
-from checks import meant, no_such_key
+from checks import keys_of_path, meant, no_such_key
 from checks import named as named
 from checks import shown as shown
 from convlstm.jit import drop_damaged
@@ -182,14 +182,6 @@ def _not_built(error: BaseException, key: str, settings: Any) -> str:
     # It rarely says which value it is about.
     given = [a for a in sys.argv[1:] if a.lstrip("+").startswith(f"{key.partition('.')[0]}.")]
     return f"{key}: {error}{target}" + (f" Given: {' '.join(given)}" if given else "")
-
-
-def keys_of_path(settings: Any, path: str, place: str = "") -> list[str]:
-    """The keys whose value is a path, or a part of it."""
-    if isinstance(settings, str) and settings.strip():
-        return [place] if re.search(rf"(^|/){re.escape(str(Path(settings).expanduser()))}(/|$)", path) else []
-    items = settings.items() if isinstance(settings, dict) else []
-    return [key for name, value in items for key in keys_of_path(value, path, f"{place}.{name}" if place else name)]
 
 
 def unknown(config_name: str, text: str) -> str:

@@ -173,16 +173,17 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
     changes = changes or {}
     description = {key: value for key, value in saved["data"].items() if key not in NOT_ITS_OWN} | changes
     packages = ("datasets", *trusted)
-    # Before anything else looks at what it names.
-    check_targets(description := {"_target_": ""} | description, packages, Data, inside=RadarTransform)
-    named_by_it = saved["data"].get("root") is not None and "root" not in changes
-    if named_by_it and issubclass(resolve(description["_target_"], packages), MovingMNIST):
-        description = {"mirrors": []} | description  # nothing is downloaded into a folder that no person has named
-    check_types({"data": description})
     try:
+        # Before anything else looks at what it names.
+        check_targets(description := {"_target_": ""} | description, packages, Data, inside=RadarTransform)
+        named_by_it = saved["data"].get("root") is not None and "root" not in changes
+        if named_by_it and issubclass(resolve(description["_target_"], packages), MovingMNIST):
+            description = {"mirrors": []} | description  # nothing is downloaded into a folder that no person has named
+        check_types({"data": description})
         return build(description, packages, Data, inside=RadarTransform)
-    except (TypeError, ValueError) as error:
-        raise ValueError(named(str(error), {"data": description}, "data")) from error
+    except (OSError, TypeError, ValueError) as error:
+        text = named(str(error), {"data": description}, "data")
+        raise ValueError(f"{text}\nThe data are those of '{folder / checkpoint.CONFIG}' and the changes.") from error
 
 
 def trained_otherwise(models: Iterable[str], folders: list[Path]) -> dict[str, list[str]]:

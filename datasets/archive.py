@@ -221,10 +221,11 @@ class Archive:
                 if entries
                 else "no file is"
             )
+            others = "" if self._named or len(self._readers) == len(FORMATS) else " Others refuse the 'reader' options."
             raise ValueError(
                 f"[Archive] {self._root}: {found} of a format that is looked for: "
                 f"{', '.join(reader.format for reader in self._readers)}. Check the path, or name the format and its "
-                "options."
+                f"options.{others}"
             )
         (self.format, most), *others = counts.most_common()
         if others and others[0][1] == most:
