@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from convlstm.ops.convolution import conv2d
+from convlstm.ops.norms import group_norm
 from convlstm.translators import TRANSLATORS
 
 import mlx.core as mx
@@ -13,6 +14,9 @@ import mlx.nn as nn
 
 class ConvBlock(nn.Module):
     """A convolution, group normalization with two groups, and SiLU: (N, H, W, C) -> (N, H', W', O).
+
+    Where it doubles the grid, the convolution's channel 4 c + 2 row + column is channel c of pixel (row, column), as
+    PyTorch orders them.
 
     Args:
         in_channels: C.
@@ -33,19 +37,22 @@ class ConvBlock(nn.Module):
         self.norm = nn.GroupNorm(2, out_channels, pytorch_compatible=True)
 
     def __call__(self, x: mx.array) -> mx.array:
-        padding = self.conv.padding
-        y = conv2d(x, self.conv.weight, (self.stride, self.stride), padding) + self.conv.bias
-        return nn.silu(self.norm(pixel_shuffle(y) if self.up else y))
+        weight, bias = self.conv.weight, self.conv.bias
+        if self.up:  # channels in the order that `pixels` takes, so that whole rows of them move
+            weight, bias = (a.reshape(-1, 4, *a.shape[1:]).swapaxes(0, 1).reshape(a.shape) for a in (weight, bias))
+        y = conv2d(x, weight, (self.stride, self.stride), self.conv.padding)
+        if self.up:
+            y, bias = pixels(y + bias), mx.zeros(y.shape[-1] // 4)
+        return group_norm(
+            y, bias, self.norm.weight, self.norm.bias, self.norm.num_groups, "silu", epsilon=self.norm.eps
+        )
 
 
-def pixel_shuffle(x: mx.array) -> mx.array:
-    """Four channels of a pixel as 2 x 2 pixels, (N, H, W, 4C) -> (N, 2H, 2W, C).
-
-    The channel of pixel (row, column) is 4 c + 2 row + column, as PyTorch orders them.
-    """
+def pixels(x: mx.array) -> mx.array:
+    """Four times C channels as 2 x 2 pixels, (N, H, W, 4C) -> (N, 2H, 2W, C): 2 x 2 x C is the channels' order."""
     N, H, W, channels = x.shape
-    x = x.reshape(N, H, W, channels // 4, 2, 2)
-    return x.transpose(0, 1, 4, 2, 5, 3).reshape(N, 2 * H, 2 * W, channels // 4)
+    x = x.reshape(N, H, W, 2, 2, channels // 4)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(N, 2 * H, 2 * W, channels // 4)
 
 
 class SimVP(nn.Module):

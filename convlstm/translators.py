@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from convlstm.ops.convolution import conv2d
+from convlstm.ops.activations import gated_halves, gelu
+from convlstm.ops.convolution import grouped_conv2d
 from convlstm.ops.depthwise import depthwise_conv2d
+from convlstm.ops.norms import BatchNorm, group_norm
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -65,8 +67,7 @@ class LargeKernelGate(nn.Module):
         self.mix = Pointwise(channels, 2 * channels)
 
     def __call__(self, x: mx.array) -> mx.array:
-        f, g = mx.split(self.mix(self.far(self.near(x))), 2, axis=-1)
-        return mx.sigmoid(g) * f
+        return gated_halves(self.mix(self.far(self.near(x))))
 
 
 class GatedAttention(nn.Module):
@@ -78,7 +79,7 @@ class GatedAttention(nn.Module):
         self.gate = LargeKernelGate(channels, large_kernel)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.project2(self.gate(nn.gelu(self.project1(x)))) + x
+        return self.project2(self.gate(gelu(self.project1(x)))) + x
 
 
 class MixedPerceptron(nn.Module):
@@ -90,7 +91,7 @@ class MixedPerceptron(nn.Module):
         self.depthwise = Depthwise(hidden_channels, 3)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.contract(nn.gelu(self.depthwise(self.expand(x))))
+        return self.contract(gelu(self.depthwise(self.expand(x))))
 
 
 class GatedBlock(nn.Module):
@@ -106,7 +107,7 @@ class GatedBlock(nn.Module):
     ):
         super().__init__()
         C = in_channels
-        self.norm1, self.norm2 = nn.BatchNorm(C), nn.BatchNorm(C)
+        self.norm1, self.norm2 = BatchNorm(C), BatchNorm(C)
         self.attention = GatedAttention(C, large_kernel)
         self.perceptron = MixedPerceptron(C, int(C * mlp_ratio))
         self.scale1, self.scale2 = mx.full((C,), 1e-2), mx.full((C,), 1e-2)
@@ -171,13 +172,9 @@ class GroupedConv(nn.Module):
         self.norm = nn.GroupNorm(self.groups, out_channels, pytorch_compatible=True)
 
     def __call__(self, x: mx.array) -> mx.array:
-        # Group by group, since a convolution of one group has the fast paths.
-        C, O = x.shape[-1] // self.groups, self.conv.weight.shape[0] // self.groups
-        groups = [
-            conv2d(x[..., n * C : (n + 1) * C], self.conv.weight[n * O : (n + 1) * O]) for n in range(self.groups)
-        ]
-        y = mx.concatenate(groups, axis=-1) + self.conv.bias
-        return nn.leaky_relu(self.norm(y), 0.2)
+        y = grouped_conv2d(x, self.conv.weight, self.groups)
+        norm = self.norm
+        return group_norm(y, self.conv.bias, norm.weight, norm.bias, norm.num_groups, "leaky_relu", epsilon=norm.eps)
 
 
 class Inception(nn.Module):

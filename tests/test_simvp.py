@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from convlstm.losses import MeanSquaredError
-from convlstm.simvp import SimVP, pixel_shuffle
+from convlstm.simvp import SimVP, pixels
 from convlstm.training.step import make_step
 
 import hydra
@@ -134,11 +134,12 @@ def test_values_and_gradients_are_those_of_pytorch(form, N, H, W, C, more, rng):
             assert np.abs(ours - expected).max() <= 1e-4 * max(np.abs(expected).max(), 1.0), name
 
 
-def test_pixel_shuffle_has_pytorchs_order(rng):
+def test_four_times_the_channels_become_pixels_as_pytorch_shuffles_them(rng):
     torch = pytest.importorskip("torch")
     x = normal(rng, (2, 3, 4, 8))
     expected = torch.pixel_shuffle(torch.tensor(np.array(x.transpose(0, 3, 1, 2))), 2).numpy()
-    assert np.array_equal(np.array(pixel_shuffle(x).transpose(0, 3, 1, 2)), expected)
+    x = x.reshape(2, 3, 4, 2, 4).swapaxes(3, 4).reshape(x.shape)  # PyTorch's channels are c, row, column
+    assert np.array_equal(np.array(pixels(x).transpose(0, 3, 1, 2)), expected)
 
 
 @forms

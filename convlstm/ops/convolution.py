@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from convlstm.arguments import check_whole
-from convlstm.ops.algorithm import takes_winograd
+from convlstm.ops.algorithm import WINOGRAD_KERNELS, takes_kernels, takes_winograd
 from convlstm.ops.cpu.library import library
+from convlstm.ops.patches import patch_conv2d
 
 import mlx.core as mx
 
@@ -15,6 +16,9 @@ Pair = tuple[int, int]
 
 LARGEST = 4096
 """Of kernels, strides and grids."""
+
+PATCHED = 8
+"""Channels from which on a strided convolution is a product of matrices."""
 
 
 def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) -> Pair:
@@ -114,9 +118,36 @@ def conv2d(
     if keeps_grid and takes_winograd("conv2d", algorithm, kernel, x.dtype):
         return winograd_conv2d(x, weight)  # type: ignore[return-value]
     if (top, left) == (bottom, right):
+        if stride != (1, 1) and dilation == (1, 1) and x.shape[-1] >= PATCHED and takes_kernels(algorithm, x, weight):
+            return patch_conv2d(x, weight, stride, (top, left))
         return mx.conv2d(x, weight, stride, (top, left), dilation)
     x = mx.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])
     return mx.conv2d(x, weight, stride, 0, dilation)
+
+
+def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = "auto") -> mx.array:
+    """Convolution of each group of channels by itself, on the same grid, beyond which there are zeros.
+
+    Args:
+        x: (N, H, W, C).
+        weight: (O, kh, kw, C / groups), odd sizes.
+        groups: Of channels that lie together, in and out.
+        algorithm: 'native' for MLX's own convolution; the others take the kernels of `convlstm.ops.cpu` where there
+            are any. Default: 'auto'.
+
+    Returns:
+        (N, H, W, O).
+    """
+    O, kh, kw, C = weight.shape
+    if (kh == kw and kh in WINOGRAD_KERNELS) or not takes_kernels(algorithm, x, weight):
+        # Group by group, since a convolution of one group has the fast paths. (mx.compile cannot split an array twice.)
+        width = O // groups
+        each = [
+            conv2d(x[..., n * C : (n + 1) * C], weight[n * width : (n + 1) * width], algorithm=algorithm)
+            for n in range(groups)
+        ]
+        return mx.concatenate(each, axis=-1)
+    return patch_conv2d(x, weight, (1, 1), (kh // 2, kw // 2), groups)
 
 
 @mx.custom_function

@@ -23,7 +23,16 @@ import mlx.core as mx
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
-PARTS = ("kernels", "st_lstm", "gru", "depthwise", "bridge")  # .cpp, each compiled by itself
+PARTS = (
+    "kernels",
+    "st_lstm",
+    "gru",
+    "depthwise",
+    "norms",
+    "activations",
+    "patches",
+    "bridge",
+)  # .cpp, each compiled by itself
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
 CHECKING = 120  # seconds that the check of a new library may take; it takes one or two
 LACKING = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."

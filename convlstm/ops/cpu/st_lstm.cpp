@@ -2,21 +2,7 @@
 #include "st_lstm.h"
 
 #include "calls.h"
-
-namespace {
-
-// Calls use(first, number of floats) for the vectors of an array.
-template <class Use>
-void each_vector(int64_t count, Use&& use) {
-    std::lock_guard<std::mutex> lock(Threads::pool().busy);
-    constexpr int64_t AT_ONCE = 256 * LANES;
-    Threads::pool().run(int((count + AT_ONCE - 1) / AT_ONCE), [&](int task) {
-        const int64_t end = std::min(count, (task + 1) * AT_ONCE);
-        for (int64_t at = task * AT_ONCE; at < end; at += LANES) use(at, int(std::min<int64_t>(LANES, end - at)));
-    });
-}
-
-}  // namespace
+#include "elements.h"
 
 extern "C" {
 

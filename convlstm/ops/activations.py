@@ -1,0 +1,64 @@
+"""Activations outside of a recurrence: GELU, and the gate that one half of the channels is of the other."""
+
+from __future__ import annotations
+
+from convlstm.ops.algorithm import takes_kernels
+from convlstm.ops.cpu.library import library
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+def gelu(x: mx.array, algorithm: str = "auto") -> mx.array:
+    """x Phi(x) with the normal distribution's share Phi(x) below x, of any shape.
+
+    Args:
+        x: Any shape.
+        algorithm: 'native' for MLX's own function; the others take the kernel of `convlstm.ops.cpu` where there is one,
+            exact to 2e-7 of the largest value. Default: 'auto'.
+
+    Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, without their approximations.
+    """
+    return _gelu(x) if takes_kernels(algorithm, x) else nn.gelu(x)  # type: ignore[return-value]
+
+
+@mx.custom_function
+def _gelu(x: mx.array) -> mx.array:
+    return library().call("convlstm_gelu", [x], [x.shape], [x.size])[0]
+
+
+@_gelu.vjp
+def _(x, cotangent, _):
+    return library().call("convlstm_gelu_backward", [x, cotangent], [x.shape], [x.size])[0]
+
+
+def gated_halves(x: mx.array, algorithm: str = "auto") -> mx.array:
+    """sigmoid(g) f of the channels' first half f and second half g: (..., 2C) -> (..., C).
+
+    Args:
+        x: (..., 2C).
+        algorithm: As of `gelu`.
+
+    Raises:
+        ValueError: The number of channels is odd.
+    """
+    if x.shape[-1] % 2:
+        raise ValueError(f"[gated_halves] expected an even number of channels but got shape {tuple(x.shape)}.")
+    if takes_kernels(algorithm, x):
+        return _gated_halves(x)  # type: ignore[return-value]
+    f, g = mx.split(x, 2, axis=-1)
+    return mx.sigmoid(g) * f
+
+
+@mx.custom_function
+def _gated_halves(x: mx.array) -> mx.array:
+    return library().call("convlstm_halves", [x], [(*x.shape[:-1], x.shape[-1] // 2)], _rows(x))[0]
+
+
+@_gated_halves.vjp
+def _(x, cotangent, _):
+    return library().call("convlstm_halves_backward", [x, cotangent], [x.shape], _rows(x))[0]
+
+
+def _rows(x: mx.array) -> list[int]:
+    return [x.size // x.shape[-1], x.shape[-1] // 2]
