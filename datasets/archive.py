@@ -221,11 +221,12 @@ class Archive:
                 if entries
                 else "no file is"
             )
-            others = "" if self._named or len(self._readers) == len(FORMATS) else " Others refuse the 'reader' options."
+            all_looked_for = self._named or len(self._readers) == len(FORMATS)
+            refused = "" if all_looked_for else " Others refuse the 'reader' options."
             raise ValueError(
                 f"[Archive] {self._root}: {found} of a format that is looked for: "
                 f"{', '.join(reader.format for reader in self._readers)}. Check the path, or name the format and its "
-                f"options.{others}"
+                f"options.{refused}"
             )
         (self.format, most), *others = counts.most_common()
         if others and others[0][1] == most:
