@@ -1,0 +1,273 @@
+"""The newest frames of archives, at the step and with the pixels of training; clips without times."""
+
+import shutil
+
+from datasets.clip import ClipError, is_video, read_stack, read_video
+from datasets.latest import Latest
+from datasets.recent import Recent
+
+import numpy as np
+import pytest
+from PIL import Image
+from radar_archives import OPTIONS, SHAPE, START, picture, time_of, write_picture, write_pictures
+from radar_files import write_sevir
+
+
+@pytest.fixture
+def radar(tmp_path):
+    return tmp_path / "radar"
+
+
+def looked(path, **arguments):
+    recent = Recent(path, options=OPTIONS, **arguments)
+    return recent, *recent.look()
+
+
+def test_the_first_look_finds_what_is_there_and_the_next_what_has_come(radar):
+    write_pictures(radar, 3)
+    recent, new, problems = looked(radar)
+    assert [str(t) for t in new] == [str(time_of(n)) for n in range(3)]
+    assert problems == []
+    assert (recent.format, recent.units, recent.step, recent.grid.shape) == ("png", "mm/h", 5.0, SHAPE)
+    assert recent.look() == ([], [])
+    write_picture(radar, 3, picture(3))
+    assert recent.look() == ([time_of(3)], [])
+
+
+def test_a_window_has_the_frames_at_a_step(radar):
+    write_pictures(radar, 7)
+    recent, *_ = looked(radar)
+    window, problems = recent.window(3, 10, until=time_of(5))
+    np.testing.assert_array_equal(window.times, [time_of(n) for n in (1, 3, 5)])
+    np.testing.assert_allclose(window.frames, [picture(n) / 10 for n in (1, 3, 5)], rtol=1e-6)
+    assert (window.absent, problems) == ([], [])
+
+
+def test_frames_that_are_not_there_are_missing(radar):
+    paths = write_pictures(radar, 5)
+    paths[2].unlink()
+    recent, *_ = looked(radar)
+    window, _ = recent.window(6, 5, until=time_of(4))
+    assert window.absent == [0, 3]
+    assert np.isnan(window.frames[[0, 3]]).all()
+    assert np.isfinite(window.frames[[1, 2, 4, 5]]).all()
+    np.testing.assert_array_equal(window.times, [time_of(n) for n in range(-1, 5)])
+
+
+def test_times_need_not_be_kept_to_the_second(radar):
+    for index in (0, 1.05, 2, 3.3):
+        write_picture(radar, index, picture(int(index)))
+    recent, *_ = looked(radar)
+    window, _ = recent.window(4, 5, until=time_of(3))
+    assert window.absent == [3]
+    assert str(window.times[1]) == str(time_of(1.05))
+
+
+def test_pixels_are_averaged(radar):
+    write_pictures(radar, 2)
+    recent, *_ = looked(radar)
+    window, _ = recent.window(1, 5, until=time_of(1), coarsen=8)
+    assert window.frames.shape == (1, 5, 6)
+    np.testing.assert_allclose(window.frames[0, :, 0], [0.2, 0.2, 0.1, 0, 0], rtol=1e-6)
+
+
+def test_a_damaged_frame_is_told_once_and_tried_again_when_it_changes(radar):
+    paths = write_pictures(radar, 3)
+    whole = paths[2].read_bytes()
+    paths[2].write_bytes(whole[:60])
+    recent, new, _ = looked(radar)
+    _, problems = recent.window(2, 5, until=new[-1])
+    assert [problem.name for problem in problems] == [paths[2].name]
+    assert str(paths[2].parent) not in str(problems[0])
+    assert recent.look() == ([], [])
+    paths[2].write_bytes(whole)
+    assert recent.look() == ([time_of(2)], [])
+
+
+def test_a_frame_without_a_known_pixel_is_a_problem(radar):
+    write_pictures(radar, 2)
+    write_picture(radar, 2, np.full(SHAPE, 255))
+    recent, new, _ = looked(radar)
+    window, problems = recent.window(2, 5, until=new[-1])
+    assert window.absent == [1]
+    assert "has no known pixel" in str(problems[0])
+
+
+def test_a_patient_look_waits_until_a_file_stays_as_it_is(radar):
+    write_pictures(radar, 2)
+    recent = Recent(radar, options=OPTIONS, patient=True)
+    assert len(recent.look()[0]) == 2
+    path = write_picture(radar, 2, picture(2))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60])
+    assert recent.look() == ([], [])
+    path.write_bytes(whole)
+    assert recent.look() == ([], [])
+    assert recent.look() == ([time_of(2)], [])
+
+
+def test_a_patient_look_bears_an_empty_folder_and_a_strange_file(radar):
+    radar.mkdir()
+    recent = Recent(radar, options=OPTIONS, patient=True)
+    assert recent.look() == ([], [])
+    (radar / "202006010000.png").write_bytes(b"half")
+    recent.look()
+    assert "of no format that is looked for; it may be cut off" in str(recent.look()[1][0])
+    write_pictures(radar, 1)
+    recent.look()
+    assert recent.look() == ([time_of(0)], [])
+
+
+def test_notes_and_other_formats_are_passed_over(radar, tmp_path):
+    write_pictures(radar, 2)
+    (radar / "readme.txt").write_text("about the radar")
+    np.save(radar / "202006010100.npy", np.zeros(SHAPE))
+    _, new, problems = looked(radar, format="auto")
+    assert len(new) == 2
+    assert problems == []
+
+
+def test_frames_of_another_size_and_second_ones_are_told(radar):
+    write_pictures(radar, 2)
+    write_picture(radar, 2, picture(2, (8, 8)))
+    write_picture(radar, 1, picture(7), prefix="z")
+    recent, new, problems = looked(radar)
+    assert len(new) == 2
+    assert sorted(str(problem) for problem in problems) == [
+        "202006010010.png: 8 x 8 mm/h instead of 40 x 48 mm/h".replace("0010.png", "001000.png"),
+        "z20200601000500.png: has 1 frames of times that are there already; left out",
+    ]
+    window, _ = recent.window(1, 5, until=time_of(1))
+    assert window.frames[0, 0, 0] == pytest.approx(0.2)
+
+
+def test_files_that_are_gone_are_forgotten_and_their_frames_are_missing(radar):
+    paths = write_pictures(radar, 3)
+    recent, *_ = looked(radar)
+    paths[1].unlink()
+    assert recent.look() == ([], [])
+    window, problems = recent.window(3, 5, until=time_of(2))
+    assert window.absent == [1]
+    assert problems[0].name == paths[1].name
+
+
+def test_of_many_files_the_last_are_looked_at(radar):
+    paths = write_pictures(radar, 30)
+    for path in paths:
+        shutil.copystat(paths[0], path)
+    _, new, _ = looked(radar, depth=4)
+    assert [str(t) for t in new] == [str(time_of(n)) for n in range(26, 30)]
+
+
+def test_the_newest_event_of_a_catalogue_counts(tmp_path, rng):
+    pytest.importorskip("h5py")
+    path = write_sevir(tmp_path, rng.integers(1, 255, (3, 8, 8, 5), np.uint8))
+    recent = Recent(path)
+    new, problems = recent.look()
+    assert problems == []
+    assert len(new) == 5
+    assert new[0] == np.datetime64("2018-05-03T21:15")
+
+
+def test_a_stack_that_grows_brings_new_frames(tmp_path):
+    path = tmp_path / "20200601.npy"
+    np.save(path, np.ones((3, 8, 8)))
+    recent = Recent(path, format="numpy", options={"step_minutes": 5, "units": "mm/h"})
+    assert len(recent.look()[0]) == 3
+    np.save(path, np.full((5, 8, 8), 2.0))
+    assert recent.look()[0] == [START + np.timedelta64(15, "m"), START + np.timedelta64(20, "m")]
+    window, _ = recent.window(5, 5, until=START + np.timedelta64(20, "m"))
+    assert (window.frames == 2).all()
+
+
+def test_recent_refuses_what_does_not_fit(radar, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"\[Recent\] there is nothing at"):
+        Recent(radar)
+    with pytest.raises(ValueError, match=r"\[Recent\] 'depth' must be a whole number of at least 1 but got 0"):
+        Recent(tmp_path, depth=0)
+    with pytest.raises(ValueError, match=r"'zr' must be two positive numbers"):
+        Recent(tmp_path, zr=(1,))
+    with pytest.raises(ValueError, match="'format' must be one of"):
+        Recent(tmp_path, format="tiff")
+
+
+def latest(path, **arguments):
+    found = Latest(path, options=OPTIONS, **arguments)
+    found.look()
+    return found
+
+
+def test_latest_takes_every_so_manieth_frame(radar):
+    write_pictures(radar, 9)
+    found = latest(radar, frames=3, trained={"frame_interval": 15.0})
+    assert found.step == 15
+    window, _ = found.window(time_of(8))
+    np.testing.assert_array_equal(window.times, [time_of(n) for n in (2, 5, 8)])
+    assert latest(radar).step == 5
+    assert latest(radar, step=7.5, trained={"frame_interval": 15.0}).step == 7.5
+
+
+def test_latest_needs_a_step(radar):
+    write_pictures(radar, 1)
+    assert latest(radar, trained={"frame_interval": 5.0}).step == 5
+    with pytest.raises(ValueError, match=r"\[Latest\] a single frame of .* is known, and no step"):
+        _ = latest(radar).step
+
+
+def test_latest_knows_no_grid_before_it_has_looked(radar):
+    radar.mkdir()
+    with pytest.raises(ValueError, match=r"\[Latest\] no frame of .* is known yet"):
+        _ = Latest(radar, options=OPTIONS).grid
+
+
+def test_latest_refuses_a_number_of_frames_that_is_none(radar):
+    radar.mkdir()
+    with pytest.raises(ValueError, match=r"\[Latest\] 'frames' must be a whole number of at least 1 but got 0"):
+        Latest(radar, frames=0)
+
+
+def test_latest_has_no_extent_where_pixels_have_no_size(radar):
+    write_pictures(radar, 2)
+    found = latest(radar, coarsen=2)
+    assert found.extent() is None
+    assert found.frame_size == (20, 24)
+
+
+def film(path, count=3):
+    stills = [Image.new("RGB", (24, 16), (60 * n, 0, 255 - 60 * n)) for n in range(count)]
+    stills[0].save(path, save_all=True, append_images=stills[1:], duration=100)
+    return path
+
+
+def test_a_video_is_grey_or_coloured(tmp_path):
+    path = film(tmp_path / "a.gif")
+    colour, grey = read_video(path, 3), read_video(path)
+    assert colour.shape == (3, 16, 24, 3)
+    assert grey.shape == (3, 16, 24, 1)
+    np.testing.assert_allclose(colour[:, 3, 3, 0], [0, 60, 120], atol=4)
+    np.testing.assert_allclose(grey[2, 3, 3, 0], 0.299 * 120 + 0.114 * 135, atol=4)
+    assert is_video("A.MP4")
+    assert not is_video("a.nc")
+
+
+def test_a_video_that_cannot_be_read_says_why(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"none")
+    with pytest.raises(ClipError, match=r"\[read_video\] .*a.mp4 cannot be read as a video .* FFmpeg"):
+        read_video(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"\[read_video\] 'channels' must be 1 or 3 but got 2"):
+        read_video(tmp_path / "a.mp4", 2)
+    monkeypatch.setattr("datasets.clip._LARGEST", 100)
+    with pytest.raises(ClipError, match=r"has 3 frames of 16x24, too many"):
+        read_video(film(tmp_path / "a.gif"))
+
+
+def test_a_stack_is_read_and_checked(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4, 5), np.uint8))
+    assert read_stack(tmp_path / "a.npy").shape == (3, 4, 5, 1)
+    np.save(tmp_path / "b.npy", np.ones((3, 4, 5, 2)))
+    assert read_stack(tmp_path / "b.npy", 2).shape == (3, 4, 5, 2)
+    with pytest.raises(ClipError, match=r"\[read_stack\] .* must have frames \(T, H, W\) .* with C=1 but has float64"):
+        read_stack(tmp_path / "b.npy")
+    (tmp_path / "c.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
+    with pytest.raises(ClipError, match=r"\[read_stack\] .*c.npy cannot be read .*; it may be damaged"):
+        read_stack(tmp_path / "c.npy")
