@@ -79,6 +79,7 @@ def main(config: DictConfig) -> None:
         progress="evaluating",
         total=size,
         keep=keep,
+        cases=settings["cases"],
     )
     record = {
         "checkpoints": {name: str(f) for name, f in zip(models, folders, strict=False)},
@@ -90,8 +91,10 @@ def main(config: DictConfig) -> None:
     for name, keys in trained_otherwise(models, folders).items():
         print(f"note: '{name}' was trained on other data than '{next(iter(models))}' (data.{', data.'.join(keys)}).")
     print(table(result))
+    page = write_report(folder, result, dict(zip(models, folders, strict=False)), record, rain)
     pictures = draw(folder, result, list(models), folders, rain, settings["split"])
     print(f"\nScores:    {folder / 'metrics.json'}, {folder / 'metrics.csv'}")
+    print(f"Report:    {page}")
     print("Pictures:  " + ", ".join(str(path) for path in pictures))
 
 
@@ -131,6 +134,8 @@ def check(settings: dict[str, Any]) -> None:
         value = settings[key]
         if not (value is None and may_be_null) and (type(value) is not int or value < 1):
             fail(f"'{key}' must be a whole number of at least 1 but got {shown(value)}.")
+    if type(settings["cases"]) is not int or settings["cases"] < 0:
+        fail(f"'cases' must be a whole number of at least 0 but got {shown(settings['cases'])}.")
     chosen = settings["baselines"]
     if chosen != "auto" and not (isinstance(chosen, list) and all(name in list(BASELINES) for name in chosen)):
         fail(f"'baselines' must be auto or a list of {', '.join(BASELINES)}, [] for none, but got {shown(chosen)}.")
@@ -242,6 +247,15 @@ def batches(data: Any, split: str, batch_size: int, size: int, horizon: int) -> 
         left -= len(batch["inputs"])
         if left <= 0:
             return
+
+
+def write_report(
+    folder: Path, result: Evaluation, checkpoints: dict[str, Path], record: dict[str, Any], rain: Any
+) -> Path:
+    """One page with all of it, for a browser."""
+    path = folder / "report.html"
+    report.write_page(path, result, checkpoints=checkpoints, record=record, rain=rain, split=record["split"])
+    return path
 
 
 def draw(folder: Path, result: Evaluation, names: list[str], folders: list[Path], rain: Any, split: str) -> list[Path]:

@@ -131,6 +131,14 @@ def table(result: Evaluation) -> str:
 
 
 def _frame_tables(result: Evaluation, names: list[str]) -> list[str]:
+    parts = _aligned(names, frame_columns(result, names))
+    if len(_some_leads(result.horizon)) > 1:
+        parts += ["", "MSE per frame by lead time (frames ahead)", *_by_lead(result, names, "mse_per_frame", "", min)]
+    return parts
+
+
+def frame_columns(result: Evaluation, names: list[str]) -> list[Column]:
+    """The columns of the table of frames: the means of the scores, the skill against the baselines, and the speed."""
     columns: list[Column] = []
     for metric, heading, form in _COLUMNS:
         if metric in result.scores[names[0]]:
@@ -141,19 +149,40 @@ def _frame_tables(result: Evaluation, names: list[str]) -> list[str]:
         if any(value is not None for value in values):
             columns.append((["skill vs", reference], values, "+.1%", None))
     columns.append((["speed", "seq/s"], [result.speed[name] for name in names], ",.1f", None))
-    parts = _aligned(names, columns)
-    if len(_some_leads(result.horizon)) > 1:
-        parts += ["", "MSE per frame by lead time (frames ahead)", *_by_lead(result, names, "mse_per_frame", "", min)]
-    return parts
+    return columns
 
 
 def _rain_tables(result: Evaluation, names: list[str]) -> list[str]:
     """CSI at all thresholds, what else counts at the threshold in the middle, and CSI there by lead time."""
+    middle = middle_threshold(result)
+    parts = [*_aligned(names, rain_columns(result, names))]
+    parts += [
+        f"FSS: at {middle}, in windows of so many pixels; power: share of the truth's at shorter waves (1: as sharp)"
+    ]
+    if len(_some_leads(result.horizon)) > 1:
+        title = f"CSI at {middle} by lead time (frames ahead)"
+        parts += ["", title, *_by_lead(result, names, f"csi@{middle}", ".3f", max)]
+    return parts
+
+
+def thresholds_of(result: Evaluation) -> list[str]:
+    """The thresholds that rain was verified at, as the scores' names have them; none where there was no rain."""
+    kinds = next(iter(result.scores.values()))
+    return [metric.partition("@")[2] for metric in kinds if metric.startswith("csi@") and "_pool" not in metric]
+
+
+def middle_threshold(result: Evaluation) -> str:
+    """The threshold that stands for all."""
+    thresholds = thresholds_of(result)
+    return thresholds[place_of_middle(thresholds)]
+
+
+def rain_columns(result: Evaluation, names: list[str]) -> list[Column]:
+    """The columns of the table of rain, means over the lead times."""
     kinds = list(result.scores[names[0]])
-    thresholds = [metric.partition("@")[2] for metric in kinds if metric.startswith("csi@") and "_pool" not in metric]
-    middle = thresholds[place_of_middle(thresholds)]
+    middle = middle_threshold(result)
     columns: list[Column] = []
-    for threshold in thresholds:
+    for threshold in thresholds_of(result):
         values = [result.scores[name][f"csi@{threshold}"]["mean_over_leads"] for name in names]
         columns.append((["CSI", threshold], values, ".3f", max))
     windows = [metric for metric in kinds if metric.startswith(f"fss@{middle}_") and metric != f"fss@{middle}_1px"]
@@ -169,14 +198,7 @@ def _rain_tables(result: Evaluation, names: list[str]) -> list[str]:
     ]
     for metric, heading, choose in single:
         columns.append((heading, [result.scores[name][metric]["mean_over_leads"] for name in names], ".3f", choose))
-    parts = [*_aligned(names, columns)]
-    parts += [
-        f"FSS: at {middle}, in windows of so many pixels; power: share of the truth's at shorter waves (1: as sharp)"
-    ]
-    if len(_some_leads(result.horizon)) > 1:
-        title = f"CSI at {middle} by lead time (frames ahead)"
-        parts += ["", title, *_by_lead(result, names, f"csi@{middle}", ".3f", max)]
-    return parts
+    return columns
 
 
 def _by_lead(result: Evaluation, names: list[str], metric: str, form: str, choose: Callable) -> list[str]:
@@ -209,20 +231,25 @@ def _some_leads(horizon: int) -> list[int]:
     return sorted({round(lead) for lead in np.linspace(1, horizon, min(horizon, 10)).tolist()})
 
 
+def written(column: Column, count: int) -> list[tuple[str, bool]]:
+    """The texts of a column of so many forecasters, each with whether it is the best one."""
+    _, values, form, choose = column
+    scored = [value for value in values if value is not None and math.isfinite(value)]
+    best = choose(scored) if choose is not None and count > 1 and scored else None
+    if not form:
+        # The smallest value of the column keeps four digits, and the points of all stand below each other.
+        smallest = min((abs(value) for value in scored if value), default=1.0)
+        form = f".{min(max(3 - math.floor(math.log10(smallest)), 0), 4)}f"
+    texts = ["-" if value is None or math.isnan(value) else format(value, form) for value in values]
+    return [(text, best is not None and value == best) for text, value in zip(texts, values, strict=True)]
+
+
 def _aligned(names: list[str], columns: list[Column]) -> list[str]:
     labels = ["", "forecaster", *(name if len(name) <= 18 else name[:17] + "~" for name in names)]
     lines = [label.ljust(max(map(len, labels))) for label in labels]
-    for heading, values, form, choose in columns:
-        scored = [value for value in values if value is not None and math.isfinite(value)]
-        best = choose(scored) if choose is not None and len(names) > 1 and scored else None
-        if not form:
-            # The smallest value of the column keeps four digits, and the points of all stand below each other.
-            smallest = min((abs(value) for value in scored if value), default=1.0)
-            form = f".{min(max(3 - math.floor(math.log10(smallest)), 0), 4)}f"
-        cells = [f"{text} " for text in heading]
-        for value in values:
-            text = "-" if value is None or math.isnan(value) else format(value, form)
-            cells.append(text + ("*" if best is not None and value == best else " "))
+    for column in columns:
+        cells = [f"{text} " for text in column[0]]
+        cells += [text + ("*" if best else " ") for text, best in written(column, len(names))]
         width = max(map(len, cells))
         lines = [f"{line} {cell.rjust(width)}" for line, cell in zip(lines, cells, strict=True)]
     return lines

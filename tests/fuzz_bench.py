@@ -165,6 +165,7 @@ def bench() -> Iterator[Bench]:
             ("datasets.digits.draw_digits", lambda: tiny.blots()[:2]),
             ("datasets.digits._open", offline),
             ("evaluate.draw", lambda *_: []),
+            ("evaluate.write_report", lambda *_: None),
             ("datasets.arguments.memory", lambda: MEMORY),
             ("convlstm.training.memory.memory", lambda: MEMORY),
             ("convlstm.training.loop.Trainer.fit", short_fit),

@@ -202,7 +202,9 @@ def test_pictures_of_the_chosen_sequences(run, evaluate):
     folder = run / "evaluation"
     pictures = ["forecast_0.png", "forecast_3.png", "forecast_0.gif", "lead_times.png", "training.png"]
     assert out.rstrip().splitlines()[-1] == "Pictures:  " + ", ".join(str(folder / name) for name in pictures)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*pictures, "metrics.csv", "metrics.json"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*pictures, "metrics.csv", "metrics.json", "report.html"]
+    )
     for name in pictures:
         with Image.open(folder / name) as image:
             assert getattr(image, "n_frames", 1) == (6 if name.endswith("gif") else 1)
@@ -217,7 +219,7 @@ def test_a_checkpoint_alone_is_enough(run, evaluate, tmp_path):
     status, _, _ = evaluate(f"ckpt={alone}", "examples=[1]")
     assert status == 0
     assert sorted(path.name for path in (alone / "evaluation").iterdir()) == [
-        "forecast_1.gif", "forecast_1.png", "lead_times.png", "metrics.csv", "metrics.json",
+        "forecast_1.gif", "forecast_1.png", "lead_times.png", "metrics.csv", "metrics.json", "report.html",
     ]  # fmt: skip
 
 
@@ -309,6 +311,7 @@ def test_types_of_the_data_are_checked(run, evaluate):
         ("examples=[a]", "'examples' must be a list of whole numbers of at least 0, [] for none, but got ['a']."),
         ("examples=3", "'examples' must be a list"),
         ("examples=[-1]", "'examples' must be a list"),
+        ("cases=-1", "'cases' must be a whole number of at least 0 but got -1."),
         ("trusted=tiny", "'trusted' must be a list of packages, such as trusted=[mine], but got 'tiny'."),
         (
             "data.frame_size=18",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convlstm.report.animation import forecast_gif
 from convlstm.report.curves import lead_curves, training_curve
+from convlstm.report.page import write_page
 from convlstm.report.panel import forecast_panel
 from convlstm.report.rain_film import rain_gif
 from convlstm.report.rain_maps import rain_panel
@@ -20,4 +21,5 @@ __all__ = [
     "score_curves",
     "spectra",
     "training_curve",
+    "write_page",
 ]

@@ -1,0 +1,154 @@
+"""An evaluation as one page of HTML that needs nothing beside itself: no network, no server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convlstm import results
+from convlstm.evaluation import Evaluation
+from convlstm.report.labels import label
+from convlstm.report.page import about, scores
+from convlstm.report.page.films import Field, Films, chosen, developed, film, key_of, pictures, screen
+from convlstm.report.page.frames import colours
+from convlstm.report.page.markup import Markup, element
+from convlstm.report.rain import HATCH, MISSING
+from convlstm.report.style import MISSING as SAND
+from convlstm.training import files
+
+HERE = Path(__file__).parent
+
+
+def write_page(
+    path: str | Path,
+    result: Evaluation,
+    *,
+    checkpoints: Mapping[str, Path] | None = None,
+    record: Mapping[str, Any] | None = None,
+    rain: Any = None,
+    split: str = "test",
+) -> None:
+    """Writes the scores, the kept sequences as animations, and what the runs were, as one file of HTML.
+
+    Its style and its script are inside and so are the pictures; a policy in its head forbids it any request. Sequences
+    are drawn in the colours of the other pictures, one pixel for each of theirs; those of more than 384 pixels a side,
+    or of more than 13.5 MB all together, are shrunk.
+
+    Args:
+        path: The file.
+        result: What `evaluate` returned; its `best`, `worst` and `examples` are shown.
+        checkpoints: Folders of the checkpoints behind forecasters, by name: their runs are described beside the
+            runs in the same folders. Default: none.
+        record: What `write_scores` was given. Its "split", "steps" and "data" are told. Default: nothing.
+        rain: The data, where its frames stand for a physical field: see `films.Field`. Default: none.
+        split: Whose sequences the examples are. Default: "test".
+    """
+    record = record or {}
+    runs = about.runs_of(checkpoints or {})
+    words = label("mse_per_pixel").title
+    meant = None
+    if rain is not None:
+        at = results.middle_threshold(result)
+        words = label(f"csi@{at}").title
+        meant = Field(rain, split, rain.thresholds[results.thresholds_of(result).index(at)])
+    reel = developed([film(kind, e, meant) for kind, e in chosen(result)], words, None if rain is None else rain.units)
+
+    sections = {
+        "scores": ("Scores", scores.means(result)),
+        "leads": ("By lead time", scores.by_lead(result, None if rain is None else rain.frame_interval)),
+        "forecasts": ("Forecasts", _forecasts(result, reel)),
+        "training": ("Training", about.training(runs)),
+        "runs": ("Runs and configuration", _runs(runs, record)),
+    }
+    shown = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
+    names = list(runs) if len(runs) != 1 else [next(iter(runs.values())).folder.resolve().name]
+    title = "Forecasts of " + ", ".join(names or [next(iter(result.scores))])
+    files.replace(Path(path), _document(title, _summary(result, record, split), shown, reel))
+
+
+def _summary(result: Evaluation, record: Mapping[str, Any], split: str) -> str:
+    data = record.get("data") or {}
+    sequences = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
+    leads = "1 frame" if result.horizon == 1 else f"{result.horizon} frames"
+    least = min(result.coverage.values())
+    told = [f"{sequences} of split {record.get('split', split)}, {leads} ahead"]
+    told += [f"data: {data['name']}"] if "name" in data else []
+    told += [f"{least:.1%} of the pixels scored"] if least < 1 else []
+    return "; ".join(told) + "."
+
+
+def _forecasts(result: Evaluation, reel: Films) -> list[Markup]:
+    if not reel.films:
+        return []
+    first = next(iter(result.scores))
+    told = f"Best and worst are those of {first} by {reel.metric}, of all sequences that were scored."
+    if not result.best:
+        told = "Chosen sequences."
+    told += " Every frame's score stands above it."
+    if reel.times > 1:
+        told += f" Frames are shown at up to 1/{reel.times} of their size."
+    return [
+        element("p", told, class_="note"),
+        *([key] if (key := key_of(reel)) is not None else []),
+        element("noscript", element("p", "Without JavaScript the first lead time is shown.")),
+        *(screen(reel, n) for n in range(len(reel.films))),
+    ]
+
+
+def _runs(runs: Mapping[str, Any], record: Mapping[str, Any]) -> list[Markup]:
+    steps = record.get("steps") or {}
+    if not runs:
+        return [about.facts(runs, steps)]
+    beside = about.beside_others(runs, about.others_of(runs))
+    return [*beside, about.facts(runs, steps), about.configurations(runs)]
+
+
+def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[Markup]]], reel: Films) -> str:
+    style = (HERE / "page.css").read_text(encoding="utf-8") + _palette(reel)
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
+    links = [element("li", element("a", name, href=f"#{key}")) for key, (name, _) in sections.items()]
+    head = [
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("link", rel="icon", href="data:,"),
+        element("style", Markup(style)),
+    ]
+    body = [
+        element(
+            "header",
+            element("h1", title),
+            element("p", summary, class_="note"),
+            element("nav", element("ul", links), aria_label="Sections"),
+        ),
+        element(
+            "main",
+            [
+                element("section", element("h2", name, id=f"{key}-head"), parts, id=key, aria_labelledby=f"{key}-head")
+                for key, (name, parts) in sections.items()
+            ],
+        ),
+        pictures(reel) if reel.films else None,
+        element("script", Markup(script)),
+    ]
+    page = element("html", element("head", head), element("body", body), lang="en")
+    return f"<!DOCTYPE html>\n{page}\n"
+
+
+def _palette(reel: Films) -> str:
+    """The style of the colours of the classes, and of what is missing."""
+    rules = [f".sand {{ background: {SAND}; }}"]
+    rules.append(f".hatched {{ background: repeating-linear-gradient(135deg, {HATCH} 0 2px, {MISSING} 2px 6px); }}")
+    if reel.scale is not None:
+        rules += [f".r{k} {{ background: {colour}; }}" for k, colour in enumerate(colours(reel.scale)[:-2])]
+    return "\n".join(["", *rules, ""])
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

@@ -1,0 +1,247 @@
+"""Forecasts as animations in a page: the truth beside all forecasts, moved by one slider."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from convlstm.cases import critical_success, squared_error
+from convlstm.evaluation import Evaluation, Example
+from convlstm.report.page.frames import Album, factor, frame_png, rain_png, shrunk
+from convlstm.report.page.markup import Markup, data, element
+from convlstm.report.rain import RainScale, clock, rain_scale, stamps
+from convlstm.report.style import digits
+
+import numpy as np
+
+# Of the longer side of a frame; and letters of all pictures, which leaves the rest of the page a megabyte of 15.
+MOST_PIXELS = 384
+BUDGET = 13_500_000
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the frames stand for, where that is a physical field.
+
+    Attributes:
+        data: Turns frames into physical values: see `convlstm.evaluation.RainField`; `frame_interval`, in minutes, and
+            `times`, too.
+        split: Whose sequences the examples are.
+        threshold: At which a frame's score is taken.
+    """
+
+    data: Any
+    split: str
+    threshold: float
+
+    def times(self, index: int, count: int) -> np.ndarray | None:
+        """Of the first frames of a sequence; None where they are unknown."""
+        times = self.data.times(self.split, index)
+        return None if times is None else times[:count]
+
+
+@dataclass
+class Film:
+    """A sequence to be shown.
+
+    Attributes:
+        index: Of the sequence.
+        kind: 'best', 'worst' or 'chosen'.
+        panels: (T_in + horizon, H, W, C) by name, the inputs in front of the truth and of every forecast; physical
+            values, if the frames stand for any.
+        labels: What each frame is.
+        scores: By forecaster, each lead time's and, last, the whole sequence's.
+        first: The place of the first lead time.
+    """
+
+    index: int
+    kind: str
+    panels: dict[str, np.ndarray]
+    labels: list[str]
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    first: int = 0
+
+
+def chosen(result: Evaluation) -> list[tuple[str, Example]]:
+    """The sequences to show, each once: the best ones, the worst ones, the examples."""
+    found = [("best", case.example) for case in result.best] + [("worst", case.example) for case in result.worst]
+    seen = {example.index for _, example in found}
+    return found + [("chosen", example) for example in result.examples if example.index not in seen]
+
+
+def film(kind: str, example: Example, rain: Field | None) -> Film:
+    """A sequence as it is shown. The empty forecast is not worth looking at, and left out."""
+    physical = np.asarray if rain is None else rain.data.physical
+    inputs, truth = physical(example.inputs), physical(example.targets)
+    forecasts = {name: physical(frames) for name, frames in example.forecasts.items() if name != "zeros"}
+    panels = {
+        name: np.where(np.isfinite(frames), frames, np.nan)
+        for name, frames in (
+            (name, np.concatenate([inputs, frames])) for name, frames in {"truth": truth, **forecasts}.items()
+        )
+    }
+
+    def score(frames: np.ndarray, true: np.ndarray) -> float:
+        return squared_error(frames, true) if rain is None else critical_success(frames, true, rain.threshold)
+
+    count = len(inputs) + len(truth)
+    interval = None if rain is None else rain.data.frame_interval
+    times = None if rain is None else clock("write_page", rain.times(example.index, count), count)
+    leads = stamps(None, len(inputs), range(count), interval)
+    labels = [
+        ", ".join(
+            ["input" if t < len(inputs) else "forecast", *leads[t]]
+            + ([] if times is None else [f"{times[t].replace('T', ' ')} UTC"])
+        )
+        for t in range(count)
+    ]
+    scores = {
+        name: [*(score(frames[t], truth[t]) for t in range(len(truth))), score(frames, truth)]
+        for name, frames in forecasts.items()
+    }
+    return Film(example.index, kind, panels, labels, scores, len(inputs))
+
+
+@dataclass
+class Films:
+    """All films of a page and their pictures.
+
+    Attributes:
+        films: In their order.
+        metric: What their scores are called.
+        scale: The classes of a physical field; None for frames.
+        album: The pictures.
+        places: For each film, by panel, the place of each frame's picture.
+        sizes: For each film, width and height of its pictures.
+        times: By how much the largest frames are shrunk.
+    """
+
+    films: list[Film]
+    metric: str
+    scale: RainScale | None
+    album: Album
+    places: list[dict[str, list[int]]]
+    sizes: list[tuple[int, int]]
+    times: int
+
+
+def developed(films: Sequence[Film], metric: str, units: str | None, *, budget: int = BUDGET) -> Films:
+    """The films with their pictures, shrunk until these have at most so many letters."""
+    scale = None
+    if units is not None and films:
+        scale = rain_scale("write_page", units, None, [frames for film in films for frames in film.panels.values()])
+    most = MOST_PIXELS
+    while True:
+        made = _developed(films, metric, scale, most)
+        if made.album.size <= budget or most <= 16:
+            return made
+        most = max(16, int(0.9 * most * math.sqrt(budget / made.album.size)))
+
+
+def _developed(films: Sequence[Film], metric: str, scale: RainScale | None, most: int) -> Films:
+    album, places, sizes, largest = Album(), [], [], 1
+    for film in films:
+        times = factor([frames.shape[1:3] for frames in film.panels.values()], most)
+        largest = max(largest, times)
+        found = {}
+        for name, frames in film.panels.items():
+            small = shrunk(frames, times)
+            found[name] = [
+                album.place(frame_png(frame) if scale is None else rain_png(frame[..., 0], scale)) for frame in small
+            ]
+        places.append(found)
+        sizes.append((small.shape[2], small.shape[1]))
+    return Films(list(films), metric, scale, album, places, sizes, largest)
+
+
+def screen(films: Films, n: int) -> Markup:
+    """The film of a place as a part of a page."""
+    film, places, (width, height) = films.films[n], films.places[n], films.sizes[n]
+    key = f"film{n}"
+    at = film.first
+    panels = []
+    for name in film.panels:
+        picture = element(
+            "img",
+            src=source(films.album.pictures[places[name][at]]),
+            width=width,
+            height=height,
+            alt=f"{name}, sequence {film.index}: {film.labels[at]}",
+            decoding="async",
+        )
+        told = _score(films.metric, film.scores[name][0]) if name in film.scores else None
+        caption = [element("b", name), element("span", told, class_="score")]
+        panels.append(element("figure", element("figcaption", caption), picture, class_="panel"))
+    slider = element(
+        "input",
+        type="range",
+        id=f"{key}-lead",
+        min=0,
+        max=len(film.labels) - 1,
+        step=1,
+        value=at,
+        autocomplete="off",
+        aria_label=f"lead time of sequence {film.index}",
+        aria_valuetext=film.labels[at],
+    )
+    controls = element(
+        "div",
+        element("button", "Play", type="button", aria_label=f"Play sequence {film.index}"),
+        slider,
+        element("output", film.labels[at], for_=f"{key}-lead", aria_live="off"),
+        class_="controls",
+        hidden=True,
+    )
+    whole = [f"{name} {digits(scores[-1])}" for name, scores in film.scores.items() if math.isfinite(scores[-1])]
+    content = {
+        "first": film.first,
+        "labels": film.labels,
+        "panels": [{"name": name, "frames": places[name]} for name in film.panels],
+        "scores": [
+            [_score(films.metric, score) for score in film.scores[name][:-1]] if name in film.scores else None
+            for name in film.panels
+        ],
+    }
+    return element(
+        "article",
+        element("h3", f"Sequence {film.index} ", element("span", film.kind, class_="tag"), id=f"{key}-name"),
+        element("p", f"{films.metric}: " + ", ".join(whole), class_="note") if whole else None,
+        controls,
+        element("div", panels, class_="panels"),
+        data(content, class_="film-data"),
+        class_="film ahead",
+        id=key,
+        aria_labelledby=f"{key}-name",
+        data_sequence=film.index,
+    )
+
+
+def source(picture: str) -> str:
+    """The address of a picture of an album."""
+    return f"data:image/png;base64,{picture}"
+
+
+def key_of(films: Films) -> Markup | None:
+    """What the colours mean; None where there is nothing to say."""
+    missing = any(np.isnan(frames).any() for film in films.films for frames in film.panels.values())
+    if films.scale is None:
+        return element("p", element("span", class_="swatch sand"), "missing", class_="key") if missing else None
+    levels = films.scale.levels
+    names = [f"below {levels[0]:g}", *(f"{low:g}\u2013{high:g}" for low, high in pairwise(levels))]
+    items = [*names, f"{levels[-1]:g} and more"]
+    entries = [element("li", element("span", class_=f"swatch r{k}"), name) for k, name in enumerate(items)]
+    if missing:
+        entries.append(element("li", element("span", class_="swatch hatched"), "missing"))
+    return element("div", element("span", films.scale.label), element("ul", entries), class_="key")
+
+
+def _score(metric: str, value: float) -> str:
+    return f"{metric} {digits(value)}" if math.isfinite(value) else f"{metric} \u2013"
+
+
+def pictures(films: Films) -> Markup:
+    """All pictures, for the page's script."""
+    return data(films.album.pictures, id="pictures")

@@ -1,0 +1,93 @@
+"""Frames as small PNG pictures inside a page, pixel by pixel, in the colours of the other pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from convlstm.report.panel import GREY, picture
+from convlstm.report.rain import DRY, HATCH, MISSING, RainScale
+from convlstm.report.style import MISSING as SAND
+
+import numpy as np
+from matplotlib.colors import to_hex
+from PIL import Image
+
+
+@dataclass
+class Album:
+    """Pictures, each of them once.
+
+    Attributes:
+        pictures: PNG files in base64, in the order in which they came first.
+        size: Letters of all of them.
+    """
+
+    pictures: list[str] = field(default_factory=list)
+    size: int = 0
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, png: bytes) -> int:
+        """The place of a picture, which is added if it is new."""
+        written = base64.b64encode(png).decode("ascii")
+        if written not in self._places:
+            self._places[written] = len(self.pictures)
+            self.pictures.append(written)
+            self.size += len(written)
+        return self._places[written]
+
+
+def colours(scale: RainScale) -> list[str]:
+    """Those of the classes: dry, every class from the lowest on, missing, and its hatching."""
+    places = range(len(scale.levels) - 1)
+    classes = [to_hex(scale.colours(place)) for place in places]
+    return [DRY, *classes, to_hex(tuple(scale.colours.get_over().tolist())), MISSING, HATCH]
+
+
+def rain_png(frame: np.ndarray, scale: RainScale) -> bytes:
+    """A field (H, W) in the classes of the scale; missing pixels are hatched."""
+    levels = scale.levels
+    place = np.searchsorted(np.asarray(levels), np.nan_to_num(frame, nan=0.0), side="right")
+    rows, columns = np.indices(frame.shape)
+    hatched = np.where((rows + columns) % 6 < 2, len(levels) + 2, len(levels) + 1)
+    return _png(np.where(np.isnan(frame), hatched, place).astype(np.uint8), colours(scale))
+
+
+def frame_png(frame: np.ndarray) -> bytes:
+    """A frame (H, W, C) from 0 to 1: three channels as RGB, any other number as the grey of their mean."""
+    shown = picture(frame, GREY)
+    if shown.ndim == 3:
+        return _saved(Image.fromarray(np.round(255 * shown).astype(np.uint8)))
+    grey = np.round(254 * np.clip(np.ma.filled(shown, 0.0), 0, 1)).astype(np.uint8)
+    grey[np.ma.getmaskarray(shown)] = 255
+    return _png(grey, [*(f"#{3 * f'{round(255 * k / 254):02x}'}" for k in range(255)), SAND])
+
+
+def shrunk(frames: np.ndarray, times: int) -> np.ndarray:
+    """Frames (..., H, W, C) as means over squares of so many pixels; NaN where one of them is missing."""
+    if times == 1:
+        return frames
+    *before, height, width, channels = frames.shape
+    rest = [(0, 0)] * len(before) + [(0, -height % times), (0, -width % times), (0, 0)]
+    padded = np.pad(frames, rest, mode="edge")
+    high, wide = padded.shape[-3] // times, padded.shape[-2] // times
+    return padded.reshape(*before, high, times, wide, times, channels).mean(axis=(-4, -2))
+
+
+def factor(shapes: Iterable[Sequence[int]], most: int) -> int:
+    """By how much frames (H, W) are shrunk so that their longer side has at most so many pixels."""
+    return max([-(-max(shape) // most) for shape in shapes] or [1])
+
+
+def _png(places: np.ndarray, palette: Sequence[str]) -> bytes:
+    image = Image.fromarray(places)
+    image.putpalette([int(colour[k : k + 2], 16) for colour in palette for k in (1, 3, 5)])
+    return _saved(image)
+
+
+def _saved(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG", optimize=True)
+    return file.getvalue()

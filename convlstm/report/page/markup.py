@@ -1,0 +1,108 @@
+"""HTML from Python: all text is escaped, so that no name of a run becomes a part of the page."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+VOID = frozenset({"br", "col", "img", "input", "link", "meta"})
+# What no HTML document may hold, escaped or not.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def text(value: Any) -> Markup:
+    """A value as the text of a page; what is `Markup` already stays what it is."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(html.escape(_FORBIDDEN.sub("\ufffd", str(value)), quote=True))
+
+
+def element(tag: str, /, *content: Any, **attributes: Any) -> Markup:
+    """An element.
+
+    Args:
+        tag: Such as "p".
+        content: Texts, `Markup`, or iterables of them; None is nothing.
+        attributes: Their underscores stand for hyphens, one at the end for nothing: `class_`, `aria_label`. True is an
+            attribute without a value, None and False are none.
+    """
+    written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
+    if tag in VOID:
+        return Markup(f"<{tag}{written}>")
+    return Markup(f"<{tag}{written}>{''.join(_flat(content))}</{tag}>")
+
+
+def _attribute(key: str, value: Any) -> str:
+    name = key.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{text(value)}"'
+
+
+def _flat(content: Iterable[Any]) -> Iterable[Markup]:
+    for item in content:
+        if isinstance(item, str) or not isinstance(item, Iterable):
+            if item is not None:
+                yield text(item)
+        else:
+            yield from _flat(item)
+
+
+def data(value: Any, **attributes: Any) -> Markup:
+    """A value for the page's own script, as JSON in a `script` that is not run."""
+    # Within a script nothing is unescaped, but "</script>" and "<!--" would be read.
+    safe = json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return element("script", Markup(safe), type="application/json", **attributes)
+
+
+def table(
+    heads: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    *,
+    caption: str,
+    best: Iterable[tuple[int, int]] = (),
+    numbers: bool = True,
+) -> Markup:
+    """A table that scrolls in itself where it is wider than the page. The first cell of each row is its heading.
+
+    Args:
+        heads: Headings of the columns.
+        rows: Cells, as many in each.
+        caption: What it shows.
+        best: Row and column, counted from 0 without the headings, of the cells that are marked as the best.
+        numbers: Whether the cells are numbers, which stand at the right. Default: True.
+    """
+    marked = set(best)
+
+    def row(r: int, cells: Sequence[Any]) -> Markup:
+        first, *others = cells
+        return element(
+            "tr",
+            element("th", first, scope="row"),
+            [
+                element("td", element("strong", cell, " \u2605") if (r, c) in marked else cell)
+                for c, cell in enumerate(others)
+            ],
+        )
+
+    return element(
+        "div",
+        element(
+            "table",
+            element("caption", caption),
+            element("thead", element("tr", [element("th", head, scope="col") for head in heads])),
+            element("tbody", [row(r, cells) for r, cells in enumerate(rows)]),
+            class_="numbers" if numbers else "words",
+        ),
+        class_="scroll",
+        role="region",
+        tabindex="0",
+        aria_label=caption,
+    )

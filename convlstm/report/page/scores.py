@@ -1,0 +1,121 @@
+"""The scores of an evaluation in a page: tables of the means, charts and tables by lead time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from convlstm import results
+from convlstm.evaluation import Evaluation
+from convlstm.report.labels import event, label
+from convlstm.report.page.chart import Line, legend, line_chart, styles
+from convlstm.report.page.markup import Markup, element, table
+from convlstm.report.style import digits
+
+FRAMES = ("mse_per_frame", "ssim", "psnr")
+# Of rain, beside the critical success index of every threshold; of those with a threshold, at that of the tables alone.
+RAIN = ("bias", "fss", "mae", "spectral_ratio", "crps", "spread")
+
+
+def means(result: Evaluation) -> list[Markup]:
+    """The tables that a terminal gets, too, and one of all scores."""
+    names = list(result.scores)
+    parts = []
+    if results.thresholds_of(result):
+        at = results.middle_threshold(result)
+        parts.append(_columns("Rain, means over the lead times", names, results.rain_columns(result, names)))
+        told = (
+            f"FSS: at {at}, in windows of so many pixels. Power: share of the truth's at shorter waves, 1 is as sharp."
+        )
+        parts.append(element("p", told, class_="note"))
+    parts.append(_columns("Frames from 0 to 1, means", names, results.frame_columns(result, names)))
+    if len(names) > 1:
+        parts.append(element("p", "\u2605 best. Skill: 1 - MSE / MSE of the baseline.", class_="note"))
+    every = table(
+        ["score", "unit", *names],
+        [
+            [label(metric).title, results.unit(metric), *(_number(result, name, metric) for name in names)]
+            for metric in result.scores[names[0]]
+        ],
+        caption="All scores, over all lead times and pixels",
+    )
+    parts.append(element("details", element("summary", "All scores"), every))
+    return parts
+
+
+def by_lead(result: Evaluation, frame_interval: float | None) -> list[Markup]:
+    """A chart for each score that is drawn, and the numbers in tables."""
+    names = list(result.scores)
+    unit = "frames" if frame_interval is None else "min"
+    leads = [float(lead) * (frame_interval or 1) for lead in range(1, result.horizon + 1)]
+    chosen = [metric for metric in drawn(result) if _known(result, metric)]
+    look = styles(names)
+    empty = [label(metric).title for metric in drawn(result) if not _known(result, metric)]
+    charts: list[Markup] = []
+    tables: list[Markup] = []
+    for metric in chosen:
+        words = label(metric)
+        values = {name: result.scores[name][metric]["per_lead"] for name in names if metric in result.scores[name]}
+        lines = {name: Line(leads, known, look[name]) for name, known in values.items()}
+        how: dict[str, Any] = {"from_zero": words.from_zero, "mark": words.best, "whole": frame_interval is None}
+        axis = f"lead time ({unit})"
+        charts.append(
+            line_chart(f"lead{len(charts)}", lines, title=words.title, x=axis, y=words.axis, note=words.note, **how)
+        )
+        choose = _best(words.higher, words.best)
+        columns: list[results.Column] = [
+            ([f"+{lead:g}", ""], [known[k] for known in values.values()], "", choose) for k, lead in enumerate(leads)
+        ]
+        tables.append(_columns(f"{words.title} by lead time ({unit}); {words.note}", list(values), columns))
+    return [
+        legend(names),
+        element("div", charts, class_="plots"),
+        element("p", f"Of no value here: {', '.join(empty)}.", class_="note") if empty else Markup(),
+        element("details", element("summary", "The same as tables"), tables),
+    ]
+
+
+def drawn(result: Evaluation) -> list[str]:
+    """The scores that have a chart."""
+    known = list(next(iter(result.scores.values())))
+    if not results.thresholds_of(result):
+        return [metric for metric in known if metric in FRAMES or metric.startswith(RAIN[-2:])]
+    at = f"@{results.middle_threshold(result)}"
+    found = []
+    for metric in known:
+        parts = event(metric)
+        if parts is None:
+            wanted = metric.startswith(RAIN) and "_per_" not in metric
+        elif parts.kind == "csi":
+            wanted = parts.pool is None
+        else:
+            wanted = parts.kind in RAIN and parts.suffix == at and parts.scale in (None, 16)
+        found += [metric] if wanted else []
+    # The critical success index first.
+    found.sort(key=lambda metric: not metric.startswith("csi@"))
+    return [*found, *(metric for metric in FRAMES if metric in known)]
+
+
+def _known(result: Evaluation, metric: str) -> bool:
+    scores = [score[metric]["per_lead"] for score in result.scores.values() if metric in score]
+    return any(math.isfinite(value) for values in scores for value in values)
+
+
+def _best(higher: bool | None, best: float | None) -> Callable[[list[float]], float]:
+    if higher is None:
+        return lambda values: min(values, key=lambda value: abs(value - (best or 0.0)))
+    return max if higher else min
+
+
+def _columns(caption: str, names: list[str], columns: list[results.Column]) -> Markup:
+    texts = [results.written(column, len(names)) for column in columns]
+    heads = [" ".join(part for part in heading if part) for heading, *_ in columns]
+    rows = [[name, *(column[r][0] for column in texts)] for r, name in enumerate(names)]
+    best = [(r, c) for c, column in enumerate(texts) for r, (_, marked) in enumerate(column) if marked]
+    return table(["forecaster", *heads], rows, caption=caption, best=best)
+
+
+def _number(result: Evaluation, name: str, metric: str) -> str:
+    value = result.scores[name].get(metric, {}).get("overall", math.nan)
+    return "-" if not math.isfinite(value) else digits(value)
