@@ -148,13 +148,21 @@ class Forecaster:
             record={**record, "data": trained},
         )
 
-    def __call__(self, frames: np.ndarray, horizon: int | None = None) -> np.ndarray:
+    def __call__(
+        self,
+        frames: np.ndarray,
+        horizon: int | None = None,
+        *,
+        perturb: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
         """Forecasts of the frames after these.
 
         Args:
             frames: Physical values, oldest first, (T, H, W), (T, H, W, C) or several sequences (N, T, H, W, C); NaN
                 where missing. Of more than `input_frames` the last ones count.
             horizon: Number of frames to forecast. Default: that of the forecaster.
+            perturb: What the frames go through before the model, whole, on its scale and without gaps, such as a
+                member's `Perturbation`. Default: nothing.
 
         Returns:
             float32, (horizon, H, W), (horizon, H, W, C) or (N, horizon, H, W, C); NaN where no frame has a value.
@@ -175,6 +183,7 @@ class Forecaster:
                 f"[Forecaster] of {y.shape[1]} input frames number {which} is missing, and interpolated in time.",
                 stacklevel=2,
             )
+        y = y if perturb is None else perturb(y)
         never = self.missing.never
         forecast = self.scale.inverse(self._forecast(y, steps)).astype(np.float32)
         if never.any() and never.shape[-1] == forecast.shape[-1]:

@@ -1,0 +1,96 @@
+"""Inputs as they might have been too: frames whose motion and values are a little off."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from convlstm.arguments import check_number, check_whole
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    r"""Frames with an error of their motion and one of their values, drawn for each member and each sequence.
+
+    With the frame s before the last one X_{-s}, an error of the motion d = (dy, dx), which is one for all pixels, and a
+    smooth field g:
+
+        Y_{-s}(x) = X_{-s}(x + s d) (1 + field g(x)),   d ~ motion N(0, 1),   g ~ N(0, 1)
+
+    interpolated linearly, the border's value outside and clipped to [0, 1]: the last frame stays in its place, and
+    what it shows seems to have come along a motion that is faster by d. Dry pixels stay dry.
+
+    The draw depends on the seed, on the number of the member and on what the frames show. So it is the same whenever
+    the same sequence is forecast, in a batch of whatever size, and another one for another sequence.
+
+    Args:
+        motion: Standard deviation of either component of the error of the motion, in pixels per frame. Default: 0.25.
+        field: Standard deviation of the relative error of the values, on the model's scale. Default: 0.1.
+        length: How far that reaches: g is white noise smoothed by a Gaussian of this width in pixels. Default: 16.
+        seed: Default: 0.
+
+    Raises:
+        ValueError: An argument is negative or not a number.
+
+    Source: Bowler et al., STEPS: A Probabilistic Precipitation Forecasting Scheme, 2006, for errors of the motion that
+    are one for the whole field.
+    """
+
+    motion: float = 0.25
+    field: float = 0.1
+    length: float = 16.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("motion", "field", "length"):
+            check_number("Perturbation", name, getattr(self, name), 0)
+        check_whole("Perturbation", "seed", self.seed, 0, (1 << 63) - 1)
+
+    def __call__(self, inputs: np.ndarray, member: int) -> np.ndarray:
+        """The inputs of a member.
+
+        Args:
+            inputs: (N, T, H, W, C), in [0, 1], without missing values.
+            member: Its number, from 0 on.
+
+        Returns:
+            float32, of the same shape.
+        """
+        result = np.array(inputs, np.float32)
+        for n, sequence in enumerate(result):
+            content = zlib.crc32(sequence.tobytes())
+            rng = np.random.default_rng([self.seed, member, content])
+            error, noise = rng.normal(size=2) * self.motion, rng.normal(size=sequence.shape[1:3])
+            for t in range(len(sequence)):
+                sequence[t] = shifted(sequence[t], (t - len(sequence) + 1) * error)
+            if self.field:
+                sequence *= (1 + self.field * smoothed(noise, self.length)).astype(np.float32)[..., None]
+            result[n] = np.clip(sequence, 0, 1)
+        return result
+
+    def describe(self) -> dict[str, Any]:
+        """The arguments, as a record for JSON."""
+        return asdict(self)
+
+
+def shifted(frame: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """A frame (H, W, C), its content moved by (rows, columns), interpolated linearly; the border's value outside."""
+    for axis, distance in enumerate(np.asarray(by, np.float64).tolist()):
+        if distance:
+            side = frame.shape[axis]
+            source = np.clip(np.arange(side) - distance, 0, side - 1)
+            low = np.minimum(source.astype(np.int64), max(side - 2, 0))
+            share = (source - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+            high = np.minimum(low + 1, side - 1)
+            frame = (1 - share) * frame.take(low, axis) + share * frame.take(high, axis)
+    return frame
+
+
+def smoothed(noise: np.ndarray, length: float) -> np.ndarray:
+    """White noise (H, W) smoothed by a Gaussian of a width in pixels, with the variance that it had before."""
+    rows, columns = np.fft.fftfreq(noise.shape[0]), np.fft.fftfreq(noise.shape[1])
+    response = np.exp(-2 * np.pi**2 * length**2 * (rows[:, None] ** 2 + columns**2))
+    return np.fft.ifft2(np.fft.fft2(noise) * response).real / np.sqrt((response**2).mean())
