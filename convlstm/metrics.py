@@ -202,7 +202,8 @@ class FrameMetrics:
         pixels = valid.sum(axis=inside)
         seen = pixels > 0
         error = forecast - target
-        squared = (error * error).sum(axis=inside, dtype=np.float64)
+        with np.errstate(over="ignore"):  # a forecast that ran away has an infinite score
+            squared = (error * error).sum(axis=inside, dtype=np.float64)
         absolute = np.abs(error).sum(axis=inside, dtype=np.float64)
         self._add("mse_per_pixel", squared, pixels)
         self._add("mae_per_pixel", absolute, pixels)

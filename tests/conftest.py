@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,10 @@ import pytest
 
 # As train.py does: tests compare bits.
 hold_to_one_thread()
+
+# What started the tests may ignore these, as nohup and a shell's `&` do, and then so would the programs they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The kernels are built here, once. Where they cannot be, the warning is given here, and not in whichever test is first.
 with warnings.catch_warnings():

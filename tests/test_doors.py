@@ -253,7 +253,7 @@ KEYS = "Keys of trainer: max_steps, batch_size, "
             f"model has no choice 'foo'.\nChoices of model: {MODELS}",
         ),
         ("model=shi2016", "model has no choice 'shi2016'. Did you mean 'shi2015'?"),
-        ("optimizer=foo", "Choices of optimizer: adam, adamw, rmsprop"),
+        ("optimizer=foo", "Choices of optimizer: adam, adam_one_cycle, adamw, rmsprop"),
         ("experiment=foo", f"Choices of experiment: {EXPERIMENTS}"),
         ("trainer.max_step=3", f"there is no key 'trainer.max_step'. Did you mean 'trainer.max_steps'?\n{KEYS}"),
         ("model.hiden=1", "there is no key 'model.hiden'. Did you mean 'model.hidden_channels'?\nKeys of model: in_ch"),
@@ -379,10 +379,12 @@ def test_a_loss_that_is_not_finite_ends_the_program(train, tmp_path):
         "model.output_mean=null",
         "optimizer.learning_rate=1e30",
         "trainer.checkpoint_every=1",
+        "trainer.max_skipped=2",
     )
     assert status == 1
     assert "became" in err
-    assert "with a learning rate of 1e+30. The last good checkpoint is" in err
+    assert "with a learning rate of 1e+30, after 2 steps in a row were skipped" in err
+    assert "The last good checkpoint is" in err
     assert json.loads((last(tmp_path / "a") / "state.json").read_text())["step"] >= 1
     kept = mx.load(str(last(tmp_path / "a") / "model.safetensors"))
     assert all(mx.isfinite(array).all() for array in kept.values())
@@ -409,7 +411,7 @@ def test_the_program_exits_with_one_message(tmp_path):
     """The same as above, of a process: exit status, nothing but the message, nothing in the current folder."""
     for door, argument, text in (
         ("train", "trainer.max_step=3", "there is no key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
-        ("evaluate", "ckpt=nowhere", "'nowhere' does not exist. Give a run's folder or a checkpoint's folder."),
+        ("evaluate", "ckpt=nowhere", "ckpt: 'nowhere' does not exist. Give a run's folder or a checkpoint's folder."),
     ):
         done = subprocess.run(
             [sys.executable, PROJECT / f"{door}.py", argument],

@@ -257,3 +257,11 @@ def test_errors():
         metrics.update(forecast[:, :2], target[:, :2])
     with pytest.raises(ValueError, match="cannot merge: 'ssim' is True here and False there"):
         metrics.merge(FrameMetrics(ssim=False))
+
+
+def test_a_forecast_that_ran_away_has_an_infinite_score_and_no_warning():
+    metrics = FrameMetrics(ssim=False)
+    metrics.update(np.full((1, 1, 4, 4, 1), 3e30, np.float32), np.zeros((1, 1, 4, 4, 1), np.float32))
+    scores = metrics.compute()
+    assert scores["mse_per_pixel"]["overall"] == np.inf
+    assert scores["mae_per_pixel"]["overall"] == pytest.approx(3e30)
