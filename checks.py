@@ -98,7 +98,8 @@ def named(text: str, settings: Any, place: str = "") -> str:
 def keys_of_path(settings: Any, text: str, place: str = "") -> list[str]:
     """The keys of paths and other texts that a text holds, wherever it has them."""
     if isinstance(settings, str) and len(settings.strip()) > 1:
-        return [place] if settings in text or str(Path(settings.replace("\0", "")).expanduser()) in text else []
+        ways = {settings, str(Path(settings.replace("\0", "")).expanduser())}
+        return [place] if any(re.search(rf"(?<!\w){re.escape(way)}(?!\w)", text) for way in ways) else []
     if isinstance(settings, list):
         return [place] if any(keys_of_path(item, text, place) for item in settings) else []
     items = settings.items() if isinstance(settings, dict) else []
@@ -237,7 +238,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is type(None):
         return value is None
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        # MLX takes no longer whole numbers.
+        return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 63)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
     if hint in (bool, str):

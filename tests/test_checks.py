@@ -43,6 +43,7 @@ LOSS = {"_target_": "convlstm.losses.BinaryCrossEntropy", "epsilon": 1e-6}
         ({"optimizer": {"_target_": "mlx.nn.Linear"}}, "'optimizer._target_' must name an optimizer of mlx.optimizers"),
         ({"schedule": {"_target_": "mlx.optimizers.Adam"}}, "'schedule._target_' must name a learning rate, or a"),
         ({"logger.mine": {"_target_": "mlx.nn.Linear"}}, "'logger.mine._target_' must name a logger, with start, log"),
+        ({"loss": LOSS | {"epsilon": 1 << 63}}, "'loss.epsilon' must be float but got 9223372036854775808."),
         ({"loss": LOSS | {"epsilon": float("nan")}}, "'loss.epsilon' must be finite but got nan."),
         ({"loss": LOSS | {"epsilon": TRAINER}}, "'loss.epsilon' must be float but got {"),
         (
@@ -137,6 +138,7 @@ def test_keys_of_paths():
     assert keys_of_path(settings, "/runs/mine/config.yaml") == ["output", "name"]
     assert keys_of_path(settings, "nothing at /x") == ["data.archive"]
     assert keys_of_path(settings, "nothing") == []
+    assert keys_of_path(settings, "/runs2/mine_too") == []
 
 
 def test_what_was_meant():
