@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from convlstm import report
 from convlstm.baselines import Persistence, Zeros
 from convlstm.build import TRUSTED, build, check_targets, resolve
+from convlstm.ensemble import Ensemble, weights_of
 from convlstm.evaluation import Evaluation, as_unit, evaluate
 from convlstm.extrapolation import Extrapolation
 from convlstm.results import table, write_scores
@@ -19,6 +20,7 @@ from convlstm.training.memory import check_parameters
 from datasets.moving_mnist import MovingMNIST
 from datasets.transforms import RadarTransform
 from doors import check_keys, check_path, check_types, fail, fitting, instantiate, make_folder, named, plain, run, shown
+from members import check_count, check_members, perturbation
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -52,6 +54,7 @@ def main(config: DictConfig) -> None:
         models[HydraConfig.get().runtime.choices["model"]] = instantiate(config, "model")
     rain = data if hasattr(data, "physical") else None
     others = baselines(settings["baselines"], models, rain is not None)
+    ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
 
     size = data.size(settings["split"])
     if size == 0:
@@ -73,7 +76,9 @@ def main(config: DictConfig) -> None:
         check_own(folder)
 
     result = evaluate(
-        {name: compiled(model) for name, model in (models | others).items()},
+        {name: compiled(m) for name, m in models.items()}
+        | ensemble
+        | {name: compiled(m) for name, m in others.items()},
         batches(data, settings["split"], settings["batch_size"], size, horizon),
         rain=rain,
         progress="evaluating",
@@ -86,6 +91,7 @@ def main(config: DictConfig) -> None:
         "steps": {name: checkpoint.read_state(f)["step"] for name, f in zip(models, folders, strict=False)},
         "split": settings["split"],
         "data": data.describe(),
+        **({"members": settings["members"]} if settings["ensemble"] else {}),
     }
     write_scores(folder, result, record)
     for name, keys in trained_otherwise(models, folders).items():
@@ -136,6 +142,7 @@ def check(settings: dict[str, Any]) -> None:
             fail(f"'{key}' must be a whole number of at least 1 but got {shown(value)}.")
     if type(settings["cases"]) is not int or settings["cases"] < 0:
         fail(f"'cases' must be a whole number of at least 0 but got {shown(settings['cases'])}.")
+    check_members(settings)
     chosen = settings["baselines"]
     if chosen != "auto" and not (isinstance(chosen, list) and all(name in list(BASELINES) for name in chosen)):
         fail(f"'baselines' must be auto or a list of {', '.join(BASELINES)}, [] for none, but got {shown(chosen)}.")
@@ -151,6 +158,20 @@ def baselines(chosen: Any, models: Iterable[str], rain: bool) -> dict[str, nn.Mo
     if chosen == "auto":
         chosen = ["extrapolation", "persistence"] if rain else ["persistence", "zeros"]
     return {name: BASELINES[name]() for name in chosen if name not in models}
+
+
+def ensemble_of(
+    models: dict[str, nn.Module], folders: list[Path], settings: dict[str, Any], trusted: Sequence[str]
+) -> dict[str, Ensemble]:
+    """All models and the members that are asked for beside them as one, by its name."""
+    chosen = settings["members"]
+    weights = weights_of(folders, previous=chosen["previous"], plain=chosen["plain"])
+    more = [w for w in weights if w.ema is not None or w.folder not in folders]
+    every = [*models.values(), *(checkpoint.load(w.folder, trusted=trusted, ema=w.ema) for w in more)]
+    check_count(settings, len(every))
+    name = "ensemble" if "ensemble" not in models else "ensemble of all"
+    members = [compiled(model) for model in every]
+    return {name: Ensemble(members, perturbed=chosen["perturbed"], perturbation=perturbation(settings))}
 
 
 def labels(folders: list[Path]) -> list[str]:
@@ -264,10 +285,27 @@ def draw(folder: Path, result: Evaluation, names: list[str], folders: list[Path]
     pictures = draw_frames(folder, result, names) if rain is None else draw_rain(folder, result, title, rain, split)
     pictures.append(folder / "lead_times.png")
     report.lead_curves(pictures[-1], result.scores, title=title)
+    pictures += draw_ensembles(folder, result, title, rain)
     log = folders[0].parent.parent / "metrics.csv" if folders else None
     if log is not None and len(folders) == 1 and log.is_file() and not log.is_symlink():
         pictures.append(folder / "training.png")
         report.training_curve(pictures[-1], MetricsLog.read(log))
+    return pictures
+
+
+def draw_ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[Path]:
+    """Reliability, rank histogram and spread beside error, where there is an ensemble."""
+    every = result.ensembles
+    if not every:
+        return []
+    pictures = [folder / f"{name}.png" for name in ("reliability", "rank_histogram", "spread_skill")]
+    least = None if rain is None else f"{min(rain.thresholds):g} {rain.units}"
+    report.reliability_diagram(pictures[0], {name: m.reliability() for name, m in every.items()}, title=title)
+    ranks = {name: m.rank_histogram() for name, m in every.items()}
+    report.rank_histogram(pictures[1], ranks, ranked_from=least, title=title)
+    scores = {name: result.scores[name] for name in every}
+    interval = None if rain is None else rain.frame_interval
+    report.spread_skill(pictures[2], scores, title=title, frame_interval=interval)
     return pictures
 
 

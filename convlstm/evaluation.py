@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from convlstm.cases import LEAST, Case, Ranking, critical_success, middle, squared_error
+from convlstm.ensemble import Ensemble
 from convlstm.metrics import FrameMetrics, Scores
-from convlstm.verification import RainMetrics
+from convlstm.verification import EnsembleMetrics, RainMetrics
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -80,7 +81,8 @@ class Evaluation:
     """What `evaluate` returns.
 
     Attributes:
-        scores: By forecaster, what `FrameMetrics.compute` returns and, of a rain field, `RainMetrics.compute`.
+        scores: By forecaster, what `FrameMetrics.compute` returns and, of a rain field, `RainMetrics.compute`, and of
+            an ensemble `EnsembleMetrics.compute`.
         coverage: By forecaster, the share of the pixels that scored.
         speed: By forecaster, forecasts in sequences per second; the first batch, which compiles, is left out where
             there are more.
@@ -90,6 +92,7 @@ class Evaluation:
         best, worst: The sequences that the first forecaster met best and worst, with their scores: of a rain field the
             CSI at the threshold that `cases.middle` chooses, over all leads; else the MSE per pixel.
         spectra: By forecaster, what `RainMetrics.spectrum` returns; empty where there is no rain field.
+        ensembles: The metrics of those forecasters that are ensembles, for their tables.
     """
 
     scores: dict[str, Scores]
@@ -101,6 +104,7 @@ class Evaluation:
     best: list[Case[Example]] = field(default_factory=list)
     worst: list[Case[Example]] = field(default_factory=list)
     spectra: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ensembles: dict[str, EnsembleMetrics] = field(default_factory=dict)
 
 
 def evaluate(
@@ -117,7 +121,9 @@ def evaluate(
     """Runs every forecaster over the same batches, once, and scores them.
 
     A forecaster is called as `forecaster(inputs, horizon)` with inputs (N, T_in, H, W, C), float32 in [0, 1], and
-    returns (N, horizon, H, W, C). An `nn.Module` is in evaluation mode meanwhile and in its former mode afterwards.
+    returns (N, horizon, H, W, C). An `nn.Module` is in evaluation mode meanwhile and in its former mode afterwards. An
+    `Ensemble` is scored by its members, and by their mean as any other forecast: that of the values in [0, 1], and in
+    the scores of rain that of the physical ones. Its events without a rain field are values of 0.5 and more.
 
     Args:
         forecasters: The forecasters by name, such as `{"model": model, "persistence": Persistence()}`.
@@ -143,6 +149,7 @@ def evaluate(
     if rain is not None:
         options: dict[str, Any] = {"units": rain.units, "pixel_km": rain.pixel_km}
         rain_metrics = {name: RainMetrics(rain.thresholds, **options) for name in forecasters}
+    ensembles = {name: _ensemble_metrics(f, rain) for name, f in forecasters.items() if isinstance(f, Ensemble)}
     times: dict[str, list[tuple[int, float]]] = {name: [] for name in forecasters}
     examples: list[Example] = []
     ranking: Ranking[Example] = Ranking(cases, higher=rain is not None)
@@ -165,6 +172,9 @@ def evaluate(
                 forecast = forecaster(inputs, horizon)
                 mx.eval(forecast)
                 times[name].append((n, time.perf_counter() - start))
+                members = None
+                if name in ensembles:
+                    members, forecast = np.array(forecast.astype(mx.float32)), forecast.mean(axis=0)
                 if forecast.shape != targets.shape:
                     raise ValueError(
                         f"[evaluate] the forecast of '{name}' must have the shape of the targets, {targets.shape}, "
@@ -172,8 +182,13 @@ def evaluate(
                     )
                 frames = np.array(mx.array(forecast).astype(mx.float32))
                 metrics[name].update(frames, targets, mask)
+                values = frames if rain is None else rain.physical(frames)
+                if members is not None:
+                    members = members if rain is None else np.stack([rain.physical(member) for member in members])
+                    ensembles[name].update(members, truth, mask)
+                    values = members.mean(axis=0)
                 if rain is not None:
-                    rain_metrics[name].update(rain.physical(frames), truth, mask)
+                    rain_metrics[name].update(values, truth, mask)
                 if order == 0 and cases:
                     ranked = _rank(ranking, seen, inputs, targets, frames, mask, known, rain)
                 for example in (*kept, *ranked):
@@ -186,7 +201,9 @@ def evaluate(
 
     return Evaluation(
         scores={
-            name: metric.compute() | (rain_metrics[name].compute() if name in rain_metrics else {})
+            name: metric.compute()
+            | (rain_metrics[name].compute() if name in rain_metrics else {})
+            | (ensembles[name].compute() if name in ensembles else {})
             for name, metric in metrics.items()
         },
         coverage={name: metric.coverage for name, metric in metrics.items()},
@@ -197,7 +214,15 @@ def evaluate(
         best=ranking.best,
         worst=ranking.worst,
         spectra={name: metric.spectrum() for name, metric in rain_metrics.items()},
+        ensembles=ensembles,
     )
+
+
+def _ensemble_metrics(ensemble: Ensemble, rain: RainField | None) -> EnsembleMetrics:
+    if rain is None:
+        return EnsembleMetrics(ensemble.size, [0.5], units="intensity")
+    # Where neither the truth nor any member has rain, a rank says nothing.
+    return EnsembleMetrics(ensemble.size, rain.thresholds, units=rain.units, rank_from=min(rain.thresholds))
 
 
 @contextmanager

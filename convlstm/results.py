@@ -15,6 +15,7 @@ from convlstm import verification
 from convlstm.cases import middle as place_of_middle
 from convlstm.evaluation import Evaluation
 from convlstm.metrics import HIGHER_IS_BETTER, UNITS
+from convlstm.verification import EnsembleMetrics
 
 import mlx.core as mx
 import numpy as np
@@ -44,7 +45,7 @@ def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, An
     The JSON file holds every score of every forecaster, overall and per lead time, the units, the number of sequences
     and the record. A value that is not finite is null. The CSV file has the columns forecaster, metric, unit, lead and
     value: a row per lead time, counted from 1, and one whose lead is "mean" for the overall score, or two for scores of
-    rain, "pooled over leads" and "mean over leads"; a NaN is left blank.
+    rain and of ensembles, "pooled over leads" and "mean over leads"; a NaN is left blank.
 
     Args:
         folder: Where the files go; made if it does not exist.
@@ -53,7 +54,7 @@ def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, An
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(next(iter(result.scores.values())))
+    names = list(dict.fromkeys(name for scores in result.scores.values() for name in scores))
     document = {
         "record": record or {},
         "sequences": result.sequences,
@@ -65,6 +66,7 @@ def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, An
                 "skill_against": {other: skill(result, name, other) for other in result.scores if other != name},
                 "coverage": result.coverage[name],
                 "sequences_per_second": result.speed[name],
+                **({"ensemble": ensemble_tables(result.ensembles[name])} if name in result.ensembles else {}),
             }
             for name, scores in result.scores.items()
         },
@@ -82,6 +84,16 @@ def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, An
             for lead, value in [*means, *enumerate(score["per_lead"], 1)]:
                 rows.writerow([forecaster, metric, unit(metric), lead, "" if math.isnan(value) else repr(value)])
     _write(folder / "metrics.csv", text.getvalue())
+
+
+def ensemble_tables(metrics: EnsembleMetrics) -> dict[str, Any]:
+    """What is behind the scores of an ensemble, all lead times together: reliability and rank histogram."""
+    return {
+        "members": metrics.settings.members,
+        "reliability": metrics.reliability(),
+        "rank_histogram": metrics.rank_histogram(),
+        "ranked_from": metrics.settings.rank_from,
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -122,6 +134,7 @@ def table(result: Evaluation) -> str:
     if any(metric.startswith("csi@") for metric in result.scores[names[0]]):
         parts += [*_rain_tables(result, names), "", "Frames on the model's scale, 0 to 1"]
     parts += _frame_tables(result, names)
+    parts += _ensemble_table(result)
     notes = ["* best"] if len(names) > 1 else []
     if len({"persistence", "zeros"} & set(names)) and len(names) > 1:
         notes.append("skill = 1 - MSE / MSE of the baseline")
@@ -135,6 +148,20 @@ def _frame_tables(result: Evaluation, names: list[str]) -> list[str]:
     if len(_some_leads(result.horizon)) > 1:
         parts += ["", "MSE per frame by lead time (frames ahead)", *_by_lead(result, names, "mse_per_frame", "", min)]
     return parts
+
+
+def _ensemble_table(result: Evaluation) -> list[str]:
+    """What ensembles score as such, beside the mean absolute error, which CRPS is where there is one member."""
+    names = list(result.ensembles)
+    if not names:
+        return []
+    columns: list[Column] = []
+    for metric in result.ensembles[names[0]].compute():
+        kind, _, at = metric.partition("@")
+        words = ["Brier", at] if at else [metric.removesuffix(f"_{unit(metric).replace('/', '')}"), unit(metric)]
+        columns.append((words, [result.scores[name][metric]["overall"] for name in names], ".4f", None))
+    members = ", ".join(f"{metrics.settings.members}" for metrics in result.ensembles.values())
+    return ["", f"Ensemble of {members} members, all lead times together", *_aligned(names, columns)]
 
 
 def frame_columns(result: Evaluation, names: list[str]) -> list[Column]:

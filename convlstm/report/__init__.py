@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convlstm.report.animation import forecast_gif
 from convlstm.report.curves import lead_curves, training_curve
+from convlstm.report.ensemble import rank_histogram, reliability_diagram, spread_skill
 from convlstm.report.page import write_page
 from convlstm.report.panel import forecast_panel
 from convlstm.report.rain_film import rain_gif
@@ -18,8 +19,11 @@ __all__ = [
     "lead_curves",
     "rain_gif",
     "rain_panel",
+    "rank_histogram",
+    "reliability_diagram",
     "score_curves",
     "spectra",
+    "spread_skill",
     "training_curve",
     "write_page",
 ]

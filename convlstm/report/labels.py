@@ -56,6 +56,8 @@ _RAIN = {
     "fss": ("FSS", "fractions skill score", True),
     "csi_mean": ("CSI-M", "CSI, mean over the thresholds", True),
     "spectral_ratio": ("sharpness", "power of short waves, forecast / truth", True),
+    "brier": ("Brier score", "squared error of the probability", True),
+    "spread_skill": ("spread-skill ratio", "spread / error of the mean", True),
 }
 
 # Of rain, in its units: title, axis, the best value where that is between others.
@@ -65,6 +67,10 @@ _ERRORS = {
     "mean_error": ("mean error", "forecast - truth ({})", 0.0),
     "b_mse": ("B-MSE", "weighted squares per frame, ({})\u00b2", None),
     "b_mae": ("B-MAE", "weighted errors per frame ({})", None),
+    "crps": ("CRPS", "continuous ranked probability score ({})", None),
+    "crps_fair": ("fair CRPS", "CRPS of endlessly many members ({})", None),
+    "spread": ("spread", "standard deviation of the members ({})", None),
+    "rmse_of_mean": ("RMSE of the mean", "root mean square error of the mean ({})", None),
 }
 
 _UNITS = "|".join(SUFFIXES.values())
@@ -73,7 +79,7 @@ _AT = re.compile(
 )
 _POOLED = re.compile(r"csi_mean(_pool(?P<pool>\d+))?")
 _SHORT = re.compile(r"spectral_ratio@(?P<below>\d+)px")
-_ERROR = re.compile(rf"(?P<kind>{'|'.join(_ERRORS)})(_(?P<unit>{_UNITS}))?")
+_ERROR = re.compile(rf"(?P<kind>{'|'.join(_ERRORS)})(_(?P<unit>{_UNITS}|intensity))?")
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,11 @@ def label(metric: str) -> Label:
         return _rain(metric, "csi_mean", "CSI-M", found["pool"])
     if found := _SHORT.fullmatch(metric):
         return _rain(metric, "spectral_ratio", f"sharpness below {found['below']} px", None)
+    if metric == "spread_skill":
+        return _rain(metric, metric, _RAIN[metric][0], None)
     if found := _ERROR.fullmatch(metric):
         title, axis, best = _ERRORS[found["kind"]]
-        unit = unit_of(found["unit"] or SUFFIXES["mm/h"]) or "raw value"
+        unit = unit_of(found["unit"] or SUFFIXES["mm/h"]) or {"intensity": "intensity"}.get(found["unit"], "raw value")
         return Label(title, axis.format(unit), higher_is_better(metric), best, best is None)
     return Label(metric, metric, False, from_zero=True)
 
