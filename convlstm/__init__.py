@@ -15,18 +15,20 @@ keep_freed_memory()
 load_fast_blas()
 
 if TYPE_CHECKING:
+    from convlstm.forecaster import Forecaster
     from convlstm.layers import ConvLSTM, ConvLSTMCell
     from convlstm.models import EncoderForecaster
     from convlstm.training.checkpoint import load
 
 __version__ = "0.1.0"
-__all__ = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "__version__", "load"]
+__all__ = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "__version__", "load"]
 
 # Imported on first use, so that the metrics or the doctor do not pay for the models.
 _HOME = {
     "ConvLSTM": "convlstm.layers",
     "ConvLSTMCell": "convlstm.layers",
     "EncoderForecaster": "convlstm.models",
+    "Forecaster": "convlstm.forecaster",
     "load": "convlstm.training.checkpoint",
 }
 
