@@ -11,6 +11,7 @@ from pathlib import Path
 
 from convlstm.writers import Place
 from datasets.readers import open_file
+from datasets.recent import Recent
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from PIL import Image
 from radar_archives import SHAPE, START, picture, time_of, write_picture, write_pictures
 from tiny import PROJECT, call, environment
 
+# A scale that keeps all rain but the weakest.
+WIDE = {"minimum": 1e-4, "maximum": 1e4}
 READER = "reader={units: mm/h, scale: 0.1, missing: 255}"
 
 
@@ -39,6 +42,12 @@ def forecast(monkeypatch, capsys, run, tmp_path):
         return call("forecast", monkeypatch, capsys, *(f"{k}={v}" for k, v in line.items()), *reader, *arguments)
 
     return door
+
+
+def netCDF4_dataset(path):
+    import netCDF4
+
+    return netCDF4.Dataset(path)
 
 
 def stored(path, name="forecast_20200601T002500"):
@@ -178,6 +187,45 @@ def test_pixels_become_those_of_training_and_keep_their_place(forecast, tmp_path
     reader, contents = open_file(tmp_path / "out.nc")
     assert contents.grid.extent == pytest.approx((608_000, 210_000, 628_000, 220_000))
     np.testing.assert_allclose(reader.read(tmp_path / "out.nc", 0), values[-1][4:14, 8:28], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("default")  # the step of bom_66 is not that of the run
+@pytest.mark.parametrize(
+    ("event", "issued", "coarsen", "step"),
+    [
+        ("knmi_20100826", "2010-08-26T07:35", 2, 5),
+        ("bom_66_c10_20201031", "2020-10-31T23:50", 4, 10),
+        ("mch/20150515", "2015-05-15T19:00", 2, 5),
+        ("fmi_pgm/20160928", "2016-09-28T18:00", 2, 5),
+    ],
+)
+def test_real_events_keep_time_place_and_orientation(forecast, tmp_path, radar_root, event, issued, coarsen, step):
+    pytest.importorskip("netCDF4")
+    pytest.importorskip("h5py")
+    run = write_run(tmp_path / "run", trained={**RAIN, "pixel_km": 2.0, "transform": {"name": "LogRain", **WIDE}})
+    arguments = (f"ckpt={run}", f"input={radar_root / event}", f"out={tmp_path}/out.nc", "reader=null", "horizon=2")
+    status, _, _ = forecast(*arguments)
+    assert status == 0
+    reader, contents = open_file(tmp_path / "out.nc")
+    end = np.datetime64(issued, "s")
+    np.testing.assert_array_equal(contents.times, end + np.array([step, 2 * step]) * np.timedelta64(60, "s"))
+
+    recent = Recent(radar_root / event)
+    recent.look()
+    source = recent.grid
+    window, _ = recent.window(1, step, until=end, coarsen=coarsen)
+    height, width = (side // coarsen for side in source.shape)
+    x_min, y_min, x_max, y_max = source.extent
+    dy, dx = (y_max - y_min) / source.shape[0], (x_max - x_min) / source.shape[1]
+    # What is beyond a multiple of `coarsen`, in the south and the east, is cut off.
+    expected = (x_min, y_max - height * coarsen * dy, x_min + width * coarsen * dx, y_max)
+    assert contents.grid.extent == pytest.approx(expected, abs=1e-3)
+    # The last frame again, and NaN where no frame of the three has a value.
+    stored, last = reader.read(tmp_path / "out.nc", 0), window.frames[0]
+    known = np.isfinite(last)
+    np.testing.assert_allclose(stored[known], last[known], rtol=1e-4, atol=1.1e-4)
+    with netCDF4_dataset(tmp_path / "out.nc") as file:
+        assert file["crs"].proj4_params == source.projection
 
 
 @pytest.mark.filterwarnings("default")  # the door prints them
