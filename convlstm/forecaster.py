@@ -168,11 +168,17 @@ class Forecaster:
             float32, (horizon, H, W), (horizon, H, W, C) or (N, horizon, H, W, C); NaN where no frame has a value.
 
         Raises:
-            ValueError: The frames or the horizon do not fit the model, or there is no value at all.
+            ValueError: The frames or the horizon do not fit the model, there is no value at all, or values lie beyond
+                [0, 1] and there is no scale.
         """
         given = np.asarray(frames)
         x = self._sequences(given)
         steps = check_whole("Forecaster", "horizon", self.horizon if horizon is None else horizon)
+        if isinstance(self.scale, Unscaled) and (np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1):
+            raise ValueError(
+                "[Forecaster] 'frames' must be in [0, 1], as the model has no scale of its own, but reach from "
+                f"{np.nanmin(x):g} to {np.nanmax(x):g}. Scale them, or hand a scale over: scale=..."
+            )
         y = self.scale.forward(x).astype(np.float32)
         y, self.missing = fill(y)
         if self.missing.everything:

@@ -87,8 +87,12 @@ def test_the_last_input_frames_count(rain):
 
 
 def test_without_a_scale_values_are_in_0_to_1():
-    frames = np.array([-1.0, 0.25, 2.0], np.float32).reshape(1, 1, 3)
+    frames = np.array([0.0, 0.25, 1.0], np.float32).reshape(1, 1, 3)
     np.testing.assert_array_equal(Forecaster(Last())(frames, 1), [[[0, 0.25, 1]]])
+    for value, said in ((-1, r"reach from -1 to 1"), (60, r"reach from 0.25 to 60")):
+        frames[0, 0, 0] = value
+        with pytest.raises(ValueError, match=rf"\[Forecaster\] 'frames' must be in \[0, 1\], as .* {said}. Scale them"):
+            Forecaster(Last())(frames, 1)
 
 
 def test_missing_pixels_are_interpolated_in_time_and_those_that_no_frame_has_are_missing_again():
