@@ -35,7 +35,9 @@ def element(tag: str, /, *content: Any, **attributes: Any) -> Markup:
         attributes: Their underscores stand for hyphens, one at the end for nothing: `class_`, `aria_label`. True is an
             attribute without a value, None and False are none.
     """
-    written = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
+    written = "".join(
+        _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
+    )
     if tag in VOID:
         return Markup(f"<{tag}{written}>")
     return Markup(f"<{tag}{written}>{''.join(_flat(content))}</{tag}>")

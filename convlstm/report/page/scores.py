@@ -33,10 +33,10 @@ def means(result: Evaluation) -> list[Markup]:
     if len(names) > 1:
         parts.append(element("p", "\u2605 best. Skill: 1 - MSE / MSE of the baseline.", class_="note"))
     every = table(
-        ["score", "unit", *names],
+        ["score", "name in metrics.csv", "unit", *names],
         [
-            [label(metric).title, results.unit(metric), *(_number(result, name, metric) for name in names)]
-            for metric in result.scores[names[0]]
+            [label(metric).title, metric, results.unit(metric), *(_number(result, name, metric) for name in names)]
+            for metric in _metrics(result)
         ],
         caption="All scores, over all lead times and pixels",
     )
@@ -67,18 +67,24 @@ def by_lead(result: Evaluation, frame_interval: float | None) -> list[Markup]:
         columns: list[results.Column] = [
             ([f"+{lead:g}", ""], [known[k] for known in values.values()], "", choose) for k, lead in enumerate(leads)
         ]
-        tables.append(_columns(f"{words.title} by lead time ({unit}); {words.note}", list(values), columns))
+        tables.append(
+            _columns(
+                f"{words.title} by lead time ({unit})" + (f"; {words.note}" if words.note else ""),
+                list(values),
+                columns,
+            )
+        )
     return [
         legend(names),
         element("div", charts, class_="plots"),
-        element("p", f"Of no value here: {', '.join(empty)}.", class_="note") if empty else Markup(),
+        element("p", f"Not defined here: {', '.join(empty)}.", class_="note") if empty else Markup(),
         element("details", element("summary", "The same as tables"), tables),
     ]
 
 
 def drawn(result: Evaluation) -> list[str]:
     """The scores that have a chart."""
-    known = list(next(iter(result.scores.values())))
+    known = _metrics(result)
     if not results.thresholds_of(result):
         return [metric for metric in known if metric in FRAMES or metric.startswith(RAIN[-2:])]
     at = f"@{results.middle_threshold(result)}"
@@ -97,15 +103,20 @@ def drawn(result: Evaluation) -> list[str]:
     return [*found, *(metric for metric in FRAMES if metric in known)]
 
 
+def _metrics(result: Evaluation) -> list[str]:
+    """The scores of all forecasters; an ensemble has some that others have not."""
+    return list(dict.fromkeys(metric for score in result.scores.values() for metric in score))
+
+
 def _known(result: Evaluation, metric: str) -> bool:
     scores = [score[metric]["per_lead"] for score in result.scores.values() if metric in score]
     return any(math.isfinite(value) for values in scores for value in values)
 
 
-def _best(higher: bool | None, best: float | None) -> Callable[[list[float]], float]:
-    if higher is None:
-        return lambda values: min(values, key=lambda value: abs(value - (best or 0.0)))
-    return max if higher else min
+def _best(higher: bool | None, best: float | None) -> Callable[[list[float]], float] | None:
+    if best is not None:
+        return lambda values: min(values, key=lambda value: abs(value - best))
+    return None if higher is None else max if higher else min
 
 
 def _columns(caption: str, names: list[str], columns: list[results.Column]) -> Markup:
