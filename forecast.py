@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.build import TRUSTED
+from convlstm.ensemble import EnsembleForecaster, weights_of
 from convlstm.forecaster import Forecaster
 from convlstm.training import checkpoint
-from convlstm.writers import FORMATS, Forecast, Place, format_of, write
+from convlstm.writers import FORMATS, Forecast, Layer, Place, format_of, write
 from datasets.clip import is_video, read_stack, read_video
 from datasets.latest import Latest
 from doors import check_keys, check_path, fail, make_folder, plain, run, shown
+from members import check_count, check_members, perturbation
 
 import numpy as np
 from omegaconf import DictConfig
@@ -26,15 +28,10 @@ MOST = 10_000
 def main(config: DictConfig) -> None:
     settings = plain(config)
     check(settings)
-    folder = checkpoint.find(str(settings["ckpt"]))
-    forecaster = Forecaster.load(
-        folder,
-        trusted=(*TRUSTED, *settings["trusted"]),
-        ema=settings["ema"],
-        tile=settings["tile"],
-        overlap=settings["overlap"],
-    )
-    output = Output(settings, folder)
+    chosen = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
+    folders = [checkpoint.find(str(name)) for name in chosen]
+    forecaster = ensemble_of(folders, settings) if settings["ensemble"] else loaded(folders[0], settings)
+    output = Output(settings, folders[0])
     path = Path(str(settings["input"])).expanduser()
     if is_clip(path, settings):
         output.write(*forecast_clip(forecaster, path, settings))
@@ -64,6 +61,30 @@ def main(config: DictConfig) -> None:
         # The newest frame cannot be read: the one before it is the newest then.
         print(f"not used    {found}")
         until = newest(latest)
+
+
+def loaded(folder: Path, settings: dict[str, Any], ema: bool | None = None) -> Forecaster:
+    """The forecaster of a checkpoint."""
+    return Forecaster.load(
+        folder,
+        trusted=(*TRUSTED, *settings["trusted"]),
+        ema=settings["ema"] if ema is None else ema,
+        tile=settings["tile"],
+        overlap=settings["overlap"],
+    )
+
+
+def ensemble_of(folders: list[Path], settings: dict[str, Any]) -> EnsembleForecaster:
+    """The checkpoints, and the members that are asked for beside them, as one forecaster."""
+    chosen = settings["members"]
+    weights = weights_of(folders, previous=chosen["previous"], plain=chosen["plain"])
+    check_count(settings, len(weights))
+    return EnsembleForecaster(
+        [loaded(w.folder, settings, w.ema) for w in weights],
+        perturbed=chosen["perturbed"],
+        perturbation=perturbation(settings),
+        thresholds=settings["thresholds"],
+    )
 
 
 def newest(latest: Latest) -> np.datetime64:
@@ -121,6 +142,7 @@ def make(latest: Latest, forecaster: Forecaster, until: np.datetime64, settings:
         step=latest.step,
         place=place(latest),
         inputs=inputs[..., 0],
+        layers=layers_of(forecaster),
         provenance=forecaster.provenance() | {"input": str(latest.path)},
     )
     if not settings["watch"]:
@@ -135,6 +157,11 @@ def place(latest: Latest) -> Place | None:
     if extent is None:
         return None
     return Place.of((height, width), extent, units=latest.grid.pixel_units, projection=latest.grid.projection)
+
+
+def layers_of(forecaster: Forecaster) -> dict[str, Layer]:
+    """What is written beside the last forecast: of an ensemble its spread and its probabilities."""
+    return forecaster.layers if isinstance(forecaster, EnsembleForecaster) else {}
 
 
 def forecast_frames(forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any]) -> tuple[np.ndarray, ...]:
@@ -163,7 +190,8 @@ def forecast_clip(forecaster: Forecaster, path: Path, settings: dict[str, Any]) 
     values, inputs = forecast_frames(forecaster, frames[-wanted:], settings)
     print(f"forecast    {len(values)} frames in {time.perf_counter() - started:.1f} s")
     provenance = forecaster.provenance() | {"input": str(path)}
-    made = Forecast(values, forecaster.units, step=settings["step"], inputs=inputs, provenance=provenance)
+    said: dict[str, Any] = {"layers": layers_of(forecaster), "provenance": provenance}
+    made = Forecast(values, forecaster.units, step=settings["step"], inputs=inputs, **said)
     return made, f"{path.stem}_forecast"
 
 
@@ -271,8 +299,19 @@ def check(settings: dict[str, Any]) -> None:
         fail("'ckpt' must name a run's folder, or a checkpoint's: ckpt=runs/NAME.")
     if settings["input"] is None:
         fail("'input' must name a folder of frames, a file or a video: input=PATH.")
-    for key in ("ckpt", "input", *(["out"] if settings["out"] is not None else [])):
-        check_path(key, settings[key])
+    check_members(settings)
+    paths = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
+    if len(paths) != 1 and not settings["ensemble"]:
+        fail(f"'ckpt' must be one checkpoint, or ensemble=true make one forecast of all, but got {shown(paths)}.")
+    for key, path in (*(("ckpt", path) for path in paths), ("input", settings["input"])):
+        check_path(key, path)
+    if settings["out"] is not None:
+        check_path("out", settings["out"])
+    thresholds = settings["thresholds"]
+    if thresholds is not None and not (
+        isinstance(thresholds, list) and all(type(n) in (int, float) and math.isfinite(n) for n in thresholds)
+    ):
+        fail(f"'thresholds' must be a list of numbers but got {shown(thresholds)}.")
     for key, least, may_be_null in (
         ("horizon", 1, True),
         ("coarsen", 1, True),

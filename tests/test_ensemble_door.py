@@ -1,18 +1,23 @@
-"""evaluate.py with an ensemble: its scores, tables and pictures."""
+"""evaluate.py and forecast.py with an ensemble: its scores, tables and pictures; its files."""
 
 import csv
 import json
 
-from convlstm.ensemble import Ensemble
+from convlstm.ensemble import Ensemble, EnsembleForecaster
 from convlstm.extrapolation import Extrapolation
+from convlstm.forecaster import Forecaster
 from convlstm.perturbation import Perturbation
+from convlstm.training import checkpoint
 from convlstm.verification import EnsembleMetrics
 from datasets.radar_echo import RadarEcho
 
 import mlx.core as mx
+import mlx.optimizers as optim
 import numpy as np
 import pytest
-from tiny import call
+from forecast_runs import ENCODER, write_run
+from radar_archives import picture, write_pictures
+from tiny import Fade, call
 
 FRAMES = 24
 
@@ -32,10 +37,10 @@ def archive(tmp_path, monkeypatch):
 
 @pytest.fixture
 def evaluate(monkeypatch, capsys, archive, tmp_path):
-    def door(*arguments):
+    def door(*arguments, model="model=extrapolation"):
         data = [f"data.archive={archive}", "data.reader={units: mm/h}", "data.frame_size=null", "data.progress=false"]
         data += ["data=radar_echo", "data.input_frames=3", "data.target_frames=2", "data.split=[0.5,0.2,0.3]"]
-        line = ["model=extrapolation", *data, f"out={tmp_path}/out", "examples=[]", "ensemble=true", *arguments]
+        line = [model, *data, f"out={tmp_path}/out", "examples=[]", "ensemble=true", *arguments]
         return call("evaluate", monkeypatch, capsys, *line)
 
     return door
@@ -79,9 +84,9 @@ def test_scores_tables_and_pictures(evaluate, archive, tmp_path):
     assert [(row["forecaster"], row["lead"]) for row in rows] == [
         ("ensemble", lead) for lead in ("pooled over leads", "mean over leads", "1", "2")
     ]
-    for picture in ("reliability", "rank_histogram", "spread_skill"):
-        assert (tmp_path / "out" / f"{picture}.png").read_bytes()[:4] == b"\x89PNG"
-        assert f"{picture}.png" in said
+    for name in ("reliability", "rank_histogram", "spread_skill"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert f"{name}.png" in said
 
 
 def test_mean_scores_no_worse_than_a_member_that_errs(evaluate, tmp_path):
@@ -89,6 +94,26 @@ def test_mean_scores_no_worse_than_a_member_that_errs(evaluate, tmp_path):
     evaluate(*MEMBERS)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]["ensemble"]["scores"]
     assert 0 < found["crps_fair_mmh"]["overall"] < found["crps_mmh"]["overall"] < found["mae_mmh"]["overall"]
+
+
+def test_members_of_a_run(evaluate, tmp_path):
+    """The best one, the one before it, and the plain weights of the one that has averages, too."""
+    run = write_run(tmp_path / "run")
+    config = {"model": {"_target_": "tiny.Fade"}, "data": {}}
+    averages = {"weight": mx.array([1.0]), "bias": mx.array([0.0])}
+    checkpoint.save(run / "checkpoints" / "best", Fade(), optim.SGD(0.1), {"step": 9}, config, ema=averages)
+    line = ("trusted=[tiny]", "members.previous=true", "members.plain=true")
+    status, said, err = evaluate(*line, model=f"ckpt={run}")
+    assert (status, err) == (0, "")
+    assert "Ensemble of 3 members" in said
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]
+    # Two of three are persistence, so where one forecasts an event the other does.
+    counts = found["ensemble"]["ensemble"]["reliability"]["@2mmh"]["count"]
+    assert counts[1] == 0
+    assert counts[2] + counts[3] > 0
+    errors = {name: found[name]["scores"]["mse_per_pixel"]["overall"] for name in found}
+    assert errors["model"] == pytest.approx(errors["persistence"])
+    assert errors["ensemble"] != pytest.approx(errors["persistence"])
 
 
 @pytest.mark.parametrize(
@@ -109,3 +134,76 @@ def test_what_an_ensemble_cannot_be(evaluate, arguments, text):
     status, _, err = evaluate(*arguments)
     assert status == 1
     assert text in err
+
+
+@pytest.fixture
+def forecast(monkeypatch, capsys, tmp_path):
+    """forecast.py with two runs, `last` of persistence and `encoder`, which was not trained, and eight pictures."""
+    write_pictures(tmp_path / "radar", 8)
+    both = f"[{write_run(tmp_path / 'last')},{write_run(tmp_path / 'encoder', ENCODER)}]"
+
+    def door(*arguments, ckpt=both):
+        line = [f"ckpt={ckpt}", f"input={tmp_path / 'radar'}", "reader={units: mm/h, scale: 0.1, missing: 255}"]
+        return call("forecast", monkeypatch, capsys, *line, f"out={tmp_path / 'out.nc'}", "horizon=2", *arguments)
+
+    return door
+
+
+def written(path):
+    with pytest.importorskip("netCDF4").Dataset(path) as file:
+        file.set_auto_mask(False)
+        fields = {name: v for name, v in file.variables.items() if v.dimensions == ("time", "y", "x")}
+        values = {name: variable[:] for name, variable in fields.items()}
+        told = {name: {key: v.getncattr(key) for key in v.ncattrs()} for name, v in fields.items()}
+        return values, told, json.loads(file.ensemble)
+
+
+def test_forecast_of_an_ensemble_with_its_spread_and_probabilities(forecast, tmp_path):
+    status, _, err = forecast("ensemble=true", "thresholds=[2.5,10]", "members.perturbed=2", "members.seed=4")
+    assert (status, err) == (0, "")
+    values, told, ensemble = written(tmp_path / "out.nc")
+    assert list(values) == ["rain_rate", "spread", "probability_at_least_2p5_mmh", "probability_at_least_10_mmh"]
+    assert told["probability_at_least_2p5_mmh"]["threshold"] == 2.5
+    assert (told["spread"]["units"], told["spread"]["coordinates"]) == ("mm h-1", told["rain_rate"]["coordinates"])
+    assert ensemble["members"] == 4
+    assert ensemble["perturbation"]["seed"] == 4
+    frames = np.stack([picture(n) / 10 for n in (5, 6, 7)]).astype(np.float32)
+    members = list(
+        EnsembleForecaster(
+            [Forecaster.load(tmp_path / "last"), Forecaster.load(tmp_path / "encoder")],
+            perturbed=2,
+            perturbation=Perturbation(seed=4),
+        ).members(frames, 2)
+    )
+    np.testing.assert_allclose(values["rain_rate"], np.mean(members, axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(values["spread"], np.std(members, axis=0, ddof=1), rtol=1e-3, atol=1e-4)
+    share = np.mean(np.stack(members) >= 2.5, axis=0)
+    assert (np.abs(values["probability_at_least_2p5_mmh"] - share) < 1e-6).mean() > 0.999
+    assert share.max() > 0
+
+
+def test_forecast_of_one_checkpoint_has_no_spread(forecast, tmp_path):
+    assert forecast(ckpt=tmp_path / "last")[0] == 0
+    with pytest.importorskip("netCDF4").Dataset(tmp_path / "out.nc") as file:
+        assert "spread" not in file.variables
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "'ckpt' must be one checkpoint, or ensemble=true make one forecast of all"),
+        (("ensemble=true", "thresholds=[x]"), "'thresholds' must be a list of numbers but got"),
+        (("ensemble=true", "thresholds=2"), "'thresholds' must be a list of numbers but got 2"),
+        (("ensemble=1",), "'ensemble' must be true or false but got 1"),
+    ],
+)
+def test_what_a_forecast_of_an_ensemble_cannot_be(forecast, arguments, text):
+    status, _, err = forecast(*arguments)
+    assert status == 1
+    assert text in err
+
+
+def test_an_ensemble_of_one_member_is_refused(forecast, tmp_path):
+    status, _, err = forecast("ensemble=true", ckpt=tmp_path / "last")
+    assert status == 1
+    assert "ensemble=true needs at least two members" in err

@@ -14,11 +14,11 @@ from convlstm.report.style import (
     RULE,
     SOFT,
     dress,
-    even_steps,
     line_styles,
     name_ends,
     save,
     say_empty,
+    spread,
     subplots,
 )
 
@@ -124,14 +124,14 @@ def draw_ranks(
     figure, grid = subplots(len(histograms), title)
     for axes, (name, counts) in zip(grid, histograms.items(), strict=True):
         total, places = float(counts.sum()), np.arange(len(counts))
-        where = "" if ranked_from is None else f", of pixels with {ranked_from} or more"
-        dress(axes, name, "flat is best", "members below the truth", f"share of the truths{where}")
+        where = "" if ranked_from is None else f" with {ranked_from} or more"
+        dress(axes, name, "flat is best", "members below the truth", f"share of pixels{where}")
         if not total:
             say_empty(axes)
             continue
         axes.bar(places, counts / total, 0.85, color=COLOURS[0])
         axes.axhline(1 / len(counts), color=SOFT, linewidth=1.2, linestyle="--", label="flat")
-        axes.set_xticks(places[even_steps(len(places), 12)] if len(places) > 12 else places)
+        axes.set_xticks(places[spread(len(places), 12 if len(places) <= 12 else 6)])
         axes.set_ylim(0, 1.12 * max(float((counts / total).max()), 1.5 / len(counts)))
     return figure
 
@@ -173,16 +173,18 @@ def draw_spread(
     ends, last = [], 0.0
     for name, score in scores.items():
         errors = np.array(score[error]["per_lead"], float)
-        spread = np.array(score["spread_skill"]["per_lead"], float) * errors
+        wide = np.array(score["spread_skill"]["per_lead"], float) * errors
         leads = np.arange(1, len(errors) + 1) * (1 if frame_interval is None else frame_interval)
-        axes.plot(leads, spread, "--", color=styles[name][0], linewidth=2, label=f"{name}, spread")
+        axes.plot(leads, wide, "--", color=styles[name][0], linewidth=2, label=f"{name}, spread")
         last = max(last, float(leads[-1]))
         prefix = "" if len(scores) == 1 else f"{name}, "
-        for values, word in ((errors, "error"), (spread, "spread")):
+        for values, word in ((errors, "error"), (wide, "spread")):
             known = np.flatnonzero(np.isfinite(values))
             if known.size:
                 ends.append((values[known[-1]], prefix + word, styles[name][0]))
-    dress(axes, "spread (dashed) and error of the mean", "equal is best", axes.get_xlabel(), label(error).axis)
+    unit = label(error).axis.rpartition("(")[2].rstrip(")")
+    y = f"RMSE of the mean; dashed: spread ({unit})"
+    dress(axes, "error and spread", "equal is best", axes.get_xlabel(), y)
     axes.relim()
     axes.autoscale(axis="y")
     axes.set_ylim(bottom=0)

@@ -32,6 +32,8 @@ class Label:
     def note(self) -> str:
         if self.best is not None:
             return f"{self.best:g} is best"
+        if self.higher is None:
+            return "the mean's error is best"  # of spread alone
         return "higher is better" if self.higher else "lower is better"
 
 
