@@ -7,11 +7,14 @@ from zlib import crc32
 
 from convlstm.baselines import Persistence
 from convlstm.ensemble import Ensemble, EnsembleForecaster, Weights, weights_of
+from convlstm.evaluation import evaluate
 from convlstm.forecaster import Forecaster
 from convlstm.motion import motion
 from convlstm.perturbation import Perturbation, shifted, smoothed
+from convlstm.results import table
 from convlstm.training import checkpoint
 from convlstm.training.checkpoint import CheckpointError
+from convlstm.verification import EnsembleMetrics
 from datasets.transforms import LogRain
 
 import mlx.core as mx
@@ -265,3 +268,25 @@ def test_plain_weights_beside_averaged_ones(tmp_path):
     shutil.rmtree(best)
     with pytest.raises(ValueError, match=re.escape("'plain' must be False where no checkpoint has averaged weights")):
         weights_of([run / "checkpoints" / "best.previous"], plain=True)
+
+
+def test_evaluation_of_an_ensemble_of_frames(rng):
+    """In [0, 1], with one event, 0.5 and more; the mean is scored as any other forecast, missing pixels are not."""
+    inputs, targets = inputs_of(rng), inputs_of(rng)[:, :2]
+    mask = rng.random(targets.shape) < 0.8
+    ensemble = Ensemble([Fade(0.5), Persistence()])
+    result = evaluate(
+        {"ensemble": ensemble, "mean": ensemble.mean},
+        [{"inputs": inputs, "targets": targets, "mask": mask}],
+        ssim=False,
+    )
+    metrics = EnsembleMetrics(2, [0.5], units="intensity")
+    metrics.update(np.array(ensemble(mx.array(inputs), 2)), targets, mask)
+    scores = metrics.compute()
+    assert {name: result.scores["ensemble"][name] for name in scores} == scores
+    assert result.ensembles["ensemble"].settings == metrics.settings
+    for name, score in result.scores["mean"].items():
+        assert result.scores["ensemble"][name]["overall"] == pytest.approx(score["overall"], rel=1e-6)
+    said = table(result)
+    assert "Ensemble of 2 members, all lead times together" in said
+    assert f"{scores['crps_intensity']['overall']:.4f}" in said
