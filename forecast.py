@@ -12,11 +12,12 @@ from convlstm.build import TRUSTED
 from convlstm.ensemble import EnsembleForecaster, weights_of
 from convlstm.forecaster import Forecaster
 from convlstm.training import checkpoint
-from convlstm.writers import FORMATS, Forecast, Layer, Place, format_of, write
+from convlstm.writers import FORMATS, Forecast, Layer, Place
 from datasets.clip import is_video, read_stack, read_video
 from datasets.latest import Latest
-from doors import check_keys, check_path, fail, make_folder, plain, run, shown
+from doors import check_keys, check_path, fail, plain, run, shown
 from members import check_count, check_members, perturbation
+from outputs import Output, found_name, stamp
 
 import numpy as np
 from omegaconf import DictConfig
@@ -180,9 +181,9 @@ def forecast_clip(forecaster: Forecaster, path: Path, settings: dict[str, Any]) 
     wanted = forecaster.input_frames or len(frames)
     if len(frames) < wanted:
         fail(f"input: '{path}' has {len(frames)} frames, but the model forecasts from {wanted}.")
-    print(
-        f"input       the last {wanted} of {len(frames)} frames of {frames.shape[1]}x{frames.shape[2]}, without times"
-    )
+    H, W = frames.shape[1:3]
+    units = f", whose values count as {forecaster.units}" if forecaster.units else ""
+    print(f"input       the last {wanted} of {len(frames)} frames of {H}x{W}, without times{units}")
     if settings["crop"] is not None:
         top, left, height, width = settings["crop"]
         frames = frames[:, top : top + height, left : left + width]
@@ -230,7 +231,8 @@ def watch(latest: Latest, forecaster: Forecaster, output: Output, settings: dict
                     print(": whose forecast is made again" if again else ": too old to be used")
                     if not again:
                         continue
-                found = make(latest, forecaster, until, settings)
+                single = len(latest.times) == 1 and latest.frames > 1
+                found = "a single frame so far" if single else make(latest, forecaster, until, settings)
                 if not isinstance(found, Forecast):
                     print(f"no forecast {found}")
                     continue
@@ -247,49 +249,6 @@ def watch(latest: Latest, forecaster: Forecaster, output: Output, settings: dict
     except KeyboardInterrupt:
         print()
     print(f"ended       after {made} forecasts")
-
-
-class Output:
-    """Where forecasts are written, and as what."""
-
-    def __init__(self, settings: dict[str, Any], checkpoint_folder: Path):
-        run = (
-            checkpoint_folder.parent.parent if checkpoint_folder.parent.name == checkpoint.FOLDER else checkpoint_folder
-        )
-        self.path = run / "forecasts" if settings["out"] is None else Path(str(settings["out"])).expanduser()
-        own = format_of(self.path)
-        chosen = settings["format"]
-        self.formats = [own or "netcdf"] if chosen == "auto" else chosen if isinstance(chosen, list) else [chosen]
-        self.is_file = own is not None and not (self.path.is_dir() and own != "zarr")
-        self.quiet = settings["watch"]
-        make_folder(self.path.parent if self.is_file else self.path)
-
-    def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:
-        """Writes the forecast in all formats, and says where."""
-        base = self.path.with_suffix("") if self.is_file else self.path / name
-        paths = []
-        for format in self.formats:
-            if self.is_file and format == format_of(self.path):
-                path = self.path
-            else:
-                path = base.with_name(f"{base.name}{FORMATS[format] or '_frames'}")
-            paths.append(str(write(path, forecast, format)))
-        if since is None:
-            print(f"written     {', '.join(paths)}")
-        else:
-            print(f"forecast    {', '.join(paths)}  ({time.perf_counter() - since:.1f} s)")
-
-
-def found_name(forecast: Forecast) -> str:
-    """The name of a forecast's file, from the time of its last input."""
-    moment = str(forecast.issued.astype("datetime64[s]"))  # type: ignore[union-attr]
-    return "forecast_" + moment.replace("-", "").replace(":", "")
-
-
-def stamp(moment: Any) -> str:
-    """A time to the minute, or the second where it is not a whole minute."""
-    text = str(np.datetime64(moment, "s")).replace("T", " ")
-    return text.removesuffix(":00") if text.endswith(":00") else text
 
 
 def check(settings: dict[str, Any]) -> None:

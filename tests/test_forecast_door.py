@@ -294,12 +294,24 @@ def test_a_stack_without_times_is_forecast_too(forecast, tmp_path, rng):
     status, out, _ = forecast(*arguments)
     assert status == 0
     assert "the last 3 of 5 frames of 16x12, without times" in out
+    assert "count as" not in out
     values, told = stored(tmp_path / "out", "digits_forecast")
     np.testing.assert_allclose(values[..., 0], np.repeat(frames[-1:], 2, 0) / 255, rtol=1e-6)
     assert told["times"] is None
     assert forecast(*arguments, "white=510", "crop=[0,0,8,8]")[0] == 0
     values, _ = stored(tmp_path / "out", "digits_forecast")
     np.testing.assert_allclose(values[0, ..., 0], frames[-1, :8, :8] / 510, rtol=1e-6)
+
+
+def test_a_stack_without_times_counts_as_the_model_s_units(forecast, tmp_path):
+    np.save(tmp_path / "rain.npy", np.full((4, 8, 8), 7.5))
+    status, out, _ = forecast(f"input={tmp_path}/rain.npy", "reader=null", "format=npy", "step=5")
+    assert status == 0
+    assert "without times, whose values count as mm/h" in out
+    values, told = stored(tmp_path / "out", "rain_forecast")
+    np.testing.assert_allclose(values[..., 0], 7.5, rtol=1e-5)
+    assert told["lead_minutes"] == [5, 10, 15, 20]
+    assert told["times"] is None
 
 
 def test_a_video_is_read_by_mlx_data(forecast, tmp_path):
@@ -332,6 +344,7 @@ def test_too_short_a_clip_is_refused(forecast, tmp_path):
         ("ckpt=null", "'ckpt' must name a run's folder"),
         ("input=null", "'input' must name a folder of frames, a file or a video"),
         ("out=true", "'out' must name a folder"),
+        ("out=mine.png", "'out' must end with .nc, .zarr, .npy, .gif, or be a folder, but got 'mine.png'"),
         ("horizon=0", "'horizon' must be a whole number from 1 to 10,000 but got 0"),
         ("coarsen=0.5", "'coarsen' must be a whole number from 1"),
         ("max_gap=null", "'max_gap' must be a whole number from 0"),
@@ -416,6 +429,26 @@ def test_watching_forecasts_each_usable_frame_and_tells_of_the_others(forecast, 
     assert "ended       after 5 forecasts" in out
     last = np.load(written(7))
     np.testing.assert_allclose(last[0], picture(7) / 10, rtol=1e-5)
+
+
+def test_watching_begins_with_a_single_frame(forecast, tmp_path):
+    """Of a model that was trained on unknown steps."""
+    radar = tmp_path / "radar"
+    write_picture(radar, 0, picture(0))
+    run = write_run(tmp_path / "run", trained={**RAIN, "frame_interval": None})
+
+    def services():
+        time.sleep(1)
+        write_picture(radar, 1, picture(1))
+
+    thread = threading.Thread(target=services)
+    thread.start()
+    status, out, _ = forecast("watch=true", "interval=0.05", "format=npy", "forecasts=1", f"ckpt={run}")
+    thread.join()
+    assert status == 0
+    assert "no forecast a single frame so far" in out
+    assert "missing     2020-05-31 23:55 UTC: interpolated in time" in out
+    assert (tmp_path / "out" / "forecast_20200601T000500.npy").is_file()
 
 
 def test_a_frame_that_comes_much_too_late_is_told_and_left(forecast, tmp_path):
