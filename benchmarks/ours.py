@@ -12,6 +12,7 @@ from convlstm.blas import hold_to_one_thread
 from convlstm.feedback import FeedbackForecaster
 from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
 from convlstm.predrnn import PredRNN
+from convlstm.simvp import SimVP
 from convlstm.stack import ConvLSTMStack
 from convlstm.training.step import make_step, number
 
@@ -25,6 +26,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "EncoderForecaster": EncoderForecaster,
     "ConvLSTMStack": ConvLSTMStack,
     "PredRNN": PredRNN,
+    "SimVP": SimVP,
     "ConvLSTM": ConvLSTM,
 }
 
@@ -105,7 +107,9 @@ class Side:
                 parameter, _, leaf = name.rpartition(".")
                 if leaf == "gradient":
                     result[f"gradient of {parameter.removeprefix('stack.')}"] = a
+            self.model.eval()
             result["forecast"] = self._forecasting()()["forecast"]
+            self.model.train()
         else:
             result = self._make()()
         return {name: np.array(a) for name, a in result.items()}

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.pytorch_gru import ConvGRU, GRUCell, TrajGRUCell
+from benchmarks.pytorch_layout import batch_first, layout, time_first
+from benchmarks.pytorch_simvp import SimVP as SimVP
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
@@ -43,6 +47,11 @@ class Cell(nn.Module):
         if peepholes:
             self.Wci, self.Wcf, self.Wco = (nn.Parameter(torch.empty(O)) for _ in range(3))
         self.has_peepholes, self.padding = peepholes, kernel_size // 2
+
+    @property
+    def kernel(self) -> Tensor:
+        """A kernel whose memory layout is the frames'."""
+        return self.Wh
 
     def project(self, x: Tensor) -> Tensor:
         """The input's share of the pre-activations."""
@@ -84,21 +93,6 @@ class ConvLSTM(nn.Module):
         return torch.cat(hidden), state
 
 
-def layout(weight: Tensor) -> torch.memory_format:
-    """The memory layout that a convolution's weight asks for; it must have more than one input channel."""
-    return torch.contiguous_format if weight.is_contiguous() else torch.channels_last
-
-
-def time_first(frames: Tensor, weight: Tensor) -> Tensor:
-    """(N, T, C, H, W) -> (T N, C, H, W), in the weight's memory layout."""
-    return frames.transpose(0, 1).flatten(0, 1).contiguous(memory_format=layout(weight))
-
-
-def batch_first(frames: Tensor, length: int) -> Tensor:
-    """The inverse of `time_first`."""
-    return frames.unflatten(0, (length, -1)).transpose(0, 1)
-
-
 class EncoderForecaster(nn.Module):
     """As convlstm.models.EncoderForecaster without resampling, its states concatenated for the output."""
 
@@ -112,14 +106,23 @@ class EncoderForecaster(nn.Module):
         next_frame_weight: float = 0.0,
         bias: bool = True,
         peepholes: bool = True,
+        cell: str = "convlstm",
+        links: int = 13,
     ):
         super().__init__()
         self.patch_size, self.activation, self.next_frame_weight = patch_size, activation, next_frame_weight
         channels = in_channels * patch_size**2
         sizes, above = [channels, *hidden_channels], [*hidden_channels[1:], 0]
-        rest = (kernel_size, bias, peepholes)
-        self.encoder = nn.ModuleList(ConvLSTM(C, O, *rest) for C, O in zip(sizes, hidden_channels, strict=False))
-        self.forecaster = nn.ModuleList(ConvLSTM(C, O, *rest) for C, O in zip(above, hidden_channels, strict=True))
+
+        def layer(C: int, O: int) -> nn.Module:
+            if cell == "convlstm":
+                return ConvLSTM(C, O, kernel_size, bias, peepholes)
+            return ConvGRU(
+                GRUCell(C, O, kernel_size) if cell == "convgru" else TrajGRUCell(C, O, kernel_size, links), O
+            )
+
+        self.encoder = nn.ModuleList(layer(C, O) for C, O in zip(sizes, hidden_channels, strict=False))
+        self.forecaster = nn.ModuleList(layer(C, O) for C, O in zip(above, hidden_channels, strict=True))
         self.output = nn.Conv2d(sum(hidden_channels), channels, 1)
 
     def predict(self, hidden: Sequence[Tensor]) -> Tensor:
@@ -130,7 +133,7 @@ class EncoderForecaster(nn.Module):
     def forward(self, inputs: Tensor, horizon: int) -> tuple[Tensor, Tensor | None]:
         """The forecast, and the encoder's predictions of the inputs from the second on where training wants them."""
         N, length = inputs.shape[:2]
-        x = space_to_depth(time_first(inputs, self.encoder[0].cell.Wh), self.patch_size)
+        x = space_to_depth(time_first(inputs, self.encoder[0].cell.kernel), self.patch_size)
         states, seen = [], []
         for layer in self.encoder:
             x, state = layer(x, length)

@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy, mse_loss
 INITIAL = ("forget_bias", "output_mean", "algorithm", "recompute")
 # Arguments that the transcription has no other value of; 0 and empty lists are fine for all of them. None is a default,
 # which is the same on both sides.
-FIXED = {"concatenate": True, "out_channels": 1, "cell": "convlstm"}
+FIXED = {"concatenate": True, "out_channels": 1}
 FEED_BACK = ("ConvLSTMStack", "PredRNN")
 ADAMS: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 

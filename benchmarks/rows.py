@@ -104,6 +104,15 @@ def rows() -> list[Row]:
     predrnn = {"in_channels": 1, "hidden_channels": [128] * 4, "kernel_size": 5, "patch_size": 4, "forget_bias": 1.0}
     predrnn_train = Workload("train", "PredRNN", predrnn, (4, 10, 64, 64, 1), 10, sampled=True)
     predrnn_forecast = Workload("forecast", "PredRNN", predrnn, (4, 10, 64, 64, 1), 10)
+    simvp = {"in_channels": 1, "frames": 10, "hidden_channels": 64, "translator_channels": 512, "blocks": 8}
+    simvp_train, incepu_train = (
+        Workload("train", "SimVP", simvp | {"translator": translator}, (4, 10, 64, 64, 1), 10)
+        for translator in ("gsta", "incepu")
+    )
+    gru = first().arguments | {"peepholes": None, "cell": "convgru"}
+    convgru_train = Workload("train", "EncoderForecaster", gru, (4, 10, 16, 16, 16), 10)
+    trajgru = gru | {"cell": "trajgru", "hidden_channels": [64, 64], "kernel_size": 3, "links": 13}
+    trajgru_train = Workload("train", "EncoderForecaster", trajgru, (4, 10, 16, 16, 16), 10)
     layer = {"in_channels": 64, "out_channels": 64, "kernel_size": 5}
     frames = (4, 10, 64, 64, 1)
     own = default()
@@ -114,6 +123,10 @@ def rows() -> list[Row]:
         Row("convlstm-s forecast", stack_forecast, 130),
         Row("predrnn train", predrnn_train, 850, recompute=True),
         Row("predrnn forecast", predrnn_forecast, 260),
+        Row("simvp train", simvp_train, 350),
+        Row("simvp_incepu train", incepu_train, 450),
+        Row("convgru-128-5x5", convgru_train, 90),
+        Row("trajgru-64 train", trajgru_train, 120),
         Row("convlstm-64-5x5 64x64", encoder_forecaster(frames, 10, 64, 5), 600, recompute=True),
         Row("convlstm-64-3x3 64x64", encoder_forecaster(frames, 10, 64, 3), 330, recompute=True),
         Row("default", free, 110, recompute=True),

@@ -18,7 +18,7 @@ class Workload:
     Attributes:
         kind: 'train' (a step with Adam), 'forecast', 'forward' and 'backward' (of a single layer; the gradient of the
             sum of the squared outputs), or 'generate' (batches of Moving-MNIST).
-        model: Name of the class: 'EncoderForecaster', 'ConvLSTMStack', 'PredRNN' or 'ConvLSTM'.
+        model: Name of the class: 'EncoderForecaster', 'ConvLSTMStack', 'PredRNN', 'SimVP' or 'ConvLSTM'.
         arguments: Of its constructor.
         inputs: Shape of the inputs, (N, T_in, H, W, C).
         horizon: Frames to forecast.
@@ -74,7 +74,10 @@ def save_problem(workload: Workload, shapes: dict[str, tuple[int, ...]], path: P
     arrays: dict[str, np.ndarray] = {}
     for name, shape in shapes.items():
         bound = float(np.prod(shape[1:])) ** -0.5 if len(shape) > 1 else 0.1
-        arrays[f"weights/{name}"] = rng.uniform(-bound, bound, shape).astype(np.float32)
+        drawn = rng.uniform(-bound, bound, shape)
+        if name.endswith("running_var"):
+            drawn = 1 + drawn
+        arrays[f"weights/{name}"] = drawn.astype(np.float32)
     arrays["inputs"] = rng.random(workload.inputs, dtype=np.float32)
     if workload.horizon:
         N, _, *frame = workload.inputs

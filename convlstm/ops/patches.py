@@ -52,7 +52,7 @@ def _patch_conv2d(stride: Pair, padding: Pair, groups: int):
     def _(given, cotangent, _):
         x, weight = given
         dy = cotangent.reshape(-1, groups, weight.shape[0] // groups).swapaxes(0, 1)
-        # Taken again, since they are many times larger than the image; mx.compile would keep them if both calls were equal.
+        # Taken again, since they are many times larger than the image; mx.compile would keep those of an equal call.
         dweight = dy.swapaxes(1, 2) @ patches(x, weight, cotangent)
         dpatches = dy @ filters(weight)
         dx = library().call("convlstm_patches_backward", [dpatches], [x.shape], numbers(x, weight))[0]
