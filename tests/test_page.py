@@ -168,13 +168,13 @@ def test_rain_has_the_colours_of_the_panels(units, levels, rng):
     field = rng.uniform(-5, 130, (9, 11)).astype(np.float32)
     scale = rain_scale("test", units, levels, [field])
     field[0, : len(scale.levels)] = scale.levels[:11]
-    drawn = picture(films.source(base64.b64encode(frames.rain_png(field, scale)).decode()))
+    drawn = picture(films.source(base64.b64encode(frames.rain_png(field[..., None], scale)).decode()))
     np.testing.assert_allclose(drawn, 255 * scale.colours(scale.norm(field))[..., :3], atol=0.51)
 
 
 def test_missing_rain_is_hatched():
     scale = rain_scale("test", "mm/h", None, [])
-    drawn = picture(films.source(base64.b64encode(frames.rain_png(np.full((12, 12), np.nan), scale)).decode()))
+    drawn = picture(films.source(base64.b64encode(frames.rain_png(np.full((12, 12, 1), np.nan), scale)).decode()))
     assert {tuple(pixel) for pixel in drawn.reshape(-1, 3).tolist()} == {colour(HATCH), colour(MISSING)}
 
 
@@ -201,8 +201,14 @@ def test_frames_shrink_to_means():
 
 def test_pictures_are_kept_once():
     album = frames.Album()
-    assert [album.place(png) for png in (b"a", b"b", b"a")] == [0, 1, 0]
-    assert (len(album.pictures), album.size) == (2, 8)
+    frame, made = np.zeros((2, 3)), []
+
+    def png(frame):
+        made.append(frame)
+        return b"abc"
+
+    assert [album.place(one, png) for one in (frame, frame + 1, frame.copy(), frame.reshape(3, 2))] == [0, 1, 0, 2]
+    assert (album.pictures, album.size, len(made)) == (["YWJj"] * 3, 12, 3)
 
 
 def test_pictures_shrink_to_the_budget(rain):
@@ -328,7 +334,7 @@ def test_a_film_has_the_frames_of_its_sequence(rain, tmp_path):
     for panel, frame in zip(content["panels"], [example.targets, *example.forecasts.values()], strict=True):
         assert len(panel["frames"]) == 7
         for place, field in zip(panel["frames"], 60 * np.concatenate([example.inputs, frame]), strict=True):
-            expected = picture(films.source(base64.b64encode(frames.rain_png(field[..., 0], scale)).decode()))
+            expected = picture(films.source(base64.b64encode(frames.rain_png(field, scale)).decode()))
             np.testing.assert_array_equal(picture(films.source(pictures[place])), expected)
     # What was seen is there once, and so is the frame that persistence repeats.
     assert len({panel["frames"][0] for panel in content["panels"]}) == 1

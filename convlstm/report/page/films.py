@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -143,15 +144,14 @@ def developed(films: Sequence[Film], metric: str, units: str | None, *, budget: 
 
 def _developed(films: Sequence[Film], metric: str, scale: RainScale | None, most: int) -> Films:
     album, places, sizes, largest = Album(), [], [], 1
+    png = frame_png if scale is None else partial(rain_png, scale=scale)
     for film in films:
         times = factor([frames.shape[1:3] for frames in film.panels.values()], most)
         largest = max(largest, times)
         found = {}
         for name, frames in film.panels.items():
             small = shrunk(frames, times)
-            found[name] = [
-                album.place(frame_png(frame) if scale is None else rain_png(frame[..., 0], scale)) for frame in small
-            ]
+            found[name] = [album.place(frame, png) for frame in small]
         places.append(found)
         sizes.append((small.shape[2], small.shape[1]))
     return Films(list(films), metric, scale, album, places, sizes, largest)
