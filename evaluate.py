@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
     names = [] if settings["ckpt"] is None else settings["ckpt"]
     folders = [find(name) for name in (names if isinstance(names, list) else [names])]
     trusted = (*TRUSTED, *settings["trusted"])
-    models = dict(zip(labels(folders), (checkpoint.load(folder, trusted=trusted) for folder in folders), strict=True))
+    models = dict(zip(labels(folders), (load(folder, trusted) for folder in folders), strict=True))
     data = build_data(config, settings.get("data"), folders[0] if folders else None, settings["trusted"])
     if settings.get("model") is not None:
         models[HydraConfig.get().runtime.choices["model"]] = instantiate(config, "model")
@@ -110,6 +110,16 @@ def find(path: Any) -> Path:
         return checkpoint.find(str(path))
     except checkpoint.CheckpointError as error:
         raise checkpoint.CheckpointError(f"ckpt: {error}") from error
+
+
+def load(folder: Path, trusted: Sequence[str]) -> nn.Module:
+    """The model of a checkpoint; the error of one that cannot be built says whose it is."""
+    try:
+        return checkpoint.load(folder, trusted=trusted)
+    except checkpoint.CheckpointError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{error}\nThe model is that of '{folder / checkpoint.CONFIG}'.") from error
 
 
 def check(settings: dict[str, Any]) -> None:
