@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -49,8 +49,9 @@ def evaluation(
     rain: Any = None,
     missing: bool = True,
     keep: int = 2,
+    more: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Blobs that move to the right, forecast by persistence that fades, under these names, and by the baselines."""
+    """Blobs that move to the right, forecast by persistence that fades, under these names, by more and by baselines."""
     rng = np.random.default_rng(0)
     height, width = size
     y, x = np.mgrid[:height, :width]
@@ -70,7 +71,7 @@ def evaluation(
     }  # fmt: skip
     models = {name: fading(0.9 - 0.2 * k) for k, name in enumerate(names)}
     others = {"persistence": Persistence()} | ({} if rain else {"zeros": Zeros()})
-    return evaluate(models | others, [batch], rain=rain, ssim=False, keep=keep, cases=1)
+    return evaluate(models | dict(more or {}) | others, [batch], rain=rain, ssim=False, keep=keep, cases=1)
 
 
 def fading(share: float) -> Any:

@@ -9,6 +9,7 @@ import json
 import math
 import re
 
+from convlstm.ensemble import Ensemble
 from convlstm.report.page import films, frames
 from convlstm.report.page.chart import Line, line_chart, styles
 from convlstm.report.page.markup import Markup, data, element, table
@@ -18,6 +19,7 @@ from convlstm.report.style import MISSING as SAND
 
 import numpy as np
 import pytest
+import tiny
 from pages import ODD, Rain, Reader, evaluation, page, read, run
 from PIL import Image
 
@@ -305,6 +307,22 @@ def test_scores_are_those_of_the_evaluation(rain, digits, tmp_path):
     found = [float(cell.split()[0]) for cell in rows["model"]]
     assert found == pytest.approx(digits.scores["model"]["mse_per_frame"]["per_lead"], rel=1e-3)
     assert "Rain" not in of("scores", root).text()
+
+
+def test_what_only_an_ensemble_has_is_shown_of_it_alone(tmp_path):
+    ensemble = Ensemble([tiny.Fade(0.9, 0.0), tiny.Fade(0.6, 0.0)])
+    root = read(page(tmp_path, evaluation(rain=Rain(), more={"ensemble": ensemble}), rain=Rain()))
+    charts = {tag.all("title")[0].text(): tag.all("desc")[0].text() for tag in of("leads", root).all("svg", role="img")}
+    assert {"CRPS", "fair CRPS", "spread", "spread-skill ratio"} <= set(charts)
+    assert charts["spread"].startswith(
+        "standard deviation of the members (mm/h) against lead time (min); the mean's error is best. ensemble:"
+    )
+    assert "model" not in charts["CRPS"]
+    heads, rows = cells(of("scores", root), "All scores, over all lead times and pixels")
+    places = [heads.index(name) - 1 for name in ("model", "ensemble", "persistence")]
+    assert [rows["CRPS"][place] == "-" for place in places] == [True, False, True]
+    _, rows = cells(of("leads", root), "spread by lead time (min); the mean's error is best")
+    assert "\u2605" not in "".join(rows["ensemble"])
 
 
 def test_best_worst_and_chosen_sequences_are_shown_once(rain, tmp_path):

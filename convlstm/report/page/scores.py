@@ -69,7 +69,7 @@ def by_lead(result: Evaluation, frame_interval: float | None) -> list[Markup]:
         ]
         tables.append(
             _columns(
-                f"{words.title} by lead time ({unit})" + (f"; {words.note}" if words.note else ""),
+                f"{words.title} by lead time ({unit}); {words.note}",
                 list(values),
                 columns,
             )
