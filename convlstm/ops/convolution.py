@@ -139,7 +139,8 @@ def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = 
         (N, H, W, O).
     """
     O, kh, kw, C = weight.shape
-    if (kh == kw and kh in WINOGRAD_KERNELS) or not takes_kernels(algorithm, x, weight):
+    winograd = groups == 1 and kh == kw and kh in WINOGRAD_KERNELS
+    if winograd or not takes_kernels(algorithm, x, weight):
         # Group by group, since a convolution of one group has the fast paths. (mx.compile cannot split an array twice.)
         width = O // groups
         each = [
