@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -115,7 +115,10 @@ class Sweep:
             children.append(child)
             if self.stopped is not None:
                 child.send_signal(self.stopped)
-            return child.wait()
+            while True:
+                # A signal that another thread took is heeded when this one wakes.
+                with suppress(subprocess.TimeoutExpired):
+                    return child.wait(timeout=1)
 
     @contextmanager
     def _heeding(self) -> Iterator[list[subprocess.Popen]]:
