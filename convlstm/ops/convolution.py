@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 from convlstm.arguments import check_whole
-from convlstm.ops.algorithm import WINOGRAD_KERNELS, takes_kernels, takes_winograd
+from convlstm.ops.algorithm import takes_kernels, takes_winograd
 from convlstm.ops.cpu.library import library
 from convlstm.ops.patches import patch_conv2d
 
@@ -17,8 +18,8 @@ Pair = tuple[int, int]
 LARGEST = 4096
 """Of kernels, strides and grids."""
 
-PATCHED = 8
-"""Channels from which on a strided convolution is a product of matrices."""
+FEW = 4
+"""Input channels below which a convolution is a product of matrices, on a CPU, and not Winograd's."""
 
 
 def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) -> Pair:
@@ -101,7 +102,8 @@ def conv2d(
 ) -> mx.array:
     """Convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C) -> (N, H', W', O).
 
-    `algorithm` is one of `ALGORITHMS`; where Winograd's does not fit it is MLX's, whichever was asked for.
+    `algorithm` is one of `ALGORITHMS`. 'native' is MLX's; whichever other was asked for, it is Winograd's where that
+    fits, on a CPU a product of matrices where there are strides or few channels, and MLX's elsewhere.
 
     Raises:
         ValueError: Input and kernel have different channels.
@@ -115,11 +117,13 @@ def conv2d(
     kernel = (weight.shape[1], weight.shape[2])
     keeps_grid = stride == dilation == (1, 1) and (top, left) == (bottom, right) == (kernel[0] // 2, kernel[1] // 2)
     algorithm = "native" if algorithm == "native" or x.dtype != weight.dtype else "auto"
+    symmetric = (top, left) == (bottom, right)
+    as_product = symmetric and dilation == (1, 1) and (x.shape[-1] < FEW if keeps_grid else stride != (1, 1))
+    if as_product and takes_kernels(algorithm, x, weight):
+        return patch_conv2d(x, weight, stride, (top, left))
     if keeps_grid and takes_winograd("conv2d", algorithm, kernel, x.dtype):
         return winograd_conv2d(x, weight)  # type: ignore[return-value]
-    if (top, left) == (bottom, right):
-        if stride != (1, 1) and dilation == (1, 1) and x.shape[-1] >= PATCHED and takes_kernels(algorithm, x, weight):
-            return patch_conv2d(x, weight, stride, (top, left))
+    if symmetric:
         return mx.conv2d(x, weight, stride, (top, left), dilation)
     x = mx.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])
     return mx.conv2d(x, weight, stride, 0, dilation)
@@ -137,18 +141,42 @@ def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = 
 
     Returns:
         (N, H, W, O).
+
+    Raises:
+        ValueError: The shapes do not fit each other, or the kernel has no centre.
     """
     O, kh, kw, C = weight.shape
-    winograd = groups == 1 and kh == kw and kh in WINOGRAD_KERNELS
-    if winograd or not takes_kernels(algorithm, x, weight):
-        # Group by group, since a convolution of one group has the fast paths. (mx.compile cannot split an array twice.)
-        width = O // groups
-        each = [
-            conv2d(x[..., n * C : (n + 1) * C], weight[n * width : (n + 1) * width], algorithm=algorithm)
-            for n in range(groups)
-        ]
-        return mx.concatenate(each, axis=-1)
-    return patch_conv2d(x, weight, (1, 1), (kh // 2, kw // 2), groups)
+    if groups < 1 or x.shape[-1] != groups * C or O % groups or kh % 2 == 0 or kw % 2 == 0:
+        raise ValueError(
+            f"[grouped_conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C / {groups}) of odd sizes, O a "
+            f"multiple of {groups}, but got shapes {tuple(x.shape)} and {tuple(weight.shape)}."
+        )
+    if groups > 1 and takes_kernels(algorithm, x, weight):
+        return _in_groups(groups)(x, weight)
+    width = O // groups
+    each = [
+        conv2d(x[..., n * C : (n + 1) * C], weight[n * width : (n + 1) * width], algorithm=algorithm)
+        for n in range(groups)
+    ]
+    return mx.concatenate(each, axis=-1)
+
+
+@cache
+def _in_groups(groups: int):
+    def numbers(x: mx.array, weight: mx.array) -> list[int]:
+        return [*x.shape, weight.shape[0], groups, *weight.shape[1:3]]
+
+    @mx.custom_function
+    def convolve(x, weight):
+        shape = (*x.shape[:3], weight.shape[0])
+        return library().call("convlstm_grouped", [x, weight], [shape], numbers(x, weight))[0]
+
+    @convolve.vjp
+    def _(given, cotangent, _):
+        shapes = [a.shape for a in given]
+        return tuple(library().call("convlstm_grouped_backward", [*given, cotangent], shapes, numbers(*given)))
+
+    return convolve
 
 
 @mx.custom_function

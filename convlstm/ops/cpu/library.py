@@ -23,14 +23,16 @@ import mlx.core as mx
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
+# .cpp, each compiled by itself
 PARTS = (
     "kernels",
     "st_lstm",
     "gru",
     "depthwise",
+    "grouped",
+    "patches",
     "norms",
     "activations",
-    "patches",
     "bridge",
 )  # .cpp, each compiled by itself
 HEAD = object.__basicsize__  # bytes of a Python object before its contents

@@ -1,4 +1,4 @@
-// What a convolution sees of its input, for each of its outputs: rows of kh x kw x C, group by group.
+// What a convolution sees of its input, for each of its outputs: rows of kh x kw x C.
 #include <algorithm>
 
 #include "calls.h"
@@ -7,36 +7,31 @@
 namespace {
 
 struct Patches {
-    int N, H, W, C, G, kh, kw, down, right, above, before, rows, columns;  // strides, padding, and the outputs' grid
+    int N, H, W, C, kh, kw, down, right, above, before, rows, columns;  // strides, padding, and the outputs' grid
     explicit Patches(Numbers n)
-        : N(n[0]), H(n[1]), W(n[2]), C(n[3]), G(n[4]), kh(n[5]), kw(n[6]), down(n[7]), right(n[8]), above(n[9]), before(n[10]) {
+        : N(n[0]), H(n[1]), W(n[2]), C(n[3]), kh(n[4]), kw(n[5]), down(n[6]), right(n[7]), above(n[8]), before(n[9]) {
         rows = (H + 2 * above - kh) / down + 1, columns = (W + 2 * before - kw) / right + 1;
     }
-    int width() const { return C / G; }
-    int64_t length() const { return int64_t(kh) * kw * width(); }
-
-    int64_t patch(int g, int n, int i, int j) const {
-        return (((int64_t(g) * N + n) * rows + i) * columns + j) * length();
-    }
+    int64_t patch(int n, int i, int j) const { return ((int64_t(n) * rows + i) * columns + j) * kh * kw * C; }
 
     // A task is a row of outputs.
     void take(const float* x, float* all) const {
         Threads::pool().run(N * rows, [&](int task) {
             const int n = task / rows, i = task % rows;
-            for (int g = 0; g < G; g++)
-                for (int j = 0; j < columns; j++) {
-                    float* to = all + patch(g, n, i, j);
-                    for (int a = 0; a < kh; a++, to += kw * width()) {
-                        const int row = i * down - above + a, column = j * right - before;
-                        const float* from = x + ((int64_t(n) * H + row) * W + column) * C + g * width();
-                        if (row < 0 || row >= H) std::fill(to, to + kw * width(), 0.0f);
-                        else if (G == 1 && column >= 0 && column + kw <= W) copy(from, to, kw * C);
-                        else
-                            for (int b = 0; b < kw; b++)
-                                if (column + b < 0 || column + b >= W) std::fill(to + b * width(), to + (b + 1) * width(), 0.0f);
-                                else copy(from + int64_t(b) * C, to + b * width(), width());
+            for (int j = 0; j < columns; j++) {
+                float* to = all + patch(n, i, j);
+                for (int a = 0; a < kh; a++, to += kw * C) {
+                    const int row = i * down - above + a, column = j * right - before;
+                    const float* from = x + ((int64_t(n) * H + row) * W + column) * C;
+                    const int left = std::clamp(-column, 0, kw), end = std::clamp(W - column, left, kw);
+                    if (row < 0 || row >= H) std::fill(to, to + kw * C, 0.0f);
+                    else {
+                        std::fill(to, to + left * C, 0.0f);
+                        copy(from + left * C, to + left * C, (end - left) * C);
+                        std::fill(to + end * C, to + kw * C, 0.0f);
                     }
                 }
+            }
         });
     }
 
@@ -55,17 +50,16 @@ struct Patches {
             for (int a = 0; a < kh; a++) {
                 const int from = row + above - a;
                 if (from < 0 || from % down || from / down >= rows) continue;
-                for (int g = 0; g < G; g++)
-                    for (int j = 0; j < columns; j++)
-                        for (int b = 0; b < kw; b++) {
-                            const int column = j * right - before + b;
-                            if (column < 0 || column >= W) continue;
-                            const float* own = all + patch(g, n, from / down, j) + (a * kw + b) * width();
-                            float* pixel = to + int64_t(column) * C + g * width();
-                            int c = 0;
-                            for (; c + LANES <= width(); c += LANES) store(pixel + c, load(pixel + c) + load(own + c));
-                            for (; c < width(); c++) pixel[c] += own[c];
-                        }
+                for (int j = 0; j < columns; j++) {
+                    // The pixels of a row of the patch lie together.
+                    const int column = j * right - before, left = std::clamp(-column, 0, kw), end = std::clamp(W - column, left, kw);
+                    const float* own = all + patch(n, from / down, j) + (a * kw + left) * C;
+                    float* pixel = to + int64_t(column + left) * C;
+                    const int count = (end - left) * C;
+                    int c = 0;
+                    for (; c + LANES <= count; c += LANES) store(pixel + c, load(pixel + c) + load(own + c));
+                    for (; c < count; c++) pixel[c] += own[c];
+                }
             }
         });
     }
@@ -75,7 +69,7 @@ struct Patches {
 
 extern "C" {
 
-// x (N, H, W, C) -> patches (G, N H' W', kh kw C / G). Numbers: N, H, W, C, G, kh, kw, strides, padding, for rows and columns.
+// x (N, H, W, C) -> patches (N H' W', kh kw C). Numbers: N, H, W, C, kh, kw, strides, padding, for rows and columns.
 void convlstm_patches(In in, Out out, Numbers n) {
     std::lock_guard<std::mutex> lock(Threads::pool().busy);
     Patches(n).take(in[0], out[0]);
