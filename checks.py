@@ -85,7 +85,7 @@ def named(text: str, settings: Any, place: str = "") -> str:
     own_words = {"beta": "betas", "epsilon": "eps", "alpha": "alpha"} if place == "optimizer" else {}
     arguments = [*re.findall(r"'(\w+)'", text), *(name for word, name in own_words.items() if word in text)]
     for argument in dict.fromkeys(arguments):
-        keys = list(_places(settings, argument, place))
+        keys = list(_places(settings, argument, place)) or _left_out(settings, argument, place)
         owned = [key for key, target in keys if owner and target.rpartition(".")[2] == owner[1]]
         found += owned or [key for key, _ in keys if len(keys) == 1 or place]
     if not found and place:
@@ -93,6 +93,17 @@ def named(text: str, settings: Any, place: str = "") -> str:
     found = [key for key in dict.fromkeys(found) if not re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", text)]
     lead = ", ".join(found) or ("" if place in text else place)
     return f"{lead}: {text}" if lead else text
+
+
+def _left_out(settings: Any, argument: str, place: str) -> list[tuple[str, str]]:
+    """The key of an argument that a section's class takes and the section does not give."""
+    section = _at(settings, place) if place else None
+    target = section.get("_target_") if isinstance(section, dict) else None
+    try:
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters if target else {}
+    except Exception:  # what cannot be loaded has been told of
+        return []
+    return [(f"{place}.{argument}", str(target))] if argument in parameters else []
 
 
 def keys_of_path(settings: Any, text: str, place: str = "") -> list[str]:
@@ -152,6 +163,8 @@ def _misfits(key: str, section: Mapping[str, Any], others: Sequence[Mapping[str,
         for place, part in _parts(f"{key}.{item}", value):
             if part not in others:
                 yield from _misfits(place, part, others)
+            elif text := _out_of_place(place, part):
+                yield text
     try:
         hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
         parameters = inspect.signature(target).parameters
@@ -170,6 +183,15 @@ def _misfits(key: str, section: Mapping[str, Any], others: Sequence[Mapping[str,
             yield f"'{key}.{item}' must be finite but got {shown(value)}."
         elif item in hints and not _fits(value, hints[item]):
             yield f"'{key}.{item}' must be {_spelled(hints[item])} but got {shown(value)}."
+
+
+def _out_of_place(key: str, section: Mapping[str, Any]) -> str:
+    """What is wrong with another section's object in this place; "" where nothing is."""
+    try:
+        kind = hydra.utils.get_object(section["_target_"])
+    except Exception:  # which is told of where it stands
+        return ""
+    return _misplaced(key, kind, section["_target_"]) if inspect.isclass(kind) else ""
 
 
 def _parts(key: str, value: Any) -> Iterator[tuple[str, dict]]:
@@ -209,8 +231,13 @@ def _misplaced(key: str, kind: type, target: str) -> str:
         "logger": ("a logger, with start, log and close", lambda: has("start", "log", "close")),
         "trainer": ("a trainer, with check and fit", lambda: has("check", "fit")),
     }
+    places["optimizer.learning_rate"] = places["schedule"]
     wanted, fits = places.get("logger" if key.startswith("logger.") else key, ("", lambda: True))
-    return "" if fits() else f"'{key}._target_' must name {wanted}, but '{target}' does not. See configs/{key}."
+    return (
+        ""
+        if fits()
+        else f"'{key}._target_' must name {wanted}, but '{target}' does not. See configs/{key.partition('.')[0]}."
+    )
 
 
 def _spelled(hint: Any) -> str:

@@ -23,6 +23,9 @@ def check_members(settings: Mapping[str, Any]) -> None:
     for key in members:
         if key not in KEYS:
             fail(no_such_key(f"members.{key}", KEYS))
+    for key in KEYS:
+        if key not in members:
+            fail(f"'members.{key}' has no value. Give it one: members.{key}=VALUE.")
     for key in ("previous", "plain"):
         if type(members[key]) is not bool:
             fail(f"'members.{key}' must be true or false but got {shown(members[key])}.")

@@ -71,7 +71,10 @@ def main(config: DictConfig, ranks: Ranks = ALONE) -> None:
     sampling = instantiate(config, "sampling") if settings.get("sampling") else None
     if sampling is not None and not getattr(model, "feeds_back", False):
         choice = HydraConfig.get().runtime.choices["model"]
-        fail(f"'sampling' is for models that feed on their forecasts, and model={choice} does not. Leave it out.")
+        fail(
+            f"'sampling' is for models that feed on their forecasts, and model={choice} (model._target_: "
+            f"{type(model).__name__}) does not. Leave it out."
+        )
     loggers = [instantiate(config.logger, name) for name in settings.get("logger") or {}]
     if parameters(model) == 0:
         choice = HydraConfig.get().runtime.choices["model"]
