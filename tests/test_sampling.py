@@ -123,7 +123,7 @@ def test_the_door_takes_a_schedule(tmp_path, monkeypatch, capsys):
     [
         (
             ("sampling=reverse",),
-            "for models that feed on their forecasts, and model=encoder_forecaster (model._target_: EncoderForecaster) ",
+            "models that feed on their forecasts, and model=encoder_forecaster (model._target_: EncoderForecaster) ",
         ),
         ((*FED, "sampling=linear", "sampling.start=2.0"), "sampling.start: [linear] 'start' must be at most 1"),
         (
