@@ -262,7 +262,7 @@ def test_recompute_takes_less_memory(kind, rng):
     def peak(recompute):
         Layer, options = LAYERS[kind]
         layer = randomise(Layer(2, 8, **options, recompute=recompute), rng)
-        x, drawn, h = normal(rng, (1, 12, 24, 24, 2)), normal(rng, (1, 12, 24, 24, 8)), mx.zeros((1, 24, 24, 8))
+        x, drawn, h = normal(rng, (1, 36, 24, 24, 2)), normal(rng, (1, 36, 24, 24, 8)), mx.zeros((1, 24, 24, 8))
         mx.eval(layer.parameters(), x, drawn, h)
         mx.reset_peak_memory()
         before = mx.get_active_memory()
