@@ -33,14 +33,17 @@ struct Grouped {
         const int64_t one = int64_t(kh) * kw * inputs * PANEL;
         float* all = workspace(FILTERS_X, one * panels(outputs) * G);
         Threads::pool().run(G * panels(outputs), [&](int task) {
-            const int g = task / panels(outputs), first = task % panels(outputs) * PANEL;
+            const int g = task / panels(outputs), first = task % panels(outputs) * PANEL, there = std::min(PANEL, outputs - first);
+            const int64_t of_o = int64_t(kh) * kw * C, step = turned ? 1 : of_o;  // from an output to the next
             float* to = all + task * one;
-            for (int k = 0; k < kh * kw; k++)
-                for (int input = 0; input < inputs; input++)
-                    for (int n = 0; n < PANEL; n++, to++) {
-                        const int o = turned ? input : first + n, c = turned ? first + n : input;
-                        *to = first + n < outputs ? w[(int64_t(g * O + o) * kh * kw + (turned ? kh * kw - 1 - k : k)) * C + c] : 0.0f;
-                    }
+            for (int k = 0; k < kh * kw; k++) {
+                const float* from = w + g * O * of_o + (turned ? kh * kw - 1 - k : k) * C + first * step;
+                for (int input = 0; input < inputs; input++, to += PANEL) {
+                    const float* own = from + input * (turned ? of_o : 1);
+                    for (int n = 0; n < there; n++) to[n] = own[n * step];
+                    std::fill(to + there, to + PANEL, 0.0f);
+                }
+            }
         });
         return all;
     }
