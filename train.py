@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.blas import hold_to_one_thread, slow_blas_warning
+from convlstm.summary import parameters
 from convlstm.training import checkpoint
 from convlstm.training.distributed import ALONE, Ranks, RanksError
 from convlstm.training.watchdog import WatchError
@@ -31,9 +32,7 @@ from doors import (
 )
 
 import mlx.core as mx
-import mlx.nn as nn
 from hydra.core.hydra_config import HydraConfig
-from mlx.utils import tree_flatten
 from omegaconf import DictConfig
 
 # Changing these between a run and its continuation would silently make it another run.
@@ -156,12 +155,6 @@ def summary(record: Mapping[str, Any]) -> str:
         elif not name.endswith(("sha256", "_rule")) and name not in ("places", "splits", "transform", "zr"):
             shown[name] = value
     return ", ".join(f"{name} {value}" for name, value in shown.items())
-
-
-def parameters(model: nn.Module) -> int:
-    """The number of trainable parameters."""
-    arrays: Any = tree_flatten(model.trainable_parameters())
-    return sum(array.size for _, array in arrays)
 
 
 def agreed_folder(ranks: Ranks, settings: dict[str, Any]) -> tuple[Path, Path | None]:

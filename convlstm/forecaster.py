@@ -14,7 +14,7 @@ from convlstm.gaps import Missing, fill
 from convlstm.tiles import accepted, tiles
 from convlstm.training import checkpoint
 from convlstm.training.record import code
-from convlstm.training.summary import RECORD, entries
+from convlstm.training.run_summary import RECORD, entries
 
 import mlx.core as mx
 import mlx.nn as nn

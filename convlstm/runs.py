@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from convlstm.training.summary import Run, find, higher_is_better, read
+from convlstm.training.run_summary import Run, find, higher_is_better, read
 
 # They name the run, or say how it was begun and shown, and nothing about what was trained.
 APART = ("output", "name", "resume", "logger")

@@ -16,8 +16,8 @@ from types import FrameType
 
 from convlstm import runs
 from convlstm.training import files
+from convlstm.training.run_summary import Run, read
 from convlstm.training.signals import STOPS
-from convlstm.training.summary import Run, read
 
 TABLE = "sweep.csv"
 MESSAGE = "CONVLSTM_MESSAGE"  # the environment variable that names the file for a job's last words

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from convlstm.arguments import check_number, check_whole
 from convlstm.ops.activations import gated_halves, gelu
 from convlstm.ops.convolution import grouped_conv2d
 from convlstm.ops.depthwise import depthwise_conv2d
@@ -15,11 +16,6 @@ from convlstm.ops.norms import BatchNorm, group_norm
 
 import mlx.core as mx
 import mlx.nn as nn
-
-
-def _number(owner: str, name: str, value: float, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise ValueError(f"[{owner}] '{name}' must be at least {least} but got {value!r}.")
 
 
 class Pointwise(nn.Module):
@@ -148,8 +144,8 @@ class GatedTranslator(nn.Module):
         recompute: bool = False,
     ):
         super().__init__()
-        _number("GatedTranslator", "mlp_ratio", mlp_ratio)
-        _number("GatedTranslator", "large_kernel", large_kernel, 9)
+        check_number("GatedTranslator", "mlp_ratio", mlp_ratio, 1)
+        check_whole("GatedTranslator", "large_kernel", large_kernel, 9)
         sizes = [channels, *[hidden_channels] * (blocks - 1), channels]
         self.blocks = [
             GatedBlock(C, O, mlp_ratio=mlp_ratio, large_kernel=large_kernel, recompute=recompute)
@@ -217,7 +213,7 @@ class InceptionTranslator(nn.Module):
             raise ValueError(
                 f"[InceptionTranslator] 'kernel_sizes' must be odd numbers, one or more, but got {list(kernel_sizes)}."
             )
-        _number("InceptionTranslator", "groups", groups)
+        check_whole("InceptionTranslator", "groups", groups)
         self.recompute = recompute
         hidden = hidden_channels
 

@@ -15,7 +15,7 @@ from convlstm.runs import arranged, differences, main, table
 from convlstm.training import record
 from convlstm.training.hold import RunInUseError, held, hold
 from convlstm.training.record import Record
-from convlstm.training.summary import Run, entries, find, flat, read
+from convlstm.training.run_summary import Run, entries, find, flat, read
 
 import mlx.core as mx
 import pytest

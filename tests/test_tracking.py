@@ -7,7 +7,7 @@ import warnings
 from convlstm.training.batches import DataError
 from convlstm.training.hold import RunInUseError, hold
 from convlstm.training.log import MetricsLog
-from convlstm.training.summary import entries
+from convlstm.training.run_summary import entries
 from convlstm.training.tracking import LONGEST, WAIT, Guard
 
 import pytest

@@ -7,17 +7,16 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import convlstm
 from convlstm.convert import keras
 from convlstm.convert.families import Conversion, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
+from convlstm.summary import parameters
 from convlstm.training import checkpoint
 from convlstm.training.progress import Progress
 
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten
 
 LEGACY = "its cells give o . g instead of o . tanh(c'), as OpenSTL's first releases did (weights of v0.3)"
 
@@ -59,9 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"convert: {error} Nothing was written.", file=sys.stderr)
         return 1
     model = found.description["_target_"].rpartition(".")[2]
-    weights: Any = tree_flatten(found.model.trainable_parameters())
-    parameters = sum(array.size for _, array in weights)
-    print(f"{place}: {model}, {parameters:,} parameters")
+    print(f"{place}: {model}, {parameters(found.model):,} parameters")
     if found.dead:
         names = ", ".join(found.dead[:4]) + (", ..." if len(found.dead) > 4 else "")
         print(f"left out, since nothing depends on them: {len(found.dead)} arrays ({names})")

@@ -14,7 +14,7 @@ from typing import Any
 
 from convlstm.training import files
 from convlstm.training.log import Row
-from convlstm.training.summary import flat
+from convlstm.training.run_summary import flat
 
 import yaml
 

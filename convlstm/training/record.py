@@ -17,7 +17,7 @@ from typing import Any
 
 from convlstm.blas import load_fast_blas
 from convlstm.training import files
-from convlstm.training.summary import RECORD, entries
+from convlstm.training.run_summary import RECORD, entries
 
 import mlx.core as mx
 

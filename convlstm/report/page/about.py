@@ -15,7 +15,7 @@ from convlstm.runs import differences
 from convlstm.training import checkpoint
 from convlstm.training.log import MetricsLog, numbers
 from convlstm.training.record import code, hardware, versions
-from convlstm.training.summary import CONFIG, METRICS, RECORD, Run, entries, flat, read
+from convlstm.training.run_summary import CONFIG, METRICS, RECORD, Run, entries, flat, read
 
 MOST_OTHERS = 20
 
