@@ -34,6 +34,8 @@ class ConvBlock(nn.Module):
         padding = (kernel_size - self.stride + 1) // 2
         channels = 4 * out_channels if up else out_channels
         self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride=self.stride, padding=padding)
+        # As in OpenSTL: whatever the size, the norm that follows sets the scale.
+        self.conv.weight = mx.random.normal(self.conv.weight.shape, scale=0.02)
         self.norm = nn.GroupNorm(2, out_channels, pytorch_compatible=True)
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -64,7 +66,9 @@ class SimVP(nn.Module):
                                                    before the last
 
     It forecasts as many frames as it reads, `frames`; a longer horizon is forecast from its own forecasts, a shorter
-    one is the beginning.
+    one is the beginning. Weights start as OpenSTL's do. What is not done is its stochastic depth, which `drop_path = 0`
+    there does not turn off: in training a sequence skips each half of the first block of 'gsta' with probability 0.01,
+    and those of later blocks with less, down to 0.
 
     Args:
         in_channels: Channels of the frames, in and out. Default: 1.

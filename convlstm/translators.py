@@ -5,6 +5,7 @@ Each maps (N, H, W, C) to (N, H, W, C).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -19,27 +20,40 @@ import mlx.nn as nn
 
 
 class Pointwise(nn.Module):
-    """A convolution of 1x1, which is a product: (..., C) -> (..., O)."""
+    """A convolution of 1x1, which is a product: (..., C) -> (..., O).
 
-    def __init__(self, in_channels: int, out_channels: int):
+    Args:
+        in_channels: C.
+        out_channels: O.
+        gated: Whether it starts as those within OpenSTL's blocks of gated attention do: weights from a normal
+            distribution of variance 2 / O, no bias. Default: False, evenly from -1 / sqrt(C) to 1 / sqrt(C).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, gated: bool = False):
         super().__init__()
-        self.weight = nn.Linear(in_channels, out_channels).weight
         bound = in_channels**-0.5
-        self.bias = mx.random.uniform(-bound, bound, (out_channels,))
+        if gated:
+            self.weight = mx.random.normal((out_channels, in_channels), scale=math.sqrt(2 / out_channels))
+            self.bias = mx.zeros(out_channels)
+        else:
+            self.weight = mx.random.uniform(-bound, bound, (out_channels, in_channels))
+            self.bias = mx.random.uniform(-bound, bound, (out_channels,))
 
     def __call__(self, x: mx.array) -> mx.array:
         return x @ self.weight.T + self.bias
 
 
 class Depthwise(nn.Module):
-    """A convolution of each channel by itself, on the same grid: (N, H, W, C) -> (N, H, W, C)."""
+    """A convolution of each channel by itself, on the same grid: (N, H, W, C) -> (N, H, W, C).
+
+    It starts as in OpenSTL's blocks of gated attention, as `Pointwise` does there: each channel has one output a pixel.
+    """
 
     def __init__(self, channels: int, kernel_size: int, dilation: int = 1):
         super().__init__()
-        bound = 1 / kernel_size
         self.dilation = dilation
-        self.weight = mx.random.uniform(-bound, bound, (kernel_size, kernel_size, channels))
-        self.bias = mx.random.uniform(-bound, bound, (channels,))
+        self.weight = mx.random.normal((kernel_size, kernel_size, channels), scale=math.sqrt(2) / kernel_size)
+        self.bias = mx.zeros(channels)
 
     def __call__(self, x: mx.array) -> mx.array:
         return depthwise_conv2d(x, self.weight, self.dilation) + self.bias
@@ -60,7 +74,7 @@ class LargeKernelGate(nn.Module):
         across += across % 2 - 1
         self.near = Depthwise(channels, 2 * dilation - 1)
         self.far = Depthwise(channels, across, dilation)
-        self.mix = Pointwise(channels, 2 * channels)
+        self.mix = Pointwise(channels, 2 * channels, gated=True)
 
     def __call__(self, x: mx.array) -> mx.array:
         return gated_halves(self.mix(self.far(self.near(x))))
@@ -71,7 +85,7 @@ class GatedAttention(nn.Module):
 
     def __init__(self, channels: int, large_kernel: int):
         super().__init__()
-        self.project1, self.project2 = Pointwise(channels, channels), Pointwise(channels, channels)
+        self.project1, self.project2 = (Pointwise(channels, channels, gated=True) for _ in range(2))
         self.gate = LargeKernelGate(channels, large_kernel)
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -83,7 +97,8 @@ class MixedPerceptron(nn.Module):
 
     def __init__(self, channels: int, hidden_channels: int):
         super().__init__()
-        self.expand, self.contract = Pointwise(channels, hidden_channels), Pointwise(hidden_channels, channels)
+        self.expand = Pointwise(channels, hidden_channels, gated=True)
+        self.contract = Pointwise(hidden_channels, channels, gated=True)
         self.depthwise = Depthwise(hidden_channels, 3)
 
     def __call__(self, x: mx.array) -> mx.array:

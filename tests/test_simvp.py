@@ -179,6 +179,34 @@ def test_recomputing_changes_no_gradient(form, rng):
         assert float(mx.abs(array - results[1][2][name]).max()) < 1e-5, name
 
 
+def test_weights_start_as_openstls_do():
+    model = SimVP(frames=4, hidden_channels=32, translator_channels=96, levels=2, blocks=2)
+    found = dict(tree_flatten(model.trainable_parameters()))
+    outputs = {"project1": 128, "mix": 256, "project2": 128, "expand": 1024, "contract": 128}
+    for name, array in found.items():
+        part = next((n for n in outputs if f".{n}.weight" in name and ".blocks.0." in name), None)
+        if part is not None:  # normal, of variance 2 / outputs
+            assert float(mx.std(array)) == pytest.approx((2 / outputs[part]) ** 0.5, rel=0.05), name
+            assert float(mx.abs(array).max()) > 3 * float(mx.std(array))
+        elif name.endswith("weight") and array.ndim == 3:  # depthwise, likewise
+            assert float(mx.std(array)) == pytest.approx(2**0.5 / array.shape[0], rel=0.05), name
+        elif name.endswith("weight") and array.ndim == 4 and name != "output.weight":
+            assert float(mx.std(array)) == pytest.approx(0.02, rel=0.15), name
+        elif "reduce.weight" in name or name == "output.weight":  # PyTorch's own
+            bound = array.shape[-1] ** -0.5
+            assert 0.8 * bound < float(mx.abs(array).max()) <= bound, name
+        elif name.endswith("bias") and "reduce" not in name:
+            assert not mx.any(array), name
+
+
+def test_inceptions_start_as_pytorchs_convolutions_do():
+    model = SimVP(frames=4, hidden_channels=32, translator_channels=64, levels=2, blocks=2, translator="incepu")
+    for name, array in tree_flatten(model.translator.trainable_parameters()):
+        if name.endswith("weight") and ".norm." not in name:
+            bound = array[0].size ** -0.5
+            assert 0.9 * bound < float(mx.abs(array).max()) <= bound, name
+
+
 @forms
 def test_it_learns(form, rng):
     model = SimVP(**{**SMALL, **FORMS[form]})
