@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -254,6 +256,47 @@ def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
     with pytest.raises(ConversionError, match="cannot be read"):
         read_state_dict("evil.npz")
     assert not Path("ran-a-strangers-code").exists()
+
+
+def test_what_programs_keep_beside_the_weights_is_left_out(tmp_path):
+    """OpenSTL's latest.pth and Lightning's files, of PyTorch 2.0 and before: a schedule names its own function."""
+    network = nn.Conv2d(1, 2, 3)
+    optimizer = torch.optim.Adam(network.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, 100)
+    state = schedule.state_dict() | {"anneal_func": torch.optim.lr_scheduler.OneCycleLR._annealing_cos}
+    latest = {"epoch": 3, "optimizer": optimizer.state_dict(), "state_dict": network.state_dict(), "scheduler": state}
+    given = {"test_mean": np.zeros((1, 2)), "test_std": np.float32(1), "args": argparse.Namespace(lr=1)}
+    lightning = {f"model.{name}": array for name, array in network.state_dict().items()}
+    torch.save(latest, tmp_path / "latest.pth")
+    torch.save({"state_dict": lightning, "hyper_parameters": given, "lr_schedulers": [state]}, tmp_path / "best.ckpt")
+    for name in ("latest.pth", "best.ckpt"):
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(tmp_path / name, weights_only=True)
+        found = read_state_dict(tmp_path / name)
+        assert set(found) == {"weight", "bias"}
+        assert np.array_equal(found["weight"], network.weight.detach().numpy())
+
+
+@pytest.mark.parametrize("called", [eval, exec, os.system, Path])
+def test_code_beside_the_weights_is_refused_and_named(called, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    class Caller:
+        def __reduce__(self):
+            return called, ("open('ran', 'w')",)
+
+    torch.save({"state_dict": {"a": torch.zeros(2)}, "more": [np.zeros(2), Caller()]}, "a.pth")
+    with pytest.raises(
+        ConversionError, match=rf"{called.__name__}.*could run a stranger's code.*Save the weights alone"
+    ):
+        read_state_dict("a.pth")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model.ckpt-80000", "checkpoint.pth.tar"])
+def test_names_that_programs_give(name, tmp_path):
+    torch.save({"net_param": {"module.a": torch.ones(2)}}, tmp_path / name)
+    assert np.array_equal(read_state_dict(tmp_path / name)["a"], np.ones(2))
 
 
 @pytest.mark.parametrize(

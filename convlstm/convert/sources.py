@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,11 @@ TORCH = (".ckpt", ".pth", ".pt", ".bin")
 NESTED = ("state_dict", "net_param", "model_state_dict", "model")
 # What wrappers put before the names: Lightning modules, data-parallel modules, compiled modules.
 PREFIXES = ("model.", "module.", "_orig_mod.")
+# Beside the weights programs keep what their schedules, arguments and callbacks were, as objects of these packages:
+# OpenSTL's latest.pth names a function of its schedule. They are left out, and nothing of them is run.
+LEFT_OUT = re.compile(
+    r"builtins\.getattr|(torch\.optim|numpy|argparse|omegaconf|pytorch_lightning|lightning|openstl)\..*"
+)
 
 StateDict = dict[str, np.ndarray]
 
@@ -30,8 +36,8 @@ def read_state_dict(path: str | Path) -> StateDict:
     """The arrays of a file, by name, without what wrappers put before the names.
 
     Args:
-        path: A file of PyTorch (.ckpt, .pth, .pt, .bin; read without running what a pickle may hold), .safetensors or
-            .npz.
+        path: A file of PyTorch (.ckpt, .pth, .pt, .bin, or with a step's number after it as in model.ckpt-80000; read
+            without running what a pickle may hold), .safetensors or .npz.
 
     Raises:
         ConversionError: The file cannot be read, or holds no weights.
@@ -39,7 +45,7 @@ def read_state_dict(path: str | Path) -> StateDict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise ConversionError(f"'{path}' is no file. Name a file of weights: {', '.join(TORCH)}, .safetensors or .npz.")
-    if path.suffix in TORCH:
+    if _is_torch(path):
         arrays = _of_torch(path)
     elif path.suffix == ".safetensors":
         try:
@@ -61,16 +67,22 @@ def read_state_dict(path: str | Path) -> StateDict:
     return _without_prefixes(arrays)
 
 
+def _is_torch(path: Path) -> bool:
+    return re.sub(r"-\d+$|\.tar$", "", path.name).endswith(TORCH)
+
+
 def _of_torch(path: Path) -> StateDict:
     torch = _torch()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = _load(torch, path)
     except pickle.UnpicklingError as error:
+        strange = _strange(torch, path)
+        named = f" ({', '.join(strange[:4])})" if strange else ""
         raise ConversionError(
-            f"'{path}' holds more than weights, which could run a stranger's code, so it was not read: "
-            f"{str(error).splitlines()[0]} Save the weights alone: torch.save(model.state_dict(), PATH)."
+            f"'{path}' holds more than weights{named}, which could run a stranger's code, so it was not read. Save the "
+            "weights alone, in the program that made it: torch.save(model.state_dict(), PATH)."
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise ConversionError(f"'{path}' cannot be read: {error}.") from error
@@ -81,6 +93,39 @@ def _of_torch(path: Path) -> StateDict:
         name: tensor.detach().float().numpy() if tensor.is_floating_point() else tensor.numpy()
         for name, tensor in found.items()
     }
+
+
+def _load(torch: Any, path: Path) -> Any:
+    """What a file holds; in place of what is `LEFT_OUT` there is a `_Nothing`."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        strange = _strange(torch, path)
+        if not strange or not all(LEFT_OUT.fullmatch(name) for name in strange):
+            raise
+        with torch.serialization.safe_globals([(_Nothing, name) for name in strange]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _strange(torch: Any, path: Path) -> list[str]:
+    """What a file names that PyTorch does not read as weights."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # an older PyTorch, or a file that is no archive: it stays refused
+        return []
+
+
+class _Nothing:
+    """Stands for a stranger's class or function, takes whatever it is called with, and does nothing."""
+
+    def __new__(cls, *arguments: Any) -> _Nothing:
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def _weights(content: Any) -> dict[str, Any] | None:
