@@ -401,10 +401,11 @@ def test_ndrplz_layers_there_and_back(tmp_path, capsys, rng):
         convert({"cell_list.0.conv.weight": np.zeros((3, 2, 3, 3))})
 
 
-def keras_file(path, rng, layers, form, **settings):
+def keras_file(path, rng, layers, form, names=None, **settings):
     """A file as Keras leaves it, and the arrays in it: ConvLSTM2D layers and a batch normalization after the first."""
     h5py = pytest.importorskip("h5py")
-    names = ["conv_lstm2d" + (f"_{n}" if n else "") for n in range(len(layers))]
+    numbered = ["conv_lstm2d" + (f"_{n}" if n else "") for n in range(len(layers))]
+    names = numbered if names is None else names
     cells = [
         [rng.normal(0, 0.3, s).astype(np.float32) for s in ((k, k, C, 4 * O), (k, k, O, 4 * O), (4 * O,))]
         for C, O, k in layers
@@ -419,10 +420,10 @@ def keras_file(path, rng, layers, form, **settings):
     }
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        for name, cell in zip(names, cells, strict=True):
+        for name, number, cell in zip(names, numbered, cells, strict=True):
             for n, part in enumerate(("kernel", "recurrent_kernel", "bias")):
                 old = f"model_weights/{name}/sequential/{name}/conv_lstm_cell/{part}"
-                file[old if form == ".h5" else f"layers/{name}/cell/vars/{n}"] = cell[n]
+                file[old if form == ".h5" else f"layers/{number}/cell/vars/{n}"] = cell[n]
         norm = "batch_normalization"
         for n, part in enumerate(("gamma", "beta")):
             file[f"model_weights/{norm}/{norm}/{part}" if form == ".h5" else f"layers/{norm}/vars/{n}"] = np.ones(3)
@@ -437,10 +438,20 @@ def keras_file(path, rng, layers, form, **settings):
     return cells
 
 
-@pytest.mark.parametrize("form", [".keras", ".h5", ".weights.h5"])
-def test_keras_layers(form, tmp_path, capsys, rng):
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        (".keras", None),
+        (".keras", ["conv_lstm2d_1", "conv_lstm2d_2"]),  # the second model of a session
+        (".keras", ["last", "first"]),
+        (".h5", None),
+        (".h5", ["last", "first"]),
+        (".weights.h5", None),
+    ],
+)
+def test_keras_layers(form, names, tmp_path, capsys, rng):
     path = tmp_path / f"model{form}"
-    cells = keras_file(path, rng, [(2, 3, 3), (3, 4, 5)], form)
+    cells = keras_file(path, rng, [(2, 3, 3), (3, 4, 5)], form, names)
     padding = ["--padding", "same"] if form == ".weights.h5" else []
     assert main([str(path), str(tmp_path / "run"), *padding]) == 0
     assert "left out, since they are no ConvLSTM2D: batch_normalization" in capsys.readouterr().out
@@ -490,6 +501,33 @@ def test_keras_layers_that_compute_something_else(settings, text, tmp_path, rng)
     keras_file(tmp_path / "model.keras", rng, [(2, 3, 3)], ".keras", **settings)
     with pytest.raises(ConversionError, match=text):
         keras.read(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("form", [".keras", ".h5", ".weights.h5"])
+def test_keras_layers_within_others_are_refused(form, tmp_path, rng):
+    h5py = pytest.importorskip("h5py")
+    keras_file(tmp_path / "one.weights.h5", rng, [(2, 3, 3)], ".weights.h5")
+    old = "model_weights/bidirectional/sequential/bidirectional/{}_conv_lstm2d/conv_lstm_cell/{}"
+    buffer = io.BytesIO()
+    with h5py.File(tmp_path / "one.weights.h5") as one, h5py.File(buffer, "w") as file:
+        for side in ("backward", "forward"):
+            for n, part in enumerate(("kernel", "recurrent_kernel", "bias")):
+                new = f"layers/bidirectional/{side}_layer/cell/vars/{n}"
+                file[old.format(side, part) if form == ".h5" else new] = one[f"layers/conv_lstm2d/cell/vars/{n}"][()]
+        inner = {"class_name": "ConvLSTM2D", "config": {"name": "conv_lstm2d"}}
+        layer = {"class_name": "Bidirectional", "config": {"name": "bidirectional", "layer": inner}}
+        config = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
+        if form == ".h5":
+            file.attrs["model_config"] = config
+    path = tmp_path / f"model{form}"
+    path.write_bytes(buffer.getvalue())
+    if form == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", config)
+            archive.writestr("model.weights.h5", buffer.getvalue())
+    named = "layers/bidirectional/backward_layer" if form == ".weights.h5" else r"bidirectional \(Bidirectional\)"
+    with pytest.raises(ConversionError, match=f"within others, which are not converted: {named}"):
+        keras.read(path)
 
 
 def test_files_of_keras_that_cannot_be_read(tmp_path):

@@ -57,24 +57,69 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConversionError(f"'{path}' cannot be read: {error}.") from error
 
-    cells: dict[str, StateDict] = {}
-    for name, array in arrays.items():
-        found = re.search(r"(conv_lstm2d\w*|[^/]+)/(?:cell/vars|[^/]*cell|vars)?/?([^/:]+)(?::0)?$", name)
-        if found is not None and found[2] in PARTS:
-            cells.setdefault(found[1], {})[PARTS[found[2]]] = array
-    cells = {name: parts for name, parts in cells.items() if _is_cell(parts)}
+    cells = _cells(arrays)
     if not cells:
         raise ConversionError(f"'{path}' has no ConvLSTM2D layers.")
     settings = _settings(config)
-    order = [name for name in settings if name in cells] or sorted(cells, key=_natural)
     renamed: StateDict = {}
     layers = []
-    for n, name in enumerate(order):
-        layers.append(_layer(name, cells[name], settings.get(name), padding))
-        renamed |= {f"layers.{n}.cell.{part}": array for part, array in cells[name].items()}
-    others = {re.split(r"/(?:cell/)?vars/", name)[0].rpartition("/")[2] for name in arrays} if config is None else set()
-    left = [name for name in (settings or others) if name not in cells and name not in ("vars",)]
-    return renamed, layers, sorted(left) if config is None else left
+    for n, (name, place) in enumerate(_order(path, list(cells), settings)):
+        layers.append(_layer(name, cells[place], settings.get(name), padding))
+        renamed |= {f"layers.{n}.cell.{part}": array for part, array in cells[place].items()}
+    if settings:
+        return renamed, layers, [name for name, layer in settings.items() if layer["class_name"] != "ConvLSTM2D"]
+    return renamed, layers, sorted({_place(name).rpartition("/")[2] for name in arrays if _place(name) not in cells})
+
+
+def _place(name: str) -> str:
+    """The layer's place in the file, of one of its arrays' name: 'layers/conv_lstm2d' of '.../cell/vars/0'."""
+    groups = name.split("/")[:-1]
+    if groups and groups[-1] == "vars":
+        groups.pop()
+    if groups and re.fullmatch("cell|.*_cell", groups[-1]):
+        groups.pop()
+    return "/".join(groups)
+
+
+def _cells(arrays: StateDict) -> dict[str, StateDict]:
+    """The arrays of the ConvLSTM2D layers, by their place in the file and by our names, in the file's order."""
+    cells: dict[str, StateDict] = {}
+    for name, array in arrays.items():
+        part = name.rpartition("/")[2].removesuffix(":0")
+        if part in PARTS:
+            cells.setdefault(_place(name), {})[PARTS[part]] = array
+    return {place: cells[place] for place in sorted(cells, key=_natural) if _is_cell(cells[place])}
+
+
+def _order(path: Path, places: list[str], settings: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """The layers' names and places, in the model's order.
+
+    A `.keras` file has them under their class's name and a number in the model's order, whatever they are called; an
+    older one under their own names.
+    """
+    names = [place.rpartition("/")[2] for place in places]
+    if not settings:
+        wrapped = [place for place in places if re.search("(^|/)(forward|backward)_|layers/.*layers/", place)]
+        found = list(zip(names, places, strict=True))
+    else:
+        alone = [name for name, layer in settings.items() if layer["class_name"] == "ConvLSTM2D"]
+        wrapped = [
+            f"{name} ({layer['class_name']})"
+            for name, layer in settings.items()
+            if name not in alone and '"ConvLSTM2D"' in json.dumps(layer)
+        ]
+        by_name = dict(zip(names, places, strict=True))
+        if path.suffix == ".keras":
+            found = list(zip(alone, places, strict=False))
+        else:
+            found = [(name, by_name[name]) for name in alone if name in by_name]
+    if wrapped or len(found) != len(places):
+        inside = ", ".join(wrapped) or ", ".join(places)
+        raise ConversionError(
+            f"'{path}' has ConvLSTM2D layers within others, which are not converted: {inside}. Save a model of the "
+            "layers alone."
+        )
+    return found
 
 
 def _is_cell(parts: StateDict) -> bool:
