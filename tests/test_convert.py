@@ -401,6 +401,28 @@ def test_ndrplz_layers_there_and_back(tmp_path, capsys, rng):
         convert({"cell_list.0.conv.weight": np.zeros((3, 2, 3, 3))})
 
 
+def test_layers_within_a_larger_model(tmp_path, capsys):
+    network = randomised(Ndrplz(2, (3,), 3))
+    arrays = {f"net.encoder.{name}": array for name, array in network.state_dict().items()}
+    torch.save(arrays | {"net.head.weight": torch.zeros(2)}, tmp_path / "a.pth")
+    assert main([str(tmp_path / "a.pth"), str(tmp_path / "run")]) == 1
+    assert "There is such a one below: net.encoder. (--prefix)." in capsys.readouterr().err
+    assert main([str(tmp_path / "a.pth"), str(tmp_path / "run"), "--prefix", "net.encoder."]) == 0
+    assert "ConvLSTMSequence" in capsys.readouterr().out
+    assert main([str(tmp_path / "a.pth"), str(tmp_path / "other"), "--prefix", "encoder."]) == 1
+    assert "no name begins with 'encoder.' (--prefix). They begin with net.." in capsys.readouterr().err
+
+
+def test_what_a_state_dict_cannot_tell_is_not_written():
+    layers = [{"in_channels": 2, "out_channels": 3, "kernel_size": 3, "stride": [2, 2], "peepholes": False}]
+    description = {"_target_": "convlstm.sequence.ConvLSTMSequence", "layers": layers}
+    with pytest.raises(ConversionError, match=r"ndrplz's ConvLSTM has stride=1 always, and this model has \[2, 2\]"):
+        to_state_dict(ConvLSTMSequence(layers), description)
+    description = {"_target_": "convlstm.predrnn.PredRNN", "forget_bias": 0.0}
+    with pytest.raises(ConversionError, match=r"PredRNN has forget_bias=1 always, and this model has 0.0"):
+        to_state_dict(PredRNN(1, (3,), kernel_size=3, forget_bias=0.0), description)
+
+
 def keras_file(path, rng, layers, form, names=None, **settings):
     """A file as Keras leaves it, and the arrays in it: ConvLSTM2D layers and a batch normalization after the first."""
     h5py = pytest.importorskip("h5py")

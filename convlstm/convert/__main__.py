@@ -10,7 +10,7 @@ from pathlib import Path
 
 import convlstm
 from convlstm.convert import keras
-from convlstm.convert.families import Conversion, convert, to_state_dict
+from convlstm.convert.families import Conversion, below, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
 from convlstm.summary import parameters
 from convlstm.training import checkpoint
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--padding", choices=("valid", "same"), default="valid", help="of Keras's layers in a .weights.h5 (valid)"
     )
+    parser.add_argument("--prefix", default="", help="take the arrays whose names begin so: a part of a larger model")
     parser.add_argument("--legacy", action="store_true", help=LEGACY)
     arguments = parser.parse_args(argv)
     try:
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arrays, layers, left = keras.read(source, padding=arguments.padding)
             found = convert(arrays, layers=layers)
         else:
-            found = convert(read_state_dict(source), patch_size=arguments.patch_size, legacy=arguments.legacy)
+            arrays = below(read_state_dict(source), arguments.prefix)
+            found = convert(arrays, patch_size=arguments.patch_size, legacy=arguments.legacy)
         place = save(found, source, arguments.out)
     except (ConversionError, checkpoint.CheckpointError, OSError) as error:
         print(f"convert: {error} Nothing was written.", file=sys.stderr)

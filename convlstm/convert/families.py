@@ -32,6 +32,17 @@ MODELS = {
     "convlstm.simvp.SimVP": "simvp",
     "convlstm.sequence.ConvLSTMSequence": "ndrplz",
 }
+# What their programs fix, and a state_dict does not tell: of PredRNN, and of each of ndrplz's layers.
+FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "predrnn": {"forget_bias": (1,)},
+    "ndrplz": {
+        "stride": (1, [1, 1]),
+        "dilation": (1, [1, 1]),
+        "padding": ("same",),
+        "reverse": (False,),
+        "output": ("cell",),
+    },
+}
 
 
 @dataclass
@@ -69,9 +80,11 @@ def convert(
     name = next((name for name, family in FAMILIES.items() if family.recognises(arrays)), None)
     if name is None:
         some = ", ".join(sorted(arrays)[:4])
+        below = _known_below(arrays)
         raise ConversionError(
             f"these weights belong to no model that is known here ({some}, ...). Known are "
             f"{', '.join(family.title for family in FAMILIES.values())}."
+            + (f" There is such a one below: {below} (--prefix)." if below else "")
         )
     if legacy and name != "openstl_convlstm":
         raise ConversionError(f"only OpenSTL's ConvLSTM has a legacy form, and this is {FAMILIES[name].title}.")
@@ -122,6 +135,13 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
     if target not in MODELS:
         raise ConversionError(f"{target} has no counterpart elsewhere. These have: {', '.join(MODELS)}.")
     family = FAMILIES[MODELS[target]]
+    for part in description.get("layers", [description]):
+        for key, allowed in FIXED.get(MODELS[target], {}).items():
+            if part.get(key, allowed[0]) not in allowed:
+                raise ConversionError(
+                    f"{family.title} has {key}={allowed[0]} always, and this model has {part[key]}: elsewhere its "
+                    "weights would forecast something else."
+                )
     named = [(array, *family.theirs(ours, description)) for ours, array in _parameters(model).items()]
     foreign = sorted(
         theirs for _, theirs, _ in named if not re.match(r"(cell_list|conv_last|adapter|enc|dec|hid)\.", theirs)
@@ -130,6 +150,26 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
         raise ConversionError(f"the model has parameters that have no counterpart elsewhere: {', '.join(foreign[:6])}.")
     arrays = {theirs: np.ascontiguousarray(layout.theirs(np.array(array))) for array, theirs, layout in named}
     return family.pack(arrays) | family.without_use(arrays)
+
+
+def below(arrays: StateDict, prefix: str) -> StateDict:
+    """The arrays whose names begin with a prefix, without it: a part of a larger model.
+
+    Raises:
+        ConversionError: There are none.
+    """
+    found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if not found:
+        starts = sorted({name.split(".")[0] + "." for name in arrays})
+        raise ConversionError(f"no name begins with '{prefix}' (--prefix). They begin with {', '.join(starts[:8])}.")
+    return found
+
+
+def _known_below(arrays: StateDict) -> str:
+    """The prefixes below which there are models that are known."""
+    prefixes = {name[: dot.end()] for name in arrays for dot in re.finditer(r"\.", name)}
+    known = [p for p in sorted(prefixes) if any(f.recognises(below(arrays, p)) for f in FAMILIES.values())]
+    return ", ".join(known[:4])
 
 
 def _parameters(model: nn.Module) -> dict[str, mx.array]:
