@@ -2,6 +2,9 @@
 
 import builtins
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 from convlstm.report.forecast_only import forecast_film, forecast_stills
 from convlstm.writers import FORMATS, Forecast, Layer, MissingWriterError, Place, format_of, write
@@ -11,6 +14,7 @@ from datasets.readers import open_file
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import PROJECT
 
 OPERA = "+proj=laea +lat_0=55 +lon_0=10 +x_0=1950000 +y_0=-2100000 +units=m +ellps=WGS84"
 EXTENT = (100_000.0, 200_000.0, 124_000.0, 216_000.0)
@@ -195,6 +199,106 @@ def test_what_was_there_is_replaced(tmp_path, forecast):
     assert len(list((tmp_path / "frames").iterdir())) == 2
     assert len(np.load(tmp_path / "f.npy")) == 2
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["f.nc", "f.zarr", "f.npy", "f.gif", "frames"])
+def test_what_is_no_forecast_is_left_alone(tmp_path, forecast, name, rng):
+    """Somebody else's file of the same kind is not replaced, a forecast and an empty file are."""
+    netcdf, zarr = pytest.importorskip("netCDF4"), pytest.importorskip("zarr")
+    path, format = tmp_path / name, format_of(name) or "png"
+    image = Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8))
+    if name == "f.nc":
+        netcdf.Dataset(path, "w").close()
+    elif name == "f.zarr":
+        zarr.open_group(str(path), mode="w", zarr_format=2).attrs["source"] = "a radar"
+    elif name == "f.npy":
+        np.save(path, np.arange(3))
+    elif name == "f.gif":
+        image.save(path)
+    else:
+        path.mkdir()
+        image.save(path / "frame_01.png")
+    before = sorted(p.read_bytes() for p in [path, *path.rglob("*")] if p.is_file())
+    with pytest.raises(FileExistsError, match="which is left alone"):
+        write(path, forecast, format)
+    assert sorted(p.read_bytes() for p in [path, *path.rglob("*")] if p.is_file()) == before
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    again = tmp_path / f"again_{name}"
+    if path.is_file():
+        again.touch()
+    write(again, forecast, format)
+    write(again, with_changes(forecast, values=forecast.values[:1]), format)
+
+
+def test_a_description_that_is_none_is_left_alone(tmp_path, forecast):
+    (tmp_path / "f.json").write_text('{"mine": 1}')
+    with pytest.raises(FileExistsError, match="there is a file that is no forecast's"):
+        write(tmp_path / "f.npy", forecast)
+    assert [p.name for p in tmp_path.iterdir()] == ["f.json"]
+    assert (tmp_path / "f.json").read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize("name", ["f.npy", "f.zarr"])
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path, forecast, name):
+    pytest.importorskip("zarr")
+    (tmp_path / "disk").mkdir()
+    real = write(tmp_path / "disk" / name, forecast)
+    link = tmp_path / name
+    link.symlink_to(real)
+    assert write(link, with_changes(forecast, values=forecast.values[:1])) == link
+    assert link.is_symlink()
+    if name == "f.npy":
+        assert len(np.load(real)) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", name]
+
+
+def test_an_earlier_folder_is_kept_where_the_new_one_cannot_take_its_place(tmp_path, forecast, monkeypatch):
+    path = write(tmp_path / "frames", forecast, "png")
+    rename = Path.rename
+
+    def refused(self, target):
+        if ".part" in self.name:
+            raise OSError(39, "Directory not empty")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="Directory not empty"):
+        write(path, with_changes(forecast, values=forecast.values[:1]), "png")
+    assert len(list(path.iterdir())) == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["frames"]
+
+
+def test_a_full_disk_is_an_oserror_that_names_the_file(tmp_path):
+    """In a program of its own, whose files may not grow: each format's library has other words for it."""
+    pytest.importorskip("netCDF4")
+    pytest.importorskip("zarr")
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from convlstm.writers import FORMATS, Forecast, write
+import netCDF4, zarr
+from convlstm.report import forecast_only
+values = np.random.default_rng(0).random((2, 96, 96), np.float32)
+made = Forecast(values, "mm/h", issued=np.datetime64("2020-01-01T00:00"), step=5)
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+for format, ending in FORMATS.items():
+    try:
+        write(folder / f"f{ending}", made, format)
+    except OSError as error:
+        print(format, error.filename, error.strerror)
+print(*folder.iterdir())
+"""
+    line = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(line, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for said, (format, ending) in zip(lines, FORMATS.items(), strict=False):
+        assert said.startswith(f"{format} {tmp_path}/f{ending} "), said
+    assert "netCDF4 cannot write it" in lines[0]
+    assert "the disk may be full" in lines[0]
+    assert lines[len(FORMATS) :] == [""]
 
 
 @pytest.mark.parametrize(("name", "format"), [("mine", "png"), ("mine.zarr", None), ("mine.nc", None)])

@@ -72,7 +72,8 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
     palette = _palette([images[k] for k in typical])
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [milliseconds] * (len(images) - 1) + [6 * milliseconds]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, format="GIF")
+    more = {"append_images": images[1:], "duration": durations, "comment": b"convlstm"}
+    images[0].save(path, save_all=True, loop=0, format="GIF", **more)
 
 
 def _palette(images: list[Image.Image]) -> Image.Image:

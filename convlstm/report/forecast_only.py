@@ -43,7 +43,7 @@ def forecast_stills(
     digits = max(2, len(str(len(forecast))))
     for n, figure in enumerate(_figures(None, forecast, inputs, units, issued, step), 1):
         paths.append(folder / f"frame_{n:0{digits}d}.png")
-        figure.savefig(paths[-1], format="png", dpi=DPI)
+        figure.savefig(paths[-1], format="png", dpi=DPI, metadata={"Software": "convlstm"})
     return paths
 
 

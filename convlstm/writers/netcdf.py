@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from types import ModuleType
 
 from convlstm.writers import cf
 from convlstm.writers.forecast import Forecast
@@ -12,8 +14,15 @@ import numpy as np
 
 
 def write(path: Path, forecast: Forecast) -> None:
-    """Writes a forecast with CF attributes, compressed, a chunk for each frame."""
+    """Writes a forecast with CF attributes, compressed, a chunk for each frame; OSError where that fails."""
     netcdf = library("netCDF4")
+    try:
+        _write(netcdf, path, forecast)
+    except RuntimeError as error:  # the library has no other word for it
+        raise OSError(errno.EIO, f"netCDF4 cannot write it ({error}); the disk may be full", str(path)) from error
+
+
+def _write(netcdf: ModuleType, path: Path, forecast: Forecast) -> None:
     with netcdf.Dataset(str(path), "w", format="NETCDF4") as file:
         for variable in (found := cf.variables(forecast)):
             for name, size in zip(variable.dimensions, variable.values.shape, strict=True):
