@@ -13,10 +13,9 @@ import numpy as np
 from .archive import _readers as readers_of
 from .archive import _relation as relation
 from .archive import coarse
-from .index import Entry, find_files
+from .changes import Changes
 from .measure import cleaned
 from .readers import Contents, Grid, MissingLibraryError, Reader, ReadError, first_bytes
-from .readers.names import time_in_name
 from .stream import whole_number
 from .transforms import rain_rate
 from .windows import step_of
@@ -52,17 +51,10 @@ class Window:
     absent: list[int] = field(default_factory=list)
 
 
-@dataclass
-class _Known:
-    """A file: its size and time of change when it was last looked at, whether they stay, and whether it was read."""
-
-    stamp: tuple[int, int]
-    settled: bool = False
-    read: bool = False
-
-
 @dataclass(frozen=True)
 class _Place:
+    """Where a frame is: in a file, of which it is not any more where `position` is negative."""
+
     path: Path
     position: int
     event: int
@@ -106,12 +98,13 @@ class Recent:
         if not self._root.exists():
             raise FileNotFoundError(f"[Recent] there is nothing at {self._root}. Check the path.")
         self._readers, self._named = readers_of(format, options or {}), format != "auto"
-        self._zr, self._patient, self._depth = relation(zr), patient, whole_number("Recent", "depth", depth, 1)
-        self._files: dict[Path, _Known] = {}
+        self._zr, self._patient = relation(zr), patient
+        depth = whole_number("Recent", "depth", depth, 1)
+        self._changes = Changes(self._root, self._readers, patient=patient, depth=depth)
         self._frames: dict[np.datetime64, _Place] = {}
         self._pixels: OrderedDict[tuple, np.ndarray] = OrderedDict()
         self._reader: Reader | None = None
-        self._first = True
+        self._endings: set[str] = set()
         self.grid: Grid | None = None
         self.format = ""
 
@@ -141,25 +134,37 @@ class Recent:
         Raises:
             MissingLibraryError: The format's library is not installed.
         """
-        found, problems = self._changed(), list[Problem]()
-        if self._reader is None and found and not self._choose(found):
+        found, problems = self._changes.look(), list[Problem]()
+        kinds = {path: None if self._named else self._recognised(path) for path in found}
+        if self._reader is None and found and not self._choose(kinds):
             if not self._patient:
                 return [], [Problem(path.name, "of no format that is looked for") for path in found[:1]]
-            return [], self._unknown(found)
-        new: list[np.datetime64] = []
-        for path in found:
-            self._files[path].read = True
+            return [], [Problem(p.name, "of no format that is looked for; it may be cut off") for p in found]
+        self._endings |= {p.suffix for p, kind in kinds.items() if kind is not None and kind.format == self.format}
+        contents: dict[Path, Contents] = {}
+        for path, kind in kinds.items():
             try:
-                contents = self._contents(path)
-                if contents is not None:
-                    new += self._add(path, contents, problems)
+                read = self._contents(path, kind)
             except MissingLibraryError:
                 raise
             except (ReadError, OSError) as error:
                 problems.append(Problem(path.name, _short(error, path)))
+            else:
+                contents |= {} if read is None else {path: read}
+        if self.grid is None and contents:
+            # That of most files, the newer ones where there are as many.
+            grids = [read.grid for read in contents.values()][::-1]
+            most = Counter(map(_kind, grids)).most_common(1)[0][0]
+            self.grid = next(grid for grid in grids if _kind(grid) == most)
+        new: list[np.datetime64] = []
+        for path, read in contents.items():
+            if self.grid is not None and _kind(read.grid) != _kind(self.grid):
+                here, there = ("{0[0]} x {0[1]} {1}".format(*_kind(grid)) for grid in (read.grid, self.grid))
+                problems.append(Problem(path.name, f"{here} instead of {there}"))
+            else:
+                new += self._add(path, read, problems)
         for time in sorted(self._frames)[:-_FRAMES]:
             del self._frames[time]
-        self._first = False
         return sorted(time for time in new if time in self._frames), problems
 
     def window(
@@ -199,10 +204,12 @@ class Recent:
 
     def _frame(self, time: np.datetime64, coarsen: int) -> np.ndarray:
         place = self._frames[time]
-        key = (place.path, place.position, time, coarsen)
+        key = (place.path, time, coarsen)
         if key in self._pixels:
             self._pixels.move_to_end(key)
             return self._pixels[key]
+        if place.position < 0:
+            raise ReadError(f"has no frame of {time} any more")
         assert self._reader is not None
         assert self.grid is not None
         raw = self._reader.read(place.path, place.position)
@@ -215,45 +222,12 @@ class Recent:
         self._pixels[key] = np.asarray(frame, np.float32)
         return self._pixels[key]
 
-    def _changed(self) -> list[Path]:
-        """Files that are new or have changed and, if need be, stay as they are; in the order of their names."""
-        there: dict[Path, tuple[int, int]] = {}
-        for path in find_files(self._root, self._readers):
-            try:
-                there[path] = _stamp(path)
-            except OSError:  # gone meanwhile, or a link that leads nowhere
-                continue
-        chosen = self._last(there) if self._first else set(there)
-        for path in [path for path in self._files if path not in there]:
-            del self._files[path]
-        found = []
-        for path, stamp in there.items():
-            before = self._files.get(path)
-            if before is None or before.stamp != stamp:
-                known = self._files[path] = _Known(stamp)
-                known.settled = not self._patient or self._first
-                if path not in chosen:
-                    known.read = True
-            else:
-                known = before
-                known.settled = True
-            if known.settled and not known.read:
-                found.append(path)
-        return found
-
-    def _last(self, there: Mapping[Path, tuple[int, int]]) -> set[Path]:
-        """The files that the newest frames are looked for in: the last by name and the last by the time of change."""
-        named = {path: time_in_name(path.name) for path in there}
-        by_name = sorted(named, key=lambda path: named[path]) if None not in named.values() else sorted(there)  # type: ignore[arg-type,return-value]
-        by_change = sorted(there, key=lambda path: there[path][1])
-        return {*by_name[-self._depth :], *by_change[-self._depth :]}
-
-    def _choose(self, paths: Sequence[Path]) -> bool:
+    def _choose(self, kinds: Mapping[Path, Reader | None]) -> bool:
         """Settles on the format of most files."""
         if self._named:
             self._reader = self._readers[0]
         else:
-            counts = Counter(reader.format for path in paths if (reader := self._recognised(path)) is not None)
+            counts = Counter(reader.format for reader in kinds.values() if reader is not None)
             if not counts:
                 return False
             format = counts.most_common(1)[0][0]
@@ -261,38 +235,24 @@ class Recent:
         self.format = self._reader.format
         return True
 
-    def _unknown(self, paths: Sequence[Path]) -> list[Problem]:
-        for path in paths:
-            self._files[path].read = True
-        return [Problem(path.name, "of no format that is looked for; it may be cut off") for path in paths]
-
     def _recognised(self, path: Path) -> Reader | None:
         head = first_bytes(path)
         return None if head is None else next((r for r in self._readers if r.recognises(path, head)), None)
 
-    def _contents(self, path: Path) -> Contents | None:
+    def _contents(self, path: Path, kind: Reader | None) -> Contents | None:
+        """Of a file that was recognised as of a kind; None where it is none of ours, as a note or a picture."""
         assert self._reader is not None
         if not self._named:
-            reader = self._recognised(path)
-            if reader is None:
-                endings = {place.path.suffix for place in self._frames.values()}
-                if not self._frames or path.suffix in endings:
-                    raise ReadError(f"not recognised as {self.format}; it may be cut off")
-                return None  # a note, a picture: none of ours
-            if reader.format != self.format:
+            if kind is None and path.suffix in self._endings:
+                raise ReadError(f"not recognised as {self.format}; it may be cut off")
+            if kind is None or kind.format != self.format:
                 return None
         return self._reader.contents(path)
 
     def _add(self, path: Path, contents: Contents, problems: list[Problem]) -> list[np.datetime64]:
-        """Remembers the newest frames of a file, and returns the times that were not known."""
-        if self.grid is None:
-            self.grid = contents.grid
-        kind = (tuple(self.grid.shape), self.grid.units)
-        if (tuple(contents.grid.shape), contents.grid.units) != kind:
-            said = "{0[0]} x {0[1]} {1}"
-            other = said.format(tuple(contents.grid.shape), contents.grid.units)
-            raise ReadError(f"{other} instead of {said.format(*kind)}")
+        """Remembers the newest frames of a file; the times that were not known, or whose file has been replaced."""
         times = contents.times.astype("datetime64[s]")
+        self._forget(path, set(times.tolist()))
         # Frames of a file that counts its events belong together by that; all others are one event.
         events = np.zeros(len(times), np.int64) if contents.event is None else np.asarray(contents.event, np.int64)
         order = np.argsort(times, kind="stable")[-_FRAMES:]
@@ -302,27 +262,38 @@ class Recent:
         new, doubled = [], 0
         for n in order.tolist():
             time, place = times[n], self._frames.get(times[n])
-            if place is not None and place.path != path:
+            if place is not None and place.path != path and place.path in self._changes:
                 doubled += 1
                 continue
             number = 0 if contents.event is None else hash((path, int(events[n])))
-            if place is None:
+            # A file of one frame that has changed has another one; a stack has grown.
+            if place is None or (place.path == path and len(times) == 1):
                 new.append(time)
-            else:  # the file has changed, and the frame may have
-                self._pixels = OrderedDict((key, p) for key, p in self._pixels.items() if key[0] != path)
             self._frames[time] = _Place(path, n, number)
         if doubled:
-            problems.append(Problem(path.name, f"has {doubled} frames of times that are there already; left out"))
+            problems.append(
+                Problem(path.name, f"{doubled} of its times are there already, from another file; left out")
+            )
         return new
 
+    def _forget(self, path: Path, times: set) -> None:
+        """Forgets what a file had before it changed, but for pixels of times that it does not have any more."""
+        for time, place in list(self._frames.items()):
+            if place.path != path:
+                continue
+            kept = [key for key in self._pixels if key[:2] == (path, time)]
+            if time.item() in times:
+                for key in kept:
+                    del self._pixels[key]
+            elif kept:
+                self._frames[time] = _Place(path, -1, place.event)
+            else:
+                del self._frames[time]
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """What changes with a file: its size, and the time of its last change. A folder counts with all that is in it."""
-    if path.is_dir():
-        entry = Entry.of(path)
-        return entry.size, entry.changed
-    said = path.stat()
-    return said.st_size, said.st_mtime_ns
+
+def _kind(grid: Grid) -> tuple[tuple[int, ...], str]:
+    """What frames must have in common."""
+    return tuple(grid.shape), grid.units
 
 
 def _short(error: Exception, path: Path) -> str:

@@ -135,7 +135,7 @@ def test_frames_of_another_size_and_second_ones_are_told(radar):
     assert len(new) == 2
     assert sorted(str(problem) for problem in problems) == [
         "202006010010.png: 8 x 8 mm/h instead of 40 x 48 mm/h".replace("0010.png", "001000.png"),
-        "z20200601000500.png: has 1 frames of times that are there already; left out",
+        "z20200601000500.png: 1 of its times are there already, from another file; left out",
     ]
     window, _ = recent.window(1, 5, until=time_of(1))
     assert window.frames[0, 0, 0] == pytest.approx(0.2)
@@ -149,6 +149,107 @@ def test_files_that_are_gone_are_forgotten_and_their_frames_are_missing(radar):
     window, problems = recent.window(3, 5, until=time_of(2))
     assert window.absent == [1]
     assert problems[0].name == paths[1].name
+
+
+def test_most_files_have_the_size_that_counts(radar):
+    """Not the first one by name, which is the oldest."""
+    write_picture(radar, 0, picture(0, (8, 8)))
+    for index in (1, 2):
+        write_picture(radar, index, picture(index))
+    recent, new, problems = looked(radar)
+    assert (recent.grid.shape, new) == (SHAPE, [time_of(1), time_of(2)])
+    assert "8 x 8 mm/h instead of 40 x 48 mm/h" in str(problems[0])
+
+
+def test_a_note_before_the_first_frame_is_passed_over(radar):
+    for index in (0, 1):
+        write_picture(radar, index, picture(index), prefix="z")
+    (radar / "about.txt").write_text("about the radar")
+    _, new, problems = looked(radar)
+    assert (len(new), problems) == (2, [])
+
+
+def test_a_file_that_is_renamed_keeps_its_frame(radar):
+    """As where a frame is written under another name, seen there, and then renamed into its place."""
+    first, last = write_pictures(radar, 2)
+    other = last.with_name(f"{last.name}.part")
+    last.rename(other)
+    recent, *_ = looked(radar)
+    other.rename(last)
+    assert recent.look() == ([], [])
+    window, problems = recent.window(2, 5, until=time_of(1))
+    assert (window.absent, problems) == ([], [])
+    first.rename(first.with_name(f"a{first.name}"))
+    recent.look()
+    np.testing.assert_allclose(recent.window(2, 5, until=time_of(1))[0].frames[:, 0, 0], [0.1, 0.2], rtol=1e-6)
+
+
+def test_a_frame_that_is_replaced_comes_again(radar):
+    write_pictures(radar, 3)
+    recent, *_ = looked(radar)
+    recent.window(3, 5, until=time_of(2))
+    write_picture(radar, 2, picture(99))
+    assert recent.look() == ([time_of(2)], [])
+    assert recent.window(3, 5, until=time_of(2))[0].frames[2, 0, 0] == pytest.approx(10)
+
+
+def test_one_file_that_each_frame_replaces(tmp_path):
+    """What was read of it before is remembered; what was not is missing, and no other frame in its place."""
+    path = tmp_path / "latest.npz"
+
+    def put(index):
+        np.savez(path, frames=np.full((1, 8, 8), index + 1.0), times=np.array([time_of(index)]))
+
+    put(0)
+    recent = Recent(path, format="numpy", options={"units": "mm/h"})
+    for index in range(4):
+        put(index)
+        assert recent.look() == ([time_of(index)], [])
+        if index != 2:
+            recent.window(4, 5, until=time_of(index))
+    window, problems = recent.window(4, 5, until=time_of(3))
+    assert (window.absent, problems) == ([2], [])
+    np.testing.assert_array_equal(window.frames[[0, 1, 3], 0, 0], [1, 2, 4])
+
+
+def test_a_stack_of_the_last_frames_moves_on(tmp_path):
+    path = tmp_path / "latest.npz"
+    for first in (0, 1):
+        frames = np.stack([np.full((8, 8), n + 1.0) for n in range(first, first + 3)])
+        np.savez(path, frames=frames, times=np.array([time_of(n) for n in range(first, first + 3)]))
+        if first == 0:
+            recent = Recent(path, format="numpy", options={"units": "mm/h"})
+            recent.look()
+            recent.window(2, 5, until=time_of(2))
+    assert recent.look()[0] == [time_of(3)]
+    window, _ = recent.window(4, 5, until=time_of(3))
+    assert window.absent == [0]
+    np.testing.assert_array_equal(window.frames[1:, 0, 0], [2, 3, 4])
+
+
+def test_a_folder_that_is_away_for_a_while_brings_nothing_again(radar, tmp_path):
+    write_pictures(radar, 9)
+    recent, new, _ = looked(radar, depth=2)
+    assert len(new) < 9
+    radar.rename(tmp_path / "away")
+    assert recent.look() == ([], [])
+    (tmp_path / "away").rename(radar)
+    assert recent.look() == ([], [])
+    write_picture(radar, 9, picture(9))
+    assert recent.look() == ([time_of(9)], [])
+
+
+def test_a_folder_that_goes_while_it_is_looked_at(radar, monkeypatch):
+    write_pictures(radar, 2)
+    recent, *_ = looked(radar)
+
+    def gone(*_):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("datasets.changes.find_files", gone)
+        assert recent.look() == ([], [])
+    assert len(recent.times) == 2
 
 
 def test_of_many_files_the_last_are_looked_at(radar):
