@@ -122,9 +122,10 @@ def test_sevir_is_earthformer_s(sevir):
     assert (data.input_frames, data.target_frames, data.stride, data.frame_size) == (13, 12, 12, None)
     assert data.split_dates == ["2019-01-01", "2019-06-01"]
     assert (trainer.batch_size, trainer.max_grad_norm, trainer.patience) == (32, 1.0, 20)
+    assert trainer.max_steps == 100 * trainer.validate_every == 100 * (35718 // 32)
     assert (config.optimizer._target_, config.optimizer.weight_decay) == ("mlx.optimizers.AdamW", 0)
     rate = hydra.utils.instantiate(config.optimizer.learning_rate)
-    assert [rate(mx.array(step)).item() for step in (20000, 100000)] == pytest.approx([1e-3, 1e-6])
+    assert [rate(mx.array(step)).item() for step in (22320, 111600)] == pytest.approx([1e-3, 1e-6])
     assert "ConvLSTM" in type(hydra.utils.instantiate(config.model).encoder[0]).__name__
 
 
