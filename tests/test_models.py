@@ -295,6 +295,7 @@ def test_yaml_of_2015(rng):
     model = from_yaml("shi2015")
     layers = [(16, 128), (128, 64), (64, 64), (64, 128), (64, 64), (0, 64)]
     assert parameters(model) == sum(of_layer(C, O, 5, 5) for C, O in layers) + (256 + 1) * 16
+    assert parameters(model) == 7_585_296  # in the paper's first table
     assert model.encoder[0].cell.bias.tolist() == [0.0] * 512
     forecast = model(mx.abs(normal(rng, (1, 2, 16, 24, 1), 0.3)), 3)
     assert forecast.shape == (1, 3, 16, 24, 1)
