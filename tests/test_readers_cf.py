@@ -172,6 +172,17 @@ def test_one_field_of_several_is_chosen(tmp_path):
         open_file(path, variable="snow")
 
 
+def test_other_fields_are_raw_whether_the_file_or_the_option_says_so(tmp_path):
+    values = stack()
+    for path, options in (
+        (write_stack(tmp_path / "sea.nc", values, units="degC"), {"variable": "rain"}),
+        (write_stack(tmp_path / "rain.nc", values, units="mm"), {"units": "raw"}),
+    ):
+        reader, contents = open_file(path, **options)
+        assert contents.grid.units == "raw"
+        np.testing.assert_array_equal(reader.read(path, 2), values[2, ::-1])
+
+
 def test_what_is_not_understood_is_refused(tmp_path):
     path = write_stack(tmp_path / "stack.nc", stack(1), units="mm")
     with pytest.raises(ReadError, match="unknown period: say how many minutes by the option 'step_minutes'"):

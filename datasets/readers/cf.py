@@ -67,8 +67,8 @@ def find_field(
     name = _choose(variables, variable)
     field = variables[name]
     kind, factor = units_of(field.text("units") if units is None else units)
-    if kind == "raw" and units is not None:
-        raise UnreadableError(f"cannot have the units {units!r}: 'units' must be mm/h, mm, dBZ or the like")
+    if kind == "raw" and units not in (None, "raw"):
+        raise UnreadableError(f"cannot have the units {units!r}: 'units' must be mm/h, mm, dBZ or the like, or raw")
     along = _along(variables, field)
     times, periods = _times(variables, field, along, file_name)
     if kind == "mm":

@@ -28,7 +28,8 @@ class CFReader(Reader):
 
     Args:
         variable: Name of the field. Default: the only one.
-        units: Units of the field, such as ``"mm/h"``, ``"kg m-2"`` or ``"dBZ"``. Default: what the file says.
+        units: Units of the field, such as ``"mm/h"``, ``"kg m-2"`` or ``"dBZ"``; ``"raw"`` takes the values as
+            they are. Default: what the file says.
         step_minutes: Period of accumulations in minutes. Default: what the file says.
     """
 
