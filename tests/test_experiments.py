@@ -82,7 +82,7 @@ def test_hko_7_is_the_paper_s(hko7):
     assert [path.rpartition("/")[2] for path in data.archive] == [str(year) for year in range(2009, 2015)]
     assert data.test_archive == str(hko7 / "hko7" / "radarPNG" / "2015")
     assert (trainer.batch_size, trainer.max_grad_norm, config.optimizer.betas[0]) == (4, 50, 0.5)
-    assert config.optimizer._target_ == "mlx.optimizers.Adam"
+    assert (config.optimizer._target_, config.optimizer.bias_correction) == ("mlx.optimizers.Adam", True)
     rate = hydra.utils.instantiate(config.optimizer.learning_rate)
     assert [rate(mx.array(step)).item() for step in (0, 20000)] == pytest.approx([1e-4, 7e-5])
     # B-MSE + B-MAE summed over 480 x 480 pixels, times 1e-5.
@@ -124,6 +124,7 @@ def test_sevir_is_earthformer_s(sevir):
     assert (trainer.batch_size, trainer.max_grad_norm, trainer.patience) == (32, 1.0, 20)
     assert trainer.max_steps == 100 * trainer.validate_every == 100 * (35718 // 32)
     assert (config.optimizer._target_, config.optimizer.weight_decay) == ("mlx.optimizers.AdamW", 0)
+    assert config.optimizer.bias_correction
     rate = hydra.utils.instantiate(config.optimizer.learning_rate)
     assert [rate(mx.array(step)).item() for step in (22320, 111600)] == pytest.approx([1e-3, 1e-6])
     assert "ConvLSTM" in type(hydra.utils.instantiate(config.model).encoder[0]).__name__
