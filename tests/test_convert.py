@@ -196,6 +196,8 @@ def test_what_the_command_needs_of_a_legacy_model(tmp_path, capsys):
     assert main([str(tmp_path / "a.pth"), str(tmp_path / "run"), "--patch-size", "2", "--legacy"]) == 0
     assert "legacy: its cells give o . g instead of o . tanh(c')" in capsys.readouterr().out
     assert all(layer.cell.output == "candidate" for layer in convlstm.load(tmp_path / "run").layers)
+    assert main([str(tmp_path / "run"), str(tmp_path / "back.npz")]) == 0
+    assert "legacy: its cells give o . g" in capsys.readouterr().out
     with pytest.raises(ConversionError, match="only OpenSTL's ConvLSTM has a legacy form"):
         convert(arrays_of(openstl_predrnn()), legacy=True)
 

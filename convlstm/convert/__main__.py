@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             converted = to_state_dict(checkpoint.load(folder), description)
             write_state_dict(arguments.out, converted)
             print(f"{arguments.out}: {len(converted)} arrays of '{folder}'")
+            if description.get("output") == "candidate":
+                print(f"legacy: {LEGACY}")
             return 0
         source = Path(arguments.source).expanduser()
         left: list[str] = []
@@ -57,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = convert(arrays, patch_size=arguments.patch_size, legacy=arguments.legacy)
         place = save(found, source, arguments.out)
     except (ConversionError, checkpoint.CheckpointError, OSError) as error:
-        print(f"convert: {error} Nothing was written.", file=sys.stderr)
+        between = "\n" if "\n" in str(error) else " "
+        print(f"convert: {error}{between}Nothing was written.", file=sys.stderr)
         return 1
     model = found.description["_target_"].rpartition(".")[2]
     print(f"{place}: {model}, {parameters(found.model):,} parameters")
