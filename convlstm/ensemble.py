@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ class EnsembleForecaster(Forecaster):
     """Forecasts the mean of an ensemble, in physical units; `layers` has its spread and its probabilities.
 
     Args:
-        forecasters: They must have the same units and take the same number of frames.
+        forecasters: They must have the same units, take the same number of frames, and be trained on steps and pixels
+            that differ by no more than a twentieth.
         perturbed, perturbation: As in `Ensemble`.
         thresholds: Of the probabilities, in physical units. Default: those of the checkpoint's data, else 0.5.
 
@@ -106,7 +108,9 @@ class EnsembleForecaster(Forecaster):
         for other in forecasters[1:]:
             for name in ("units", "input_frames", "frame_interval", "pixel_km"):
                 here, there = getattr(first, name), getattr(other, name)
-                if here != there:
+                # Pixels of one kilometre are 999.7 m wide on some maps.
+                close = isinstance(here, float) and isinstance(there, float) and math.isclose(here, there, rel_tol=0.05)
+                if here != there and not close:
                     raise ValueError(
                         f"[EnsembleForecaster] 'forecasters' must have the same '{name}' but got {here!r} and "
                         f"{there!r}."
@@ -217,11 +221,18 @@ def weights_of(paths: Sequence[str | Path], *, previous: bool = False, plain: bo
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
-        ValueError: `plain` is True and no checkpoint has averaged weights.
+        ValueError: `plain` is True and no checkpoint has averaged weights, or a checkpoint is named twice.
     """
-    folders = []
+    folders: list[Path] = []
+    named: dict[Path, str | Path] = {}
     for path in paths:
         found = checkpoint.find(path)
+        if (place := found.resolve()) in named:
+            raise ValueError(
+                f"[ensemble] 'paths' must be of different checkpoints but '{named[place]}' and '{path}' are one: its "
+                "forecast would count twice. Leave one out."
+            )
+        named[place] = path
         folders += _kept(found, found == Path(path).expanduser()) if previous else [found]
     weights = [Weights(folder) for folder in folders]
     if plain:

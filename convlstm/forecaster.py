@@ -159,7 +159,7 @@ class Forecaster:
 
         Args:
             frames: Physical values, oldest first, (T, H, W), (T, H, W, C) or several sequences (N, T, H, W, C); NaN
-                where missing. Of more than `input_frames` the last ones count.
+                or inf where missing. Of more than `input_frames` the last ones count.
             horizon: Number of frames to forecast. Default: that of the forecaster.
             perturb: What the frames go through before the model, whole, on its scale and without gaps, such as a
                 member's `Perturbation`. Default: nothing.
@@ -173,6 +173,7 @@ class Forecaster:
         """
         given = np.asarray(frames)
         x = self._sequences(given)
+        x = np.where(np.isposinf(x), np.nan, x) if x.dtype.kind == "f" else x
         steps = check_whole("Forecaster", "horizon", self.horizon if horizon is None else horizon)
         if isinstance(self.scale, Unscaled) and (np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1):
             raise ValueError(

@@ -229,6 +229,19 @@ def test_forecasters_that_do_not_fit_each_other():
         EnsembleForecaster([one, other])
 
 
+def test_pixels_and_steps_of_nearly_the_same_size_fit_each_other():
+    def of(**data):
+        return Forecaster(Persistence(), LogRain(), record={"data": {**RAIN, **data}})
+
+    assert EnsembleForecaster([of(pixel_km=2.0), of(pixel_km=1.99935)]).pixel_km == 2.0
+    with pytest.raises(ValueError, match=r"must have the same 'pixel_km' but got 2\.0 and 1\.0"):
+        EnsembleForecaster([of(pixel_km=2.0), of(pixel_km=1.0)])
+    with pytest.raises(ValueError, match=r"must have the same 'frame_interval' but got 5\.0 and 10\.0"):
+        EnsembleForecaster([of(frame_interval=5.0), of(frame_interval=10.0)])
+    with pytest.raises(ValueError, match=r"must have the same 'pixel_km' but got 2\.0 and None"):
+        EnsembleForecaster([of(pixel_km=2.0), of(pixel_km=None)])
+
+
 def keep(run, step, *, name="best", ema=None):
     """Another checkpoint of a run, of another step."""
     model = Persistence() if ema is None else Fade()
@@ -242,7 +255,10 @@ def test_weights_of_checkpoints_named_and_found(tmp_path):
     run = write_run(tmp_path / "run")
     keep(run, 8)
     best = run / "checkpoints" / "best"
-    assert weights_of([run, best]) == [Weights(best), Weights(best)]
+    other = write_run(tmp_path / "other")
+    assert weights_of([best, other]) == [Weights(best), Weights(other / "checkpoints" / "best")]
+    with pytest.raises(ValueError, match=f"'paths' must be of different checkpoints but '{run}' and '{best}' are one"):
+        weights_of([run, best])
     keep(run, 8, name="last")
     keep(run, 9, name="last")
     last, before = run / "checkpoints" / "last", run / "checkpoints" / "best.previous"

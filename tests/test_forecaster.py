@@ -113,6 +113,15 @@ def test_missing_pixels_are_interpolated_in_time_and_those_that_no_frame_has_are
     assert forecaster.missing.frames == ()
 
 
+def test_infinite_values_are_missing(rain):
+    rain[1, 3, 4] = np.inf
+    forecaster = Forecaster(model := Last(), LogRain())
+    forecaster(rain, 1)
+    assert forecaster.missing.share == pytest.approx(1 / rain.size)
+    expected = LogRain().forward(rain[[0, 2], 3, 4]).mean()
+    assert model.given[0, 1, 3, 4, 0] == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_missing_frame_is_filled_and_told():
     frames = np.stack([np.full((3, 3), v, np.float32) for v in (0.1, 0.2, np.nan, 0.4)])
     model = Last()
