@@ -57,6 +57,7 @@ def run(
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through to us
     sys.argv = [f"++{a}" if a.startswith(tuple(f"{name}." for name in open_sections)) else a for a in sys.argv]
+    sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
     # Hydra refuses `a=1 -m b=1,2`: what follows an option that stands between two changes.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: a not in ("-m", "--multirun"))
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -134,6 +135,19 @@ def assignment(key: str, value: Any) -> str:
     text = str(value)
     plain_text = re.fullmatch(r"[\w./~:@%+-]+", text) is not None
     return f"{key}={text}" if plain_text else f'{key}="' + text.replace('"', '\\"') + '"'
+
+
+def quoted(argument: str) -> str:
+    """A change of the configuration, its value quoted where it is a path or a word that Hydra cannot read as it is."""
+    key, equals, value = argument.partition("=")
+    is_text = (os.sep in value or not value.isascii()) and value[:1] not in "[{'\""
+    if not equals or argument.startswith("-") or not is_text:
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return f'{key}="' + value.replace('"', '\\"') + '"'
+    return argument
 
 
 def command(door: str, *arguments: str, **values: Any) -> str:

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+from doors import quoted
+
 import mlx.core as mx
 import pytest
 import yaml
@@ -344,6 +346,25 @@ def test_an_output_that_may_not_be_written_to(train, tmp_path):
         assert f"'{tmp_path / name}': Permission denied" in err
     assert snapshot(tmp_path) == {}
     tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("out=/data/Müller/x.nc", 'out="/data/Müller/x.nc"'),
+        ("out=übung.nc", 'out="übung.nc"'),
+        ('out=/a/it\'s "(1)".nc', 'out="/a/it\'s \\"(1)\\".nc"'),
+        # What Hydra reads stays as it is.
+        ("out=/a b/c.nc", None),
+        ("ckpt=[/a/b,/c/d]", None),
+        ("out='/ä/b'", None),
+        ("horizon=3", None),
+        ("model.size=(3", None),
+        ("--help", None),
+    ],
+)
+def test_paths_need_no_quotes_of_hydra_s(argument, expected):
+    assert quoted(argument) == (argument if expected is None else expected)
 
 
 def test_an_interruption_while_it_starts(train, tmp_path, monkeypatch):
