@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,10 @@ def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
             "it may be damaged, or of a kind that these do not know. Convert it, or give frames as PNG or .npy."
         ) from error
     if decoded.ndim != 4 or decoded.shape[0] == 0:
-        raise ClipError(f"[read_video] {path} has no frames.")
+        raise ClipError(
+            f"[read_video] {path} has no frames, or does not say how many, as Matroska, WebM and streams do not, and "
+            f"mlx-data needs to know. Convert it: ffmpeg -i {shlex.quote(path.name)} {shlex.quote(path.stem + '.mp4')}"
+        )
     values = decoded[..., :3].astype(np.float32)
     if channels == 3:
         return values if values.shape[-1] == 3 else np.repeat(values[..., :1], 3, axis=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from .stream import whole_number
 
 # Shares by which a step and a pixel may differ from training's before it is said.
 _STEP, _PIXEL = 0.05, 0.05
+# Seconds: more than clocks and time zones differ by.
+_AHEAD, _SOON = 24 * 3600, 600
 
 
 class Latest:
@@ -80,8 +83,13 @@ class Latest:
 
     @property
     def times(self) -> np.ndarray:
-        """Times of the known frames, rising, datetime64[s] of (F,)."""
-        return self._recent.times
+        """Times of the known frames, rising, datetime64[s] of (F,).
+
+        Those that are more than a day ahead of this machine's clock are left out, unless all are.
+        """
+        times = self._recent.times
+        past = times[times <= np.datetime64(int(time.time()) + _AHEAD, "s")]
+        return past if len(past) else times
 
     @property
     def units(self) -> str:
@@ -159,7 +167,15 @@ class Latest:
 
     def look(self) -> tuple[list[np.datetime64], list[Problem]]:
         """The times of frames that have come since the last look, and what is wrong with files that have."""
-        return self._recent.look()
+        new, problems = self._recent.look()
+        if len(times := self.times) == 0:
+            return new, problems
+        if times[-1] > np.datetime64(int(time.time()) + _SOON, "s"):
+            self._say("the newest frame is ahead of this machine's clock: check that the frames' times are in UTC")
+        ahead = [moment for moment in new if moment > times[-1]]
+        reason = "is more than a day ahead of this machine's clock; left out"
+        problems += [Problem(f"the frame of {moment}", reason) for moment in ahead]
+        return [moment for moment in new if moment <= times[-1]], problems
 
     def window(self, until: np.datetime64) -> tuple[Window, list[Problem]]:
         """The frames up to a time, averaged and cropped, and what is wrong with some.

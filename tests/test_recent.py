@@ -6,6 +6,7 @@ from datasets.clip import ClipError, is_video, read_stack, read_video
 from datasets.latest import Latest
 from datasets.recent import Recent
 
+import films
 import numpy as np
 import pytest
 from PIL import Image
@@ -349,6 +350,54 @@ def test_a_video_is_grey_or_coloured(tmp_path):
     np.testing.assert_allclose(grey[2, 3, 3, 0], 0.299 * 120 + 0.114 * 135, atol=4)
     assert is_video("A.MP4")
     assert not is_video("a.nc")
+
+
+def test_an_mp4_is_decoded(tmp_path):
+    path = tmp_path / "a film=ü.mp4"
+    path.write_bytes(films.mp4())
+    colour = read_video(path, 3)
+    assert colour.shape == (4, 16, 16, 3)
+    for frame, grey in zip(colour, films.GREYS, strict=True):
+        np.testing.assert_allclose(frame[:, 10:].mean((0, 1)), grey, atol=4)
+        np.testing.assert_allclose(frame[:, :6].mean((0, 1)), [grey, grey, grey / 2], atol=4)
+    np.testing.assert_allclose(read_video(path)[:, :, 10:].mean((1, 2, 3)), films.GREYS, atol=4)
+    path.write_bytes(films.mp4()[:900])
+    with pytest.raises(ClipError, match="cannot be read as a video"):
+        read_video(path)
+
+
+def test_a_video_that_does_not_say_how_many_frames_it_has(tmp_path):
+    path = tmp_path / "a film.mkv"
+    path.write_bytes(films.matroska())
+    with pytest.raises(ClipError, match=r"does not say how many.*ffmpeg -i 'a film.mkv' 'a film.mp4'"):
+        read_video(path)
+
+
+def test_a_frame_of_a_time_to_come_is_left_out(radar, monkeypatch):
+    """A wrong name must not hold up what is right; frames that are all of times to come are taken."""
+    paths = write_pictures(radar, 3)
+    (radar / "209901010000.png").write_bytes(paths[0].read_bytes())
+    latest = Latest(radar, frames=2, options=OPTIONS)
+    new, problems = latest.look()
+    assert (new, latest.times.tolist()) == ([time_of(n) for n in range(3)], [time_of(n).item() for n in range(3)])
+    assert [str(problem) for problem in problems] == [
+        "the frame of 2099-01-01T00:00:00: is more than a day ahead of this machine's clock; left out"
+    ]
+    clock = time_of(0).astype(int) - 2 * 86400
+    monkeypatch.setattr("datasets.latest.time.time", lambda: float(clock))
+    latest = Latest(radar, frames=2, options=OPTIONS)
+    with pytest.warns(UserWarning, match="ahead of this machine's clock: check that the frames' times are in UTC"):
+        assert len(latest.look()[0]) == 4
+
+
+def test_frames_of_another_time_zone_are_warned_of(radar, monkeypatch):
+    write_pictures(radar, 3)
+    clock = time_of(2).astype(int) - 7200
+    monkeypatch.setattr("datasets.latest.time.time", lambda: float(clock))
+    latest = Latest(radar, frames=2, options=OPTIONS)
+    with pytest.warns(UserWarning, match="ahead of this machine's clock: check that the frames' times are in UTC"):
+        assert len(latest.look()[0]) == 3
+    assert len(latest.times) == 3
 
 
 def test_a_video_that_cannot_be_read_says_why(tmp_path, monkeypatch):
