@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from datasets.latest import Latest
 from doors import check_keys, check_path, fail, plain, run, shown
 from members import check_count, check_members, perturbation
 from outputs import Output, found_name, stamp
+from watching import watch
 
 import numpy as np
 from omegaconf import DictConfig
@@ -51,11 +53,12 @@ def main(config: DictConfig) -> None:
         patient=settings["watch"],
     )
     if settings["watch"]:
-        watch(latest, forecaster, output, settings)
+        make_one = partial(make, latest, forecaster, settings)
+        watch(latest, make_one, output, interval=settings["interval"], forecasts=settings["forecasts"])
         return
     until = newest(latest)
     while True:
-        found = make(latest, forecaster, until, settings)
+        found = make(latest, forecaster, settings, until)
         if isinstance(found, Forecast):
             output.write(found, found_name(found))
             return
@@ -100,8 +103,10 @@ def newest(latest: Latest) -> np.datetime64:
     return latest.times[-1]
 
 
-def make(latest: Latest, forecaster: Forecaster, until: np.datetime64, settings: dict[str, Any]) -> Forecast | str:
+def make(latest: Latest, forecaster: Forecaster, settings: dict[str, Any], until: np.datetime64) -> Forecast | str:
     """The forecast from the frames up to a time, or why there is none."""
+    if len(latest.times) == 1 and latest.frames > 1:
+        return no_forecast(f"a single frame so far, that of {stamp(until)}", settings)
     window, problems = latest.window(until)
     for problem in problems:
         print(f"not used    {problem}")
@@ -119,7 +124,7 @@ def make(latest: Latest, forecaster: Forecaster, until: np.datetime64, settings:
             f"{len(window.absent)} of the {count} frames up to {stamp(until)} are missing ({missing}), more than "
             f"max_gap={settings['max_gap']}"
         )
-        return text if settings["watch"] else fail(f"{text}. Wait for them, or allow more.")
+        return no_forecast(text, settings, ", or allow more")
     if not settings["watch"]:
         size, (H, W) = latest.size, window.frames.shape[1:]
         averaged = "" if latest.coarsen == 1 else f", {latest.coarsen}x{latest.coarsen} averaged to one"
@@ -152,6 +157,11 @@ def make(latest: Latest, forecaster: Forecaster, until: np.datetime64, settings:
     return made
 
 
+def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "") -> str:
+    """The reason, for who waits for the next frame; ends the program of who does not."""
+    return reason if settings["watch"] else fail(f"{reason}. Wait for more{remedy}.")
+
+
 def place(latest: Latest) -> Place | None:
     """Where the pixels of the forecast lie, as far as the input says."""
     extent, (height, width) = latest.extent(), latest.frame_size
@@ -165,10 +175,12 @@ def layers_of(forecaster: Forecaster) -> dict[str, Layer]:
     return forecaster.layers if isinstance(forecaster, EnsembleForecaster) else {}
 
 
-def forecast_frames(forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any]) -> tuple[np.ndarray, ...]:
+def forecast_frames(
+    forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any], is_film: bool = False
+) -> tuple[np.ndarray, ...]:
     """The forecast of frames (T, H, W, C) and, as they count, the frames themselves."""
     if not forecaster.units:
-        white = settings["white"] or (255 if np.nanmax(frames, initial=0) > 1 else 1)
+        white = settings["white"] or (255 if is_film or np.nanmax(frames, initial=0) > 1 else 1)
         frames = frames / np.float32(white)
     used = frames if forecaster.input_frames is None else frames[-forecaster.input_frames :]
     return forecaster(frames, settings["horizon"]), used
@@ -176,6 +188,10 @@ def forecast_frames(forecaster: Forecaster, frames: np.ndarray, settings: dict[s
 
 def forecast_clip(forecaster: Forecaster, path: Path, settings: dict[str, Any]) -> tuple[Forecast, str]:
     """The forecast of a video or of a stack without times, and its name."""
+    if settings["watch"]:
+        fail(
+            f"'watch' must be false of '{path}', which has no times: it takes a folder of frames, or a file with times."
+        )
     channels = getattr(forecaster.model, "in_channels", 1)
     frames = read_video(path, channels) if is_video(path) else read_stack(path, channels)
     wanted = forecaster.input_frames or len(frames)
@@ -186,9 +202,11 @@ def forecast_clip(forecaster: Forecaster, path: Path, settings: dict[str, Any]) 
     print(f"input       the last {wanted} of {len(frames)} frames of {H}x{W}, without times{units}")
     if settings["crop"] is not None:
         top, left, height, width = settings["crop"]
+        if top + height > H or left + width > W:
+            fail(f"'crop' must lie within frames of {H}x{W} but got {shown(settings['crop'])}.")
         frames = frames[:, top : top + height, left : left + width]
     started = time.perf_counter()
-    values, inputs = forecast_frames(forecaster, frames[-wanted:], settings)
+    values, inputs = forecast_frames(forecaster, frames[-wanted:], settings, is_video(path))
     print(f"forecast    {len(values)} frames in {time.perf_counter() - started:.1f} s")
     provenance = forecaster.provenance() | {"input": str(path)}
     said: dict[str, Any] = {"layers": layers_of(forecaster), "provenance": provenance}
@@ -207,48 +225,6 @@ def is_clip(path: Path, settings: dict[str, Any]) -> bool:
         except (OSError, ValueError, EOFError):
             return True  # whose reader says what is wrong
     return is_video(path)
-
-
-def watch(latest: Latest, forecaster: Forecaster, output: Output, settings: dict[str, Any]) -> None:
-    """Forecasts from each new frame, until it is interrupted or has made enough."""
-    issued: np.datetime64 | None = None
-    made = 0
-    print(f"watching    {latest.path}, every {settings['interval']:g} s; Ctrl-C ends it")
-    try:
-        while settings["forecasts"] is None or made < settings["forecasts"]:
-            seen = time.perf_counter()
-            new, problems = latest.look()
-            for problem in problems:
-                print(f"not used    {problem}")
-            if issued is None:
-                new = new[-1:]  # what was there before counts as one
-            for frame in new:
-                until = frame
-                if issued is not None and frame < issued:
-                    until = issued
-                    again = frame >= issued - np.timedelta64(round((latest.frames - 1) * latest.step * 60), "s")
-                    print(f"late        the frame of {stamp(frame)}, after that of {stamp(issued)}", end="")
-                    print(": whose forecast is made again" if again else ": too old to be used")
-                    if not again:
-                        continue
-                single = len(latest.times) == 1 and latest.frames > 1
-                found = "a single frame so far" if single else make(latest, forecaster, until, settings)
-                if not isinstance(found, Forecast):
-                    print(f"no forecast {found}")
-                    continue
-                issued = until
-                try:
-                    output.write(found, found_name(found), since=seen)
-                except OSError as error:
-                    print(f"not written {error}")
-                    continue
-                made += 1
-                if made == settings["forecasts"]:
-                    break
-            time.sleep(max(0.0, settings["interval"] - (time.perf_counter() - seen)))
-    except KeyboardInterrupt:
-        print()
-    print(f"ended       after {made} forecasts")
 
 
 def check(settings: dict[str, Any]) -> None:

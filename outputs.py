@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.training import checkpoint
-from convlstm.writers import FORMATS, Forecast, format_of, write
+from convlstm.writers import FORMATS, Forecast, check_place, format_of, write
 from doors import fail, make_folder, shown
 
 import numpy as np
@@ -31,6 +31,14 @@ class Output:
         chosen = settings["format"]
         self.formats = [own or "netcdf"] if chosen == "auto" else chosen if isinstance(chosen, list) else [chosen]
         self.is_file = own is not None and not (self.path.is_dir() and own != "zarr")
+        given = Path(str(settings["input"])).expanduser().resolve()
+        if given in (place := self.path.resolve(), *place.parents):
+            fail(
+                f"'out' must lie outside of 'input', or the next forecast would start from this one, but got "
+                f"{shown(str(self.path))}."
+            )
+        if self.is_file and own is not None:
+            check_place(self.path, own)
         make_folder(self.path.parent if self.is_file else self.path)
 
     def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:

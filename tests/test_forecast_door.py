@@ -383,6 +383,73 @@ def test_an_empty_or_absent_input_is_named(forecast, tmp_path):
     assert "no frame in" in err
 
 
+@pytest.mark.parametrize("out", ["radar", "radar/forecasts", "radar/forecast.nc", "link/forecast.npy"])
+def test_a_forecast_is_not_written_among_the_frames_that_it_is_made_from(forecast, tmp_path, out):
+    write_pictures(tmp_path / "radar", 6)
+    (tmp_path / "link").symlink_to(tmp_path / "radar")
+    before = sorted((tmp_path / "radar").iterdir())
+    status, _, err = forecast(f"out={tmp_path}/{out}")
+    assert status == 1
+    assert "'out' must lie outside of 'input', or the next forecast would start from this one" in err
+    assert sorted((tmp_path / "radar").iterdir()) == before
+
+
+def test_the_input_is_not_overwritten(forecast, tmp_path):
+    np.save(tmp_path / "digits.npy", np.zeros((4, 8, 8)))
+    status, _, err = forecast(f"ckpt={digits(tmp_path)}", f"input={tmp_path}/digits.npy", f"out={tmp_path}/digits.npy")
+    assert status == 1
+    assert "'out' must lie outside of 'input'" in err
+    assert np.load(tmp_path / "digits.npy").shape == (4, 8, 8)
+
+
+def test_what_is_no_forecast_is_not_overwritten(forecast, tmp_path):
+    write_pictures(tmp_path / "radar", 6)
+    np.save(tmp_path / "mine.npy", np.arange(9))
+    status, out, err = forecast(f"out={tmp_path}/mine.npy")
+    assert (status, out) == (1, "")
+    assert f"out: '{tmp_path}/mine.npy': there is a file that is no forecast of this program" in err
+    assert np.load(tmp_path / "mine.npy").tolist() == list(range(9))
+
+
+def test_paths_with_spaces_letters_and_signs(forecast, tmp_path):
+    write_pictures(tmp_path / "my räd=ar (1)", 6)
+    assert forecast(f"input={tmp_path}/my räd=ar (1)", f"out={tmp_path}/für=mich 'x'.npy", "horizon=1")[0] == 0
+    assert np.load(tmp_path / "für=mich 'x'.npy").shape == (1, *SHAPE)
+
+
+def test_a_single_frame_is_no_forecast(forecast, tmp_path):
+    write_picture(tmp_path / "radar", 3, picture(3))
+    status, _, err = forecast("step=5")
+    assert status == 1
+    assert "a single frame so far, that of 2020-06-01 00:15. Wait for more." in err
+
+
+def test_a_dark_film_is_dark(forecast, tmp_path):
+    stills = [Image.fromarray(np.full((16, 24), n % 2, np.uint8)) for n in range(5)]
+    stills[0].save(tmp_path / "film.gif", save_all=True, append_images=stills[1:])
+    status, _, _ = forecast(f"ckpt={digits(tmp_path)}", f"input={tmp_path}/film.gif", "reader=null", "format=npy")
+    assert status == 0
+    assert stored(tmp_path / "out", "film_forecast")[0].max() <= 2 / 255
+
+
+def test_what_a_clip_cannot_be(forecast, tmp_path):
+    np.save(tmp_path / "digits.npy", np.zeros((4, 8, 8)))
+    line = (f"ckpt={digits(tmp_path)}", f"input={tmp_path}/digits.npy", "reader=null")
+    status, _, err = forecast(*line, "watch=true")
+    assert status == 1
+    assert "'watch' must be false of" in err
+    status, _, err = forecast(*line, "crop=[4,0,5,8]")
+    assert status == 1
+    assert "'crop' must lie within frames of 8x8 but got [4, 0, 5, 8]" in err
+
+
+def test_a_checkpoint_is_no_member_twice(forecast, tmp_path, run):
+    write_pictures(tmp_path / "radar", 6)
+    status, _, err = forecast(f"ckpt=[{run},{run}/checkpoints/best]", "ensemble=true")
+    assert status == 1
+    assert "are one: its forecast would count twice" in err
+
+
 def test_watching_forecasts_each_usable_frame_and_tells_of_the_others(forecast, tmp_path):
     radar = tmp_path / "radar"
     write_pictures(radar, 3)
@@ -438,7 +505,9 @@ def test_watching_begins_with_a_single_frame(forecast, tmp_path):
     run = write_run(tmp_path / "run", trained={**RAIN, "frame_interval": None})
 
     def services():
-        time.sleep(1)
+        while not (tmp_path / "out").exists():
+            time.sleep(0.01)
+        time.sleep(1)  # until it has looked
         write_picture(radar, 1, picture(1))
 
     thread = threading.Thread(target=services)
