@@ -318,6 +318,42 @@ def test_files_that_are_no_weights(name, content, text, tmp_path):
         read_state_dict(tmp_path / name)
 
 
+@pytest.mark.parametrize("ending", [".pth", ".npz", ".safetensors"])
+def test_files_that_are_cut_off(ending, tmp_path):
+    path = tmp_path / f"a{ending}"
+    write_state_dict(path, arrays_of(openstl_predrnn()))
+    whole = path.read_bytes()
+    for share in (0.1, 0.5, 0.99):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(ConversionError, match=r"cannot be read|could run"):
+            read_state_dict(path)
+
+
+def test_half_precision_becomes_single(tmp_path):
+    mx.save_safetensors(str(tmp_path / "a.safetensors"), {"a": mx.array([1.5, -2], mx.bfloat16), "n": mx.array(3)})
+    found = read_state_dict(tmp_path / "a.safetensors")
+    assert found["a"].dtype == np.float32
+    assert found["a"].tolist() == [1.5, -2]
+    assert found["n"] == 3
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, capsys):
+    def full(*arguments, **more):
+        raise OSError("no space left")
+
+    np.savez(tmp_path / "a.npz", **arrays_of(openstl_predrnn()))
+    assert main([str(tmp_path / "a.npz"), str(tmp_path / "run"), "--patch-size", "0"]) == 1
+    assert "the side of a patch must be at least 1 but got 0" in capsys.readouterr().err
+    assert main([str(tmp_path / "a.npz"), str(tmp_path / "run"), "--patch-size", "2"]) == 0
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(mx, "save_safetensors", full)
+    monkeypatch.setattr(np, "savez", full)
+    for line in (["a.npz", "other", "--patch-size", "2"], ["run", "b.npz"], ["run", "b.safetensors"]):
+        assert main([str(tmp_path / line[0]), str(tmp_path / line[1]), *line[2:]]) == 1, line
+        assert "no space left" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_file_without_weights(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "a.pth")
     with pytest.raises(ConversionError, match="holds no weights by name"):
@@ -511,6 +547,16 @@ def test_settings_of_keras_layers(tmp_path, rng):
         }
     ]
     assert convert(arrays, layers=layers).model(normal(rng, (1, 2, 7, 7, 2)))[0].shape == (1, 2, 3, 5, 3)
+
+
+def test_a_sequential_model_of_old_is_a_list(tmp_path, rng):
+    h5py = pytest.importorskip("h5py")
+    keras_file(tmp_path / "model.h5", rng, [(2, 3, 3)], ".h5")
+    with h5py.File(tmp_path / "model.h5", "a") as file:
+        layer = {"class_name": "ConvLSTM2D", "config": {"name": "conv_lstm2d"}}
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [layer]})
+    _, layers, _ = keras.read(tmp_path / "model.h5", padding="same")
+    assert (layers[0]["padding"], layers[0]["stride"], layers[0]["dilation"]) == ("valid", [1, 1], [1, 1])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,11 @@ def save(found: Conversion, source: Path, out: Path) -> Path:
     optimizer = optim.Adam(1e-3)
     optimizer.init(found.model.trainable_parameters())
     config = {"model": found.description, "converted": origin}
-    checkpoint.save(place, found.model, optimizer, vars(Progress(status="converted")), config)
+    try:
+        checkpoint.save(place, found.model, optimizer, vars(Progress(status="converted")), config)
+    except BaseException:
+        shutil.rmtree(out.expanduser(), ignore_errors=True)
+        raise
     return place
 
 

@@ -137,7 +137,8 @@ def _settings(config: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     """The layers' settings by name, in the order of the model."""
     if config is None:
         return {}
-    layers = config.get("config", {}).get("layers", [])
+    inner = config.get("config", {})
+    layers = inner if isinstance(inner, list) else inner.get("layers", [])  # a list in files of old
     return {
         layer["config"]["name"]: layer["config"] | {"class_name": layer["class_name"]}
         for layer in layers
@@ -159,7 +160,8 @@ def _layer(name: str, parts: StateDict, settings: dict[str, Any] | None, padding
     ):
         if settings.get(key, expected) != expected:
             raise ConversionError(f"layer '{name}' has {key}={settings[key]!r}, and ours computes {expected!r} alone.")
-    layer |= {"padding": settings["padding"], "stride": settings["strides"], "dilation": settings["dilation_rate"]}
+    layer["padding"] = settings.get("padding", "valid")
+    layer |= {"stride": settings.get("strides", [1, 1]), "dilation": settings.get("dilation_rate", [1, 1])}
     return layer | ({"reverse": True} if settings.get("go_backwards") else {})
 
 

@@ -34,6 +34,8 @@ def _array(arrays: StateDict, name: str, axes: int) -> np.ndarray:
 def _frames(arrays: StateDict, patch_size: int) -> dict[str, Any]:
     """The channels of the frames, and the size of the patches."""
     channels = _array(arrays, "cell_list.0.conv_x.0.weight", 4).shape[1]
+    if patch_size < 1:
+        raise ConversionError(f"the side of a patch must be at least 1 but got {patch_size} (--patch-size)")
     if channels % patch_size**2:
         raise ConversionError(
             f"{channels} input channels are no patches of {patch_size}x{patch_size} pixels: say which (--patch-size)"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,14 +51,14 @@ def read_state_dict(path: str | Path) -> StateDict:
         arrays = _of_torch(path)
     elif path.suffix == ".safetensors":
         try:
-            arrays = {name: np.array(array) for name, array in tensors.read(path).items()}
+            arrays = {name: _plain(array) for name, array in tensors.read(path).items()}
         except (OSError, tensors.TensorFileError) as error:
             raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     elif path.suffix == ".npz":
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
                 arrays = dict(file)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     else:
         raise ConversionError(
@@ -65,6 +67,11 @@ def read_state_dict(path: str | Path) -> StateDict:
     if not arrays:
         raise ConversionError(f"'{path}' holds no arrays.")
     return _without_prefixes(arrays)
+
+
+def _plain(array: mx.array) -> np.ndarray:
+    """As NumPy's, which has no bfloat16: all real numbers as float32."""
+    return np.array(array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array)
 
 
 def _is_torch(path: Path) -> bool:
@@ -84,7 +91,7 @@ def _of_torch(path: Path) -> StateDict:
             f"'{path}' holds more than weights{named}, which could run a stranger's code, so it was not read. Save the "
             "weights alone, in the program that made it: torch.save(model.state_dict(), PATH)."
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
         raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     found = _weights(content)
     if found is None:
@@ -160,14 +167,17 @@ def write_state_dict(path: str | Path, arrays: StateDict) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.stem}.tmp{path.suffix}")
-    if path.suffix in TORCH:
-        torch = _torch()
-        torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, beside)
-    elif path.suffix == ".safetensors":
-        mx.save_safetensors(str(beside), {name: mx.array(array) for name, array in arrays.items()})
-    else:
-        np.savez(beside, **arrays)  # type: ignore[arg-type]
-    beside.replace(path)
+    try:
+        if path.suffix in TORCH:
+            torch = _torch()
+            torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, beside)
+        elif path.suffix == ".safetensors":
+            mx.save_safetensors(str(beside), {name: mx.array(array) for name, array in arrays.items()})
+        else:
+            np.savez(beside, **arrays)  # type: ignore[arg-type]
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _torch():
