@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from convlstm import report
 from convlstm.baselines import Persistence, Zeros
-from convlstm.build import TRUSTED, build, check_targets, resolve
+from convlstm.build import TRUSTED
 from convlstm.ensemble import Ensemble, weights_of
-from convlstm.evaluation import Evaluation, as_unit, evaluate
+from convlstm.evaluation import as_unit, evaluate
 from convlstm.extrapolation import Extrapolation
+from convlstm.report import write_page, write_pictures
 from convlstm.results import table, write_scores
 from convlstm.training import checkpoint
-from convlstm.training.log import MetricsLog
 from convlstm.training.memory import check_parameters
-from datasets.moving_mnist import MovingMNIST
-from datasets.transforms import RadarTransform
-from doors import check_keys, check_path, check_types, fail, fitting, instantiate, make_folder, named, plain, run, shown
+from doors import check_keys, check_path, check_types, fail, fitting, instantiate, make_folder, plain, run, shown
 from members import check_count, check_members, perturbation
+from scored_data import build_data, trained_otherwise
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -29,17 +27,6 @@ from omegaconf import DictConfig
 
 SPLITS = ("train", "validation", "test")
 BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}
-# Where something is written and what is fetched is for a person to say, not for a checkpoint.
-NOT_ITS_OWN = ("index", "mirrors")
-
-
-@runtime_checkable
-class Data(Protocol):
-    """What a checkpoint's data must be able to do."""
-
-    def size(self, split: str) -> int: ...
-    def stream(self, split: str, batch_size: int) -> Iterable[dict[str, Any]]: ...
-    def describe(self) -> dict[str, Any]: ...
 
 
 def main(config: DictConfig) -> None:
@@ -97,8 +84,9 @@ def main(config: DictConfig) -> None:
     for name, keys in trained_otherwise(models, folders).items():
         print(f"note: '{name}' was trained on other data than '{next(iter(models))}' (data.{', data.'.join(keys)}).")
     print(table(result))
-    page = write_report(folder, result, dict(zip(models, folders, strict=False)), record, rain)
-    pictures = draw(folder, result, list(models), folders, rain, settings["split"])
+    page, of_rain = folder / "report.html", {"rain": rain, "split": settings["split"]}
+    write_page(page, result, checkpoints=dict(zip(models, folders, strict=False)), record=record, **of_rain)
+    pictures = write_pictures(folder, result, animated=list(models), log=log_of(folders), **of_rain)
     print(f"\nScores:    {folder / 'metrics.json'}, {folder / 'metrics.csv'}")
     print(f"Report:    {page}")
     print("Pictures:  " + ", ".join(str(path) for path in pictures))
@@ -188,7 +176,7 @@ def labels(folders: list[Path]) -> list[str]:
     """A short name for each checkpoint: its run's name, with as much of its path as tells it from the others."""
     if len(folders) < 2:
         return ["model"] * len(folders)
-    runs = [f.parent.parent if f.parent.name == checkpoint.FOLDER else f for f in folders]
+    runs = [run_of(folder) for folder in folders]
     for depth in count(1):
         names = ["/".join(run.parts[-depth:]) for run in runs]
         if len(set(names)) == len(names):
@@ -196,41 +184,6 @@ def labels(folders: list[Path]) -> list[str]:
         if depth > max(len(run.parts) for run in runs):
             return [f"{name}/{folder.name}#{n}" for n, (name, folder) in enumerate(zip(names, folders, strict=True), 1)]
     raise AssertionError("unreachable")
-
-
-def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path | None, trusted: list[str]) -> Any:
-    """The data of the command line, or the checkpoint's with the keys that the command line changes."""
-    if folder is None or (changes is not None and "_target_" in changes):
-        check_types({"data": changes} if changes else {})
-        return instantiate(config, "data")
-    saved = checkpoint.read_config(folder)
-    if not isinstance(saved.get("data"), dict):
-        fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
-    changes = changes or {}
-    description = {key: value for key, value in saved["data"].items() if key not in NOT_ITS_OWN} | changes
-    packages = ("datasets", *trusted)
-    try:
-        # Before anything else looks at what it names.
-        check_targets(description := {"_target_": ""} | description, packages, Data, inside=RadarTransform)
-        named_by_it = saved["data"].get("root") is not None and "root" not in changes
-        if named_by_it and issubclass(resolve(description["_target_"], packages), MovingMNIST):
-            description = {"mirrors": []} | description  # nothing is downloaded into a folder that no person has named
-        check_types({"data": description})
-        return build(description, packages, Data, inside=RadarTransform)
-    except (OSError, TypeError, ValueError) as error:
-        text = named(str(error), {"data": description}, "data")
-        raise ValueError(f"{text}\nThe data are those of '{folder / checkpoint.CONFIG}' and the changes.") from error
-
-
-def trained_otherwise(models: Iterable[str], folders: list[Path]) -> dict[str, list[str]]:
-    """For each run whose data was not the first one's, which is what all are scored on: the keys that differ."""
-    if not folders:
-        return {}
-    first, *others = (checkpoint.read_config(folder).get("data") or {} for folder in folders)
-    same = {"root", "index", "dtype", "cache_bytes", "prefetch", "threads", "progress"}
-    same |= {"validation_sequences", "test_sequences"}
-    keys = [[k for k in {**first, **other} if k not in same and first.get(k) != other.get(k)] for other in others]
-    return {name: found for name, found in zip(list(models)[1:], keys, strict=False) if found}
 
 
 def check_model(name: str, model: nn.Module, data: Any, split: str, horizon: int) -> None:
@@ -252,8 +205,19 @@ def default_folder(folders: list[Path], models: list[str]) -> Path:
     """`evaluation` in the run's folder, or `comparison` beside the first of several runs, or `runs/MODEL`."""
     if not folders:
         return Path("runs") / models[0]
-    run = folders[0].parent.parent if folders[0].parent.name == checkpoint.FOLDER else folders[0]
+    run = run_of(folders[0])
     return run / "evaluation" if len(folders) == 1 else run.parent / "comparison"
+
+
+def run_of(folder: Path) -> Path:
+    """The folder of a checkpoint's run; the checkpoint's own where it lies in none."""
+    return folder.parent.parent if folder.parent.name == checkpoint.FOLDER else folder
+
+
+def log_of(folders: list[Path]) -> Path | None:
+    """The log of the training, where one run alone is evaluated."""
+    log = run_of(folders[0]) / "metrics.csv" if len(folders) == 1 else None
+    return log if log is not None and log.is_file() and not log.is_symlink() else None
 
 
 def check_own(folder: Path) -> None:
@@ -278,86 +242,6 @@ def batches(data: Any, split: str, batch_size: int, size: int, horizon: int) -> 
         left -= len(batch["inputs"])
         if left <= 0:
             return
-
-
-def write_report(
-    folder: Path, result: Evaluation, checkpoints: dict[str, Path], record: dict[str, Any], rain: Any
-) -> Path:
-    """One page with all of it, for a browser."""
-    path = folder / "report.html"
-    report.write_page(path, result, checkpoints=checkpoints, record=record, rain=rain, split=record["split"])
-    return path
-
-
-def draw(folder: Path, result: Evaluation, names: list[str], folders: list[Path], rain: Any, split: str) -> list[Path]:
-    """The pictures: forecasts of each example, an animation of the first, the scores, the training."""
-    title = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
-    pictures = draw_frames(folder, result, names) if rain is None else draw_rain(folder, result, title, rain, split)
-    pictures.append(folder / "lead_times.png")
-    report.lead_curves(pictures[-1], result.scores, title=title)
-    pictures += draw_ensembles(folder, result, title, rain)
-    log = folders[0].parent.parent / "metrics.csv" if folders else None
-    if log is not None and len(folders) == 1 and log.is_file() and not log.is_symlink():
-        pictures.append(folder / "training.png")
-        report.training_curve(pictures[-1], MetricsLog.read(log))
-    return pictures
-
-
-def draw_ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[Path]:
-    """Reliability, rank histogram and spread beside error, where there is an ensemble."""
-    every = result.ensembles
-    if not every:
-        return []
-    pictures = [folder / f"{name}.png" for name in ("reliability", "rank_histogram", "spread_skill")]
-    least = None if rain is None else f"{min(rain.thresholds):g} {rain.units}"
-    report.reliability_diagram(pictures[0], {name: m.reliability() for name, m in every.items()}, title=title)
-    ranks = {name: m.rank_histogram() for name, m in every.items()}
-    report.rank_histogram(pictures[1], ranks, ranked_from=least, title=title)
-    scores = {name: result.scores[name] for name in every}
-    interval = None if rain is None else rain.frame_interval
-    report.spread_skill(pictures[2], scores, title=title, frame_interval=interval)
-    return pictures
-
-
-def draw_frames(folder: Path, result: Evaluation, names: list[str]) -> list[Path]:
-    """Forecasts of each example, and an animation of the first."""
-    pictures = []
-    for example in result.examples:
-        path = folder / f"forecast_{example.index}.png"
-        # The empty forecast is not worth looking at.
-        forecasts = {name: forecast for name, forecast in example.forecasts.items() if name != "zeros"}
-        report.forecast_panel(path, example.inputs, example.targets, forecasts, title=f"sequence {example.index}")
-        pictures.append(path)
-    if result.examples:
-        first = result.examples[0]
-        pictures.append(folder / f"forecast_{first.index}.gif")
-        report.forecast_gif(pictures[-1], first.inputs, first.targets, {n: first.forecasts[n] for n in names})
-    return pictures
-
-
-def draw_rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -> list[Path]:
-    """Maps of each example, an animation of the first, CSI by lead time, FSS by scale, and spectra."""
-    pictures = []
-    about: dict[str, Any] = {"units": rain.units, "frame_interval": rain.frame_interval}
-    for n, example in enumerate(result.examples):
-        inputs, targets = rain.physical(example.inputs), rain.physical(example.targets)
-        forecasts = {name: rain.physical(f) for name, f in example.forecasts.items() if name != "zeros"}
-        times = rain.times(split, example.index)
-        when = about | {"times": None if times is None else times[: rain.input_frames + result.horizon]}
-        pictures.append(folder / f"forecast_{example.index}.png")
-        heading = f"sequence {example.index}"
-        report.rain_panel(pictures[-1], inputs, targets, forecasts, **when, pixel_km=rain.pixel_km, title=heading)
-        if n == 0:
-            pictures.append(folder / f"forecast_{example.index}.gif")
-            report.rain_gif(pictures[-1], inputs, targets, forecasts, **when)
-    pictures.append(folder / "csi.png")
-    report.score_curves(pictures[-1], result.scores, title=title, frame_interval=rain.frame_interval)
-    pictures.append(folder / "fss.png")
-    report.fss_by_scale(pictures[-1], result.scores, pixel_km=rain.pixel_km, title=title)
-    if any(frames.any() for frames in (spectrum["frames"] for spectrum in result.spectra.values())):
-        pictures.append(folder / "spectra.png")
-        report.spectra(pictures[-1], result.spectra, title=title, **about)
-    return pictures
 
 
 if __name__ == "__main__":

@@ -164,8 +164,8 @@ def bench() -> Iterator[Bench]:
         for target, new in (
             ("datasets.digits.draw_digits", lambda: tiny.blots()[:2]),
             ("datasets.digits._open", offline),
-            ("evaluate.draw", lambda *_: []),
-            ("evaluate.write_report", lambda *_: None),
+            ("evaluate.write_pictures", lambda *_, **__: []),
+            ("evaluate.write_page", lambda *_, **__: None),
             ("datasets.arguments.memory", lambda: MEMORY),
             ("convlstm.training.memory.memory", lambda: MEMORY),
             ("convlstm.training.loop.Trainer.fit", short_fit),

@@ -7,6 +7,7 @@ from convlstm.report.curves import lead_curves, training_curve
 from convlstm.report.ensemble import rank_histogram, reliability_diagram, spread_skill
 from convlstm.report.page import write_page
 from convlstm.report.panel import forecast_panel
+from convlstm.report.pictures import write_pictures
 from convlstm.report.rain_film import rain_gif
 from convlstm.report.rain_maps import rain_panel
 from convlstm.report.rain_scores import fss_by_scale, score_curves
@@ -26,4 +27,5 @@ __all__ = [
     "spread_skill",
     "training_curve",
     "write_page",
+    "write_pictures",
 ]

@@ -1,0 +1,118 @@
+"""The pictures of an evaluation: its forecasts, its scores and the training behind it, each a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convlstm.evaluation import Evaluation
+from convlstm.report.animation import forecast_gif
+from convlstm.report.curves import lead_curves, training_curve
+from convlstm.report.ensemble import rank_histogram, reliability_diagram, spread_skill
+from convlstm.report.panel import forecast_panel
+from convlstm.report.rain_film import rain_gif
+from convlstm.report.rain_maps import rain_panel
+from convlstm.report.rain_scores import fss_by_scale, score_curves
+from convlstm.report.rain_spectra import spectra
+from convlstm.training.log import MetricsLog
+
+
+def write_pictures(
+    folder: str | Path,
+    result: Evaluation,
+    *,
+    animated: Sequence[str] | None = None,
+    rain: Any = None,
+    split: str = "test",
+    log: str | Path | None = None,
+) -> list[Path]:
+    """Draws the kept sequences, the first of them as an animation, the scores by lead time, and what else there is.
+
+    Of rain that is CSI, FSS by scale and power spectra; of ensembles reliability, rank histogram and spread beside
+    error; and the curves of a training.
+
+    Args:
+        folder: Where they go; there already.
+        result: What `evaluate` returned.
+        animated: The forecasters in the animation of frames, beside the truth; one of rain has all of them. Default:
+            all but the empty forecast.
+        rain: The data, where its frames stand for a physical field: a `RainField` with `frame_interval`, in minutes,
+            and `times(split, index)`. Default: none.
+        split: Whose sequences the examples are. Default: "test".
+        log: The `metrics.csv` of the run behind the forecasts. Default: none.
+
+    Returns:
+        The files, in the order in which they were written.
+    """
+    folder = Path(folder)
+    title = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
+    pictures = _frames(folder, result, animated) if rain is None else _rain(folder, result, title, rain, split)
+    pictures.append(folder / "lead_times.png")
+    lead_curves(pictures[-1], result.scores, title=title)
+    pictures += _ensembles(folder, result, title, rain)
+    if log is not None:
+        pictures.append(folder / "training.png")
+        training_curve(pictures[-1], MetricsLog.read(Path(log)))
+    return pictures
+
+
+def _frames(folder: Path, result: Evaluation, animated: Sequence[str] | None) -> list[Path]:
+    """Forecasts of each example, and an animation of the first."""
+    pictures = []
+    for example in result.examples:
+        pictures.append(folder / f"forecast_{example.index}.png")
+        title = f"sequence {example.index}"
+        forecast_panel(pictures[-1], example.inputs, example.targets, _shown(example.forecasts), title=title)
+    if result.examples:
+        first = result.examples[0]
+        names = _shown(first.forecasts) if animated is None else animated
+        pictures.append(folder / f"forecast_{first.index}.gif")
+        forecast_gif(pictures[-1], first.inputs, first.targets, {name: first.forecasts[name] for name in names})
+    return pictures
+
+
+def _rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -> list[Path]:
+    """Maps of each example, an animation of the first, CSI by lead time, FSS by scale, and spectra."""
+    pictures = []
+    about: dict[str, Any] = {"units": rain.units, "frame_interval": rain.frame_interval}
+    for n, example in enumerate(result.examples):
+        inputs, targets = rain.physical(example.inputs), rain.physical(example.targets)
+        forecasts = {name: rain.physical(frames) for name, frames in _shown(example.forecasts).items()}
+        times = rain.times(split, example.index)
+        when = about | {"times": None if times is None else times[: len(inputs) + len(targets)]}
+        pictures.append(folder / f"forecast_{example.index}.png")
+        heading = f"sequence {example.index}"
+        rain_panel(pictures[-1], inputs, targets, forecasts, **when, pixel_km=rain.pixel_km, title=heading)
+        if n == 0:
+            pictures.append(folder / f"forecast_{example.index}.gif")
+            rain_gif(pictures[-1], inputs, targets, forecasts, **when)
+    pictures.append(folder / "csi.png")
+    score_curves(pictures[-1], result.scores, title=title, frame_interval=rain.frame_interval)
+    pictures.append(folder / "fss.png")
+    fss_by_scale(pictures[-1], result.scores, pixel_km=rain.pixel_km, title=title)
+    # Frames of one or two pixels have no waves.
+    if any(spectrum["frames"].any() and len(spectrum["wavelength_px"]) for spectrum in result.spectra.values()):
+        pictures.append(folder / "spectra.png")
+        spectra(pictures[-1], result.spectra, title=title, **about)
+    return pictures
+
+
+def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[Path]:
+    """Reliability, rank histogram and spread beside error, where there is an ensemble."""
+    every = result.ensembles
+    if not every:
+        return []
+    pictures = [folder / f"{name}.png" for name in ("reliability", "rank_histogram", "spread_skill")]
+    least = None if rain is None else f"{min(rain.thresholds):g} {rain.units}"
+    reliability_diagram(pictures[0], {name: metrics.reliability() for name, metrics in every.items()}, title=title)
+    ranks = {name: metrics.rank_histogram() for name, metrics in every.items()}
+    rank_histogram(pictures[1], ranks, ranked_from=least, title=title)
+    scores = {name: result.scores[name] for name in every}
+    spread_skill(pictures[2], scores, title=title, frame_interval=None if rain is None else rain.frame_interval)
+    return pictures
+
+
+def _shown(forecasts: dict[str, Any]) -> dict[str, Any]:
+    """All but the empty forecast, which is not worth looking at."""
+    return {name: frames for name, frames in forecasts.items() if name != "zeros"}
