@@ -216,9 +216,9 @@ def rain_columns(result: Evaluation, names: list[str]) -> list[Column]:
     single: list[tuple[str, list[str], Callable[..., float]]] = [
         (metric, ["FSS", metric.rpartition("_")[2]], max) for metric in windows
     ]
-    single += [(f"bias@{middle}", ["bias", middle], _nearest_one)]
+    single += [(f"bias@{middle}", ["bias", middle], nearest_one)]
     single += [
-        (metric, ["power", f"<{metric.partition('@')[2]}"], _nearest_one) for metric in kinds if "spectral" in metric
+        (metric, ["power", f"<{metric.partition('@')[2]}"], nearest_one) for metric in kinds if "spectral" in metric
     ]
     single += [
         (metric, ["MAE", unit(metric)], min) for metric in kinds if metric.startswith("mae_") and "_per_" not in metric
@@ -237,7 +237,8 @@ def _by_lead(result: Evaluation, names: list[str], metric: str, form: str, choos
     return [head, *lines]
 
 
-def _nearest_one(values: list[float]) -> float:
+def nearest_one(values: list[float]) -> float:
+    """The best value of a score that is best at 1."""
     return min(values, key=lambda value: abs(value - 1))
 
 
@@ -262,7 +263,8 @@ def written(column: Column, count: int) -> list[tuple[str, bool]]:
     """The texts of a column of so many forecasters, each with whether it is the best one."""
     _, values, form, choose = column
     scored = [value for value in values if value is not None and math.isfinite(value)]
-    best = choose(scored) if choose is not None and count > 1 and scored else None
+    # One value, or all the same: none is the best.
+    best = choose(scored) if choose is not None and count > 1 and len({*scored}) > 1 else None
     if not form:
         # The smallest value of the column keeps four digits, and the points of all stand below each other.
         smallest = min((abs(value) for value in scored if value), default=1.0)

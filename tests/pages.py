@@ -35,7 +35,7 @@ class Rain:
 
     def times(self, split: str, index: int) -> np.ndarray | None:
         start = np.datetime64("2010-08-26T12:00") + np.timedelta64(60 * index, "m")
-        return start + np.arange(99) * np.timedelta64(5, "m") if self.timed else None
+        return start + np.arange(999) * np.timedelta64(5, "m") if self.timed else None
 
 
 def evaluation(
@@ -158,3 +158,20 @@ class Reader(HTMLParser):
 
 def read(path: Path) -> Tag:
     return Reader(path.read_text(encoding="utf-8")).root
+
+
+def of(name: str, tag: Tag) -> Tag:
+    """A section."""
+    return next(found for found in tag.all("section") if found.attributes["id"] == name)
+
+
+def cells(section: Tag, caption: str) -> tuple[list[str], dict[str, list[str]]]:
+    """A table by its rows' headings."""
+    for found in section.all("table"):
+        if found.all("caption")[0].text() == caption:
+            heads = [head.text() for head in found.all("thead")[0].all("th")]
+            rows = [
+                (row.all("th")[0].text(), [c.text() for c in row.all("td")]) for row in found.all("tbody")[0].all("tr")
+            ]
+            return heads, dict(rows)
+    raise AssertionError(f"no table '{caption}'")

@@ -9,9 +9,9 @@ import json
 import math
 import re
 
-from convlstm.ensemble import Ensemble
 from convlstm.report.page import films, frames
-from convlstm.report.page.chart import Line, line_chart, styles
+from convlstm.report.page.bars import bar_chart
+from convlstm.report.page.chart import DOTS, GUIDE, Bars, Line, Look, line_chart, looks
 from convlstm.report.page.markup import Markup, data, element, table
 from convlstm.report.panel import GREY
 from convlstm.report.rain import HATCH, MISSING, rain_scale
@@ -19,8 +19,7 @@ from convlstm.report.style import MISSING as SAND
 
 import numpy as np
 import pytest
-import tiny
-from pages import ODD, Rain, Reader, evaluation, page, read, run
+from pages import ODD, Rain, Reader, cells, evaluation, of, page, read, run
 from PIL import Image
 
 
@@ -32,22 +31,6 @@ def rain():
 @pytest.fixture(scope="module")
 def digits():
     return evaluation(missing=False)
-
-
-def of(name, tag):
-    return next(found for found in tag.all("section") if found.attributes["id"] == name)
-
-
-def cells(section, caption):
-    """A table by its rows' headings."""
-    for found in section.all("table"):
-        if found.all("caption")[0].text() == caption:
-            heads = [head.text() for head in found.all("thead")[0].all("th")]
-            rows = [
-                (row.all("th")[0].text(), [c.text() for c in row.all("td")]) for row in found.all("tbody")[0].all("tr")
-            ]
-            return heads, dict(rows)
-    raise AssertionError(f"no table '{caption}'")
 
 
 def picture(address):
@@ -104,13 +87,17 @@ def chart(lines, **how):
     return Reader(line_chart("key", lines, **how)).root.all("svg")[0]
 
 
+def dots(svg):
+    return [tag for tag in svg.all("path") if tag.attributes["class"].startswith("dot")]
+
+
 def points(svg, style):
     (path,) = [path for path in svg.all("path") if path.attributes["class"] == f"line {style}"]
     return [tuple(map(float, pair.split())) for pair in path.attributes["d"][1:].split("L")]
 
 
 def test_a_chart_puts_points_where_they_belong():
-    svg = chart({"a": Line([1, 2, 3], [0.0, 1.0, 0.5], "c0"), "b": Line([1, 3], [0.25, 0.25], "c1")})
+    svg = chart({"a": Line([1, 2, 3], [0.0, 1.0, 0.5], Look("c0")), "b": Line([1, 3], [0.25, 0.25], Look("c1"))})
     (x1, y1), (x2, y2), (x3, y3) = points(svg, "c0")
     assert x1 < x2 < x3
     assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)
@@ -118,11 +105,18 @@ def test_a_chart_puts_points_where_they_belong():
     assert y1 - y3 == pytest.approx(y3 - y2, abs=0.2)
     assert points(svg, "c1")[0] == (x1, pytest.approx(y1 - (y1 - y2) / 4, abs=0.2))
     assert [tag.text() for tag in svg.all("text")][:3] == ["0", "0.2", "0.4"]
-    assert [tag.text() for tag in svg.all("title")][:3] == ["T", "a, 1: 0.000", "a, 2: 1.000"]
+    # The first line is drawn last, over the others.
+    assert [tag.text() for tag in svg.all("title")] == [
+        "T", "b, 1: 0.2500", "b, 3: 0.2500", "a, 1: 0.000", "a, 2: 1.000", "a, 3: 0.5000",
+    ]  # fmt: skip
 
 
 def test_a_chart_is_told_in_words():
-    lines = {"a": Line([1, 2, 3], [0.5, None, 0.25], "c0"), "b": Line([1], [math.nan], "c1"), "c": Line([2], [3], "c2")}
+    lines = {
+        "a": Line([1, 2, 3], [0.5, None, 0.25], Look("c0")),
+        "b": Line([1], [math.nan], Look("c1")),
+        "c": Line([2], [3], Look("c2")),
+    }
     svg = chart(lines, note="less is better")
     ids = {tag.attributes["id"]: tag.text() for name in ("title", "desc") for tag in svg.all(name) if tag.attributes}
     assert svg.attributes["aria-labelledby"].split() == list(ids) == ["key-title", "key-desc"]
@@ -132,17 +126,17 @@ def test_a_chart_is_told_in_words():
 
 
 def test_a_line_is_broken_where_there_is_no_value():
-    svg = chart({"a": Line([1, 2, 3, 4], [1.0, 2.0, math.inf, 1.0], "c0")})
+    svg = chart({"a": Line([1, 2, 3, 4], [1.0, 2.0, math.inf, 1.0], Look("c0"))})
     assert len([path for path in svg.all("path") if path.attributes["class"] == "line c0"]) == 2
-    assert len(svg.all("circle")) == 3
+    assert len(dots(svg)) == 3
 
 
 def test_nothing_to_draw_is_said():
-    assert "no value" in chart({"a": Line([1], [None], "c0")}).text()
+    assert "no value" in chart({"a": Line([1], [None], Look("c0"))}).text()
 
 
 def test_axes_of_a_chart():
-    lines = {"a": Line([1, 2], [10.0, 10.5], "c0")}
+    lines = {"a": Line([1, 2], [10.0, 10.5], Look("c0"))}
     low = max(y for _, y in points(chart(lines), "c0"))
     assert "0" in [tag.text() for tag in chart(lines, from_zero=True).all("text")]
     assert max(y for _, y in points(chart(lines, from_zero=True), "c0")) < low
@@ -151,15 +145,94 @@ def test_axes_of_a_chart():
     assert "12.0" in [tag.text() for tag in marked.all("text")]
     assert "1.2" in chart(lines).text()
     assert "1.2" not in chart(lines, whole=True).text()
-    decades = points(chart({"a": Line([1, 2, 3], [1.0, 10.0, 100.0], "c0")}, log=True), "c0")
+    decades = points(chart({"a": Line([1, 2, 3], [1.0, 10.0, 100.0], Look("c0"))}, log=True), "c0")
     assert decades[0][1] - decades[1][1] == pytest.approx(decades[1][1] - decades[2][1], abs=0.2)
-    same = chart({"a": Line([1], [3.0], "c0")})
-    assert len(same.all("circle")) == 1
+    same = chart({"a": Line([1], [3.0], Look("c0"))})
+    assert len(dots(same)) == 1
+    zero = [tag.text() for tag in chart({"a": Line([1, 2], [0.0, 0.0], Look("c0"))}).all("text")]
+    assert (zero[0], [text for text in zero if text.startswith("-")]) == ("0", [])
 
 
-def test_baselines_have_lines_of_their_own():
-    assert styles(["x", "persistence", "y"]) == {"x": "c0", "persistence": "persistence", "y": "c1"}
-    assert styles([str(n) for n in range(8)])["6"] == "c0"
+def test_a_single_value_has_round_numbers_around_it():
+    svg = chart({"a": Line([2], [145.167], Look("c0"))})
+    told = [tag.text() for tag in svg.all("text") if "end" in tag.attributes["class"]]
+    assert len(told) > 2
+    assert max(map(len, told)) <= 3
+
+
+def test_a_line_without_a_value_keeps_its_place_on_the_axis():
+    svg = chart({"a": Line([10, 20, 30], [1.0, math.nan, math.nan], Look("c0"))})
+    assert "30" in [tag.text() for tag in svg.all("text") if "mid" in tag.attributes["class"]]
+
+
+def test_an_x_axis_may_be_logarithmic_fall_and_have_ticks_of_its_own():
+    line = {"a": Line([1, 4, 16], [1.0, 2.0, 3.0], Look("c0"))}
+    first, second, third = (x for x, _ in points(chart(line, log_x=True), "c0"))
+    assert second - first == pytest.approx(third - second, abs=0.2) != 0
+    first, second, third = (x for x, _ in points(chart(line, falling=True), "c0"))
+    assert first > second > third
+    svg = chart(line, log_x=True, ticks=[1, 4, 16])
+    told = [tag.text() for tag in svg.all("text") if "mid" in tag.attributes["class"]]
+    assert told[:3] == ["1", "4", "16"]
+    assert (
+        chart({"a": Line([0, 1, 10], [1.0, 2.0, 3.0], Look("c0"))}, log_x=True)
+        .all("desc")[0]
+        .text()
+        .endswith("a: from 2.000 at 1 to 3.000 at 10.")
+    )
+
+
+def test_an_axis_reaches_what_it_must():
+    line = {"a": Line([1, 2], [0.4, 0.5], Look("c0"))}
+
+    def ticks(svg):
+        return {tag.text() for tag in svg.all("text") if "end" in tag.attributes["class"]}
+
+    assert not {"0", "1.0"} & ticks(chart(line))
+    assert {"0", "1.0"} <= ticks(chart(line, span=(0.0, 1.0)))
+
+
+def test_bars_behind_lines_are_as_high_as_they_should_be():
+    line = {"a": Line([0, 1], [0.0, 1.0], Look("c0"))}
+    bars = chart(line, bars=Bars([0, 0.5, 1], [1.0, 0.0, 0.5], "c3")).all("path")
+    faint = [tag.attributes["d"] for tag in bars if "faint" in tag.attributes["class"]]
+    tops = [float(re.search(r"V([\d.]+)H", path)[1]) for path in faint]
+    assert len(tops) == 2
+    foot = max(y for _, y in points(chart(line), "c0"))
+    assert foot - tops[0] == pytest.approx(2 * (foot - tops[1]), abs=0.2)
+
+
+def test_a_bar_chart():
+    how = {"title": "T", "x": "rank", "y": "share", "told": "flat.", "style": "c1"}
+    svg = Reader(bar_chart("key", [0.1, 0.4, 0.0], mark=0.3, note="flat is best", **how)).root.all("svg")[0]
+    bars = [tag for tag in svg.all("path") if tag.attributes["class"] == "bar c1"]
+    assert [tag.text() for tag in bars] == ["0: 0.1000", "1: 0.4000", "2: 0.000"]
+    first, second, _ = (float(re.search(r"V([\d.]+)H", tag.attributes["d"])[1]) for tag in bars)
+    (mark,) = [tag for tag in svg.all("path") if "mark" in tag.attributes["class"]]
+    assert second < float(mark.attributes["d"].split()[1].partition("H")[0]) < first
+    assert svg.all("desc")[0].text() == "share against rank; flat is best. flat."
+    for values in ([], [math.nan]):
+        empty = Reader(bar_chart("key", values, **how)).root.all("svg")[0]
+        assert "no value" in empty.text()
+        assert "mark" not in str([tag.attributes for tag in empty.all("path")])
+
+
+def test_lines_differ_in_more_than_their_colours():
+    found = looks([str(n) for n in range(8)] + ["persistence"])
+    assert found["persistence"] == Look("persistence")
+    assert found["6"].style == found["0"].style == "c0"
+    assert len(set(found.values())) == 9
+    assert len({look.dot for name, look in found.items() if int(name, 36) < 6}) == 6
+    assert looks(["x", "persistence", "y"])["y"].style == "c1"
+    svg = chart({"a": Line([1, 2], [1.0, 2.0], found["1"]), "b": Line([1, 2], [1.0, 2.0], GUIDE)})
+    assert [tag.attributes["d"].endswith(DOTS[1]) for tag in dots(svg)] == [True, True]
+
+
+def test_of_many_points_a_few_are_marked():
+    svg = chart({"a": Line(range(1, 301), [float(n % 7) for n in range(300)], Look("c0"))})
+    assert len(dots(svg)) == 8
+    lone = [None] * 50 + [1.0] + [None] * 50 + [2.0] * 60
+    assert "a, 51: 1.000" in [tag.text() for tag in dots(chart({"a": Line(range(1, 162), lone, Look("c0"))}))]
 
 
 # Frames.
@@ -288,14 +361,16 @@ def test_scores_are_those_of_the_evaluation(rain, digits, tmp_path):
     heads, rows = cells(of("scores", root), "Rain, means over the lead times")
     assert list(rows) == [ODD, "second", "persistence"]
     value = rain.scores["second"]["csi@2mmh"]["mean_over_leads"]
-    assert rows["second"][heads.index("CSI 2mmh") - 1].startswith(f"{value:.3f}")
+    assert rows["second"][heads.index("CSI 2 mm/h") - 1].startswith(f"{value:.3f}")
     marked = {name: cell for name, row in rows.items() for cell in row[:1]}
     best = max(rain.scores, key=lambda name: rain.scores[name]["csi@0.5mmh"]["mean_over_leads"])
     assert [name for name, cell in marked.items() if "\u2605" in cell] == [best]
     heads, rows = cells(of("scores", root), "All scores, over all lead times and pixels")
-    assert heads[-3:] == list(rain.scores)
-    names = [row[0] for row in rows.values()]
-    assert {"mae_mmh", "mse_per_pixel"} <= set(names)
+    assert heads[1:4] == list(rain.scores)
+    names = [row[-1] for row in rows.values()]
+    assert names == list(rain.scores["second"])
+    assert rows["FSS at 2 mm/h, windows of 16 x 16 px"][-1] == "fss@2mmh_16px"
+    assert rows["CSI-M, maxima of 4 x 4 px"][-1] == "csi_mean_pool4"
     heads, rows = cells(of("leads", root), "CSI at 2 mm/h by lead time (min); higher is better")
     assert heads[1:] == ["+5", "+10", "+15", "+20"]
     titles = [tag.all("title")[0].text() for tag in of("leads", root).all("svg", role="img")]
@@ -307,22 +382,6 @@ def test_scores_are_those_of_the_evaluation(rain, digits, tmp_path):
     found = [float(cell.split()[0]) for cell in rows["model"]]
     assert found == pytest.approx(digits.scores["model"]["mse_per_frame"]["per_lead"], rel=1e-3)
     assert "Rain" not in of("scores", root).text()
-
-
-def test_what_only_an_ensemble_has_is_shown_of_it_alone(tmp_path):
-    ensemble = Ensemble([tiny.Fade(0.9, 0.0), tiny.Fade(0.6, 0.0)])
-    root = read(page(tmp_path, evaluation(rain=Rain(), more={"ensemble": ensemble}), rain=Rain()))
-    charts = {tag.all("title")[0].text(): tag.all("desc")[0].text() for tag in of("leads", root).all("svg", role="img")}
-    assert {"CRPS", "fair CRPS", "spread", "spread-skill ratio"} <= set(charts)
-    assert charts["spread"].startswith(
-        "standard deviation of the members (mm/h) against lead time (min); the mean's error is best. ensemble:"
-    )
-    assert "model" not in charts["CRPS"]
-    heads, rows = cells(of("scores", root), "All scores, over all lead times and pixels")
-    places = [heads.index(name) - 1 for name in ("model", "ensemble", "persistence")]
-    assert [rows["CRPS"][place] == "-" for place in places] == [True, False, True]
-    _, rows = cells(of("leads", root), "spread by lead time (min); the mean's error is best")
-    assert "\u2605" not in "".join(rows["ensemble"])
 
 
 def test_best_worst_and_chosen_sequences_are_shown_once(rain, tmp_path):
@@ -460,7 +519,7 @@ def test_of_many_runs_beside_the_newest_are_told(rain, tmp_path, monkeypatch):
         os.utime(runs / name / "config.yaml", (n, n))
     rows = cells(of("runs", read(page(tmp_path, rain, checkpoints={ODD: best}, rain=Rain()))),
                  "Runs, and the keys of the configuration in which they differ")[1]  # fmt: skip
-    assert list(rows) == [ODD, "c", "d"]
+    assert list(rows) == ["a", "c", "d"]
 
 
 def test_sixteen_sequences_stay_below_fifteen_megabytes(tmp_path, rng):

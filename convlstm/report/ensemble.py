@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convlstm.metrics import Scores
 from convlstm.report.curves import draw_leads
-from convlstm.report.labels import label
+from convlstm.report.labels import unit_of_error
 from convlstm.report.rain import check_positive
 from convlstm.report.style import (
     COLOURS,
@@ -69,7 +69,7 @@ def draw_reliability(tables: Mapping[str, Tables], *, title: str | None = None) 
         if count.sum():
             share = float(np.nansum(observed * count) / count.sum())
             axes.axhline(share, color=SOFT, linewidth=1, linestyle=":", zorder=1, label="observed share")
-        dress(axes, f"event {_words(at)}", "on the diagonal is best", "forecast probability", "observed frequency")
+        dress(axes, f"event {at_least(at)}", "on the diagonal is best", "forecast probability", "observed frequency")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         if len(tables) > 1:
             axes.legend(loc="upper left", fontsize=9, frameon=False)
@@ -182,7 +182,7 @@ def draw_spread(
             known = np.flatnonzero(np.isfinite(values))
             if known.size:
                 ends.append((values[known[-1]], prefix + word, styles[name][0]))
-    unit = label(error).axis.rpartition("(")[2].rstrip(")")
+    unit = unit_of_error(error)
     y = f"RMSE of the mean; dashed: spread ({unit})"
     dress(axes, "error and spread", "equal is best", axes.get_xlabel(), y)
     axes.relim()
@@ -192,7 +192,7 @@ def draw_spread(
     return figure
 
 
-def _words(at: str) -> str:
+def at_least(at: str) -> str:
     """A threshold as the names of scores have it, in words: "@2mmh" is "at 2 mm/h or more"."""
     for suffix, unit in (("mmh", " mm/h"), ("dBZ", " dBZ")):
         if at.endswith(suffix):

@@ -121,6 +121,30 @@ def unit_of(suffix: str) -> str:
     return next((unit for unit, short in SUFFIXES.items() if short == suffix and unit != "raw"), "")
 
 
+def spelled(short: str) -> str:
+    """A threshold or a size as names have it, in words: "2mmh" is "2 mm/h", "<16px" is "<16 px"; others as they are."""
+    found = re.fullmatch(rf"([<+]?[-+.e\d]+)({_UNITS}|px)", short)
+    return short if found is None else f"{found[1]} {unit_of(found[2]) or found[2]}"
+
+
+def full_title(metric: str) -> str:
+    """What a score is called, with the size of its windows or squares, so that no two scores are called the same."""
+    parts, pooled = event(metric), _POOLED.fullmatch(metric)
+    scale = None if parts is None else parts.scale
+    pool = pooled["pool"] if pooled else None if parts is None else parts.pool
+    title = label(metric).title
+    if scale is not None:
+        return f"{title}, windows of {scale} x {scale} px"
+    return title if pool is None else f"{title}, maxima of {pool} x {pool} px"
+
+
+def unit_of_error(metric: str) -> str:
+    """The unit of a score that has that of the data, such as "crps_mmh", in words."""
+    found = _ERROR.fullmatch(metric)
+    suffix = (found["unit"] if found else None) or SUFFIXES["mm/h"]
+    return unit_of(suffix) or {"intensity": "intensity"}.get(suffix, "raw value")
+
+
 def label(metric: str) -> Label:
     """The words for a score of `FrameMetrics` or `RainMetrics`; any other one is called by its name."""
     if metric in _FRAMES:
@@ -137,8 +161,7 @@ def label(metric: str) -> Label:
         return _rain(metric, metric, _RAIN[metric][0], None)
     if found := _ERROR.fullmatch(metric):
         title, axis, best = _ERRORS[found["kind"]]
-        unit = unit_of(found["unit"] or SUFFIXES["mm/h"]) or {"intensity": "intensity"}.get(found["unit"], "raw value")
-        return Label(title, axis.format(unit), higher_is_better(metric), best, best is None)
+        return Label(title, axis.format(unit_of_error(metric)), higher_is_better(metric), best, best is None)
     return Label(metric, metric, False, from_zero=True)
 
 

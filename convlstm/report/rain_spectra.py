@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-_POWER = {"mm/h": "power of log(1 + rain rate in mm/h)", "dBZ": "power (dBZ\u00b2)", "raw": "power (raw value\u00b2)"}
+# What the power is of, by the units of the field.
+POWER = {"mm/h": "power of log(1 + rain rate in mm/h)", "dBZ": "power (dBZ\u00b2)", "raw": "power (raw value\u00b2)"}
 
 
 def spectra(
@@ -90,7 +91,7 @@ def draw_spectra(
         heading = lead_time(lead + 1, frame_interval) + (
             "" if frame_interval is not None else " frames" if lead else " frame"
         )
-        dress(axes, heading, "below the truth = blurred", f"wavelength ({unit})", _POWER[units])
+        dress(axes, heading, "below the truth = blurred", f"wavelength ({unit})", POWER[units])
         axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
         axes.xaxis.set(major_formatter=StrMethodFormatter("{x:g}"), minor_formatter=NullFormatter())
         axes.minorticks_off()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from convlstm import results
 from convlstm.evaluation import Evaluation
 from convlstm.report.labels import label
 from convlstm.report.page import about, scores
+from convlstm.report.page.ensembles import ensembles
 from convlstm.report.page.films import Field, Films, chosen, developed, film, key_of, pictures, screen
 from convlstm.report.page.frames import colours
 from convlstm.report.page.markup import Markup, element
+from convlstm.report.page.scales import by_scale
 from convlstm.report.rain import HATCH, MISSING
 from convlstm.report.style import MISSING as SAND
 from convlstm.training import files
@@ -42,7 +45,8 @@ def write_page(
         result: What `evaluate` returned; its `best`, `worst` and `examples` are shown.
         checkpoints: Folders of the checkpoints behind forecasters, by name: their runs are described beside the
             runs in the same folders. Default: none.
-        record: What `write_scores` was given. Its "split", "steps" and "data" are told. Default: nothing.
+        record: What `write_scores` was given, which is told; its "split", "steps" and "data" are known by name.
+            Default: nothing.
         rain: The data, where its frames stand for a physical field: see `films.Field`. Default: none.
         split: Whose sequences the examples are. Default: "test".
     """
@@ -56,9 +60,12 @@ def write_page(
         meant = Field(rain, split, rain.thresholds[results.thresholds_of(result).index(at)])
     reel = developed([film(kind, e, meant) for kind, e in chosen(result)], words, None if rain is None else rain.units)
 
+    interval = None if rain is None else rain.frame_interval
     sections = {
         "scores": ("Scores", scores.means(result)),
-        "leads": ("By lead time", scores.by_lead(result, None if rain is None else rain.frame_interval)),
+        "leads": ("By lead time", scores.by_lead(result, interval)),
+        "scales": ("By scale", by_scale(result, rain)),
+        "ensemble": ("Ensemble", ensembles(result, interval)),
         "forecasts": ("Forecasts", _forecasts(result, reel)),
         "training": ("Training", about.training(runs)),
         "runs": ("Runs and configuration", _runs(runs, record)),
@@ -77,7 +84,8 @@ def _summary(result: Evaluation, record: Mapping[str, Any], split: str) -> str:
     told = [f"{sequences} of split {record.get('split', split)}, {leads} ahead"]
     told += [f"data: {data['name']}"] if "name" in data else []
     told += [f"{least:.1%} of the pixels scored"] if least < 1 else []
-    return "; ".join(told) + "."
+    when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return "; ".join(told) + f". Written {when}."
 
 
 def _forecasts(result: Evaluation, reel: Films) -> list[Markup]:
@@ -100,10 +108,11 @@ def _forecasts(result: Evaluation, reel: Films) -> list[Markup]:
 
 def _runs(runs: Mapping[str, Any], record: Mapping[str, Any]) -> list[Markup]:
     steps = record.get("steps") or {}
+    settings = about.settings(record)
+    parts = [about.facts(runs, steps), *([] if settings is None else [settings])]
     if not runs:
-        return [about.facts(runs, steps)]
-    beside = about.beside_others(runs, about.others_of(runs))
-    return [*beside, about.facts(runs, steps), about.configurations(runs)]
+        return parts
+    return [*about.beside_others(runs, about.others_of(runs)), *parts, about.configurations(runs)]
 
 
 def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[Markup]]], reel: Films) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from convlstm.report.labels import label
-from convlstm.report.page.chart import Line, legend, line_chart, styles
+from convlstm.report.page.chart import Line, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.style import digits
 from convlstm.runs import differences
@@ -53,7 +55,9 @@ def _is_run(path: Path) -> bool:
 
 def beside_others(runs: Mapping[str, Run], others: Mapping[str, Run]) -> list[Markup]:
     """A table of the runs and those beside them, with what their configurations differ in."""
-    every = [*runs.items(), *((name, run) for name, run in others.items())]
+    # A run alone is called "model" beside its baselines, which says nothing beside other runs.
+    own = runs if len(runs) != 1 else {run.folder.resolve().name: run for run in runs.values()}
+    every = [*own.items(), *others.items()]
     changes = differences([run.config for _, run in every])
     rows = [
         [
@@ -76,7 +80,8 @@ def beside_others(runs: Mapping[str, Run], others: Mapping[str, Run]) -> list[Ma
 
 def facts(runs: Mapping[str, Run], steps: Mapping[str, int]) -> Markup:
     """When, where and with what each run was trained, and the same of this evaluation."""
-    columns = [_facts(run, steps.get(name)) for name, run in runs.items()] + [_machine(code(), hardware(), versions())]
+    columns = [_facts(run, steps.get(name)) for name, run in runs.items()]
+    columns.append({"command": shlex.join(sys.orig_argv)} | _machine(code(), hardware(), versions()))
     keys = dict.fromkeys(key for column in columns for key in column)
     heads = ["", *runs, "this evaluation"]
     rows = [[key, *(column.get(key, "-") for column in columns)] for key in keys]
@@ -88,7 +93,7 @@ def _facts(run: Run, step: int | None) -> dict[str, str]:
     last = starts[-1] if starts else {}
     told = {
         "checkpoint of step": "-" if step is None else f"{step:,}",
-        "started": run.started or "-",
+        "started": (run.started or "-").replace("T", " ").replace("+00:00", " UTC"),
         "trained for": "-" if run.seconds is None else _duration(run.seconds),
         "starts": str(len(starts)) if starts else "-",
         "command": str(last.get("command", "-")),
@@ -128,6 +133,15 @@ def configurations(runs: Mapping[str, Run]) -> Markup:
     )
 
 
+def settings(record: Mapping[str, Any]) -> Markup | None:
+    """What the evaluation scored, on which data and with which members; nothing where it is not known."""
+    rows = [[key, shown(value)] for key, value in flat(record).items()]
+    if not rows:
+        return None
+    told = table(["key", "value"], rows, caption="Settings and data of this evaluation", numbers=False)
+    return element("details", element("summary", "Settings and data of this evaluation"), told)
+
+
 def training(runs: Mapping[str, Run]) -> list[Markup]:
     """Losses and validation scores against the step; nothing where there is no `metrics.csv`."""
     series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
@@ -142,7 +156,7 @@ def training(runs: Mapping[str, Run]) -> list[Markup]:
                 series.setdefault(key, {})[name] = tuple(map(list, zip(*_thinned(points), strict=True)))  # type: ignore[assignment]
     if not series:
         return []
-    look = styles(list(runs))
+    look = looks(list(runs))
     charts: list[Markup] = []
     for key, found in series.items():
         values = [value for _, known in found.values() for value in known]
@@ -152,7 +166,7 @@ def training(runs: Mapping[str, Run]) -> list[Markup]:
         log = min(values) > 0 and max(values) > 30 * min(values)
         axis = ("loss" if key.endswith("_loss") else words.axis) + (", logarithmic" if log else "")
         charts.append(line_chart(f"training{len(charts)}", lines, title=title, x="step", y=axis, log=log, whole=True))
-    return [legend(list(runs)), element("div", charts, class_="plots")]
+    return [legend(look), element("div", charts, class_="plots")]
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int = 200) -> list[tuple[float, float]]:

@@ -6,13 +6,34 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from convlstm.report.page import axes
+from convlstm.report.page.axes import FOOT, HIGH, LEFT, RIGHT, TOP, WIDE, Scale, at
 from convlstm.report.page.markup import Markup, element
-from convlstm.report.style import BASELINES, COLOURS, digits
+from convlstm.report.style import BASELINES, COLOURS, digits, spread
 
-import numpy as np
+# The outlines of the points around their places: lines differ in more than their colours.
+DOTS = (
+    "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z",
+    "m-2.7-2.7h5.4v5.4h-5.4z",
+    "m0-3.9l3.9 3.9l-3.9 3.9l-3.9-3.9z",
+    "m0-3.8l3.7 6.4h-7.4z",
+    "m0 3.8l3.7-6.4h-7.4z",
+    "m-1.2-3.6h2.4v2.4h2.4v2.4h-2.4v2.4h-2.4v-2.4h-2.4v-2.4h2.4z",
+)
+MOST_DOTS = 40
 
-WIDE, HIGH = 360, 230
-LEFT, RIGHT, TOP, FOOT = 48, 12, 14, 40
+
+@dataclass(frozen=True)
+class Look:
+    """How a line looks.
+
+    Attributes:
+        style: Its classes in the page's style.
+        dot: Which of the `DOTS` its points are; None for a line without points.
+    """
+
+    style: str
+    dot: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -21,28 +42,55 @@ class Line:
 
     Attributes:
         x, y: Its points; those whose y is not finite are left out, and the line is broken there.
-        style: Its class in the page's style: see `styles`.
+        look: How it looks.
     """
 
     x: Sequence[float]
     y: Sequence[float | None]
+    look: Look
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars behind the lines of a chart, over its lowest quarter.
+
+    Attributes:
+        x: Their places, evenly apart and on the x axis.
+        share: How high they are, from 0 to 1.
+        style: Their classes in the page's style.
+    """
+
+    x: Sequence[float]
+    share: Sequence[float]
     style: str
 
 
-def styles(names: Sequence[str]) -> dict[str, str]:
-    """The class of each forecaster's line: a baseline's own, else the next colour."""
+TRUTH = Look("truth", None)
+GUIDE = Look("guide", None)
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """How each forecaster's line looks: a baseline has a colour and dashes of its own, else both go on in turn."""
     others = [name for name in names if name not in BASELINES]
-    return {name: name if name in BASELINES else f"c{others.index(name) % len(COLOURS)}" for name in names}
+    places = {name: n for n, name in enumerate(others)}
+    # After as many as there are colours, the same colours have other points.
+    return {
+        name: Look(name)
+        if name in BASELINES
+        else Look(f"c{(n := places[name]) % len(COLOURS)}", (n + n // len(COLOURS)) % len(DOTS))
+        for name in names
+    }
 
 
-def legend(names: Sequence[str]) -> Markup:
+def legend(lines: Mapping[str, Look]) -> Markup:
     """Names beside pieces of their lines."""
 
-    def piece(style: str) -> Markup:
-        line = element("path", d="M1 6H27", class_=f"line {style}")
-        return element("svg", line, viewBox="0 0 28 12", width=28, height=12, aria_hidden="true", focusable="false")
+    def piece(look: Look) -> Markup:
+        parts = [element("path", d="M1 6H27", class_=f"line {look.style}")]
+        parts += [] if look.dot is None else [element("path", d=f"M14 6{DOTS[look.dot]}", class_=f"dot {look.style}")]
+        return element("svg", parts, viewBox="0 0 28 12", width=28, height=12, aria_hidden="true", focusable="false")
 
-    return element("ul", [element("li", piece(style), name) for name, style in styles(names).items()], class_="legend")
+    return element("ul", [element("li", piece(look), name) for name, look in lines.items()], class_="legend")
 
 
 def line_chart(
@@ -56,7 +104,12 @@ def line_chart(
     from_zero: bool = False,
     mark: float | None = None,
     log: bool = False,
+    log_x: bool = False,
+    falling: bool = False,
     whole: bool = False,
+    ticks: Sequence[float] | None = None,
+    span: tuple[float, float] | None = None,
+    bars: Bars | None = None,
 ) -> Markup:
     """A chart of lines, with a description that says where each begins and ends.
 
@@ -69,136 +122,78 @@ def line_chart(
         from_zero: Whether the y axis begins at 0. Default: False.
         mark: A value that gets a line across. Default: none.
         log: Whether the y axis is logarithmic; what is not positive is left out then. Default: False.
+        log_x: The same of the x axis. Default: False.
+        falling: Whether x falls from left to right. Default: False.
         whole: Whether the values of x are whole numbers. Default: False.
+        ticks: Those of the x axis. Default: round numbers.
+        span: Values that the y axis reaches at least. Default: those of the lines.
+        bars: What stands behind the lines. Default: nothing.
     """
-    points = {name: _points(line, log) for name, line in lines.items()}
-    known = [point for runs in points.values() for run in runs for point in run]
+    points = {name: _points(line, log, log_x) for name, line in lines.items()}
+    known = [y for pieces in points.values() for piece in pieces for _, y in piece]
     parts: list[Markup] = []
     if known:
-        scale_x = _Scale([p[0] for p in known], LEFT + 8, WIDE - RIGHT - 6, most=7, whole=whole, tight=True)
-        ys = [p[1] for p in known] + ([] if mark is None else [mark]) + ([0.0] if from_zero and not log else [])
-        scale_y = _Scale(ys, HIGH - FOOT, TOP, most=5, log=log)
-        parts += [_rule(scale_y(value), _written(value, scale_y.ticks)) for value in scale_y.ticks]
-        for value in scale_x.ticks:
-            place = {"x": _at(scale_x(value)), "y": HIGH - FOOT + 16}
-            parts.append(element("text", _written(value, scale_x.ticks), **place, class_="tick mid"))
+        # Where a line has no value, there is a place for it all the same.
+        xs = [float(value) for line in lines.values() for value in line.x if value > 0 or not log_x]
+        ends = (WIDE - RIGHT - 6, LEFT + 8) if falling else (LEFT + 8, WIDE - RIGHT - 6)
+        scale_x = Scale(xs, *ends, most=7, whole=whole, tight=True, log=log_x, ticks=ticks)
+        ys = [*known, *([] if mark is None else [mark]), *([0.0] if from_zero and not log else []), *(span or ())]
+        scale_y = Scale(ys, HIGH - FOOT, TOP, most=5, log=log)
+        parts += [*axes.rules(scale_y), *axes.foot(scale_x)]
+        parts += [] if bars is None else _behind(bars, scale_x)
         if mark is not None:
-            parts.append(element("path", d=f"M{LEFT} {_at(scale_y(mark))}H{WIDE - RIGHT}", class_="mark"))
-        for name, runs in points.items():
-            parts += _drawn(name, runs, lines[name].style, scale_x, scale_y)
+            parts.append(element("path", d=f"M{LEFT} {at(scale_y(mark))}H{WIDE - RIGHT}", class_="mark"))
+        # The first one on top: baselines come last.
+        for name, pieces in reversed(points.items()):
+            parts += _drawn(name, pieces, lines[name].look, scale_x, scale_y)
     else:
-        parts.append(element("text", "no value", x=WIDE / 2, y=HIGH / 2, class_="tick mid"))
-    parts.append(element("path", d=f"M{LEFT} {HIGH - FOOT}H{WIDE - RIGHT}", class_="axis"))
-    parts.append(element("text", x, x=(LEFT + WIDE - RIGHT) / 2, y=HIGH - 6, class_="label mid"))
-    drawing = element(
-        "svg",
-        element("title", title, id=f"{key}-title"),
-        element("desc", _told(lines, points, x, y, note), id=f"{key}-desc"),
-        parts,
-        viewBox=f"0 0 {WIDE} {HIGH}",
-        role="img",
-        aria_labelledby=f"{key}-title {key}-desc",
-        class_="chart",
-    )
-    words = element("figcaption", element("b", title), element("span", y + (f"; {note}" if note else "")))
-    return element("figure", words, drawing, class_="plot")
+        parts.append(axes.nothing())
+    return axes.framed(key, parts, title=title, x=x, y=y, note=note, told=_told(lines, points))
 
 
-class _Scale:
-    """From values to places, with round ticks."""
-
-    def __init__(
-        self,
-        values: Sequence[float],
-        start: float,
-        end: float,
-        *,
-        most: int,
-        log: bool = False,
-        whole: bool = False,
-        tight: bool = False,
-    ):
-        low, high = min(values), max(values)
-        self.log, self.start, self.end = log, start, end
-        if log:
-            powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            self.ticks = [10.0**power for power in powers[:: max(1, math.ceil(len(powers) / most))]]
-            self.low, self.high = math.log10(low), math.log10(high)
-        else:
-            self.ticks = _steps(low, high, most, whole)
-            self.low, self.high = (low, high) if tight else (min(self.ticks[0], low), max(self.ticks[-1], high))
-        if self.high == self.low:
-            self.low, self.high = self.low - 0.5, self.high + 0.5
-        ends = (10**self.low, 10**self.high) if log else (self.low, self.high)
-        room = 1e-9 * abs(ends[1] - ends[0])
-        self.ticks = [tick for tick in self.ticks if ends[0] - room <= tick <= ends[1] + room]
-
-    def __call__(self, value: float) -> float:
-        share = ((math.log10(value) if self.log else value) - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
-
-
-def _steps(low: float, high: float, most: int, whole: bool) -> list[float]:
-    """At most about `most` multiples of 1, 2 or 5 times a power of ten, from below the low to above the high value."""
-    if high == low:
-        return [low]
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
-    if whole:
-        step = max(round(step), 1)
-    return [k * step for k in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
-
-
-def _points(line: Line, log: bool) -> list[list[tuple[float, float]]]:
+def _points(line: Line, log: bool, log_x: bool) -> list[list[tuple[float, float]]]:
     """The unbroken pieces of a line."""
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(line.x, line.y, strict=True):
-        if y is None or not math.isfinite(y) or (log and y <= 0):
+        if y is None or not math.isfinite(y) or (log and y <= 0) or (log_x and x <= 0):
             pieces.append([])
         else:
             pieces[-1].append((float(x), float(y)))
     return [piece for piece in pieces if piece]
 
 
-def _drawn(name: str, pieces: list[list[tuple[float, float]]], style: str, x: _Scale, y: _Scale) -> list[Markup]:
+def _drawn(name: str, pieces: list[list[tuple[float, float]]], look: Look, x: Scale, y: Scale) -> list[Markup]:
     parts = []
     for piece in pieces:
-        path = "L".join(f"{_at(x(a))} {_at(y(b))}" for a, b in piece)
-        parts.append(element("path", d=f"M{path}", class_=f"line {style}"))
-    count = sum(map(len, pieces))
-    if count <= 40:
-        parts += [
-            element(
-                "circle", element("title", f"{name}, {a:g}: {digits(b)}"), cx=_at(x(a)), cy=_at(y(b)), r=3, class_=style
-            )
-            for piece in pieces
-            for a, b in piece
-        ]
+        path = "L".join(f"{at(x(a))} {at(y(b))}" for a, b in piece)
+        parts.append(element("path", d=f"M{path}", class_=f"line {look.style}"))
+    if look.dot is not None:
+        every = [point for piece in pieces for point in piece]
+        # Of many points a few are enough to tell the lines apart; a piece of one point is seen by its dot alone.
+        chosen = every if len(every) <= MOST_DOTS else [every[k] for k in spread(len(every), 8)]
+        chosen += [piece[0] for piece in pieces if len(piece) == 1 and piece[0] not in chosen]
+        for a, b in chosen:
+            told = element("title", f"{name}, {a:g}: {digits(b)}")
+            place = f"M{at(x(a))} {at(y(b))}{DOTS[look.dot]}"
+            parts.append(element("path", told, d=place, class_=f"dot {look.style}"))
     return parts
 
 
-def _rule(y: float, words: str) -> Markup:
-    line = element("path", d=f"M{LEFT} {_at(y)}H{WIDE - RIGHT}", class_="rule")
-    return Markup(line + element("text", words, x=LEFT - 6, y=_at(y + 4), class_="tick end"))
+def _behind(bars: Bars, x: Scale) -> list[Markup]:
+    wide = 0.7 * (x.end - x.start) / max(len(bars.x) - 1, 1)
+    parts = []
+    for place, share in zip(bars.x, bars.share, strict=True):
+        if not share:
+            continue
+        left, right = max(x(place) - wide / 2, LEFT), min(x(place) + wide / 2, WIDE - RIGHT)
+        high = share * (HIGH - FOOT - TOP) / 4
+        path = f"M{at(left)} {HIGH - FOOT}V{at(HIGH - FOOT - high)}H{at(right)}V{HIGH - FOOT}z"
+        parts.append(element("path", d=path, class_=f"bar faint {bars.style}"))
+    return parts
 
 
-def _at(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _written(value: float, ticks: Sequence[float]) -> str:
-    """A tick's number, with as many digits as tell it from the others."""
-    if abs(value) < 1e-12:
-        return "0"
-    if not 1e-4 <= abs(value) < 1e5:
-        return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
-    gap = float(np.min(np.diff(ticks))) if len(ticks) > 1 else abs(value)
-    return f"{value:.{max(0, -math.floor(math.log10(gap) + 1e-9))}f}" if gap < 1 else f"{value:g}"
-
-
-def _told(lines: Mapping[str, Line], points: Mapping[str, list], x: str, y: str, note: str) -> str:
-    told = [f"{y} against {x}" + (f"; {note}." if note else ".")]
+def _told(lines: Mapping[str, Line], points: Mapping[str, list]) -> str:
+    told = []
     for name in lines:
         known = [point for piece in points[name] for point in piece]
         if not known:

@@ -21,6 +21,8 @@ import numpy as np
 # Of the longer side of a frame; and letters of all pictures, which leaves the rest of the page a megabyte of 15.
 MOST_PIXELS = 384
 BUDGET = 13_500_000
+# Frames that are so many times as wide as they are high stand below each other.
+WIDE = 3
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def screen(films: Films, n: int) -> Markup:
         element("h3", f"Sequence {film.index} ", element("span", film.kind, class_="tag"), id=f"{key}-name"),
         element("p", f"{films.metric}: " + ", ".join(whole), class_="note") if whole else None,
         controls,
-        element("div", panels, class_="panels"),
+        element("div", panels, class_="panels wide" if width > WIDE * height else "panels"),
         data(content, class_="film-data"),
         class_="film ahead",
         id=key,

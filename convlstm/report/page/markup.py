@@ -98,7 +98,7 @@ def table(
         "div",
         element(
             "table",
-            element("caption", caption),
+            element("caption", element("span", caption)),
             element("thead", element("tr", [element("th", head, scope="col") for head in heads])),
             element("tbody", [row(r, cells) for r, cells in enumerate(rows)]),
             class_="numbers" if numbers else "words",

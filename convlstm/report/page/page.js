@@ -3,7 +3,9 @@
   const store = document.getElementById("pictures");
   if (!store) return;
   const pictures = JSON.parse(store.textContent);
-  const STEP = 300; // milliseconds for which a frame stands; the last one stands four times as long
+  // Milliseconds for which a frame stands; the last one stands four times as long.
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const step = () => (calm.matches ? 1000 : 300);
 
   for (const film of document.querySelectorAll(".film")) {
     const { first, labels, panels, scores } = JSON.parse(film.querySelector(".film-data").textContent);
@@ -30,12 +32,12 @@
     const tick = () => {
       const at = (Number(slider.value) + 1) % labels.length;
       show(at);
-      timer = setTimeout(tick, at === labels.length - 1 ? 4 * STEP : STEP);
+      timer = setTimeout(tick, at === labels.length - 1 ? 4 * step() : step());
     };
 
     const play = (on) => {
       clearTimeout(timer);
-      timer = on ? setTimeout(tick, STEP) : null;
+      timer = on ? setTimeout(tick, step()) : null;
       button.textContent = on ? "Pause" : "Play";
       button.setAttribute("aria-label", `${button.textContent} sequence ${sequence}`);
     };
