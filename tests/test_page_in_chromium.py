@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from itertools import pairwise
+
+from convlstm.ensemble import Ensemble
 
 import numpy as np
 import pytest
+import tiny
 from pages import ODD, Rain, evaluation, page, run
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -34,7 +38,8 @@ def address(tmp_path_factory):
         ODD: run(folder / "runs" / "a"),
         "a_name_as_long_as_" + "x" * 80: run(folder / "runs" / "b", rate=0.2),
     }
-    result = evaluation(tuple(checkpoints), rain=Rain(), horizon=6)
+    members = Ensemble([tiny.Fade(0.9, 0.0), tiny.Fade(0.6, 0.01)])
+    result = evaluation(tuple(checkpoints), rain=Rain(), horizon=6, more={"ensemble": members})
     return page(folder, result, checkpoints=checkpoints, rain=Rain(), record={"steps": {}}).as_uri()
 
 
@@ -66,8 +71,11 @@ def browser(driver, address):
     assert {url for url in asked if not url.startswith("data:")} == {address}
 
 
-def look(driver, width, mode):
-    features = [{"name": "prefers-color-scheme", "value": mode}]
+def look(driver, width, mode, motion="no-preference"):
+    features = [
+        {"name": "prefers-color-scheme", "value": mode},
+        {"name": "prefers-reduced-motion", "value": motion},
+    ]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -148,6 +156,22 @@ def test_the_animation_plays_and_pauses(browser):
         WebDriverWait(browser, 1).until(lambda _: film.at() != stopped)
 
 
+def test_the_animation_is_slow_where_less_motion_is_wanted(browser):
+    """As the page sets its timers, not as the clock runs."""
+    browser.execute_script(
+        "window.waits = []; const set = setTimeout;"
+        "window.setTimeout = (f, ms) => { waits.push(ms); return set(f, 0); };"
+    )
+    film = Film(browser)
+    for motion, frame in (("no-preference", 300), ("reduce", 1000)):
+        look(browser, 1280, "light", motion)
+        browser.execute_script("waits.length = 0")
+        film.button.click()
+        film.wait(lambda: len(browser.execute_script("return waits")) > 9)
+        film.button.click()
+        assert set(browser.execute_script("return waits")) == {frame, 4 * frame}
+
+
 def test_the_slider_stops_the_animation(browser):
     film = Film(browser)
     film.button.click()
@@ -189,6 +213,13 @@ def test_the_page_is_as_wide_as_the_screen_and_can_be_read(width, mode, browser)
         assert any(
             browser.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", t) for t in tables
         )
+    captions = browser.execute_script(
+        "return [...document.querySelectorAll('caption span')].map(one => one.getBoundingClientRect().right)"
+    )
+    assert max(captions) <= width
+    assert {"scales", "ensemble"} <= {
+        one.get_attribute("id") for one in browser.find_elements("css selector", "section")
+    }
     for selector in ("body", ".note", "a", "summary", "td", "button", ".score", ".plot span", ".chart text", "output"):
         assert contrast(browser, selector) >= 4.5, selector
 
@@ -208,6 +239,35 @@ def test_an_odd_name_runs_nothing(browser):
         browser.find_elements("css selector", ".film")
     )
     assert ODD in browser.find_element("css selector", "h1").text
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_lines_and_bars_stand_out(mode, browser):
+    """3:1, as WCAG 2 has it for what is no text."""
+    look(browser, 1280, mode)
+    styles = [f"c{n}" for n in range(6)] + ["persistence", "extrapolation", "zeros", "truth", "guide"]
+    grounds = browser.execute_script(
+        """
+        const plot = document.querySelector(".plot");
+        const ground = getComputedStyle(plot).backgroundColor;
+        return arguments[0].map(name => {
+          const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+          line.setAttribute("class", "line " + name);
+          plot.querySelector("svg").append(line);
+          return [getComputedStyle(line).stroke, ground];
+        });
+        """,
+        styles,
+    )
+    for style, (stroke, ground) in zip(styles, grounds, strict=True):
+        low, high = sorted([luminance(stroke), luminance(ground)])
+        assert (high + 0.05) / (low + 0.05) >= 3, style
+
+
+def test_headings_follow_each_other(browser):
+    levels = [int(one.tag_name[1]) for one in browser.find_elements("css selector", "h1, h2, h3, h4")]
+    assert (levels[0], levels.count(1)) == (1, 1)
+    assert all(below <= above + 1 for above, below in pairwise(levels))
 
 
 def test_charts_have_names(browser):
