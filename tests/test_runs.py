@@ -398,3 +398,12 @@ def test_the_command_loads_neither_the_model_nor_the_framework(two):
     code = "import sys; from convlstm.runs import main; main([sys.argv[1]]); print('mlx.core' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, two], cwd=PROJECT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_the_command_is_silent_where_nobody_reads_on(two):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody:
+        command = [sys.executable, "-m", "convlstm.runs", two, "--json"]
+        done = subprocess.run(command, cwd=PROJECT, stdout=nobody, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
