@@ -64,6 +64,7 @@ def test_netcdf_keeps_cf(tmp_path, forecast):
         times = netcdf.num2date(file["time"][:], file["time"].units, file["time"].calendar)
         assert [f"{t:%Y-%m-%dT%H:%M}" for t in times] == ["2024-01-31T23:55", "2024-02-01T00:00", "2024-02-01T00:05"]
         assert file["time"].standard_name == "time"
+        assert file["time"].units_metadata == "leap_seconds: none"
         np.testing.assert_array_equal(file["lead_time"][:], [5, 10, 15])
         assert (file["lead_time"].standard_name, file["lead_time"].units) == ("forecast_period", "minutes")
         issued = file["forecast_reference_time"]

@@ -55,7 +55,9 @@ def variables(forecast: Forecast) -> list[Variable]:
         found.append(Variable("time", ("time",), numbers, {"long_name": "frames after the last input", "units": "1"}))
     else:
         told = {"standard_name": "time", "long_name": "valid time (UTC)", "axis": "T"}
+        # As computers count: a minute of UTC with a leap second has 60 seconds, too.
         clock = {"units": f"seconds since {EPOCH}", "calendar": "proleptic_gregorian"}
+        clock["units_metadata"] = "leap_seconds: none"
         found.append(Variable("time", ("time",), _seconds(times), told | clock))
         issued = {"standard_name": "forecast_reference_time", "long_name": "time of the last input frame (UTC)"}
         assert forecast.issued is not None
