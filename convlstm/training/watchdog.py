@@ -258,6 +258,8 @@ class Watchdog:
             self._left.notify_all()
 
     def _lose(self, rank: int, what: str) -> None:
+        if self._ending:  # it is this rank that goes, and the others close their side
+            return
         text = f"rank {rank} of {self.size} ({self.names[rank]}) {what}"
         self._send({"lost": text}, but=rank)
         self._finish(f"{text}. {self.advice}", LOST)
