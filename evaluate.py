@@ -17,8 +17,8 @@ from convlstm.results import table, write_scores
 from convlstm.training import checkpoint
 from convlstm.training.memory import check_parameters
 from doors import check_keys, check_path, check_types, fail, fitting, instantiate, make_folder, plain, run, shown
-from members import check_count, check_members, perturbation
-from scored_data import build_data, trained_otherwise
+from doors.members import check_count, check_members, perturbation
+from doors.scored_data import build_data, trained_otherwise
 
 import mlx.core as mx
 import mlx.nn as nn

@@ -17,9 +17,9 @@ from convlstm.writers import FORMATS, Forecast, Layer, Place
 from datasets.clip import is_video, read_stack, read_video
 from datasets.latest import Latest
 from doors import check_keys, check_path, fail, plain, run, shown
-from members import check_count, check_members, perturbation
-from outputs import Output, found_name, stamp
-from watching import watch
+from doors.members import check_count, check_members, perturbation
+from doors.outputs import Output, found_name, stamp
+from doors.watching import watch
 
 import numpy as np
 from omegaconf import DictConfig

@@ -2,7 +2,7 @@
 
 import re
 
-from checks import check_kind, check_types, keys_of_path, meant, named, no_such_key, shown
+from doors.checks import check_kind, check_types, keys_of_path, meant, named, no_such_key, shown
 
 import mlx.nn as nn
 import pytest

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-DOORS = sorted(PROJECT.glob("*.py"))
+DOORS = sorted([*PROJECT.glob("*.py"), *(PROJECT / "doors").glob("*.py")])
 CONVLSTM = sorted((PROJECT / "convlstm").rglob("*.py"))
 DATASETS = sorted((PROJECT / "datasets").rglob("*.py"))
 

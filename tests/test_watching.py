@@ -5,7 +5,7 @@ import signal
 
 from convlstm.writers import Forecast
 from datasets.latest import Latest
-from watching import watch
+from doors.watching import watch
 
 import pytest
 from radar_archives import OPTIONS, picture, time_of, write_picture, write_pictures

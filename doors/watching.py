@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from convlstm.writers import Forecast
 from datasets.latest import Latest
-from outputs import Output, found_name, stamp
+from doors.outputs import Output, found_name, stamp
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""What the doors `train.py` and `evaluate.py` share: composing a configuration, checking it, telling what is wrong."""
+"""What the doors share: composing a configuration, building its objects, telling what is wrong.
+
+`train.py`, `evaluate.py`, `forecast.py` and `summary.py` are the doors; the files here are parts of them.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from checks import check_kind as check_kind
-from checks import check_types as check_types
-from checks import keys_of_path, meant, no_such_key
-from checks import named as named
-from checks import shown as shown
 from convlstm.jit import drop_damaged
 from convlstm.sweeps import MESSAGE, TABLE, Sweep
+from doors.checks import check_kind as check_kind
+from doors.checks import check_types as check_types
+from doors.checks import keys_of_path, meant, no_such_key
+from doors.checks import named as named
+from doors.checks import shown as shown
 
 import hydra
 import yaml
@@ -33,7 +36,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-CONFIGS = str(Path(__file__).resolve().parent / "configs")
+CONFIGS = str(Path(__file__).resolve().parent.parent / "configs")
 # What a user can mend. Anything else is a fault of ours and keeps its traceback.
 MISTAKES = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
 

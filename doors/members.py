@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from checks import no_such_key
 from convlstm.perturbation import Perturbation
 from doors import fail, shown
+from doors.checks import no_such_key
 
 KEYS = ("previous", "plain", "perturbed", "motion", "field", "length", "seed")
 
