@@ -81,12 +81,13 @@ def main(config: DictConfig) -> None:
         **({"members": settings["members"]} if settings["ensemble"] else {}),
     }
     write_scores(folder, result, record)
-    for name, keys in trained_otherwise(models, folders).items():
-        print(f"note: '{name}' was trained on other data than '{next(iter(models))}' (data.{', data.'.join(keys)}).")
-    print(table(result))
     page, of_rain = folder / "report.html", {"rain": rain, "split": settings["split"]}
     write_page(page, result, checkpoints=dict(zip(models, folders, strict=False)), record=record, **of_rain)
     pictures = write_pictures(folder, result, animated=list(models), log=log_of(folders), **of_rain)
+    # All is written: what reads this may stop reading.
+    for name, keys in trained_otherwise(models, folders).items():
+        print(f"note: '{name}' was trained on other data than '{next(iter(models))}' (data.{', data.'.join(keys)}).")
+    print(table(result))
     print(f"\nScores:    {folder / 'metrics.json'}, {folder / 'metrics.csv'}")
     print(f"Report:    {page}")
     print("Pictures:  " + ", ".join(str(path) for path in pictures))
