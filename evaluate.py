@@ -177,7 +177,7 @@ def labels(folders: list[Path]) -> list[str]:
     """A short name for each checkpoint: its run's name, with as much of its path as tells it from the others."""
     if len(folders) < 2:
         return ["model"] * len(folders)
-    runs = [run_of(folder) for folder in folders]
+    runs = [checkpoint.run_of(folder) for folder in folders]
     for depth in count(1):
         names = ["/".join(run.parts[-depth:]) for run in runs]
         if len(set(names)) == len(names):
@@ -206,18 +206,13 @@ def default_folder(folders: list[Path], models: list[str]) -> Path:
     """`evaluation` in the run's folder, or `comparison` beside the first of several runs, or `runs/MODEL`."""
     if not folders:
         return Path("runs") / models[0]
-    run = run_of(folders[0])
+    run = checkpoint.run_of(folders[0])
     return run / "evaluation" if len(folders) == 1 else run.parent / "comparison"
-
-
-def run_of(folder: Path) -> Path:
-    """The folder of a checkpoint's run; the checkpoint's own where it lies in none."""
-    return folder.parent.parent if folder.parent.name == checkpoint.FOLDER else folder
 
 
 def log_of(folders: list[Path]) -> Path | None:
     """The log of the training, where one run alone is evaluated."""
-    log = run_of(folders[0]) / "metrics.csv" if len(folders) == 1 else None
+    log = checkpoint.run_of(folders[0]) / "metrics.csv" if len(folders) == 1 else None
     return log if log is not None and log.is_file() and not log.is_symlink() else None
 
 

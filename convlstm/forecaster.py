@@ -134,8 +134,8 @@ class Forecaster:
         config, state = checkpoint.read_config(folder), checkpoint.read_state(folder)
         trained, section = _mapping(state.get("data")), _mapping(config.get("data"))
         known = {**section, **trained}
-        run = folder.parent.parent if folder.parent.name == checkpoint.FOLDER else folder
-        record = {"checkpoint": str(folder), "step": state.get("step"), "commit": _commit(run), "config": config}
+        commit = _commit(checkpoint.run_of(folder))
+        record = {"checkpoint": str(folder), "step": state.get("step"), "commit": commit, "config": config}
         found = {
             "input_frames": _whole(known.get("input_frames")),
             "horizon": _whole(known.get("target_frames")) or 10,

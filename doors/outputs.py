@@ -21,9 +21,7 @@ class Output:
     """Where forecasts are written, and as what."""
 
     def __init__(self, settings: dict[str, Any], checkpoint_folder: Path):
-        run = (
-            checkpoint_folder.parent.parent if checkpoint_folder.parent.name == checkpoint.FOLDER else checkpoint_folder
-        )
+        run = checkpoint.run_of(checkpoint_folder)
         self.path = run / "forecasts" if settings["out"] is None else Path(str(settings["out"])).expanduser()
         own = format_of(self.path)
         if own is None and settings["out"] is not None and self.path.suffix.lower() in _PICTURES:

@@ -14,7 +14,7 @@ from typing import Any
 from convlstm.build import TRUSTED, build
 from convlstm.training import files, tensors
 from convlstm.training.saving import CheckpointWriteError, save
-from convlstm.training.search import FOLDER, find
+from convlstm.training.search import FOLDER, find, run_of
 from convlstm.training.soundness import (
     CHECKSUMS,
     CONFIG,
@@ -57,6 +57,7 @@ __all__ = [
     "read_ema",
     "read_state",
     "restore",
+    "run_of",
     "save",
     "seal",
     "verify",

@@ -13,6 +13,11 @@ from convlstm.training.soundness import FILES, CheckpointError, verify
 FOLDER = "checkpoints"
 
 
+def run_of(folder: Path) -> Path:
+    """The folder of a checkpoint's run; the checkpoint's own where it lies in none."""
+    return folder.parent.parent if folder.parent.name == FOLDER else folder
+
+
 def before(folder: Path, age: int = 1) -> Path:
     """Where a checkpoint is kept when `age` newer ones have been written: `last.previous`, `last.previous.2`, ..."""
     return folder.with_name(f"{folder.name}.previous" + (f".{age}" if age > 1 else ""))

@@ -26,7 +26,7 @@ def runs_of(checkpoints: Mapping[str, Path]) -> dict[str, Run]:
     """The runs of checkpoints by name, each with the configuration of its checkpoint."""
     found = {}
     for name, folder in checkpoints.items():
-        found[name] = read(_run(folder))
+        found[name] = read(checkpoint.run_of(folder))
         found[name].config = flat(checkpoint.read_config(folder))
     return found
 
@@ -43,10 +43,6 @@ def others_of(runs: Mapping[str, Run]) -> dict[str, Run]:
             continue
     newest = sorted(found, key=lambda path: found[path], reverse=True)[:MOST_OTHERS]
     return {path.name: read(path) for path in sorted(newest)}
-
-
-def _run(folder: Path) -> Path:
-    return folder.parent.parent if folder.parent.name == checkpoint.FOLDER else folder
 
 
 def _is_run(path: Path) -> bool:
