@@ -16,10 +16,10 @@ from typing import Any
 
 from benchmarks.machine import describe
 from convlstm import EncoderForecaster
+from convlstm.datasets.radar_echo import RadarEcho
+from convlstm.datasets.synthetic_radar import SyntheticRadar
 from convlstm.losses import MeanSquaredError
 from convlstm.training.step import make_step, to_device
-from datasets.radar_echo import RadarEcho
-from datasets.synthetic_radar import SyntheticRadar
 
 import mlx.core as mx
 import mlx.optimizers as optim

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import Workload
-from datasets.digits import load_digits
-from datasets.moving_mnist import MovingMNIST, bounce
+from convlstm.datasets.digits import load_digits
+from convlstm.datasets.moving_mnist import MovingMNIST, bounce
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def draws(number: int) -> np.ndarray:
 
 
 class Ours:
-    """Batches of `datasets.moving_mnist`, the frames as float32."""
+    """Batches of `convlstm.datasets.moving_mnist`, the frames as float32."""
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
         self.sequences, self.frames, self.size = workload.inputs[:3]

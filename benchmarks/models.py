@@ -19,9 +19,9 @@ from benchmarks.contest import ROOT, WARM_UP, WorkerError, working
 from benchmarks.machine import describe
 from benchmarks.ours import MODELS
 from benchmarks.workload import Workload
+from convlstm.cli.program import CONFIGS, plain
+from convlstm.runs.log import MetricsLog
 from convlstm.summary import macs, parameters
-from convlstm.training.log import MetricsLog
-from doors import CONFIGS, plain
 
 import hydra
 import yaml

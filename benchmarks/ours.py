@@ -8,12 +8,12 @@ from typing import Any
 
 from benchmarks.workload import Workload, load_problem, save_problem
 from convlstm import ConvLSTM, EncoderForecaster
-from convlstm.blas import hold_to_one_thread
-from convlstm.feedback import FeedbackForecaster
+from convlstm.architectures.feedback import FeedbackForecaster
+from convlstm.architectures.predrnn import PredRNN
+from convlstm.architectures.simvp import SimVP
+from convlstm.architectures.stack import ConvLSTMStack
+from convlstm.backend.blas import hold_to_one_thread
 from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
-from convlstm.predrnn import PredRNN
-from convlstm.simvp import SimVP
-from convlstm.stack import ConvLSTMStack
 from convlstm.training.step import make_step, number
 
 import mlx.core as mx

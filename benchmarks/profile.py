@@ -20,12 +20,12 @@ class MLX:
     """Speed of a product of matrices with MLX on the CPU."""
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
-        import convlstm.blas
+        import convlstm.backend.blas
 
         import mlx.core as mx
 
         mx.set_default_device(mx.cpu)  # type: ignore[arg-type]
-        self._gflops, self._blas = convlstm.blas.gemm_gflops, convlstm.blas.load_fast_blas()
+        self._gflops, self._blas = convlstm.backend.blas.gemm_gflops, convlstm.backend.blas.load_fast_blas()
 
     def gflops(self) -> float:
         """Billions of floating-point operations per second."""

@@ -151,7 +151,7 @@ class EncoderForecaster(nn.Module):
 
 
 class ConvLSTMStack(nn.Module):
-    """As convlstm.stack.ConvLSTMStack."""
+    """As convlstm.architectures.stack.ConvLSTMStack."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class ConvLSTMStack(nn.Module):
 
 
 class SpatioTemporalCell(nn.Module):
-    """Weights of PredRNN's cell, without biases, as convlstm.st_lstm.STLSTMCell."""
+    """Weights of PredRNN's cell, without biases, as convlstm.architectures.st_lstm.STLSTMCell."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, forget_bias: float):
         super().__init__()
@@ -218,7 +218,7 @@ class SpatioTemporalCell(nn.Module):
 
 
 class PredRNN(nn.Module):
-    """As convlstm.predrnn.PredRNN."""
+    """As convlstm.architectures.predrnn.PredRNN."""
 
     def __init__(
         self,

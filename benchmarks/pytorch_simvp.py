@@ -188,7 +188,7 @@ class InceptionTranslator(nn.Module):
 
 
 class SimVP(nn.Module):
-    """As convlstm.simvp.SimVP, for a horizon of as many frames as it reads."""
+    """As convlstm.architectures.simvp.SimVP, for a horizon of as many frames as it reads."""
 
     def __init__(
         self,

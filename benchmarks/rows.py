@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from benchmarks.workload import Workload
-from doors import CONFIGS, plain
+from convlstm.cli.program import CONFIGS, plain
 
 import hydra
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from convlstm.allocator import keep_freed_memory
-from convlstm.blas import load_fast_blas
+from convlstm.backend.allocator import keep_freed_memory
+from convlstm.backend.blas import load_fast_blas
 
 keep_freed_memory()
 load_fast_blas()
 
 if TYPE_CHECKING:
-    from convlstm.forecaster import Forecaster
+    from convlstm.checkpoints import load
+    from convlstm.forecasting.forecaster import Forecaster
     from convlstm.layers import ConvLSTM, ConvLSTMCell
     from convlstm.models import EncoderForecaster
-    from convlstm.training.checkpoint import load
 
 __version__ = "0.1.0"
 __all__ = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "__version__", "load"]
@@ -28,8 +28,8 @@ _HOME = {
     "ConvLSTM": "convlstm.layers",
     "ConvLSTMCell": "convlstm.layers",
     "EncoderForecaster": "convlstm.models",
-    "Forecaster": "convlstm.forecaster",
-    "load": "convlstm.training.checkpoint",
+    "Forecaster": "convlstm.forecasting.forecaster",
+    "load": "convlstm.checkpoints",
 }
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from convlstm.blas import gemm_gflops, load_fast_blas, slow_blas_warning
+from convlstm.backend.blas import gemm_gflops, load_fast_blas, slow_blas_warning
 from convlstm.ops.cpu.library import LACKING, UnavailableError, library
 
 import mlx.core as mx
@@ -176,7 +176,7 @@ def _fused(x: mx.array) -> mx.array:
 def _reference_gflops(size: int) -> float | None:
     """The same GEMM in a process of its own, where nothing but MLX's own BLAS is loaded."""
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
-    code = f"from convlstm.blas import gemm_gflops; print(gemm_gflops({size}))"
+    code = f"from convlstm.backend.blas import gemm_gflops; print(gemm_gflops({size}))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**environment, "CONVLSTM_BLAS": "none", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

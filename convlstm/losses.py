@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from convlstm.arguments import check_number
-from convlstm.balance import checked_balance
+from convlstm.metrics.balance import checked_balance
 
 import mlx.core as mx
 
@@ -104,7 +104,7 @@ class Balanced:
 
     Args:
         bins: Lower ends of all bins but the first, ascending, on the model's scale of [0, 1]. In the configurations,
-            `datasets.transforms.to_unit` makes them from rain rates.
+            `convlstm.datasets.transforms.to_unit` makes them from rain rates.
         weights: The weight of each bin, hence one more than `bins`; none below 0.
         squared: Factor of the squared error. Default: 1.
         absolute: Factor of the absolute error. Default: 1.
@@ -162,7 +162,7 @@ class SoftCriticalSuccess:
     It is no mean over pixels: parts of a batch, and of several machines, average to something else than the whole.
 
     Args:
-        thresholds: On the model's scale of [0, 1], ascending. In the configurations, `datasets.transforms.to_unit`
+        thresholds: On the model's scale of [0, 1], ascending. In the configurations, `convlstm.datasets.transforms.to_unit`
             makes them from rain rates.
         width: What counts as near a threshold, on the same scale. Default: 0.05.
 

@@ -8,13 +8,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from convlstm.architectures.frames import (
+    check_channels,
+    check_frames,
+    check_layer_options,
+    depth_to_space,
+    space_to_depth,
+)
+from convlstm.architectures.gru import ConvGRU, ConvGRUCell
+from convlstm.architectures.resample import Resample
+from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
 from convlstm.arguments import MOST, check_flags, check_number, check_whole
-from convlstm.frames import check_channels, check_frames, check_layer_options, depth_to_space, space_to_depth
-from convlstm.gru import ConvGRU, ConvGRUCell
 from convlstm.layers import ConvLSTM, ConvLSTMCell
 from convlstm.ops.convolution import Pair
-from convlstm.resample import Resample
-from convlstm.trajgru import TrajGRU, TrajGRUCell
 
 import mlx.core as mx
 import mlx.nn as nn

@@ -8,15 +8,15 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.frame_cache import FrameCache
+from convlstm.datasets.index import Entry, Store, find_files, read_files
+from convlstm.datasets.measure import cleaned
+from convlstm.datasets.readers import FORMATS, Reader, ReadError, first_bytes, make
+from convlstm.datasets.series import Problems, Series, assemble, first_of
+from convlstm.datasets.stream import whole_number
+from convlstm.datasets.transforms import rain_rate
 
-from .frame_cache import FrameCache
-from .index import Entry, Store, find_files, read_files
-from .measure import cleaned
-from .readers import FORMATS, Reader, ReadError, first_bytes, make
-from .series import Problems, Series, assemble, first_of
-from .stream import whole_number
-from .transforms import rain_rate
+import numpy as np
 
 _KNOWN_FRAMES = 64
 
@@ -31,7 +31,7 @@ class Archive:
 
     Args:
         path: Folder, with all folders in it, or file.
-        format: A key of :data:`datasets.readers.FORMATS`, or ``"auto"``: that of most files. Default: ``"auto"``.
+        format: A key of :data:`convlstm.datasets.readers.FORMATS`, or ``"auto"``: that of most files. Default: ``"auto"``.
         options: Options of the reader. Default: none.
         cache: Folder of the stored indexes. Default: ``$CONVLSTM_DATA/index``, or ``convlstm/index`` in the user's
             cache folder.
@@ -50,7 +50,7 @@ class Archive:
         missing: (F,) share of pixels without a value.
         wet: (F,) share of the known pixels with 0.1 mm/h or more; with more than 0 for raw values.
         wet_blocks: (F, rows, columns) uint16, the share of wet pixels in each block of
-            :func:`datasets.measure.blocks_of`, in 1/65535.
+            :func:`convlstm.datasets.measure.blocks_of`, in 1/65535.
         files: Paths of the files in use.
         problems: (file, reason) for all that was left out.
         fingerprint: Hex digest of the names and sizes of the files and the times of the frames.

@@ -10,9 +10,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-import numpy as np
+from convlstm.datasets.stream import whole_number
 
-from .stream import whole_number
+import numpy as np
 
 OWNER = "RadarEcho"
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .index import Entry, find_files
-from .readers import Reader
-from .readers.names import time_in_name
+from convlstm.datasets.index import Entry, find_files
+from convlstm.datasets.readers import Reader
+from convlstm.datasets.readers.names import time_in_name
 
 # Files that are gone and would be known if they came back.
 _GONE = 10_000

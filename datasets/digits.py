@@ -1,4 +1,4 @@
-"""Digits to move: MNIST's from a folder or downloaded into it, or those of :mod:`datasets.glyphs`."""
+"""Digits to move: MNIST's from a folder or downloaded into it, or those of :mod:`convlstm.datasets.glyphs`."""
 
 import gzip
 import hashlib
@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from convlstm.datasets.glyphs import draw_digits
+
 import numpy as np
 from tqdm import tqdm
-
-from .glyphs import draw_digits
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

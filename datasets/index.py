@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convlstm.datasets.digits import default_root
+from convlstm.datasets.measure import UNREADABLE, blocks_of, measure, wet_from
+from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, Reader, ReadError
+
 import numpy as np
 from tqdm import tqdm
-
-from .digits import default_root
-from .measure import UNREADABLE, blocks_of, measure, wet_from
-from .readers import Contents, Grid, MissingLibraryError, Reader, ReadError
 
 # Stored indexes of another version are made anew. Raise it where a reader or a figure changes its meaning.
 VERSION = 1
@@ -31,7 +31,7 @@ class Entry:
 
     ``problem`` says why the file, or a frame of it, cannot be read, or is empty. By frame, each (F,): ``times``
     datetime64[s]; ``event``, -1 where the file knows none; ``missing``, ``wet``, ``flags`` and ``blocks``
-    (F, rows, columns) of :func:`datasets.measure.measure`. They are empty until the file is read.
+    (F, rows, columns) of :func:`convlstm.datasets.measure.measure`. They are empty until the file is read.
     """
 
     size: int

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.readers import Grid
+from convlstm.datasets.recent import Problem, Recent, Window
+from convlstm.datasets.stream import whole_number
 
-from .readers import Grid
-from .recent import Problem, Recent, Window
-from .stream import whole_number
+import numpy as np
 
 # Shares by which a step and a pixel may differ from training's before it is said.
 _STEP, _PIXEL = 0.05, 0.05
@@ -32,7 +32,7 @@ class Latest:
         path: Folder, file, or Zarr store.
         frames: Frames of a window. Default: 5.
         trained: What is recorded of the training data: ``frame_interval`` in minutes, ``pixel_km``. Default: nothing.
-        section: The arguments of :class:`~datasets.radar_echo.RadarEcho` in training: ``coarsen`` counts where pixels
+        section: The arguments of :class:`~convlstm.datasets.radar_echo.RadarEcho` in training: ``coarsen`` counts where pixels
             have no size, ``format``, ``reader`` and ``zr`` where they are not given. Default: nothing.
         format: Of the files. Default: ``"auto"``.
         options: Of the reader. Default: those of training, where they fit.
@@ -40,7 +40,7 @@ class Latest:
         step: Minutes from frame to frame. Default: as said above.
         coarsen: Side in pixels of the squares that become one pixel. Default: as said above.
         crop: Top, left, height and width in pixels after that. Default: the whole frame.
-        patient: As for :class:`~datasets.recent.Recent`. Default: ``False``.
+        patient: As for :class:`~convlstm.datasets.recent.Recent`. Default: ``False``.
 
     Attributes:
         frames: As given.

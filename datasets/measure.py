@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from convlstm.datasets.transforms import reflectivity
 
-from .transforms import reflectivity
+import numpy as np
 
 WET = 0.1  # mm/h
 _LIMIT = float(np.finfo(np.float32).max)

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
-import numpy as np
+from convlstm.datasets import arguments
+from convlstm.datasets.digits import MIRRORS, Digits, default_root, load_digits, resize
+from convlstm.datasets.stream import BatchStream, batch_indices, batches, whole_number
 
-from . import arguments
-from .digits import MIRRORS, Digits, default_root, load_digits, resize
-from .stream import BatchStream, batch_indices, batches, whole_number
+import numpy as np
 
 _SPLITS = ("train", "validation", "test")
 _TEST_SEQUENCES_FILE = "mnist_test_seq.npy"
@@ -33,7 +33,7 @@ class MovingMNIST:
     Args:
         root: Folder of the MNIST files. Default: ``$CONVLSTM_DATA/mnist``, or ``convlstm/mnist`` in the user's cache.
         digits: ``"mnist"``, ``"builtin"`` (drawn from fonts) or ``"auto"``: MNIST if it is in ``root`` or can be
-            downloaded there, else built-in, with a warning. Or a :class:`~datasets.digits.Digits`, of one's own
+            downloaded there, else built-in, with a warning. Or a :class:`~convlstm.datasets.digits.Digits`, of one's own
             images. Default: ``"auto"``.
         mirrors: Addresses of the folders to download MNIST from, tried in turn; an empty list stays offline.
         timeout: Seconds to wait for a mirror's answer. Default: ``2.0``.
@@ -150,7 +150,7 @@ class MovingMNIST:
         rank: int = 0,
         ranks: int = 1,
     ) -> BatchStream:
-        """One epoch of batches of ``split``, from batch number ``start``; see :func:`datasets.stream.batches`.
+        """One epoch of batches of ``split``, from batch number ``start``; see :func:`convlstm.datasets.stream.batches`.
 
         A batch is a dict of ``inputs`` (N, input_frames, H, W, 1) and ``targets`` (N, target_frames, H, W, 1). The
         last, partial batch is dropped for training and kept otherwise.

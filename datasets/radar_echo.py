@@ -8,15 +8,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from convlstm.datasets import arguments
+from convlstm.datasets.archive import Archive
+from convlstm.datasets.frame_cache import FrameCache
+from convlstm.datasets.radar_events import SPLITS, RadarEvents
+from convlstm.datasets.stream import BatchStream, batch_indices, batches, whole_number
+from convlstm.datasets.synthetic_radar import SyntheticRadar
+from convlstm.datasets.transforms import RadarTransform, default_transform
 
-from . import arguments
-from .archive import Archive
-from .frame_cache import FrameCache
-from .radar_events import SPLITS, RadarEvents
-from .stream import BatchStream, batch_indices, batches, whole_number
-from .synthetic_radar import SyntheticRadar
-from .transforms import RadarTransform, default_transform
+import numpy as np
 
 # HKO-7's (Shi et al., 2017) and SEVIR's (Veillette et al., 2020).
 _THRESHOLDS = {"mm/h": (0.5, 2.0, 5.0, 10.0, 30.0), "raw": (16.0, 74.0, 133.0, 160.0, 181.0, 219.0)}
@@ -36,7 +36,7 @@ class RadarEcho:
     sequence with a file that cannot be read any more is missing all over.
 
     Args:
-        archive: Folder or file of radar data, or several, see :class:`~datasets.archive.Archive`. None: the synthetic
+        archive: Folder or file of radar data, or several, see :class:`~convlstm.datasets.archive.Archive`. None: the synthetic
             radar. Default: ``None``.
         validation_archive: Archives for validation alone; ``archive`` is not split for it then. Default: ``None``.
         test_archive: The same for test. Default: ``None``.
@@ -56,8 +56,8 @@ class RadarEcho:
             Default: ``1``.
         least_known: Share of known pixels that is enough for a training crop's place; if no place has it, the most
             that one has. Default: ``0.8``.
-        transform: To [0, 1] and back. Default: :class:`~datasets.transforms.Reflectivity` for mm/h,
-            :class:`~datasets.transforms.Linear` for raw values.
+        transform: To [0, 1] and back. Default: :class:`~convlstm.datasets.transforms.Reflectivity` for mm/h,
+            :class:`~convlstm.datasets.transforms.Linear` for raw values.
         thresholds: For scores, in physical units. Default: HKO-7's for mm/h, SEVIR's for raw values.
         augment: Flip training sequences at random, and turn square ones by quarters. Default: ``False``.
         wet_sampling: Share of the training sequences whose window and crop are drawn in proportion to their share of
@@ -67,8 +67,8 @@ class RadarEcho:
         validation_sequences: Validation sequences at most, evenly over the split. Default: all; 100 synthetic ones.
         test_sequences: Test sequences at most, evenly over the split. Default: all; 200 synthetic ones.
         zr: ``(a, b)`` of Z = a R^b, for archives of reflectivity in dBZ. Default: ``(200.0, 1.6)``.
-        synthetic: Arguments of :class:`~datasets.synthetic_radar.SyntheticRadar`. Default: none.
-        index: Folder of the stored indexes. Default: see :class:`~datasets.archive.Archive`.
+        synthetic: Arguments of :class:`~convlstm.datasets.synthetic_radar.SyntheticRadar`. Default: none.
+        index: Folder of the stored indexes. Default: see :class:`~convlstm.datasets.archive.Archive`.
         cache_bytes: Most bytes of decoded frames to keep, of all archives together. Default: 512 MiB.
         prefetch: Batches made ahead. Default: ``4``.
         threads: Background threads that make them. Default: ``1``.
@@ -225,7 +225,7 @@ class RadarEcho:
         rank: int = 0,
         ranks: int = 1,
     ) -> BatchStream:
-        """One epoch of batches of ``split``, from batch number ``start``; see :func:`datasets.stream.batches`.
+        """One epoch of batches of ``split``, from batch number ``start``; see :func:`convlstm.datasets.stream.batches`.
 
         A batch is a dict of ``inputs`` (N, input_frames, H, W, 1), ``targets`` (N, target_frames, H, W, 1), float32
         in [0, 1], and ``mask`` and ``input_mask``, bool of their shapes, set where the target, or the input, is known.

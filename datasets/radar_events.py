@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
+from convlstm.datasets.archive import Archive
+from convlstm.datasets.crops import Crops
+from convlstm.datasets.measure import blocks_of
+from convlstm.datasets.readers import ReadError
+from convlstm.datasets.windows import Windows, split_by_dates, split_by_time
 
-from .archive import Archive
-from .crops import Crops
-from .measure import blocks_of
-from .readers import ReadError
-from .windows import Windows, split_by_dates, split_by_time
+import numpy as np
 
 SPLITS = ("train", "validation", "test")
 _NONE = Windows(*(np.zeros(0, kind) for kind in ("int64", "int64", "datetime64[s]", "datetime64[s]")))

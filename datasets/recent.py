@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.archive import _readers as readers_of
+from convlstm.datasets.archive import _relation as relation
+from convlstm.datasets.archive import coarse
+from convlstm.datasets.changes import Changes
+from convlstm.datasets.measure import cleaned
+from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, Reader, ReadError, first_bytes
+from convlstm.datasets.stream import whole_number
+from convlstm.datasets.transforms import rain_rate
+from convlstm.datasets.windows import step_of
 
-from .archive import _readers as readers_of
-from .archive import _relation as relation
-from .archive import coarse
-from .changes import Changes
-from .measure import cleaned
-from .readers import Contents, Grid, MissingLibraryError, Reader, ReadError, first_bytes
-from .stream import whole_number
-from .transforms import rain_rate
-from .windows import step_of
+import numpy as np
 
 # Frames that are remembered, and those from which the step is found.
 _FRAMES = 512
@@ -61,13 +61,13 @@ class _Place:
 
 
 class Recent:
-    """The newest frames of radar files, in any format of :mod:`datasets.readers`; see :meth:`look` and :meth:`window`.
+    """The newest frames of radar files, in any format of :mod:`convlstm.datasets.readers`; see :meth:`look` and :meth:`window`.
 
     It holds the times of at most 512 frames and the pixels of those of the last window, however long it is used.
 
     Args:
         path: Folder, with all folders in it, file, or Zarr store.
-        format: A key of :data:`datasets.readers.FORMATS`, or ``"auto"``: that of most files. Default: ``"auto"``.
+        format: A key of :data:`convlstm.datasets.readers.FORMATS`, or ``"auto"``: that of most files. Default: ``"auto"``.
         options: Options of the reader. Default: none.
         zr: ``(a, b)`` of Z = a R^b, for reflectivity. Default: ``(200.0, 1.6)``.
         patient: Whether a file counts only when two looks have found it the same, since it may still be being

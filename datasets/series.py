@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
+from convlstm.datasets.index import Entry
+from convlstm.datasets.measure import INFINITE, NEGATIVE, UNREADABLE
+from convlstm.datasets.readers import Grid
+from convlstm.datasets.windows import breaks, step_of
 
-from .index import Entry
-from .measure import INFINITE, NEGATIVE, UNREADABLE
-from .readers import Grid
-from .windows import breaks, step_of
+import numpy as np
 
 # What a warning says of them.
 _KINDS = {
@@ -67,7 +67,7 @@ def first_of(problems: Iterable[tuple[str, str]]) -> str:
 @dataclass(frozen=True)
 class Series:
     """Frames in the order of events and times. By frame, each (F,): ``file``, a number in ``names``, and the frame's
-    ``position`` in it; the rest as in :class:`datasets.index.Entry`, ``event`` being one number for all files.
+    ``position`` in it; the rest as in :class:`convlstm.datasets.index.Entry`, ``event`` being one number for all files.
     """
 
     names: list[str]

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
-import numpy as np
+from convlstm.datasets import arguments
+from convlstm.datasets.stream import whole_number
 
-from . import arguments
-from .stream import whole_number
+import numpy as np
 
 # mm/h. The weakest rain that the radar sees; below it a pixel is dry.
 _SENSITIVITY = 0.1

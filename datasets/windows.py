@@ -13,7 +13,7 @@ _TOLERANCE = 0.1
 
 
 class Timed(Protocol):
-    """What has times: an :class:`~datasets.archive.Archive`."""
+    """What has times: an :class:`~convlstm.datasets.archive.Archive`."""
 
     times: np.ndarray
     event: np.ndarray

@@ -15,15 +15,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `datasets` is not installed, it is here
 
 from convlstm import Forecaster  # before mlx: on Linux CPUs convlstm brings a fast BLAS
-from convlstm.baselines import Persistence
-from convlstm.build import build
-from convlstm.evaluation import evaluate
+from convlstm.architectures.baselines import Persistence
+from convlstm.checkpoints.build import build
+from convlstm.datasets.stream import BatchStream, batches
+from convlstm.datasets.transforms import Linear, RadarTransform
+from convlstm.evaluation.scoring import evaluate
+from convlstm.evaluation.tables import table
 from convlstm.losses import MeanSquaredError
-from convlstm.results import table
 from convlstm.training.loop import Trainer
 from convlstm.training.schedules import cosine
-from datasets.stream import BatchStream, batches
-from datasets.transforms import Linear, RadarTransform
 
 import mlx.core as mx
 import mlx.optimizers as optim

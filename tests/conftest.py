@@ -7,9 +7,10 @@ import signal
 import warnings
 from pathlib import Path
 
-from convlstm.blas import hold_to_one_thread  # before mlx.core, so that the tests run with a fast BLAS
+from convlstm.backend.blas import hold_to_one_thread  # before mlx.core, so that the tests run with a fast BLAS
 from convlstm.ops.algorithm import on_cpu
 from convlstm.ops.cpu.library import available
+from tests.support.project import PROJECT
 
 import numpy as np
 import pytest
@@ -25,8 +26,6 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     KERNELS = on_cpu() and available() is not None
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

@@ -2,19 +2,19 @@
 
 import re
 
-from convlstm.advection import AdvectionResidual
+from convlstm.architectures.advection import AdvectionResidual
+from convlstm.architectures.motion import check_motion
+from convlstm.architectures.resample import Resample
+from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.arguments import MOST, check_flags, check_number, check_whole
+from convlstm.backend.memory import TRAINED, check_parameters, memory
+from convlstm.datasets import arguments
+from convlstm.datasets.moving_mnist import MovingMNIST
+from convlstm.datasets.radar_echo import RadarEcho
 from convlstm.layers import ConvLSTM, ConvLSTMCell
 from convlstm.losses import WeightedSum
 from convlstm.models import EncoderForecaster
-from convlstm.motion import check_motion
-from convlstm.resample import Resample
-from convlstm.stack import ConvLSTMStack
-from convlstm.training.memory import TRAINED, check_parameters, memory
 from convlstm.training.schedules import constant, cosine, one_cycle
-from datasets import arguments
-from datasets.moving_mnist import MovingMNIST
-from datasets.radar_echo import RadarEcho
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -121,9 +121,9 @@ def test_what_cannot_be(make, text):
 
 def test_parameters_that_no_memory_holds(monkeypatch):
     model = nn.Linear(100, 100, bias=False)
-    monkeypatch.setattr("convlstm.training.memory.memory", lambda: 10_000 * TRAINED)
+    monkeypatch.setattr("convlstm.backend.memory.memory", lambda: 10_000 * TRAINED)
     check_parameters(model)
-    monkeypatch.setattr("convlstm.training.memory.memory", lambda: 10_000 * TRAINED - 1)
+    monkeypatch.setattr("convlstm.backend.memory.memory", lambda: 10_000 * TRAINED - 1)
     with refuses("the model has 10,000 parameters, which take 0 GB, but this machine has 0 GB of memory. Choose fewer"):
         check_parameters(model)
     check_parameters(model, bytes_each=4)
@@ -152,14 +152,14 @@ def test_the_memory_of_this_machine():
     ],
 )
 def test_sequences_that_no_memory_holds(make, text, monkeypatch):
-    monkeypatch.setattr("datasets.arguments.memory", lambda: 1 << 30)
+    monkeypatch.setattr("convlstm.datasets.arguments.memory", lambda: 1 << 30)
     with refuses(text):
         make()
 
 
 def test_digits_that_no_memory_holds(monkeypatch):
-    from tiny import blots
+    from tests.support.tiny import blots
 
-    monkeypatch.setattr("datasets.arguments.memory", lambda: 100_000)
+    monkeypatch.setattr("convlstm.datasets.arguments.memory", lambda: 100_000)
     with refuses("[MovingMNIST] all images at 'digit_size' would take 0 GB of memory but this machine has 0 GB."):
         MovingMNIST(digits=blots(), frame_size=64, digit_size=64, input_frames=1, target_frames=1)

@@ -3,12 +3,12 @@
 import re
 
 from convlstm.layers import ConvLSTM, ConvLSTMCell
+from tests.support import reference
+from tests.support.reference import close, doubles, normal, randomise
 
 import mlx.core as mx
 import numpy as np
 import pytest
-import reference
-from reference import close, doubles, normal, randomise
 
 KERNELS = (1, 3, 5, (3, 5), (5, 1))
 STRIDES = (1, 2, 3, (1, 2), (3, 1))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from convlstm.advection import AdvectionResidual
+from convlstm.architectures.advection import AdvectionResidual
+from convlstm.architectures.predrnn import PredRNN
+from convlstm.architectures.simvp import SimVP
+from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.losses import MeanSquaredError
 from convlstm.models import EncoderForecaster
-from convlstm.predrnn import PredRNN
-from convlstm.simvp import SimVP
-from convlstm.stack import ConvLSTMStack
 from convlstm.training.step import make_step
+from tests.support.reference import close, normal
 
 import mlx.core as mx
 import mlx.optimizers as optim
 import pytest
 from mlx.utils import tree_flatten, tree_map
-from reference import close, normal
 
 LEVELS = {"hidden_channels": (3, 4), "kernel_size": 3, "patch_size": 2}
 SIMVP = {"frames": 3, "hidden_channels": 4, "translator_channels": 6, "levels": 2, "blocks": 2}

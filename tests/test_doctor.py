@@ -7,15 +7,14 @@ import platform
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-from convlstm import blas, doctor
+from convlstm import doctor
+from convlstm.backend import blas
 from convlstm.ops.cpu.library import UnavailableError, library
+from tests.support.project import PROJECT
 
 import mlx.core as mx
 import pytest
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 linux_cpu = pytest.mark.skipif(
     platform.system() != "Linux" or mx.default_device() != mx.Device(mx.cpu), reason="about Linux CPUs"

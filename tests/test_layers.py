@@ -3,13 +3,13 @@
 import re
 
 from convlstm.layers import ConvLSTM, ConvLSTMCell
+from tests.support import reference
+from tests.support.reference import close, doubles, normal, randomise
 
 import mlx.core as mx
 import numpy as np
 import pytest
-import reference
 from mlx.utils import tree_flatten
-from reference import close, doubles, normal, randomise
 
 # Where the recurrence takes its different ways.
 WAYS = {

@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+from convlstm.datasets.transforms import LogRain, Reflectivity
 from convlstm.losses import (
     Balanced,
     BalancedMeanAbsoluteError,
@@ -15,14 +16,13 @@ from convlstm.losses import (
     SoftCriticalSuccess,
     WeightedSum,
 )
-from datasets.transforms import LogRain, Reflectivity
+from tests.support.reference import normal
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from reference import normal
 
 SHAPE = (2, 3, 4, 5, 2)
 BINS, WEIGHTS = (0.2, 0.5, 0.75), (1.0, 2.0, 5.0, 0.5)
@@ -267,10 +267,10 @@ def test_bad_factors(squared, absolute):
 
 @pytest.mark.parametrize("name", ["b_mse", "b_mae", "balanced"])
 def test_the_configurations_take_rain_rates_to_the_scale_of_the_data(name):
-    folder = Path(__file__).resolve().parent.parent / "configs" / "loss"
+    folder = Path(__file__).resolve().parents[1] / "configs" / "loss"
     for transform in (Reflectivity(), LogRain(0.1, 200.0)):
         config = OmegaConf.load(folder / f"{name}.yaml")
-        node = {"_target_": f"datasets.transforms.{type(transform).__name__}"} | dataclasses.asdict(transform)
+        node = {"_target_": f"convlstm.datasets.transforms.{type(transform).__name__}"} | dataclasses.asdict(transform)
         loss = instantiate(OmegaConf.create({"data": {"transform": node}, "loss": config}).loss, _convert_="all")
         rain = np.array([0.0, 0.49, 0.5, 1.99, 2.0, 9.0, 10.0, 29.0, 30.0, 80.0], np.float32)
         target = mx.array(transform.forward(rain))

@@ -2,17 +2,17 @@
 
 import re
 
-from convlstm.frames import depth_to_space, space_to_depth
+from convlstm.architectures.frames import depth_to_space, space_to_depth
 from convlstm.layers import ConvLSTM
 from convlstm.models import EncoderForecaster, Resample
+from tests.support.project import PROJECT
+from tests.support.reference import close, normal, randomise
 
 import hydra
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import PROJECT
 from mlx.utils import tree_flatten, tree_map
-from reference import close, normal, randomise
 
 STRIDED = {
     "hidden_channels": [3, 4],

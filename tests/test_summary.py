@@ -8,17 +8,17 @@ import sys
 
 import convlstm
 import convlstm.summary
-from convlstm.gru import ConvGRU
+from convlstm.architectures.gru import ConvGRU
+from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.ops.algorithm import takes_winograd, without_kernels
-from convlstm.stack import ConvLSTMStack
 from convlstm.summary import Memory, layers, macs, memory, parameters
+from tests.support.project import PROJECT
+from tests.support.tiny import call
 
 import hydra
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
-from conftest import PROJECT
-from tiny import call
 
 
 def configured(name):

@@ -7,12 +7,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.project import PROJECT
+
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
-DOORS = sorted([*PROJECT.glob("*.py"), *(PROJECT / "doors").glob("*.py")])
-CONVLSTM = sorted((PROJECT / "convlstm").rglob("*.py"))
 DATASETS = sorted((PROJECT / "datasets").rglob("*.py"))
+CONVLSTM = sorted(file for file in (PROJECT / "convlstm").rglob("*.py") if "datasets" not in file.parts)
+SCRIPTS = sorted(PROJECT.glob("*.py"))
+# Each room imports only rooms that stand after it.
+ORDER = (
+    "cli",
+    "forecasting",
+    "writers",
+    "report",
+    "evaluation",
+    "training",
+    "models",
+    "architectures",
+    "layers",
+    "ops",
+)
+# None of these knows how models are trained.
+BELOW_TRAINING = ("runs", "checkpoints", "metrics", "distributed")
 
 
 def touched(source: str, package: str = "") -> set[str]:
@@ -78,36 +94,86 @@ def test_touched_sees_every_form_of_import(source, expected):
     assert touched(source, "convlstm") == expected
 
 
-def test_convlstm_knows_neither_datasets_nor_the_configuration():
-    assert offenders(CONVLSTM, "datasets", "hydra", "omegaconf") == []
+def module(file: Path) -> str:
+    """Returns the dotted name of a file's module; the folder `datasets` is the package `convlstm.datasets`."""
+    parts = file.relative_to(PROJECT).with_suffix("").parts
+    parts = ("convlstm", *parts) if parts[0] == "datasets" else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_datasets_knows_neither_convlstm_nor_arrays_on_the_device():
-    assert offenders(DATASETS, "convlstm", "mlx.core", "mlx.nn", "mlx.optimizers", "mlx.utils") == []
+def room(name: str) -> str:
+    """Returns the folder of a module, or its own name if it lies at the top; "" for the package itself."""
+    return name.split(".")[1] if "." in name else ""
 
 
-def test_ops_and_layers_do_not_know_training_or_evaluation():
-    low = [file for file in CONVLSTM if "ops" in file.parts or file.name == "layers.py"]
-    assert {"ops", "cpu", "convlstm"} == {file.parent.name for file in low}
-    assert offenders(low, "convlstm.training", "convlstm.evaluation") == []
+def imports_of_rooms() -> dict[str, dict[str, set[str]]]:
+    """Returns the rooms that each room imports, anywhere in its files, each with the imports that do so."""
+    modules = {module(file): file for file in CONVLSTM + DATASETS}
+    rooms: dict[str, dict[str, set[str]]] = {room(name): {} for name in modules}
+    for name, file in modules.items():
+        package = name if file.stem == "__init__" else name.rpartition(".")[0]
+        for imported in touched(file.read_text(encoding="utf-8"), package):
+            if imported.startswith("convlstm.") and room(imported) in rooms and room(imported) != room(name):
+                rooms[room(name)].setdefault(room(imported), set()).add(f"{name} imports {imported}")
+    return rooms
 
 
-def test_only_training_distributed_touches_mx_distributed():
-    rest = [file for file in CONVLSTM + DATASETS + DOORS if file.parts[-2:] != ("training", "distributed.py")]
+def test_no_circle_of_rooms():
+    rooms = imports_of_rooms()
+    # The package's own file hands out names of several rooms on first use.
+    left = {name: set(others) - {""} for name, others in rooms.items() if name != ""}
+    while done := [name for name, others in left.items() if not others & set(left)]:
+        for name in done:
+            del left[name]
+    lines = [line for name in left for other in left[name] & set(left) for line in sorted(rooms[name][other])]
+    assert left == {}, "\n".join(lines)
+
+
+@pytest.mark.parametrize("place", range(1, len(ORDER)))
+def test_a_room_imports_only_what_follows_it(place):
+    imported = imports_of_rooms()[ORDER[place]]
+    assert {name: imported[name] for name in ORDER[:place] if name in imported} == {}
+
+
+@pytest.mark.parametrize("name", BELOW_TRAINING)
+def test_what_training_stands_on_does_not_know_it(name):
+    assert imports_of_rooms()[name].get("training") is None
+
+
+def test_every_room_is_in_the_graph():
+    assert {*ORDER, *BELOW_TRAINING, "datasets", "convert", "backend"} <= set(imports_of_rooms())
+    top = {"layers", "models", "losses", "summary", "doctor", "arguments"}
+    assert {file.stem for file in (PROJECT / "convlstm").glob("*.py")} == top | {"__init__"}
+
+
+def test_only_the_command_line_knows_data_sets_and_the_configuration():
+    rest = [file for file in CONVLSTM if file.parts[-2] != "cli"]
+    assert offenders(rest, "convlstm.datasets", "datasets", "hydra", "omegaconf") == []
+
+
+def test_datasets_know_neither_models_nor_arrays_on_the_device():
+    assert imports_of_rooms()["datasets"] == {}
+    assert offenders(DATASETS, "mlx.core", "mlx.nn", "mlx.optimizers", "mlx.utils") == []
+
+
+def test_only_distributed_touches_mx_distributed():
+    rest = [file for file in CONVLSTM + DATASETS + SCRIPTS if file.parts[-2] != "distributed"]
     assert offenders(rest, "mlx.core.distributed") == []
 
 
 def test_only_report_touches_matplotlib():
-    rest = [file for file in CONVLSTM + DATASETS + DOORS if PROJECT / "convlstm" / "report" not in file.parents]
+    rest = [file for file in CONVLSTM + DATASETS + SCRIPTS if PROJECT / "convlstm" / "report" not in file.parents]
     assert offenders(rest, "matplotlib") == []
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("datasets", ["mlx.core", "convlstm", "matplotlib", "hydra"]),
-        ("convlstm", ["mlx.core", "datasets", "matplotlib", "hydra"]),
+        ("convlstm.datasets", ["mlx.core", "convlstm.layers", "matplotlib", "hydra"]),
+        ("convlstm", ["mlx.core", "convlstm.datasets", "matplotlib", "hydra"]),
         ("convlstm.layers", ["convlstm.training", "convlstm.evaluation", "matplotlib"]),
+        ("convlstm.training", ["convlstm.writers", "convlstm.report", "PIL", "matplotlib"]),
+        ("convlstm.training.loop", ["convlstm.writers", "convlstm.report", "PIL", "matplotlib"]),
     ],
 )
 def test_an_import_brings_nothing_from_beyond_the_wall(module, absent):

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import convlstm
+from convlstm import checkpoints
 from convlstm.convert import keras
 from convlstm.convert.families import Conversion, below, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
+from convlstm.runs.progress import Progress
 from convlstm.summary import parameters
-from convlstm.training import checkpoint
-from convlstm.training.progress import Progress
 
 import mlx.optimizers as optim
 
@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if Path(arguments.source).expanduser().is_dir():
-            folder = checkpoint.find(arguments.source)
-            description = checkpoint.read_config(folder)["model"]
-            converted = to_state_dict(checkpoint.load(folder), description)
+            folder = checkpoints.find(arguments.source)
+            description = checkpoints.read_config(folder)["model"]
+            converted = to_state_dict(checkpoints.load(folder), description)
             write_state_dict(arguments.out, converted)
             print(f"{arguments.out}: {len(converted)} arrays of '{folder}'")
             if description.get("output") == "candidate":
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arrays = below(read_state_dict(source), arguments.prefix)
             found = convert(arrays, patch_size=arguments.patch_size, legacy=arguments.legacy)
         place = save(found, source, arguments.out)
-    except (ConversionError, checkpoint.CheckpointError, OSError) as error:
+    except (ConversionError, checkpoints.CheckpointError, OSError) as error:
         between = "\n" if "\n" in str(error) else " "
         print(f"convert: {error}{between}Nothing was written.", file=sys.stderr)
         return 1
@@ -87,7 +87,7 @@ def save(found: Conversion, source: Path, out: Path) -> Path:
     Raises:
         ConversionError: There is something at that place.
     """
-    place = out.expanduser() / checkpoint.FOLDER / "best"
+    place = out.expanduser() / checkpoints.FOLDER / "best"
     if out.expanduser().exists():
         raise ConversionError(f"'{out}' exists already. Choose another folder.")
     with source.open("rb") as file:
@@ -97,7 +97,7 @@ def save(found: Conversion, source: Path, out: Path) -> Path:
     optimizer.init(found.model.trainable_parameters())
     config = {"model": found.description, "converted": origin}
     try:
-        checkpoint.save(place, found.model, optimizer, vars(Progress(status="converted")), config)
+        checkpoints.save(place, found.model, optimizer, vars(Progress(status="converted")), config)
     except BaseException:
         shutil.rmtree(out.expanduser(), ignore_errors=True)
         raise

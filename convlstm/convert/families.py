@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convlstm.build import build
+from convlstm.checkpoints.build import build
 from convlstm.convert.keras import KerasFamily
 from convlstm.convert.ndrplz import NdrplzFamily
 from convlstm.convert.openstl import ConvLSTMFamily, Family, PredRNNFamily, SimVPFamily
@@ -27,10 +27,10 @@ FAMILIES: dict[str, Family] = {
 }
 # The model of ours that each family's arrays describe.
 MODELS = {
-    "convlstm.stack.ConvLSTMStack": "openstl_convlstm",
-    "convlstm.predrnn.PredRNN": "predrnn",
-    "convlstm.simvp.SimVP": "simvp",
-    "convlstm.sequence.ConvLSTMSequence": "ndrplz",
+    "convlstm.architectures.stack.ConvLSTMStack": "openstl_convlstm",
+    "convlstm.architectures.predrnn.PredRNN": "predrnn",
+    "convlstm.architectures.simvp.SimVP": "simvp",
+    "convlstm.architectures.sequence.ConvLSTMSequence": "ndrplz",
 }
 # What their programs fix, and a state_dict does not tell: of PredRNN, and of each of ndrplz's layers.
 FIXED: dict[str, dict[str, tuple[Any, ...]]] = {

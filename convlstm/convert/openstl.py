@@ -97,7 +97,7 @@ class ConvLSTMFamily(_OneToOne):
         cells = _count(arrays, r"cell_list\.(\d+)\.conv_h")
         hidden = [_array(arrays, f"cell_list.{n}.conv_h.0.weight", 4).shape for n in range(cells)]
         return {
-            "_target_": "convlstm.stack.ConvLSTMStack",
+            "_target_": "convlstm.architectures.stack.ConvLSTMStack",
             **_frames(arrays, options["patch_size"]),
             "hidden_channels": [shape[1] for shape in hidden],
             "kernel_size": list(hidden[0][2:]) if hidden else 5,
@@ -132,7 +132,7 @@ class PredRNNFamily(_OneToOne):
         hidden = [_array(arrays, f"cell_list.{n}.conv_h.0.weight", 4).shape for n in range(cells)]
         normed = arrays.get("cell_list.0.conv_x.1.weight")
         return {
-            "_target_": "convlstm.predrnn.PredRNN",
+            "_target_": "convlstm.architectures.predrnn.PredRNN",
             **_frames(arrays, options["patch_size"]),
             "hidden_channels": [shape[1] for shape in hidden],
             "kernel_size": list(hidden[0][2:]) if hidden else 5,
@@ -190,7 +190,7 @@ class SimVPFamily(_OneToOne):
     def describe(self, arrays: StateDict, options: Options) -> dict[str, Any]:
         hidden, channels, k, _ = _array(arrays, "enc.enc.0.conv.conv.weight", 4).shape
         description: dict[str, Any] = {
-            "_target_": "convlstm.simvp.SimVP",
+            "_target_": "convlstm.architectures.simvp.SimVP",
             "in_channels": channels,
             "hidden_channels": hidden,
             "levels": _count(arrays, r"enc\.enc\.(\d+)\."),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convlstm.training import tensors
+from convlstm.checkpoints import tensors
 
 import mlx.core as mx
 import numpy as np

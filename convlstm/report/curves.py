@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.metrics import Scores
+from convlstm.metrics.pixels import Scores
 from convlstm.report.labels import Label, label
 from convlstm.report.style import (
     COLOURS,

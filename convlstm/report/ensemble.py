@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from convlstm.metrics import Scores
+from convlstm.metrics.pixels import Scores
 from convlstm.report.curves import draw_leads
 from convlstm.report.labels import unit_of_error
 from convlstm.report.rain import check_positive

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from convlstm.metrics import HIGHER_IS_BETTER
-from convlstm.verification import higher_is_better
-from convlstm.verification.names import SUFFIXES
+from convlstm.metrics import higher_is_better
+from convlstm.metrics.names import SUFFIXES
+from convlstm.metrics.pixels import HIGHER_IS_BETTER
 
 
 @dataclass(frozen=True)

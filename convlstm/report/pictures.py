@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.evaluation import Evaluation
+from convlstm.evaluation.scoring import Evaluation
 from convlstm.report.animation import forecast_gif
 from convlstm.report.curves import lead_curves, training_curve
 from convlstm.report.ensemble import rank_histogram, reliability_diagram, spread_skill
@@ -15,7 +15,7 @@ from convlstm.report.rain_film import rain_gif
 from convlstm.report.rain_maps import rain_panel
 from convlstm.report.rain_scores import fss_by_scale, score_curves
 from convlstm.report.rain_spectra import spectra
-from convlstm.training.log import MetricsLog
+from convlstm.runs.log import MetricsLog
 
 
 def write_pictures(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.cases import critical_success
+from convlstm.evaluation.ranking import critical_success
 from convlstm.report.rain import (
     UNITS,
     check_count,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convlstm.metrics import Scores
+from convlstm.metrics.pixels import Scores
 from convlstm.report.curves import draw_leads
 from convlstm.report.labels import Event, event, label
 from convlstm.report.rain import check_positive

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convlstm.training.distributed import ALONE, Ranks
+from convlstm.distributed.ranks import ALONE, Ranks
 
 import mlx.core as mx
 import numpy as np

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from convlstm.training import checkpoint
-from convlstm.training.progress import Progress
+from convlstm import checkpoints
+from convlstm.runs.progress import Progress
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -79,7 +79,7 @@ def begin_average(
         progress: Says how many steps are in the checkpoint's average, and afterwards in this one.
         resume: The checkpoint's folder, or None.
     """
-    kept = None if decay is None or resume is None else checkpoint.read_ema(resume, model)
+    kept = None if decay is None or resume is None else checkpoints.read_ema(resume, model)
     progress.averaged = 0 if kept is None else progress.averaged
     if decay is None:
         return None

@@ -10,23 +10,25 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from convlstm import checkpoints
+from convlstm.backend.memory import check_parameters
+from convlstm.backend.signals import came, stop_requests
+from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
-from convlstm.training import checkpoint, health
+from convlstm.runs.folder import BEST, LAST, RunFolder
+from convlstm.runs.lock import hold
+from convlstm.runs.logging import Logger, Tracking
+from convlstm.runs.progress import Progress
+from convlstm.training import diagnostics as health
 from convlstm.training.batches import Batches, DataError
-from convlstm.training.distributed import ALONE, Ranks
+from convlstm.training.console import Console
+from convlstm.training.diagnostics import NonFiniteLossError
 from convlstm.training.ema import begin_average
-from convlstm.training.health import NonFiniteLossError
-from convlstm.training.hold import hold
-from convlstm.training.memory import check_parameters
 from convlstm.training.precision import warn_where_slow
-from convlstm.training.progress import Console, Progress
 from convlstm.training.replicas import Elsewhere, agreed, begin_alike, check_alike, stop_signal
-from convlstm.training.run_folder import BEST, LAST, RunFolder
 from convlstm.training.sampling import Sampling
 from convlstm.training.settings import Settings
-from convlstm.training.signals import came, stop_requests
 from convlstm.training.step import make_step, number, to_device
-from convlstm.training.tracking import Logger, Tracking
 from convlstm.training.validation import MONITORED, better, validate
 
 import mlx.core as mx
@@ -117,8 +119,8 @@ class Trainer(Settings):
         self.progress = progress = Progress(seed=seed)
         if resume is not None and self.ranks.main:
             # Whether the state is one comes before the weights are put into the model.
-            Progress.restored(checkpoint.read_state(resume), resume)
-            self.progress = progress = Progress.restored(checkpoint.restore(resume, model, optimizer), resume)
+            Progress.restored(checkpoints.read_state(resume), resume)
+            self.progress = progress = Progress.restored(checkpoints.restore(resume, model, optimizer), resume)
         self.average = begin_average(model, self.ema, progress, resume if self.ranks.main else None)
         begin_alike(self.ranks, model, optimizer, progress, self.average)
         if progress.step >= self.max_steps or self._patience_is_over():
@@ -252,7 +254,7 @@ class Trainer(Settings):
             truth_share=None if self.sampling is None else self.sampling(mx.array(step)).tolist(),  # type: ignore
         )
         folder = self.run.path / failed.place
-        note = f"Compute that step again:  python -m convlstm.training.health {folder}"
+        note = f"Compute that step again:  python -m convlstm.training.diagnostics {folder}"
         try:
             if self.ranks.main:
                 health.dump(folder, failed, self.loss, self.batches, self.batches.whole(step, batch))
@@ -322,5 +324,6 @@ class Trainer(Settings):
         """Writes a checkpoint, and says whether it is there then: the same on every rank."""
         check_alike(self.ranks, self.model, self.optimizer, self.progress.step, self.average)
         with self.ranks.undisturbed():
-            done = self.run.save(name, self.model, self.optimizer, self.progress, self.average, insist=insist)
+            ema = None if self.average is None else self.average.weights
+            done = self.run.save(name, self.model, self.optimizer, self.progress, ema, insist=insist)
         return self.ranks.share(done)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.signals import STOPS
+from convlstm.distributed.ranks import Ranks, RanksError, digest
+from convlstm.runs.progress import Progress
 from convlstm.training.batches import Arrays, DataError
-from convlstm.training.distributed import Ranks, RanksError, digest
 from convlstm.training.ema import WeightAverage
-from convlstm.training.progress import Progress
-from convlstm.training.signals import STOPS
 from convlstm.training.step import number, put_back
 
 import mlx.core as mx

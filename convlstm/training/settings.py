@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from convlstm.runs.folder import ON_FULL_DISK
 from convlstm.training.ema import check_decay
 from convlstm.training.precision import check_precision
-from convlstm.training.run_folder import ON_FULL_DISK
 from convlstm.training.validation import MONITORED
 
 

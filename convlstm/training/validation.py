@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
-from convlstm.metrics import HIGHER_IS_BETTER, FrameMetrics
+from convlstm.metrics.pixels import HIGHER_IS_BETTER, FrameMetrics
 from convlstm.training.batches import Arrays, DataError
-from convlstm.training.distributed import ALONE, Ranks
 from convlstm.training.replicas import raise_together
 from convlstm.training.step import number, to_device
 

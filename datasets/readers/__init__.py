@@ -10,17 +10,17 @@ import zlib
 from dataclasses import fields
 from pathlib import Path
 
-from .arrays import Arrays
-from .base import NO_ECHO_DBZ, Contents, Grid, MissingLibraryError, Reader, ReadError
-from .fmi import FMI
-from .hko7 import HKO7
-from .knmi import KNMI
-from .mch import MCH
-from .netcdf import NetCDF
-from .odim import ODIM
-from .png import PNG
-from .sevir import SEVIR
-from .zarr_store import Zarr
+from convlstm.datasets.readers.arrays import Arrays
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, MissingLibraryError, Reader, ReadError
+from convlstm.datasets.readers.fmi import FMI
+from convlstm.datasets.readers.hko7 import HKO7
+from convlstm.datasets.readers.knmi import KNMI
+from convlstm.datasets.readers.mch import MCH
+from convlstm.datasets.readers.netcdf import NetCDF
+from convlstm.datasets.readers.odim import ODIM
+from convlstm.datasets.readers.png import PNG
+from convlstm.datasets.readers.sevir import SEVIR
+from convlstm.datasets.readers.zarr_store import Zarr
 
 __all__ = [
     "FORMATS",

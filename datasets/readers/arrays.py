@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number, without_infinity
+from convlstm.datasets.readers.names import day_in_name, time_in_name
+from convlstm.datasets.readers.npz import Member, is_npz, load, members
+from convlstm.datasets.readers.png import check_options
 
-from .base import Contents, Grid, Reader, UnreadableError, frame_number, without_infinity
-from .names import day_in_name, time_in_name
-from .npz import Member, is_npz, load, members
-from .png import check_options
+import numpy as np
 
 _NPY = b"\x93NUMPY"
 _TIMES = ("times", "time")

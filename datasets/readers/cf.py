@@ -8,13 +8,13 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, UnreadableError, without_infinity
+from convlstm.datasets.readers.cf_grid import find_grid, spatial
+from convlstm.datasets.readers.cf_time import decode_times, minutes_of
+from convlstm.datasets.readers.cf_variable import Variable
+from convlstm.datasets.readers.names import time_in_name
 
-from .base import Contents, UnreadableError, without_infinity
-from .cf_grid import find_grid, spatial
-from .cf_time import decode_times, minutes_of
-from .cf_variable import Variable
-from .names import time_in_name
+import numpy as np
 
 
 class Field(NamedTuple):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
+from convlstm.datasets.readers.base import Grid, UnreadableError
+from convlstm.datasets.readers.cf_variable import Variable
 
-from .base import Grid, UnreadableError
-from .cf_variable import Variable
+import numpy as np
 
 _NAMES = {
     "y": ("y", "yc", "lat", "latitude", "rlat", "row", "rows", "south_north", "northing", "nlat", "height"),

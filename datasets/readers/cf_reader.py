@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, Reader, frame_number
+from convlstm.datasets.readers.cf import Field, find_field
+from convlstm.datasets.readers.cf_variable import Variable
+from convlstm.datasets.readers.kept import BLOCKS, LARGEST_BLOCK
 
-from .base import Contents, Reader, frame_number
-from .cf import Field, find_field
-from .cf_variable import Variable
-from .kept import BLOCKS, LARGEST_BLOCK
+import numpy as np
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-import numpy as np
+from convlstm.datasets.readers.base import UnreadableError
+from convlstm.datasets.readers.cf_variable import Variable
 
-from .base import UnreadableError
-from .cf_variable import Variable
+import numpy as np
 
 _SECONDS = {"day": 86400, "d": 86400, "hour": 3600, "hr": 3600, "h": 3600, "minute": 60, "min": 60}
 _SECONDS |= {"second": 1, "sec": 1, "s": 1}

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.names import time_in_name
+from convlstm.datasets.readers.projection import project
 
-from .base import Contents, Grid, Reader, UnreadableError, frame_number
-from .names import time_in_name
-from .projection import project
+import numpy as np
 
 _MISSING = 255
 _RADIUS = 6371288  # m, of FMI's spherical earth; the files do not say

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.readers.base import MissingLibraryError, library
 
-from .base import MissingLibraryError, library
+import numpy as np
 
 _SCALES = "dimension scales"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

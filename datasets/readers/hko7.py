@@ -7,11 +7,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.names import time_in_name
+from convlstm.datasets.readers.png import in_masks, is_grey, pixels_of, shape_of
 
-from .base import Contents, Grid, Reader, UnreadableError, frame_number
-from .names import time_in_name
-from .png import in_masks, is_grey, pixels_of, shape_of
+import numpy as np
 
 _NAME = re.compile(r"RAD\d{12}\.png", re.IGNORECASE)
 _SIDE = 480  # pixels of 512 km

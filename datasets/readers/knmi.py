@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
 
-from .base import Contents, Grid, Reader, UnreadableError, frame_number
-from .hdf5 import first, holds, number, open_hdf5, text
+import numpy as np
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"

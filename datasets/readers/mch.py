@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.png import pixels_of
 
-from .base import Contents, Grid, Reader, UnreadableError, frame_number
-from .png import pixels_of
+import numpy as np
 
 # Year of the century, day of the year, hour and minute; minutes of accumulation.
 _NAME = re.compile(r"AQC(\d{2})(\d{3})(\d{4}).?_(\d{5})\.")

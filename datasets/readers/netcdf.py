@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.readers.base import library
+from convlstm.datasets.readers.cf_reader import CFReader
+from convlstm.datasets.readers.cf_variable import Variable
+from convlstm.datasets.readers.hdf5 import SIGNATURE, has_scales, identity
 
-from .base import library
-from .cf_reader import CFReader
-from .cf_variable import Variable
-from .hdf5 import SIGNATURE, has_scales, identity
+import numpy as np
 
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 # The library is not made for several threads, not even with a file for each.

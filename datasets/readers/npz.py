@@ -7,11 +7,11 @@ import zipfile
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import numpy as np
+from convlstm.datasets.readers.base import UnreadableError
+from convlstm.datasets.readers.hdf5 import identity
+from convlstm.datasets.readers.kept import BLOCKS
 
-from .base import UnreadableError
-from .hdf5 import identity
-from .kept import BLOCKS
+import numpy as np
 
 _PACKED_LIMIT = 1 << 30
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

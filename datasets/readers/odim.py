@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
+from convlstm.datasets.readers.projection import project
 
-from .base import NO_ECHO_DBZ, Contents, Grid, Reader, UnreadableError, frame_number
-from .hdf5 import first, holds, number, open_hdf5, text
-from .projection import project
+import numpy as np
 
 # Quantities, those first that are nearest to rain at the ground.
 _RATES, _AMOUNTS, _REFLECTIVITIES = ("RATE",), ("ACRR",), ("DBZH", "DBZ", "TH", "DBZV", "TV")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from convlstm.datasets.readers.base import UNITS, Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.names import pattern_expression, time_in_name
 
-from .base import UNITS, Contents, Grid, Reader, UnreadableError, frame_number
-from .names import pattern_expression, time_in_name
+import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3

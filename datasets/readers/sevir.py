@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.hdf5 import holds, identity, open_hdf5
+from convlstm.datasets.readers.kept import BLOCKS
 
-from .base import Contents, Grid, Reader, UnreadableError, frame_number
-from .hdf5 import holds, identity, open_hdf5
-from .kept import BLOCKS
+import numpy as np
 
 _MISSING = 255
 _CATALOG = "CATALOG.csv"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from convlstm.datasets.readers.base import UnreadableError, library
+from convlstm.datasets.readers.cf_reader import CFReader
+from convlstm.datasets.readers.cf_variable import Variable
 
-from .base import UnreadableError, library
-from .cf_reader import CFReader
-from .cf_variable import Variable
+import numpy as np
 
 _METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs", ".zarray")
 

@@ -9,8 +9,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from convlstm import results
-from convlstm.evaluation import Evaluation
+from convlstm.backend import files
+from convlstm.evaluation import tables as results
+from convlstm.evaluation.scoring import Evaluation
 from convlstm.report.labels import label
 from convlstm.report.page import about, scores
 from convlstm.report.page.ensembles import ensembles
@@ -20,7 +21,6 @@ from convlstm.report.page.markup import Markup, element
 from convlstm.report.page.scales import by_scale
 from convlstm.report.rain import HATCH, MISSING
 from convlstm.report.style import MISSING as SAND
-from convlstm.training import files
 
 HERE = Path(__file__).parent
 

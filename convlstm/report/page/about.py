@@ -9,25 +9,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm import checkpoints
 from convlstm.report.labels import label
 from convlstm.report.page.chart import Line, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.style import digits
-from convlstm.runs import differences
-from convlstm.training import checkpoint
-from convlstm.training.log import MetricsLog, numbers
-from convlstm.training.record import code, hardware, versions
-from convlstm.training.run_summary import CONFIG, METRICS, RECORD, Run, entries, flat, read
+from convlstm.runs.comparison import differences
+from convlstm.runs.log import MetricsLog, numbers
+from convlstm.runs.record import code, hardware, versions
+from convlstm.runs.summary import CONFIG, METRICS, RECORD, Run, entries, flat, read
 
 MOST_OTHERS = 20
 
 
-def runs_of(checkpoints: Mapping[str, Path]) -> dict[str, Run]:
+def runs_of(folders: Mapping[str, Path]) -> dict[str, Run]:
     """The runs of checkpoints by name, each with the configuration of its checkpoint."""
     found = {}
-    for name, folder in checkpoints.items():
-        found[name] = read(checkpoint.run_of(folder))
-        found[name].config = flat(checkpoint.read_config(folder))
+    for name, folder in folders.items():
+        found[name] = read(checkpoints.run_of(folder))
+        found[name].config = flat(checkpoints.read_config(folder))
     return found
 
 

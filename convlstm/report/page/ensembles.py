@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from convlstm import results
-from convlstm.evaluation import Evaluation
+from convlstm.evaluation import tables as results
+from convlstm.evaluation.scoring import Evaluation
+from convlstm.metrics import EnsembleMetrics
 from convlstm.report.ensemble import FEW, at_least
 from convlstm.report.labels import label, unit_of_error
 from convlstm.report.page.bars import bar_chart
 from convlstm.report.page.chart import GUIDE, Bars, Line, Look, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.page.scores import axis_of_leads, by_lead_table
-from convlstm.verification import EnsembleMetrics
 
 import numpy as np
 

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from convlstm.cases import critical_success, squared_error
-from convlstm.evaluation import Evaluation, Example
+from convlstm.evaluation.ranking import critical_success, squared_error
+from convlstm.evaluation.scoring import Evaluation, Example
 from convlstm.report.page.frames import Album, factor, frame_png, rain_png, shrunk
 from convlstm.report.page.markup import Markup, data, element
 from convlstm.report.rain import RainScale, clock, rain_scale, stamps
@@ -30,7 +30,7 @@ class Field:
     """What the frames stand for, where that is a physical field.
 
     Attributes:
-        data: Turns frames into physical values: see `convlstm.evaluation.RainField`; `frame_interval`, in minutes, and
+        data: Turns frames into physical values: see `convlstm.evaluation.scoring.RainField`; `frame_interval`, in minutes, and
             `times`, too.
         split: Whose sequences the examples are.
         threshold: At which a frame's score is taken.

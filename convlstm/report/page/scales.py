@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from convlstm import results
-from convlstm.evaluation import Evaluation
+from convlstm.evaluation import tables as results
+from convlstm.evaluation.scoring import Evaluation
 from convlstm.report.labels import event
 from convlstm.report.page.chart import GUIDE, TRUTH, Line, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table

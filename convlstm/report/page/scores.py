@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from convlstm import results
-from convlstm.evaluation import Evaluation
+from convlstm.evaluation import tables as results
+from convlstm.evaluation.scoring import Evaluation
 from convlstm.report.labels import event, full_title, label, spelled
 from convlstm.report.page.chart import Line, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table

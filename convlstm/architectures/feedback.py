@@ -1,0 +1,173 @@
+"""What forecasters share that predict the next frame at every step and feed on it: what is fed, and their loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from convlstm.architectures.frames import depth_to_space, space_to_depth
+
+import mlx.core as mx
+import mlx.nn as nn
+
+# What is fed at a step after the known frames, from the step's number there and the frame predicted last, (N, 1, ...).
+Feed = Callable[[int, mx.array], mx.array]
+
+
+class FeedbackForecaster(nn.Module):
+    r"""A model that predicts frame t + 1 from frame t and its state, and forecasts by feeding on its predictions.
+
+        x_t = the true frame for t < T_in, afterwards y_{t-1}
+        y_t, state = step(x_t, state)
+
+    for t = 0 ... T_in + horizon - 2; the last `horizon` of the y_t are the forecast. Training minimises the loss of all
+    of them, and may feed a true frame where a forecast feeds a prediction, or the other way round (scheduled sampling).
+    Frames are patches of `patch_size` x `patch_size` pixels as channels.
+
+    A subclass has `check_input(inputs, horizon)` and `_unroll(x, steps, feed, key) -> (predictions, penalty or None)`,
+    which walks over the patches `x` (N, K, H', W', C') and then takes `steps` further steps, fed with `feed(number of
+    the step, prediction before)`. The predictions are (N, K + steps, H', W', C'); the penalty is added to what training
+    minimises.
+    """
+
+    # Training may give it a `truth_share`.
+    feeds_back = True
+
+    def __init__(self, in_channels: int, patch_size: int):
+        super().__init__()
+        self.in_channels, self.patch_size = in_channels, patch_size
+
+    def check_input(self, inputs: mx.array, horizon: int) -> None:
+        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        raise NotImplementedError
+
+    def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, mx.array | None]:
+        raise NotImplementedError
+
+    def _check_truth(self, inputs: mx.array, horizon: int, truth: mx.array | None, mask: mx.array | None) -> None:
+        name = type(self).__name__
+        if (truth is None) != (mask is None):
+            given, missing = ("mask", "truth") if truth is None else ("truth", "mask")
+            raise ValueError(f"[{name}] '{given}' came without '{missing}'. Give both, or neither.")
+        if truth is None or mask is None:
+            return
+        N, T_in, *frame = inputs.shape
+        if truth.ndim != 5 or (truth.shape[0], *truth.shape[2:]) != (N, *frame) or truth.shape[1] < horizon - 1:
+            raise ValueError(
+                f"[{name}] 'truth' must be the frames after the inputs, {horizon - 1} or more of them, of shape "
+                f"{(N, horizon - 1, *frame)}, but got shape {tuple(truth.shape)}."
+            )
+        if tuple(mask.shape) not in ((N, horizon - 1), (N, T_in + horizon - 2)):
+            raise ValueError(
+                f"[{name}] 'mask' must have a value for each sequence and step after the inputs, shape "
+                f"{(N, horizon - 1)}, or after the first of them, shape {(N, T_in + horizon - 2)}, but got shape "
+                f"{tuple(mask.shape)}."
+            )
+
+    def _walk(
+        self, inputs: mx.array, horizon: int, truth: mx.array | None, mask: mx.array | None, key: mx.array | None
+    ) -> tuple[mx.array, mx.array | None]:
+        """The predictions of all next frames, and the penalty of the walk."""
+        self.check_input(inputs, horizon)
+        self._check_truth(inputs, horizon, truth, mask)
+        x = space_to_depth(inputs, self.patch_size)
+        if truth is None or mask is None:
+            frames, penalty = self._unroll(x, horizon - 1, lambda _, y: y, key)
+            return depth_to_space(frames, self.patch_size), penalty
+        true = space_to_depth(truth.astype(inputs.dtype), self.patch_size)
+        N, steps = mask.shape
+        if steps > horizon - 1:
+            x, true = x[:, :1], mx.concatenate([x[:, 1:], true], axis=1)
+        fed = (mask != 0).reshape(N, steps, 1, 1, 1)
+
+        def feed(t: int, y: mx.array) -> mx.array:
+            return mx.where(fed[:, t : t + 1], true[:, t : t + 1], y)
+
+        frames, penalty = self._unroll(x, steps, feed, key)
+        return depth_to_space(frames, self.patch_size), penalty
+
+    def unroll_frames(
+        self,
+        inputs: mx.array,
+        horizon: int,
+        *,
+        truth: mx.array | None = None,
+        mask: mx.array | None = None,
+        key: mx.array | None = None,
+    ) -> mx.array:
+        """Predictions of all next frames: of the inputs from the second on, and of the frames after them.
+
+        Args:
+            inputs: (N, T_in, H, W, C).
+            horizon: Number of frames to predict after the inputs.
+            truth: The frames after the inputs, (N, horizon - 1 or more, H, W, C). Default: none.
+            mask: Where a true frame is fed instead of the prediction of it: of the frames after the inputs, (N,
+                horizon - 1), or of those after the first input, (N, T_in + horizon - 2). Not zero feeds the true one.
+                Default: all inputs, and nothing after them.
+            key: Key of what is random in training (dropout); None draws from MLX's global state.
+
+        Returns:
+            (N, T_in + horizon - 1, H, W, C).
+        """
+        return self._walk(inputs, horizon, truth, mask, key)[0]
+
+    def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
+        """Forecasts of the frames after the inputs.
+
+        Args:
+            inputs: (N, T_in, H, W, C).
+            horizon: Number of frames to forecast.
+            key: Key of what is random in training (dropout); None draws from MLX's global state.
+
+        Returns:
+            (N, horizon, H, W, C).
+        """
+        return self.unroll_frames(inputs, horizon, key=key)[:, -horizon:]
+
+    def training_loss(
+        self,
+        loss: Callable[..., mx.array],
+        inputs: mx.array,
+        targets: mx.array,
+        mask: mx.array | None,
+        key: mx.array,
+        *,
+        truth_share: mx.array | None = None,
+    ) -> tuple[mx.array, mx.array]:
+        """What training minimises, the loss of all next frames, and the loss of the forecast alone.
+
+        Args:
+            loss: Called as `loss(forecast, targets, mask)`.
+            inputs, targets: (N, T_in, H, W, C) and (N, T_out, H, W, C).
+            mask: Not zero where the targets are known; None: everywhere. Where a target is fed, its unknown values are
+                fed as 0.
+            key: Key of the dropout masks and of the draw of the frames that are fed.
+            truth_share: Probabilities of feeding the true frame, drawn for each sequence and step: of the targets,
+                (1,), or of the inputs after the first and of the targets, (2,). Default: inputs always, targets never.
+
+        Raises:
+            ValueError: `truth_share` has another shape.
+        """
+        N, T_out = targets.shape[:2]
+        truth = fed = None
+        if truth_share is not None:
+            if tuple(truth_share.shape) not in ((1,), (2,)):
+                raise ValueError(
+                    f"[{type(self).__name__}] 'truth_share' must be the probabilities of feeding a true target, shape "
+                    f"(1,), or a true input and a true target, shape (2,), but got shape {tuple(truth_share.shape)}."
+                )
+            truth = targets if mask is None else mx.where(mask != 0, targets, 0)
+            steps = [inputs.shape[1] - 1, T_out - 1][-truth_share.size :]
+            shares = mx.concatenate([mx.broadcast_to(truth_share[n], (steps[n],)) for n in range(len(steps))])
+            fed = mx.random.bernoulli(shares, (N, sum(steps)), key=self._sampling_key(key))
+        frames, penalty = self._walk(inputs, T_out, truth, fed, key)
+        forecast = loss(frames[:, -T_out:], targets, mask)
+        following = inputs[:, 1:]
+        if mask is not None:
+            ones = mx.ones(following.shape, mask.dtype)
+            mask = mx.concatenate([ones, mx.broadcast_to(mask, targets.shape)], axis=1)
+        total = loss(frames, mx.concatenate([following, targets], axis=1), mask)
+        return total if penalty is None else total + penalty, forecast
+
+    def _sampling_key(self, key: mx.array) -> mx.array:
+        """The key for the draw of the frames that are fed, where `key` is for other draws as well."""
+        return key

@@ -1,0 +1,101 @@
+"""Frames as forecasters take them: their checks, and their patches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from convlstm.arguments import MOST, check_whole
+from convlstm.layers import ConvLSTM
+from convlstm.ops.convolution import Pair
+
+import mlx.core as mx
+import numpy as np
+
+
+def space_to_depth(x: mx.array, size: int) -> mx.array:
+    """Patches of `size` x `size` pixels as channels: (..., H, W, C) -> (..., H/size, W/size, size*size*C).
+
+    The channel of pixel (row, column) of a patch is (row * size + column) * C + c.
+    """
+    *lead, H, W, C = x.shape
+    x = x.reshape(*lead, H // size, size, W // size, size, C)
+    return x.swapaxes(-4, -3).reshape(*lead, H // size, W // size, size * size * C)
+
+
+def depth_to_space(x: mx.array, size: int) -> mx.array:
+    """The inverse of `space_to_depth`: (..., H, W, size*size*C) -> (..., H*size, W*size, C)."""
+    *lead, H, W, channels = x.shape
+    C = channels // size**2
+    x = x.reshape(*lead, H, W, size, size, C)
+    return x.swapaxes(-4, -3).reshape(*lead, H * size, W * size, C)
+
+
+def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patch_size: int) -> Pair:
+    """Height and width of the inputs (N, T, H, W, C) in patches; ValueError where they or the horizon do not fit."""
+    if inputs.ndim != 5 or inputs.shape[-1] != channels:
+        raise ValueError(
+            f"[{owner}] expected inputs of shape NTHWC with C={channels} channels but got shape {tuple(inputs.shape)}."
+        )
+    if 0 in inputs.shape:
+        raise ValueError(f"[{owner}] expected inputs of shape NTHWC, none of them 0, but got {tuple(inputs.shape)}.")
+    if horizon < 1:
+        raise ValueError(f"[{owner}] 'horizon' must be at least 1 but got {horizon}.")
+    H, W = inputs.shape[2:4]
+    if H % patch_size or W % patch_size:
+        raise ValueError(
+            f"[{owner}] frames of {H}x{W} cannot be cut into patches of {patch_size}x{patch_size}: height and width "
+            f"must be multiples of 'patch_size'. Pad or crop the frames, or choose another 'patch_size'."
+        )
+    return H // patch_size, W // patch_size
+
+
+def check_channels(owner: str, in_channels: int, hidden_channels: Sequence[int], patch_size: int) -> None:
+    """ValueError where channels, or those that patches of frames become, are no numbers of channels."""
+    check_whole(owner, "in_channels", in_channels)
+    for channels in hidden_channels:
+        check_whole(owner, "hidden_channels", channels)
+    check_whole(owner, "patch_size", patch_size, most=256)
+    if in_channels * patch_size**2 > MOST:
+        raise ValueError(
+            f"[{owner}] a patch has 'in_channels' times the square of 'patch_size' channels, at most {MOST:,}, but got "
+            f"{in_channels:,} and {patch_size}."
+        )
+
+
+def check_layer_options(owner: str, options: Collection[str], patch_size: int) -> None:
+    """ValueError where options of ConvLSTM layers are not for a forecaster, or the patches have no size."""
+    check_whole(owner, "patch_size", patch_size, most=256)
+    for name in ("bidirectional", "merge", "reverse", "return_sequences"):
+        if name in options:
+            raise ValueError(f"[{owner}] '{name}' is not for a forecaster's layers: leave it out.")
+
+
+def check_grid_kept(owner: str, layers: Sequence[ConvLSTM], grid: Pair, why: str) -> None:
+    """ValueError where a layer changes the grid, which it must not because of what `why` says."""
+    for n, layer in enumerate(layers):
+        after = layer.cell.output_size(*grid)
+        if after != grid:
+            raise ValueError(
+                f"[{owner}] layer {n} makes {after[0]}x{after[1]} of {grid[0]}x{grid[1]}, but {why}, so every layer "
+                "must keep the grid: leave 'stride' and 'padding' at 1 and 'same'."
+            )
+
+
+def as_unit(x: mx.array | np.ndarray) -> mx.array:
+    """Frames as float32 in [0, 1]: 8-bit ones are divided by 255, floats only change their type.
+
+    Args:
+        x: An array of any shape.
+
+    Returns:
+        A float32 array of the same shape.
+
+    Raises:
+        TypeError: The array holds integers other than 8-bit unsigned ones, whose full scale cannot be known.
+    """
+    x = mx.array(x) if isinstance(x, np.ndarray) else x
+    if x.dtype == mx.uint8:
+        return x.astype(mx.float32) / 255
+    if not mx.issubdtype(x.dtype, mx.floating):
+        raise TypeError(f"[as_unit] 'x' must hold uint8 or floats but got {x.dtype}: scale it to [0, 1] first.")
+    return x.astype(mx.float32)

@@ -1,0 +1,104 @@
+"""The ConvLSTM stack: layers that predict the next frame at every step, and feed on it where the frames end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from convlstm.architectures.feedback import Feed, FeedbackForecaster
+from convlstm.architectures.frames import check_channels, check_frames, check_grid_kept, check_layer_options
+from convlstm.layers import ConvLSTM, State
+from convlstm.ops.convolution import Pair
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+class ConvLSTMStack(FeedbackForecaster):
+    r"""A stack of ConvLSTM layers that predicts one frame from the frame before, OpenSTL's `ConvLSTM`.
+
+        x_t = the true frame for t < T_in, afterwards y_{t-1}
+        h_t^1 = ConvLSTM^1(x_t),  h_t^n = ConvLSTM^n(h_t^{n-1})
+        y_t = W_y * h_t^top
+
+    for t = 0 ... T_in + horizon - 2, where y_t predicts frame t + 1; the last `horizon` of them are the forecast. The
+    frames are patches of `patch_size` x `patch_size` pixels as channels; W_y is 1x1, linear and without bias. Training
+    minimises the loss of all predictions, those of the input frames too, and may feed true frames by a schedule of
+    `convlstm.training.sampling`; afterwards no ground truth is needed.
+
+    Args:
+        in_channels: Channels of the frames, in and out. Default: 1.
+        hidden_channels: Channels of the ConvLSTM layers, the first one first. Default: four of 128.
+        kernel_size: Kernel of the layers, odd; an int or (height, width). Default: 5.
+        patch_size: Side of the square patches that become channels. Default: 4.
+        bias: Whether the gates have biases. Default: False.
+        peepholes: Whether the gates see the cell state. Default: False.
+        forget_bias: Initial value of the forget gate's bias, where there are biases. Default: 0.
+        **layer: The other arguments of the ConvLSTM layers (`dropout`, `grid_size`, `algorithm`, ...).
+
+    Raises:
+        ValueError: An argument, or the shape of the input, does not fit.
+
+    Sources: Shi et al., Convolutional LSTM Network, 2015; Tan et al., OpenSTL, 2023, for this form of it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        hidden_channels: Sequence[int] = (128, 128, 128, 128),
+        *,
+        kernel_size: int | Pair = 5,
+        patch_size: int = 4,
+        bias: bool = False,
+        peepholes: bool = False,
+        forget_bias: float = 0.0,
+        **layer,
+    ):
+        super().__init__(in_channels, patch_size)
+        if not hidden_channels:
+            raise ValueError("[ConvLSTMStack] 'hidden_channels' must name at least one layer but got none.")
+        check_channels("ConvLSTMStack", in_channels, hidden_channels, patch_size)
+        check_layer_options("ConvLSTMStack", layer, patch_size)
+        layer |= {"bias": bias, "peepholes": peepholes, "forget_bias": forget_bias}
+        channels = in_channels * patch_size**2
+        sizes = [channels, *hidden_channels]
+        self.layers = [ConvLSTM(C, O, kernel_size, **layer) for C, O in pairwise(sizes)]
+        self.output = nn.Conv2d(sizes[-1], channels, 1, bias=False)
+
+    def check_input(self, inputs: mx.array, horizon: int) -> None:
+        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        grid = check_frames("ConvLSTMStack", inputs, horizon, self.in_channels, self.patch_size)
+        check_grid_kept("ConvLSTMStack", self.layers, grid, "its output is fed back")
+
+    def _keys(self, key: mx.array | None) -> list:
+        """A key for the dropout of each layer, the same at all steps, and one for the draw of the frames to feed."""
+        number = len(self.layers) + 1
+        if key is None and self.training and any(layer.dropout or layer.recurrent_dropout for layer in self.layers):
+            # One draw for all calls of a layer: each of them would draw another mask.
+            key = mx.random.randint(0, 2**31 - 1, (2,), mx.uint32)
+        return [None] * number if key is None else list(mx.random.split(key, number))
+
+    def _sampling_key(self, key: mx.array) -> mx.array:
+        return self._keys(key)[-1]
+
+    def predict(self, hidden: mx.array) -> mx.array:
+        """The next frames, as patches, from the top layer's hidden states: (N, L, H', W', O) -> (N, L, H', W', ppC)."""
+        return hidden @ self.output.weight[:, 0, 0].T
+
+    def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, None]:
+        keys = self._keys(key)[:-1]
+        # What is known is walked layer by layer, with one input convolution for all steps; the rest step by step.
+        states: list[State] = []
+        filters = [layer.prepare() for layer in self.layers]
+        for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):
+            x, state, filters[n] = layer.walk(x, None, filters[n], key=k)
+            states.append(state)
+        y = self.predict(x)
+        frames = [y]
+        for t in range(steps):
+            x = feed(t, y[:, -1:])
+            for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):
+                x, states[n], filters[n] = layer.walk(x, states[n], filters[n], key=k)
+            y = self.predict(x)
+            frames.append(y)
+        return mx.concatenate(frames, axis=1), None

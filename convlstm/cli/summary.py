@@ -1,0 +1,86 @@
+"""Tells what a model is made of: `python summary.py model=simvp`, or `--help`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from convlstm import checkpoints
+from convlstm.checkpoints.build import TRUSTED
+from convlstm.cli.program import check_types, fail, instantiate, plain, run
+from convlstm.summary import layers, macs, memory, parameters
+
+import mlx.core as mx
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+
+def execute(config: DictConfig) -> None:
+    """Prints what the model of a configuration is made of."""
+    settings = plain(config)
+    check(settings)
+    if settings["ckpt"] is None:
+        check_types({"model": settings["model"]})
+        model, name = instantiate(config, "model"), HydraConfig.get().runtime.choices["model"]
+    else:
+        folder = checkpoints.find(str(settings["ckpt"]))
+        model, name = checkpoints.load(folder, trusted=(*TRUSTED, *settings["trusted"])), str(folder)
+    frames, horizon, size = settings["input_frames"], settings["horizon"], settings["frame_size"]
+    H, W = (size, size) if isinstance(size, int) else size
+    shape = (1, frames, H, W, getattr(model, "in_channels", 1))
+    if hasattr(model, "check_input"):
+        try:
+            model.check_input(placeholder(shape), horizon)
+        except ValueError as error:
+            fail(f"the model does not take these frames: {error} (input_frames, frame_size, horizon)")
+
+    found = layers(model)
+    widths = [
+        max([*(len(text) for text in column), 5]) for column in zip(*((x.name, x.kind) for x in found), strict=True)
+    ]
+    for layer in found:
+        shapes = ", ".join(f"{key} {'x'.join(map(str, s)) or '1'}" for key, s in layer.shapes.items())
+        print(f"{layer.name:{widths[0]}}  {layer.kind:{widths[1]}}  {layer.parameters:>12,}  {shapes}")
+    print(f"\nmodel        {name}: {type(model).__name__}")
+    print(f"parameters   {parameters(model):,}")
+    print(f"a sequence   {frames} frames of {H}x{W}x{shape[-1]} in, {horizon} out")
+    print(f"MACs         {macs(model, shape, horizon) / 1e9:,.2f} G a sequence, of convolutions and products")
+    if settings["memory"] and parameters(model):
+        measured, batch = memory(model, shape, horizon), settings["batch_size"]
+        one, many = amount(measured.training), amount(measured.of_batch(batch))
+        print(f"memory       {amount(measured.forecast)} to forecast a sequence")
+        print(f"             {one} to train on one, about {many} on {batch}")
+
+
+def placeholder(shape: tuple[int, ...]) -> mx.array:
+    """Zeros, which nobody computes."""
+    return mx.zeros(shape)
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Ends the program where a value cannot be what its place needs."""
+    if (settings["ckpt"] is None) == (settings.get("model") is None):
+        fail("name either a model (model=simvp) or a run's folder (ckpt=runs/NAME).")
+    for key in ("input_frames", "horizon", "batch_size"):
+        if type(settings[key]) is not int or settings[key] < 1:
+            fail(f"'{key}' must be a whole number of at least 1 but got {settings[key]!r}.")
+    size = settings["frame_size"]
+    sides = [size] if isinstance(size, int) else size
+    if not isinstance(sides, list) or len(sides) > 2 or not all(type(s) is int and s >= 1 for s in sides):
+        fail(f"'frame_size' must be the side of a frame, or [height, width], but got {size!r}.")
+    if math.prod(sides) > 1 << 26:
+        fail(f"'frame_size' must be at most 8192x8192 but got {size!r}.")
+    if type(settings["memory"]) is not bool:
+        fail(f"'memory' must be true or false but got {settings['memory']!r}.")
+    if not isinstance(settings["trusted"], list):
+        fail(f"'trusted' must be a list of packages but got {settings['trusted']!r}.")
+
+
+def amount(size: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{size / 1e6:,.0f} MB" if size < 2e9 else f"{size / 1e9:,.1f} GB"
+
+
+def main() -> None:
+    """Runs the command: `convlstm summary`, or `python summary.py` in a checkout."""
+    run("summary", execute)

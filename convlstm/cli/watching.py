@@ -1,0 +1,114 @@
+"""Following a folder, as `forecast.py watch=true` does: a forecast from each new frame."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from convlstm.cli.outputs import Output, found_name, stamp
+from convlstm.datasets.latest import Latest
+from convlstm.writers import Forecast
+
+import numpy as np
+
+
+def watch(
+    latest: Latest,
+    make: Callable[[np.datetime64], Forecast | str],
+    output: Output,
+    *,
+    interval: float,
+    forecasts: int | None,
+) -> None:
+    """Forecasts from what is there and from each new frame, until it is interrupted or has made enough.
+
+    Args:
+        latest: The frames.
+        make: The forecast from the frames up to a time, or why there is none.
+        output: Where it is written.
+        interval: Seconds between two looks.
+        forecasts: After which to end; None: never.
+    """
+    print(f"watching    {latest.path}, every {interval:g} s; Ctrl-C ends it")
+    follower = _Follower(latest, make, output, forecasts)
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    with suppress(KeyboardInterrupt):
+        while not follower.done:
+            seen = time.perf_counter()
+            follower.look(seen)
+            if not follower.done:
+                time.sleep(max(0.0, interval - (time.perf_counter() - seen)))
+    if main:
+        signal.signal(signal.SIGTERM, before)
+    print(f"ended       after {follower.made} forecasts")
+
+
+class _Follower:
+    """Which frames have had their forecast."""
+
+    def __init__(
+        self,
+        latest: Latest,
+        make: Callable[[np.datetime64], Forecast | str],
+        output: Output,
+        forecasts: int | None,
+    ):
+        self.latest, self.make, self.output, self.most = latest, make, output, forecasts
+        self.issued: np.datetime64 | None = None
+        self.made = 0
+
+    @property
+    def done(self) -> bool:
+        return self.most is not None and self.made >= self.most
+
+    def look(self, seen: float) -> None:
+        """Forecasts from the frames that have come; `seen` is when."""
+        new, problems = self.latest.look()
+        for problem in problems:
+            print(f"not used    {problem}")
+        if self.issued is not None and len(self.latest.times) and self.issued > self.latest.times[-1]:
+            self.issued = None  # that frame has turned out to be none
+        if self.issued is None:
+            # What was there before counts as one: the newest that can be read.
+            for newest in new[::-1]:
+                if self.forecast(newest, seen) or newest in self.latest.times:
+                    break
+            return
+        for frame in new:
+            until = self.due(frame)
+            if until is not None:
+                self.forecast(until, seen)
+            if self.done:
+                return
+
+    def due(self, frame: np.datetime64) -> np.datetime64 | None:
+        """The time of the last frame of the forecast that a new frame belongs to, or None where it comes too late."""
+        if self.issued is None or frame > self.issued:
+            return frame
+        if frame == self.issued:
+            print(f"again       the frame of {stamp(frame)} has been replaced")
+            return frame
+        first = self.issued - np.timedelta64(round((self.latest.frames - 1) * self.latest.step * 60), "s")
+        used = frame >= first
+        print(f"late        the frame of {stamp(frame)}, after that of {stamp(self.issued)}", end="")
+        print(": whose forecast is made again" if used else ": too old to be used")
+        return self.issued if used else None
+
+    def forecast(self, until: np.datetime64, seen: float) -> bool:
+        """Makes and writes a forecast; says where there is none, and why."""
+        found = self.make(until)
+        if not isinstance(found, Forecast):
+            print(f"no forecast {found}")
+            return False
+        self.issued = until
+        try:
+            self.output.write(found, found_name(found), since=seen)
+        except OSError as error:
+            print(f"not written {error}")
+            return False
+        self.made += 1
+        return True

@@ -1,0 +1,295 @@
+"""Data-parallel training: several processes, each with a share of every batch, that keep the same weights.
+
+`mlx.launch` starts the processes and `mx.distributed` carries what they exchange. Nothing else touches the latter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from convlstm.distributed.launch import compile_apart, launched, own_hosts, share_processor
+from convlstm.distributed.watchdog import LOST, Watchdog, say_and_exit
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten, tree_map
+
+JOINING = 120.0  # seconds within which all ranks must have started
+GROUP = 2**23  # values that are exchanged at once: 32 MB of float32
+VERDICT = 2.0  # seconds in which the watchdog, which knows why an exchange failed, may speak first
+ORDERLY = (None, 0, 129, 130, 143)  # exit statuses that all ranks agree on
+
+
+class RanksError(RuntimeError):
+    """The ranks could not be brought up, or do not hold what they should."""
+
+
+class Ranks:
+    """The processes that train together.
+
+    A context: a rank that leaves it with an exception, or is killed within, ends the others within a minute. Ranks that
+    leave it in good order wait for each other.
+
+    Attributes:
+        rank: The number of this process, from 0.
+        size: The number of processes.
+        main: Whether this is rank 0, the only one that writes and prints.
+
+    Every method but `undisturbed` must be called by all ranks, in the same order.
+    """
+
+    def __init__(self, group: mx.distributed.Group | None = None, watchdog: Watchdog | None = None):
+        self._group, self._watchdog = group, watchdog
+        self.rank = 0 if group is None else group.rank()
+        self.size = 1 if group is None else group.size()
+        self.main = self.rank == 0
+
+    @classmethod
+    def join(cls) -> Ranks:
+        """The ranks that `mlx.launch` or `mpirun` has started; in a process of its own `ALONE`, and nothing is begun.
+
+        Raises:
+            RanksError, WatchError: The ranks do not find each other.
+        """
+        if not launched():
+            return ALONE
+        with _deadline(JOINING):
+            try:
+                group = mx.distributed.init(strict=True)
+            except (RuntimeError, ValueError) as error:
+                raise RanksError(
+                    f"[Ranks] the ranks could not be brought up: {error}. Start them with mlx.launch, or unset "
+                    "MLX_RANK to train with one process."
+                ) from error
+            if group.size() == 1:
+                return ALONE
+            self = cls(group)
+            places = self.gather({"host": socket.gethostname(), "machine": uuid.getnode(), "process": os.getpid()})
+            names = [f"{place['host']}, process {place['process']}" for place in places]
+            machines = [(place["host"], place["machine"]) for place in places]
+            local = len(set(machines)) == 1
+            share_processor(machines.count(machines[self.rank]))
+            compile_apart(machines[: self.rank].count(machines[self.rank]))
+            watchdog = Watchdog(self.rank, self.size, names)
+            watchdog.meet(self.share(watchdog.invitation(own_hosts(), local) if self.main else None))
+            self._watchdog = watchdog
+        return self
+
+    def sum(self, tree: Any) -> Any:
+        """The sum over the ranks of an array, or of each array of a tree, part of the graph that it is called in.
+
+        Args:
+            tree: Of arrays, of the same shapes and types on every rank.
+
+        Returns:
+            The tree, with the same bits on every rank.
+        """
+        if self.size == 1:
+            return tree
+        named: Any = tree_flatten(tree)
+        summed: list[mx.array] = []
+        for group in _groups([array for _, array in named]):
+            ends = np.cumsum([array.size for array in group])[:-1].tolist()
+            together = mx.distributed.all_sum(mx.concatenate([a.reshape(-1) for a in group]), group=self._group)
+            parts = mx.split(together, ends) if ends else [together]
+            summed += [part.reshape(array.shape) for array, part in zip(group, parts, strict=True)]
+        leaves = iter(summed)
+        return tree_map(lambda array: next(leaves), tree)
+
+    def mean(self, tree: Any, weight: mx.array | float | None = None) -> Any:
+        """The mean over the ranks of each array of a tree, part of the graph that it is called in.
+
+            mean = sum_r weight_r x_r / sum_r weight_r
+
+        Args:
+            tree: Of arrays, of the same shapes on every rank.
+            weight: This rank's weight, a scalar of at least 0. Where all are 0, so is the mean. Default: all the same.
+        """
+        if self.size == 1:
+            return tree
+        share: mx.array | float = 1 / self.size
+        if weight is not None:
+            weight = mx.array(weight, mx.float32)
+            total = self.sum(weight)
+            share = mx.where(total > 0, weight / mx.where(total > 0, total, 1), 0)
+        return self.sum(tree_map(lambda array: array * share, tree))
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every rank gives, in the order of the ranks: a value that JSON can hold, its floats exact, or bytes."""
+        if self.size == 1:
+            return [value]
+        binary = isinstance(value, bytes)
+        data = np.frombuffer(value if binary else json.dumps(value).encode(), np.uint8)
+        lengths = np.array(self._all(mx.array([len(data)], mx.int32)))
+        # At least a byte: an empty array cannot be exchanged.
+        padded = np.zeros(max(1, lengths.max()), np.uint8)
+        padded[: len(data)] = data
+        rows = np.array(self._all(mx.array(padded))).reshape(self.size, -1)
+        texts = [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+        return texts if binary else [json.loads(text) for text in texts]
+
+    def _all(self, array: mx.array) -> mx.array:
+        gathered = mx.distributed.all_gather(array, group=self._group)
+        mx.eval(gathered)
+        return gathered
+
+    def share(self, value: Any) -> Any:
+        """What rank 0 gives, on every rank: a value that JSON can hold. What the others give is ignored."""
+        return self.gather(value if self.main else None)[0]
+
+    def share_arrays(self, arrays: dict[str, mx.array] | None) -> dict[str, mx.array] | None:
+        """The named arrays that rank 0 gives, bit for bit, or None, on every rank."""
+        if self.size == 1:
+            return arrays
+        kinds = self.share(None if arrays is None else {n: [a.shape, _type(a)] for n, a in arrays.items()})
+        if kinds is None:
+            return None
+        result = {}
+        for name, (shape, type_name) in kinds.items():
+            dtype: mx.Dtype = mx.bool_ if type_name == "bool" else getattr(mx, type_name)
+            if self.main and arrays is not None:
+                bits = mx.view(arrays[name].reshape(-1), mx.uint8)
+            else:
+                bits = mx.zeros((int(np.prod(shape)) * dtype.size,), mx.uint8)
+            # Adding zeros to whole numbers changes none of their bits.
+            result[name] = mx.view(self.sum(bits) if bits.size else bits, dtype).reshape(shape)
+            mx.eval(result[name])
+        return result
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set on one rank or more."""
+        if self.size == 1:
+            return [bool(flag) for flag in flags]
+        return [count > 0 for count in np.array(self.sum(mx.array(flags, mx.int32))).tolist()]
+
+    def barrier(self) -> None:
+        """Returns once all ranks have called it."""
+        self.any(False)
+
+    def check_same(self, name: str, value: str) -> None:
+        """Checks that all ranks give the same text, such as a `digest`.
+
+        Raises:
+            RanksError: They do not; the message says of what (`name`) and which ranks differ from rank 0.
+        """
+        values = self.gather(value)
+        others = [str(rank) for rank, other in enumerate(values) if other != values[0]]
+        if others:
+            raise RanksError(
+                f"[Ranks] {name} must be the same on every rank, but rank 0 has {values[0]} and rank "
+                f"{', '.join(others)} {values[int(others[0])]}. Give all ranks the same project, versions, "
+                "configuration and data, and go on from the last checkpoint."
+            )
+
+    def advise(self, text: str) -> None:
+        """What a person should do where a rank is lost, put at the end of the message that says so."""
+        if self._watchdog is not None:
+            self._watchdog.advice = text
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Meanwhile the loss of another rank does not end this one, so that files are written to their end."""
+        if self._watchdog is None:
+            yield
+            return
+        with self._watchdog.undisturbed():
+            yield
+
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watchdog is None:
+            return
+        causes = list(_chain(error))
+        if error is None or all(isinstance(e, SystemExit) and e.code in ORDERLY for e in causes):
+            self._watchdog.leave()
+            # The launcher takes a status that is not 0 for a failure, and ends those that are still about to leave.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            return
+        if any(type(e) is RuntimeError for e in causes):
+            time.sleep(VERDICT)
+        text, status = _reason(error)
+        # Before the others are told: the launcher ends this process as soon as one of them has ended.
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+        elif self.main and not (isinstance(error, SystemExit) and isinstance(error.code, int)):
+            print(text, file=sys.stderr, flush=True)
+        self._watchdog.fail(text)
+        raise SystemExit(status) from None
+
+
+ALONE = Ranks()
+"""The only process: nothing is exchanged."""
+
+
+def digest(*trees: Any) -> str:
+    """A short text that tells trees of arrays apart to the last bit, by their names, types, shapes and values."""
+    found = hashlib.sha256()
+    for tree in trees:
+        named: Any = tree_flatten(tree)
+        for name, array in sorted(named, key=lambda item: item[0]):
+            bits = mx.view(array.reshape(-1), mx.uint8) if array.size else array
+            found.update(f"{name} {_type(array)} {tuple(array.shape)}".encode() + np.array(bits).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _type(array: mx.array) -> str:
+    return str(array.dtype).rpartition(".")[2]
+
+
+def _groups(arrays: list[mx.array]) -> Iterator[list[mx.array]]:
+    """The arrays in groups of one type and about 32 MB, in their order."""
+    group: list[mx.array] = []
+    for array in arrays:
+        if group and (array.dtype != group[0].dtype or sum(a.size for a in group) >= GROUP):
+            yield group
+            group = []
+        group.append(array)
+    if group:
+        yield group
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Ends the process where what is within takes longer: it may wait for a rank that never started."""
+    text = f"[Ranks] not all ranks were there within {seconds:.0f} seconds. See why the others did not start."
+    timer = threading.Timer(seconds, say_and_exit, (text, LOST))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _reason(error: BaseException) -> tuple[str, int]:
+    """What a rank says of its end, and its exit status."""
+    if isinstance(error, SystemExit) and isinstance(error.code, str):
+        return error.code, 1
+    if isinstance(error, SystemExit) and error.code not in ORDERLY:
+        return f"ended with status {error.code}", 1
+    if isinstance(error, SystemExit):
+        return "interrupted", 130
+    return ("interrupted", 130) if isinstance(error, KeyboardInterrupt) else (f"{type(error).__name__}: {error}", 1)

@@ -1,0 +1,333 @@
+"""A trained model with its scale: frames in physical units in, forecasts in physical units out."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from convlstm import checkpoints
+from convlstm.arguments import check_whole
+from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError, build
+from convlstm.forecasting.gaps import Missing, fill
+from convlstm.forecasting.tiles import accepted, tiles
+from convlstm.runs.record import code
+from convlstm.runs.summary import RECORD, entries
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+
+# Frames of more pixels are forecast in tiles of so many a side, unless told otherwise.
+LARGEST, TILE, OVERLAP = 1 << 20, 512, 96
+_LITTLE = 32
+_SCALES = "convlstm.datasets.transforms"
+
+
+@runtime_checkable
+class Scale(Protocol):
+    """From physical values to those that a model was trained on, and back; NaN stays NaN."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray: ...
+    def inverse(self, y: np.ndarray) -> np.ndarray: ...
+
+
+class Unscaled:
+    """The scale of data that is in [0, 1] already."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.clip(np.asarray(x, np.float32), 0, 1)
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        return np.clip(np.asarray(y, np.float32), 0, 1)
+
+
+class Forecaster:
+    """Forecasts frames from frames, both in physical units: `Forecaster.load("runs/mine")(frames, horizon)`.
+
+    Frames of any size are padded to the next size that the model takes, and the forecast is cropped again. Large ones,
+    and those of a model that takes one size only, are forecast in overlapping tiles, which are blended smoothly. (Of
+    an `AdvectionResidual` what moves is sought in the whole frame, and only its correction is made in tiles; a model
+    without weights is not cut up unless `tile` is given.) A
+    pixel that is missing in a frame is interpolated in time between frames that have it; one that none has counts as 0
+    on the model's scale, as in training, and is missing from the forecast.
+
+    Args:
+        model: Forecasts (N, T_in, H, W, C) on the model's scale.
+        scale: From physical values to the model's and back. Default: none, the values are in [0, 1].
+        input_frames: Frames that a forecast is made from. Default: all that are given.
+        horizon: Frames to forecast where a call does not say. Default: 10.
+        grid: Height and width of the frames that the model was trained on, for models that take no others. Default:
+            unknown.
+        tile: Side of the tiles in pixels. Default: the whole frame, up to 1024 x 1024 pixels, else 512.
+        overlap: Pixels that two tiles share at least. Default: 96, at most half a tile.
+        record: What is known of the checkpoint. Default: nothing.
+
+    Attributes:
+        units: Of the physical values, "mm/h" or "raw"; "" where there is no scale.
+        frame_interval: Minutes from frame to frame in training, or None.
+        pixel_km: Side of a pixel in training in km, or None.
+        missing: What was missing from the frames of the last call.
+
+    Raises:
+        ValueError: An argument does not fit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        scale: Scale | None = None,
+        *,
+        input_frames: int | None = None,
+        horizon: int = 10,
+        grid: tuple[int, int] | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
+        record: Mapping[str, Any] | None = None,
+    ):
+        for name, value, least in (("input_frames", input_frames, 1), ("tile", tile, 8), ("overlap", overlap, 0)):
+            if value is not None:
+                check_whole("Forecaster", name, value, least)
+        if tile is not None and overlap is not None and overlap > tile // 2:
+            raise ValueError(f"[Forecaster] 'overlap' must be at most half of 'tile' ({tile}) but got {overlap}.")
+        if scale is not None and not isinstance(scale, Scale):
+            raise ValueError(f"[Forecaster] 'scale' must have forward and inverse but got {type(scale).__name__}.")
+        self.model, self.scale = model, Unscaled() if scale is None else scale
+        self.input_frames, self.horizon = input_frames, check_whole("Forecaster", "horizon", horizon)
+        self.grid, self.tile, self.overlap = grid, tile, overlap
+        self.record = dict(record or {})
+        trained = self.record.get("data") or {}
+        self.units = str(getattr(self.scale, "units", trained.get("units", "")) or "")
+        self.frame_interval: float | None = trained.get("frame_interval")
+        self.pixel_km: float | None = trained.get("pixel_km")
+        self.missing = Missing()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        scale: Scale | None = None,
+        trusted: Sequence[str] = TRUSTED,
+        ema: bool | None = None,
+        **options: Any,
+    ) -> Forecaster:
+        """The forecaster of a checkpoint: its model, the scale of its data, and the length of its sequences.
+
+        Args:
+            path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
+            scale: In place of the data's own. Default: that of the checkpoint.
+            trusted: Packages whose classes the checkpoint may name. Default: convlstm and mlx.nn.
+            ema: As in `convlstm.load`. Default: None, averaged weights where there are any.
+            **options: `tile`, `overlap`, `input_frames` and `horizon` of the class.
+
+        Raises:
+            CheckpointError: There is no checkpoint, or it is damaged.
+            UntrustedTargetError: It names something that is not a class of a trusted package.
+            ValueError: An option does not fit.
+        """
+        folder = checkpoints.find(path)
+        model = checkpoints.load(folder, trusted=trusted, ema=ema)
+        config, state = checkpoints.read_config(folder), checkpoints.read_state(folder)
+        trained, section = _mapping(state.get("data")), _mapping(config.get("data"))
+        known = {**section, **trained}
+        commit = _commit(checkpoints.run_of(folder))
+        record = {"checkpoint": str(folder), "step": state.get("step"), "commit": commit, "config": config}
+        found = {
+            "input_frames": _whole(known.get("input_frames")),
+            "horizon": _whole(known.get("target_frames")) or 10,
+            "grid": _grid(known.get("frame_shape")),
+        }
+        return cls(
+            model,
+            _scale(section, trained, trusted) if scale is None else scale,
+            **{**found, **{name: value for name, value in options.items() if value is not None}},
+            record={**record, "data": trained},
+        )
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        horizon: int | None = None,
+        *,
+        perturb: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """Forecasts of the frames after these.
+
+        Args:
+            frames: Physical values, oldest first, (T, H, W), (T, H, W, C) or several sequences (N, T, H, W, C); NaN
+                or inf where missing. Of more than `input_frames` the last ones count.
+            horizon: Number of frames to forecast. Default: that of the forecaster.
+            perturb: What the frames go through before the model, whole, on its scale and without gaps, such as a
+                member's `Perturbation`. Default: nothing.
+
+        Returns:
+            float32, (horizon, H, W), (horizon, H, W, C) or (N, horizon, H, W, C); NaN where no frame has a value.
+
+        Raises:
+            ValueError: The frames or the horizon do not fit the model, there is no value at all, or values lie beyond
+                [0, 1] and there is no scale.
+        """
+        given = np.asarray(frames)
+        x = self._sequences(given)
+        x = np.where(np.isposinf(x), np.nan, x) if x.dtype.kind == "f" else x
+        steps = check_whole("Forecaster", "horizon", self.horizon if horizon is None else horizon)
+        if isinstance(self.scale, Unscaled) and (np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1):
+            raise ValueError(
+                "[Forecaster] 'frames' must be in [0, 1], as the model has no scale of its own, but reach from "
+                f"{np.nanmin(x):g} to {np.nanmax(x):g}. Scale them, or hand a scale over: scale=..."
+            )
+        y = self.scale.forward(x).astype(np.float32)
+        y, self.missing = fill(y)
+        if self.missing.everything:
+            raise ValueError("[Forecaster] 'frames' have no known pixel at all, so there is nothing to forecast from.")
+        if self.missing.frames:
+            which = ", ".join(str(t + 1) for t in self.missing.frames)
+            warnings.warn(
+                f"[Forecaster] of {y.shape[1]} input frames number {which} is missing, and interpolated in time.",
+                stacklevel=2,
+            )
+        y = y if perturb is None else perturb(y)
+        never = self.missing.never
+        forecast = self.scale.inverse(self._forecast(y, steps)).astype(np.float32)
+        if never.any() and never.shape[-1] == forecast.shape[-1]:
+            forecast[np.broadcast_to(never[:, None], forecast.shape)] = np.nan
+        return forecast if given.ndim == 5 else forecast[0] if given.ndim == 4 else forecast[0, ..., 0]
+
+    def provenance(self) -> dict[str, Any]:
+        """Where forecasts come from: the checkpoint, its step, commits of training and of this code, configuration."""
+        own = {key: self.record.get(key) for key in ("checkpoint", "step", "config")}
+        now = code()
+        changed = " with changes" if now["changed"] else ""
+        return {
+            **own,
+            "commit": self.record.get("commit"),
+            "commit_now": None if now["commit"] is None else f"{now['commit']}{changed}",
+            "model": type(self.model).__name__,
+            "data": {key: value for key, value in (self.record.get("data") or {}).items() if key in _TOLD},
+        }
+
+    def _sequences(self, frames: np.ndarray) -> np.ndarray:
+        """The frames as (N, T, H, W, C), the last `input_frames` of them."""
+        if frames.ndim not in (3, 4, 5) or 0 in frames.shape or frames.dtype.kind not in "iufb":
+            raise ValueError(
+                "[Forecaster] 'frames' must be numbers of shape (T, H, W), (T, H, W, C) or (N, T, H, W, C) but got "
+                f"{frames.dtype} of {frames.shape}."
+            )
+        x = frames[None] if frames.ndim == 4 else frames[None, ..., None] if frames.ndim == 3 else frames
+        wanted = x.shape[1] if self.input_frames is None else self.input_frames
+        if x.shape[1] < wanted:
+            raise ValueError(
+                f"[Forecaster] 'frames' must be {wanted} or more, as in training, but got {x.shape[1]}. Give NaN for "
+                "frames that are missing between others."
+            )
+        return x[:, -wanted:]
+
+    def _forecast(self, y: np.ndarray, horizon: int) -> np.ndarray:
+        """(N, T, H, W, C) to (N, horizon, H, W, C), on the model's scale."""
+        size, (tile, padded, multiple, pad) = (y.shape[2], y.shape[3]), self._layout(y, horizon)
+        y = np.pad(y, [(0, 0), (0, 0), *((0, b - a) for a, b in zip(size, padded, strict=True)), (0, 0)], mode=pad)
+        if tile == padded:
+            forecast = np.array(self.model(mx.array(y), horizon), np.float32)
+        elif hasattr(self.model, "correction"):
+            # What moves, moves in the whole frame; what is learnt about it is local.
+            advected = self.model.advance(mx.array(y), horizon)
+            added = self._tiled(lambda *parts: self.model.correction(*parts), (y, np.array(advected)), tile, multiple)
+            forecast = np.array(self.model.finish(advected + mx.array(added), advected), np.float32)
+        else:
+            forecast = self._tiled(lambda part: self.model(part, horizon), (y,), tile, multiple)
+        return forecast[:, :, : size[0], : size[1]]
+
+    def _tiled(
+        self, run: Callable[..., mx.array], arrays: tuple[np.ndarray, ...], tile: tuple[int, int], multiple: int
+    ) -> np.ndarray:
+        """What `run` makes of the tiles of (N, T, H, W, C) arrays, blended."""
+        padded = arrays[0].shape[2:4]
+        overlap = min(OVERLAP if self.overlap is None else self.overlap, min(tile) // 2)
+        total, weight = np.zeros(0, np.float32), np.zeros(padded, np.float32)
+        for rows, columns, w in tiles(padded, tile, overlap, multiple):
+            part = np.array(run(*(mx.array(array[:, :, rows, columns]) for array in arrays)), np.float32)
+            if total.size == 0:
+                total = np.zeros((*part.shape[:2], *padded, part.shape[-1]), np.float32)
+            total[:, :, rows, columns] += part * w[..., None]
+            weight[rows, columns] += w
+        return total / weight[..., None]
+
+    def _layout(self, y: np.ndarray, horizon: int) -> tuple[tuple[int, int], tuple[int, int], int, Any]:
+        """Size of a tile, size of the padded frame, the multiple that tiles start at, and how to pad."""
+        N, T, H, W, C = y.shape
+
+        def takes(size: tuple[int, int]) -> bool:
+            try:
+                self._check((1, T, *size, C), horizon)
+            except ValueError:
+                return False
+            return True
+
+        found = accepted((H, W), takes)
+        if found is None:
+            if self.grid is None or not takes(self.grid):
+                self._check((1, T, H, W, C), horizon)
+                raise ValueError(f"[Forecaster] the model takes no frames of {H}x{W}, padded or not.")
+            padded = (max(H, self.grid[0]), max(W, self.grid[1]))
+            return self.grid, padded, 1, "constant"
+        padded, multiple = found
+        # A little is filled with what is at the border, much counts as missing.
+        pad = "edge" if multiple <= _LITTLE else "constant"
+        side = self.tile
+        if side is None and padded[0] * padded[1] > LARGEST and tree_flatten(self.model.parameters()):
+            side = TILE
+        if side is None:
+            return padded, padded, multiple, pad
+        side = -(-side // multiple) * multiple
+        return (min(side, padded[0]), min(side, padded[1])), padded, multiple, pad
+
+    def _check(self, shape: tuple[int, ...], horizon: int) -> None:
+        if hasattr(self.model, "check_input"):
+            self.model.check_input(mx.zeros(shape), horizon)  # which nobody computes
+
+
+_TOLD = ("name", "units", "transform", "frame_interval", "pixel_km", "coarsen", "input_frames", "target_frames")
+
+
+def _scale(section: Mapping[str, Any], trained: Mapping[str, Any], trusted: Sequence[str]) -> Scale | None:
+    """The scale that a checkpoint's data had; None where the data has none."""
+    described = section.get("transform")
+    if described is None and isinstance(trained.get("transform"), dict):
+        told = dict(trained["transform"])
+        described = {"_target_": f"{_SCALES}.{told.pop('name', '')}", **told}
+    if described is None:
+        return None
+    try:
+        return build(described, (*trusted, _SCALES), Scale)
+    except (ValueError, ImportError) as error:
+        if isinstance(error, UntrustedTargetError) and "outside" in str(error):
+            raise
+        raise ValueError(
+            f"[Forecaster] the scale of the checkpoint's data cannot be built ({error}). Hand one over: scale=..."
+        ) from error
+
+
+def _commit(run: Path) -> str | None:
+    """The commit that a run was trained with."""
+    try:
+        starts = entries(run) if (run / RECORD).is_file() else []
+        return starts[-1]["code"]["commit"] if starts else None
+    except (ValueError, KeyError, TypeError, OSError, json.JSONDecodeError):
+        return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
+
+
+def _grid(value: Any) -> tuple[int, int] | None:
+    sides = value[:2] if isinstance(value, list) else []
+    return (sides[0], sides[1]) if len(sides) == 2 and all(_whole(side) for side in sides) else None

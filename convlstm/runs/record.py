@@ -1,0 +1,148 @@
+"""`run.json`: with which code, versions, machine and command a run was started, and each time that it went on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from convlstm.backend import files
+from convlstm.backend.blas import load_fast_blas
+from convlstm.runs.summary import RECORD, entries
+
+import mlx.core as mx
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("convlstm", "mlx", "mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13", "mlx-data", "numpy", "hydra-core")
+VARIABLES = ("CONVLSTM_BLAS", "CONVLSTM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MLX_DISABLE_COMPILE")
+
+
+class Record:
+    """A logger that keeps `run.json`: an entry for the start of the run and for each time that it went on.
+
+    An entry says when, from which step on, where and by which command; the commit of the code, and whether it had been
+    changed since; versions, hardware, and how it ended. An entry without an end is that of a process that was killed,
+    or that still runs.
+
+    Args:
+        ranks: Processes that train together. Default: 1.
+    """
+
+    def __init__(self, ranks: int = 1):
+        self.ranks = ranks
+
+    def start(self, folder: Path, config: Mapping[str, Any], step: int) -> int:
+        self.path = folder / RECORD
+        self.entry: dict[str, Any] = {
+            "started": _now(),
+            "step": step,
+            "command": shlex.join(sys.orig_argv),
+            "directory": str(Path.cwd()),
+            "host": platform.node(),
+            "process": os.getpid(),
+            "ranks": self.ranks,
+            "code": code(),
+            "versions": versions(),
+            "hardware": hardware(),
+            "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        }
+        self.entries = [*entries(folder), self.entry]
+        self._write()
+        return step
+
+    def log(self, step: int, row: Mapping[str, float | int]) -> None:
+        """Nothing: the rows are in `metrics.csv`."""
+
+    def close(self, status: str) -> None:
+        self.entry |= {"ended": _now(), "status": status}
+        self._write()
+
+    def _write(self) -> None:
+        files.replace(self.path, json.dumps({"starts": self.entries}, indent=2) + "\n")
+
+
+@cache
+def code() -> dict[str, Any]:
+    """The commit of the project, and whether it has been changed; nulls where it is in no repository of its own.
+
+    It is that of when the process asked first: later changes are not in the code that runs.
+    """
+    top, commit = _git("rev-parse", "--show-toplevel"), _git("rev-parse", "HEAD")
+    if top is None or commit is None or Path(top).resolve() != PROJECT:
+        return {"commit": None, "changed": None}
+    changes = _git("status", "--porcelain")
+    return {"commit": commit, "changed": None if changes is None else changes != ""}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says; None where it cannot say it."""
+    # A status may refresh git's index, which is somebody else's file.
+    line = ["git", "--no-optional-locks", "-C", str(PROJECT), *arguments]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The version of Python and of the packages that decide what is computed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """The machine: platform, processor, cores that this process may use, memory, MLX's device and the BLAS it uses."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    found = {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": cores,
+        "memory_gib": _memory(),
+        "device": str(mx.default_device()),
+    }
+    if mx.default_device() == mx.Device(mx.cpu):
+        return found | {"blas": load_fast_blas().name}
+    info = mx.device_info()
+    return found | {"device_name": info.get("device_name") or info.get("architecture")}
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (OSError, ValueError):
+        return None
+
+
+@cache
+def _processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    if sys.platform == "darwin":
+        line = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(line, capture_output=True, text=True).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    """The time with its zone, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

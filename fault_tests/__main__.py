@@ -1,0 +1,123 @@
+"""Tries faults on short runs of train.py: `python -m soak --help`, or `make soak ARGS='kill=100 --seed 3'`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fault_tests.bench import Bench
+from fault_tests.damage import damage
+from fault_tests.faults import Fault
+from fault_tests.full_disk import full_disk, in_namespace
+from fault_tests.kills import kill
+from fault_tests.loader import loader
+from fault_tests.power_cut import power_cut
+from fault_tests.ranks import rank
+from fault_tests.sleep import sleep
+from fault_tests.slow_disk import slow_disk
+
+import numpy as np
+from tqdm import tqdm
+
+FAULTS: dict[str, tuple[Fault, int]] = {
+    "kill": (kill, 40),
+    "power_cut": (power_cut, 20),
+    "full_disk": (full_disk, 20),
+    "damage": (damage, 30),
+    "loader": (loader, 12),
+    "slow_disk": (slow_disk, 6),
+    "sleep": (sleep, 3),
+    "rank": (rank, 4),
+}
+"""Each kind of fault and how often it is tried by default."""
+
+
+@dataclass
+class Count:
+    """A row of the table."""
+
+    tried: int = 0
+    lost: int = 0
+
+
+def table(counts: dict[tuple[str, str], Count]) -> str:
+    """Faults tried, survived and lost, by kind, and all together."""
+    total = Count(sum(c.tried for c in counts.values()), sum(c.lost for c in counts.values()))
+    rows = [(f"{fault}: {kind}", count) for (fault, kind), count in sorted(counts.items())]
+    rows.append(("all", total))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{'fault':{width}}  tried  survived  lost"]
+    lines += [f"{name:{width}}  {c.tried:5}  {c.tried - c.lost:8}  {c.lost:4}" for name, c in rows]
+    return "\n".join(lines)
+
+
+def chosen(words: Iterable[str]) -> dict[str, int]:
+    """How often to try which fault; ValueError for what is no `FAULT` or `FAULT=NUMBER`."""
+    counts = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in FAULTS:
+            raise ValueError(f"there is no fault '{name}'. Choose from: {', '.join(FAULTS)}")
+        if number and not (number.isdigit() and int(number) > 0):
+            raise ValueError(f"'{name}' must be tried a whole number of times, at least 1, but got {number!r}.")
+        counts[name] = int(number) if number else FAULTS[name][1]
+    return counts or {name: number for name, (_, number) in FAULTS.items()}
+
+
+def soak(bench: Bench, counts: dict[str, int], seed: int) -> int:
+    """Tries the faults, prints the table, and returns how many of them lost something."""
+    found: dict[tuple[str, str], Count] = {}
+    notes: list[str] = []
+    start = time.perf_counter()
+    bar = tqdm(total=sum(counts.values()), unit="fault", disable=None)
+    try:
+        for number, (name, count) in enumerate(counts.items()):
+            bar.set_description_str(name)
+            for one in FAULTS[name][0](bench, np.random.default_rng([seed, number]), count):
+                row = found.setdefault((name, one.kind), Count())
+                row.tried += 1
+                if one.lost:
+                    row.lost += 1
+                    print(f"lost: {name}: {one.kind}: {one.lost}", flush=True)
+                if one.note:
+                    notes.append(f"{name}: {one.kind}: {one.note}")
+                bar.update()
+    finally:  # what came of the tries before Ctrl-C is told, too
+        bar.close()
+        print(table(found))
+        for note in notes:
+            print(f"note: {note}")
+        print(f"{time.perf_counter() - start:.0f} seconds, seed {seed}")
+    return sum(count.lost for count in found.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
+    parser.add_argument("faults", nargs="*", metavar="FAULT[=NUMBER]", help=f"of: {', '.join(FAULTS)} (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument("--out", type=Path, help="folder of the runs (default: a temporary one); lost ones are kept")
+    options = parser.parse_args()
+    try:
+        counts = chosen(options.faults)
+        if "full_disk" in counts:
+            in_namespace()
+        folder = options.out or Path(tempfile.mkdtemp(prefix="soak-"))
+        bench = Bench(folder)
+    except ValueError as error:
+        parser.error(str(error))
+    lost = soak(bench, counts, options.seed)
+    if lost:
+        print(f"The runs that lost something are in '{folder}'.")
+        sys.exit(1)
+    if options.out is None:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Moving-MNIST that fails, or sends its program a signal, at a sequence that the environment names."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from convlstm.datasets.digits import Digits
+from convlstm.datasets.moving_mnist import MovingMNIST
+
+import numpy as np
+
+SIGNAL, ERROR = "SOAK_SIGNAL", "SOAK_ERROR"
+"""Variables of the environment: `SPLIT:EPOCH:INDEX:` and signal numbers joined by commas, or an exception's name."""
+
+TIME = "SOAK_TIME"
+"""Another one: a file that is made right before the signals."""
+
+PAUSE = 0.005  # seconds between two signals
+
+
+class LoaderError(Exception):
+    """An exception of nobody's hierarchy, with arguments that do not make another one of it."""
+
+    def __init__(self, split: str, index: int):
+        super().__init__(f"[LoaderError] sequence {index} of '{split}' is meant to fail.")
+
+
+KINDS = (OSError, MemoryError, KeyError, ValueError, RuntimeError, StopIteration, EOFError, AssertionError)
+ERRORS = (LoaderError.__name__, *(kind.__name__ for kind in KINDS))
+"""Names of what the data can raise."""
+
+
+def _error(name: str, split: str, index: int) -> BaseException:
+    if name == LoaderError.__name__:
+        return LoaderError(split, index)
+    return KINDS[ERRORS.index(name) - 1](f"sequence {index} of '{split}' is meant to fail")
+
+
+class Data(MovingMNIST):
+    """The data of the soak's runs: it takes what `MovingMNIST` takes, and moves noise, which takes no time to draw."""
+
+    def __init__(self, *, digits: str = "builtin", **arguments: Any):
+        rng = np.random.default_rng(0)
+        train, test = (rng.integers(0, 256, (n, 8, 8), np.uint8) for n in (30, 10))
+        super().__init__(digits=Digits(train, test, digits), **arguments)
+
+    def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
+        """What `MovingMNIST` gives, where the environment wants nothing else at this sequence."""
+        place = f"{split}:{epoch if split == 'train' else 0}:{index}:"
+        for variable in (SIGNAL, ERROR):
+            wanted = os.environ.get(variable, "")
+            if not wanted.startswith(place):
+                continue
+            what = wanted.removeprefix(place)
+            if variable == ERROR:
+                raise _error(what, split, index)
+            if TIME in os.environ:
+                Path(os.environ[TIME]).touch()
+            for number in what.split(","):
+                os.kill(os.getpid(), int(number))
+                time.sleep(PAUSE)
+        return super().sample(split, index, seed=seed, epoch=epoch)

@@ -1,0 +1,75 @@
+"""Whether a run that was disturbed ended where the undisturbed one did, to the last bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from convlstm import checkpoints
+from convlstm.runs.log import MetricsLog
+
+CLOCKED = ("seconds", "sequences_per_second", "peak_memory_mb")
+"""What a clock, or what else the machine was doing, decides."""
+
+
+def differences(run: Path, reference: Path) -> list[str]:
+    """What is not the same in two finished runs; [] where all of it is.
+
+    The weights, the optimizer's state and all other arrays of the checkpoints `last` and `best`, byte by byte; what
+    they say of the training; the rows of the metrics. Temporary files that were left behind are a difference, too.
+    """
+    found = [f"left behind: {path.relative_to(run)}" for path in sorted(run.rglob("*.tmp*"))]
+    for name in ("last", "best"):
+        ours, theirs = (folder / checkpoints.FOLDER / name for folder in (run, reference))
+        if not theirs.exists():
+            continue
+        try:
+            checkpoints.verify(ours)
+            state, expected = checkpoints.read_state(ours), checkpoints.read_state(theirs)
+        except checkpoints.CheckpointError as error:
+            found.append(f"{name}: {error}")
+            continue
+        arrays, wanted = _arrays(ours), _arrays(theirs)
+        found += [f"{name}/{file}" for file in sorted({*arrays, *wanted}) if arrays.get(file) != wanted.get(file)]
+        found += [f"{name}: state {text}" for text in _other(_unclocked(state), _unclocked(expected))]
+    for name in ("metrics.csv", "metrics.jsonl"):
+        if (reference / name).exists():
+            found += [f"{name}: {text}" for text in _other_rows(_rows(run / name), _rows(reference / name))]
+    return found
+
+
+def steps(run: Path) -> list[str]:
+    """The steps that have a row in the metrics."""
+    return [row["step"] for row in MetricsLog.read(run / "metrics.csv")]
+
+
+def _arrays(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def _rows(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    if path.suffix == ".jsonl":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    else:
+        rows = list(MetricsLog.read(path))
+    # A step that has two rows must not pass for one that has one.
+    return {f"step {row['step']} (row {i})": _unclocked(row) for i, row in enumerate(rows)}
+
+
+def _other_rows(ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> list[str]:
+    found = [f"{name} is missing" for name in theirs if name not in ours]
+    found += [f"{name} should not be there" for name in ours if name not in theirs]
+    return found + [f"{name}: {text}" for name in ours if name in theirs for text in _other(ours[name], theirs[name])]
+
+
+def _unclocked(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in CLOCKED}
+
+
+def _other(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    names = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    return [f"{name} is {ours.get(name)!r}, not {theirs.get(name)!r}" for name in names]

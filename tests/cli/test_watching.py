@@ -1,0 +1,130 @@
+"""Which frames of a folder that is followed have a forecast."""
+
+import os
+import signal
+
+from convlstm.cli.watching import watch
+from convlstm.datasets.latest import Latest
+from convlstm.writers import Forecast
+from tests.support.radar_archives import OPTIONS, picture, time_of, write_picture, write_pictures
+
+import pytest
+
+
+class Outputs:
+    """Takes forecasts; after each one the next of the services brings something."""
+
+    def __init__(self, *services):
+        self.services, self.issued = list(services), []
+
+    def write(self, forecast, name, since=None):
+        self.issued.append((forecast.issued.astype("datetime64[s]"), float(forecast.values[0, 0, 0])))
+        if self.services:
+            self.services.pop(0)()
+
+
+@pytest.fixture
+def radar(tmp_path):
+    return tmp_path / "radar"
+
+
+@pytest.fixture
+def follow(radar):
+    """Follows the archive until so many forecasts were made; they are the last frame."""
+
+    def run(output, forecasts):
+        latest = Latest(radar, frames=3, options=OPTIONS, step=5)
+
+        def make(until):
+            window, problems = latest.window(until)
+            for problem in problems:
+                print(f"not used    {problem}")
+            if 2 in window.absent:
+                return f"the frame of {until}"
+            return Forecast(window.frames[-1:], "mm/h", issued=until, step=5)
+
+        watch(latest, make, output, interval=0.001, forecasts=forecasts)
+        return output.issued
+
+    return run
+
+
+def test_what_is_there_counts_as_one_and_each_new_frame_as_one(radar, follow, capsys):
+    write_pictures(radar, 4)
+
+    def two_more():
+        for index in (4, 5):
+            write_picture(radar, index, picture(index))
+
+    issued = follow(Outputs(two_more), 3)
+    assert [time for time, _ in issued] == [time_of(n) for n in (3, 4, 5)]
+    assert "ended       after 3 forecasts" in capsys.readouterr().out
+
+
+def test_where_the_newest_is_damaged_the_one_before_is_the_first(radar, follow, capsys):
+    paths = write_pictures(radar, 4)
+    whole = paths[3].read_bytes()
+    paths[3].write_bytes(whole[:60])
+    issued = follow(Outputs(lambda: paths[3].write_bytes(whole)), 2)
+    assert [time for time, _ in issued] == [time_of(2), time_of(3)]
+    assert "not used    20200601001500.png" in capsys.readouterr().out
+
+
+def test_a_frame_that_is_replaced_has_its_forecast_again(radar, follow, capsys):
+    write_pictures(radar, 4)
+    issued = follow(
+        Outputs(
+            lambda: write_picture(radar, 3, picture(79)),
+            lambda: write_picture(radar, 2, picture(59)),
+        ),
+        3,
+    )
+    assert issued == [(time_of(3), pytest.approx(0.4)), (time_of(3), pytest.approx(8)), (time_of(3), pytest.approx(8))]
+    out = capsys.readouterr().out
+    assert "again       the frame of 2020-06-01 00:15 has been replaced" in out
+    assert "late        the frame of 2020-06-01 00:10, after that of 2020-06-01 00:15: whose forecast is made" in out
+
+
+def test_a_frame_of_a_time_to_come_does_not_hold_up_the_others(radar, follow, capsys):
+    paths = write_pictures(radar, 4)
+
+    def wrong_name_and_next():
+        (radar / "209901010000.png").write_bytes(paths[0].read_bytes())
+        write_picture(radar, 4, picture(4))
+
+    issued = follow(Outputs(wrong_name_and_next, lambda: write_picture(radar, 5, picture(5))), 3)
+    assert [time for time, _ in issued] == [time_of(n) for n in (3, 4, 5)]
+    assert "not used    the frame of 2099-01-01T00:00:00" in capsys.readouterr().out
+
+
+def test_a_wrong_time_alone_at_first_gives_way(radar, follow):
+    radar.mkdir()
+    write_picture(radar, 0, picture(0)).rename(radar / "209901010000.png")
+    latest_first = Outputs(lambda: write_picture(radar, 0, picture(0)))
+    with pytest.warns(UserWarning, match="ahead of this machine's clock"):
+        issued = follow(latest_first, 2)
+    assert issued[1][0] == time_of(0)
+
+
+def test_a_forecast_that_cannot_be_written_is_told_and_the_next_one_made(radar, follow, capsys):
+    write_pictures(radar, 4)
+
+    def full():
+        write_picture(radar, 4, picture(4))
+        raise OSError(28, "No space left on device", "forecast.nc")
+
+    issued = follow(Outputs(full), 1)
+    assert [time for time, _ in issued] == [time_of(3), time_of(4)]
+    out = capsys.readouterr().out
+    assert "not written [Errno 28] No space left on device: 'forecast.nc'" in out
+    assert "ended       after 1 forecasts" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_good_order(radar, follow, capsys, number):
+    write_pictures(radar, 4)
+    before = signal.getsignal(signal.SIGTERM)
+    issued = follow(Outputs(lambda: os.kill(os.getpid(), number)), None)
+    assert len(issued) == 1
+    assert "ended       after" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,300 @@
+"""report.html in a real Chromium, without a network: the slider moves, the animation plays, nothing is asked for.
+
+Needs `selenium`, and Chromium with its driver: Debian's packages `chromium` and `chromium-driver`, or CHROMIUM and
+CHROMEDRIVER as their paths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from itertools import pairwise
+
+from convlstm.architectures.ensemble import Ensemble
+from tests.support import tiny
+from tests.support.pages import ODD, Rain, evaluation, page, run
+
+import numpy as np
+import pytest
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+if not (CHROMIUM and DRIVER):
+    pytest.skip("there is no Chromium with its driver here", allow_module_level=True)
+
+from selenium.common.exceptions import TimeoutException  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A page of two runs, one of them oddly named, with all there is on a page."""
+    folder = tmp_path_factory.mktemp("page")
+    checkpoints = {
+        ODD: run(folder / "runs" / "a"),
+        "a_name_as_long_as_" + "x" * 80: run(folder / "runs" / "b", rate=0.2),
+    }
+    members = Ensemble([tiny.Fade(0.9, 0.0), tiny.Fade(0.6, 0.01)])
+    result = evaluation(tuple(checkpoints), rain=Rain(), horizon=6, more={"ensemble": members})
+    return page(folder, result, checkpoints=checkpoints, rain=Rain(), record={"steps": {}}).as_uri()
+
+
+@pytest.fixture(scope="module")
+def driver():
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(driver, address):
+    """The page, freshly opened on a desktop in light mode; afterwards nothing was complained of or asked for."""
+    look(driver, 1280, "light")
+    driver.get("about:blank")
+    for log in ("browser", "performance"):
+        driver.get_log(log)
+    driver.get(address)
+    yield driver
+    assert driver.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert address in asked
+    assert {url for url in asked if not url.startswith("data:")} == {address}
+
+
+def look(driver, width, mode, motion="no-preference"):
+    features = [
+        {"name": "prefers-color-scheme", "value": mode},
+        {"name": "prefers-reduced-motion", "value": motion},
+    ]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
+class Film:
+    """The parts of a sequence in the page."""
+
+    def __init__(self, browser, n=0):
+        (self.film, *_) = browser.find_elements("css selector", ".film")[n:]
+        self.browser = browser
+        self.slider, self.button = self.find("input")[0], self.find("button")[0]
+        self.images, self.output = self.find("img"), self.find("output")[0]
+        self.content = json.loads(self.find(".film-data")[0].get_property("textContent"))
+        self.pictures = json.loads(browser.find_element("id", "pictures").get_property("textContent"))
+
+    def find(self, selector):
+        return self.film.find_elements("css selector", selector)
+
+    def at(self):
+        return int(self.slider.get_property("value"))
+
+    def holds(self, at):
+        """Whether everything in the film is that of a frame."""
+        label = self.content["labels"][at]
+        sources = ["data:image/png;base64," + self.pictures[panel["frames"][at]] for panel in self.content["panels"]]
+        return (
+            [image.get_property("src") for image in self.images] == sources
+            and all(image.get_property("alt").endswith(label) for image in self.images)
+            and self.output.text == self.slider.get_attribute("aria-valuetext") == label
+            and all(image.get_property("naturalWidth") == 32 for image in self.images)
+            and ("ahead" in self.film.get_attribute("class").split()) == (at >= self.content["first"])
+        )
+
+    def wait(self, condition):
+        WebDriverWait(self.browser, 20, poll_frequency=0.05).until(lambda _: condition())
+
+
+def test_the_slider_moves_every_panel(browser):
+    film = Film(browser)
+    assert (film.at(), film.holds(3)) == (3, True)
+    scores = [caption.text for caption in film.find(".score")]
+    assert scores[0] == ""
+    assert scores[1:] == [told[0] for told in film.content["scores"][1:]]
+    film.slider.send_keys(Keys.ARROW_RIGHT)
+    assert (film.at(), film.holds(4)) == (4, True)
+    assert film.find(".score")[1].text == film.content["scores"][1][1]
+    film.slider.send_keys(Keys.HOME)
+    assert (film.at(), film.holds(0)) == (0, True)
+    assert film.find(".score")[1].text == ""
+    film.slider.send_keys(Keys.END)
+    assert (film.at(), film.holds(8)) == (8, True)
+    box = film.slider.size
+    webdriver.ActionChains(browser).move_to_element_with_offset(
+        film.slider, -box["width"] // 2 + 2, 0
+    ).click().perform()
+    assert (film.at(), film.holds(0)) == (0, True)
+    assert Film(browser, 1).holds(3)
+
+
+def test_the_animation_plays_and_pauses(browser):
+    film = Film(browser)
+    film.button.click()
+    assert film.button.text == "Pause"
+    seen = set()
+
+    def all_seen():
+        seen.add(film.at())
+        return len(seen) == len(film.content["labels"])
+
+    film.wait(all_seen)
+    film.button.click()
+    assert film.button.text == "Play"
+    assert film.button.get_attribute("aria-label").startswith("Play sequence")
+    stopped = film.at()
+    assert film.holds(stopped)
+    with pytest.raises(TimeoutException):
+        WebDriverWait(browser, 1).until(lambda _: film.at() != stopped)
+
+
+def test_the_animation_is_slow_where_less_motion_is_wanted(browser):
+    """As the page sets its timers, not as the clock runs."""
+    browser.execute_script(
+        "window.waits = []; const set = setTimeout;"
+        "window.setTimeout = (f, ms) => { waits.push(ms); return set(f, 0); };"
+    )
+    film = Film(browser)
+    for motion, frame in (("no-preference", 300), ("reduce", 1000)):
+        look(browser, 1280, "light", motion)
+        browser.execute_script("waits.length = 0")
+        film.button.click()
+        film.wait(lambda: len(browser.execute_script("return waits")) > 9)
+        film.button.click()
+        assert set(browser.execute_script("return waits")) == {frame, 4 * frame}
+
+
+def test_the_slider_stops_the_animation(browser):
+    film = Film(browser)
+    film.button.click()
+    film.wait(lambda: film.at() == 5)
+    film.slider.send_keys(Keys.HOME)
+    assert (film.button.text, film.at(), film.holds(0)) == ("Play", 0, True)
+
+
+def test_all_can_be_done_by_keys(browser):
+    reached = []
+    for _ in range(80):
+        webdriver.ActionChains(browser).send_keys(Keys.TAB).perform()
+        element = browser.switch_to.active_element
+        if element.tag_name == "body":
+            break
+        assert browser.execute_script("return getComputedStyle(arguments[0]).outlineStyle", element) != "none"
+        reached.append(element.get_attribute("class") or element.tag_name)
+    films = len(browser.find_elements("css selector", ".film"))
+    assert (reached.count("button"), reached.count("input")) == (films, films)
+    assert {"a", "summary", "scroll"} <= set(reached)
+    film = Film(browser)
+    film.button.send_keys(Keys.SPACE)
+    assert film.button.text == "Pause"
+    film.wait(lambda: film.at() > 3)
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_page_is_as_wide_as_the_screen_and_can_be_read(width, mode, browser):
+    look(browser, width, mode)
+    browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    inner, seen, whole = browser.execute_script(
+        "const root = document.documentElement; return [innerWidth, root.clientWidth, root.scrollWidth]"
+    )
+    assert (inner, whole) == (width, seen)
+    tables = browser.find_elements("css selector", ".scroll")
+    assert all(table.size["width"] <= width for table in tables)
+    if width < 500:
+        assert any(
+            browser.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", t) for t in tables
+        )
+    captions = browser.execute_script(
+        "return [...document.querySelectorAll('caption span')].map(one => one.getBoundingClientRect().right)"
+    )
+    assert max(captions) <= width
+    assert {"scales", "ensemble"} <= {
+        one.get_attribute("id") for one in browser.find_elements("css selector", "section")
+    }
+    for selector in ("body", ".note", "a", "summary", "td", "button", ".score", ".plot span", ".chart text", "output"):
+        assert contrast(browser, selector) >= 4.5, selector
+
+
+def test_dark_mode_is_dark(browser):
+    def ground():
+        return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    light = ground()
+    look(browser, 1280, "dark")
+    assert luminance(ground()) < 0.1 < 0.8 < luminance(light)
+
+
+def test_an_odd_name_runs_nothing(browser):
+    """A dialogue would make every call from here on fail, and a refused script would be in the log."""
+    assert browser.execute_script("return document.scripts.length") == 2 + len(
+        browser.find_elements("css selector", ".film")
+    )
+    assert ODD in browser.find_element("css selector", "h1").text
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_lines_and_bars_stand_out(mode, browser):
+    """3:1, as WCAG 2 has it for what is no text."""
+    look(browser, 1280, mode)
+    styles = [f"c{n}" for n in range(6)] + ["persistence", "extrapolation", "zeros", "truth", "guide"]
+    grounds = browser.execute_script(
+        """
+        const plot = document.querySelector(".plot");
+        const ground = getComputedStyle(plot).backgroundColor;
+        return arguments[0].map(name => {
+          const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+          line.setAttribute("class", "line " + name);
+          plot.querySelector("svg").append(line);
+          return [getComputedStyle(line).stroke, ground];
+        });
+        """,
+        styles,
+    )
+    for style, (stroke, ground) in zip(styles, grounds, strict=True):
+        low, high = sorted([luminance(stroke), luminance(ground)])
+        assert (high + 0.05) / (low + 0.05) >= 3, style
+
+
+def test_headings_follow_each_other(browser):
+    levels = [int(one.tag_name[1]) for one in browser.find_elements("css selector", "h1, h2, h3, h4")]
+    assert (levels[0], levels.count(1)) == (1, 1)
+    assert all(below <= above + 1 for above, below in pairwise(levels))
+
+
+def test_charts_have_names(browser):
+    charts = browser.find_elements("css selector", "svg[role=img]")
+    assert len(charts) > 5
+    for chart in charts:
+        assert chart.accessible_name
+        assert chart.size["width"] > 100
+
+
+def luminance(colour):
+    channels = np.array([float(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(browser, selector):
+    """The contrast ratio (WCAG 2) of a text to the ground that it stands on."""
+    text, ground = browser.execute_script(
+        """
+        const own = document.querySelector(arguments[0]);
+        let below = own;
+        while (getComputedStyle(below).backgroundColor === "rgba(0, 0, 0, 0)") below = below.parentElement;
+        const style = getComputedStyle(own);
+        return [own instanceof SVGElement ? style.fill : style.color, getComputedStyle(below).backgroundColor];
+        """,
+        selector,
+    )
+    low, high = sorted([luminance(text), luminance(ground)])
+    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,83 @@
+"""Small archives of radar files that tests write themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from convlstm.datasets.readers import Contents, Grid, Reader
+
+import numpy as np
+from PIL import Image
+
+START = np.datetime64("2020-06-01T00:00:00", "s")
+# A pixel of p is p / 10 mm/h, and 255 is missing.
+OPTIONS = {"units": "mm/h", "scale": 0.1, "missing": 255}
+SHAPE = (40, 48)
+_MAGIC = b"STACK"
+
+
+def time_of(index: int, step: float = 5) -> np.datetime64:
+    """Time of frame ``index`` of an archive, ``step`` minutes apart."""
+    return START + np.timedelta64(round(index * step * 60), "s")
+
+
+def write_picture(folder: Path, index: int, pixels: np.ndarray, *, step: float = 5, prefix: str = "") -> Path:
+    """A PNG with the time of frame ``index`` in its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = str(time_of(index, step)).replace("-", "").replace("T", "").replace(":", "")
+    path = folder / f"{prefix}{stamp}.png"
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    return path
+
+
+def picture(index: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    """Pixels that are ``index + 1`` all over, but 0 in the lower half."""
+    pixels = np.full(shape, index + 1, np.uint8)
+    pixels[shape[0] // 2 :] = 0
+    return pixels
+
+
+def write_pictures(folder: Path, frames: int, **more) -> list[Path]:
+    """An archive of :func:`picture` after :func:`picture`."""
+    shape = more.pop("shape", SHAPE)
+    return [write_picture(folder, index, picture(index, shape), **more) for index in range(frames)]
+
+
+@dataclass(frozen=True)
+class Stack(Reader):
+    """Many frames in a file: ``.stack``, an archive of NumPy with ``values`` (F, H, W), ``times`` and ``event``."""
+
+    format = "stack"
+
+    units: str = "mm/h"
+    pixel_units: str = "m"
+
+    def _recognises(self, path, head):
+        return head.startswith(_MAGIC)
+
+    def _contents(self, path):
+        arrays = self._arrays(path)
+        grid = Grid(arrays["values"].shape[1:], self.units, (2000.0, 2000.0), self.pixel_units)
+        return Contents(arrays["times"].astype("datetime64[s]"), grid, self.format, arrays.get("event"))
+
+    def _read(self, path, position):
+        return self._arrays(path)["values"][position]
+
+    def _arrays(self, path):
+        with path.open("rb") as file:
+            file.seek(len(_MAGIC))
+            with np.load(file) as arrays:
+                return dict(arrays)
+
+
+def write_stack(path: Path, values: np.ndarray, *, first: int = 0, step: float = 5, times=None, event=None) -> Path:
+    """A file for :class:`Stack`; its frames are ``step`` minutes apart."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if times is None:
+        times = np.array([time_of(first + index, step) for index in range(len(values))])
+    more = {} if event is None else {"event": event}
+    with path.open("wb") as file:
+        file.write(_MAGIC)
+        np.savez(file, values=np.asarray(values, np.float32), times=times, **more)
+    return path

@@ -1,0 +1,321 @@
+"""Several ranks for the tests: starts them, and is what they run.
+
+Run as a program it is one rank: `ranks.py FOLDER SCENE`. It leaves what it found in FOLDER/RANK.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+from convlstm import checkpoints
+from convlstm.datasets.stream import batches
+from convlstm.distributed.ranks import ALONE, Ranks, RanksError, digest
+from convlstm.losses import MeanSquaredError
+from convlstm.training.batches import DataError
+from convlstm.training.diagnostics import NonFiniteLossError
+from convlstm.training.loop import Trainer
+from tests.support.project import PROJECT
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+
+TESTS = PROJECT / "tests"
+LAUNCH = Path(sys.executable).with_name("mlx.launch")
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody uses."""
+    for _ in range(100):
+        first = int(np.random.default_rng().integers(20000, 30000))
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise RuntimeError("no free ports")
+
+
+def launched(count: int, *line: str, start_new_session: bool = False, **variables: str) -> subprocess.Popen:
+    """A program on so many ranks, in the project's folder."""
+    command = [str(LAUNCH), "-n", str(count), "-p", str(free_ports(count)), "--", sys.executable, *line]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes |= {"start_new_session": start_new_session}
+    environment = {
+        **os.environ,
+        "TMPDIR": tempfile.gettempdir(),
+        "PYTHONPATH": str(PROJECT),
+        **variables,
+    }
+    return subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes)
+
+
+def finished(program: subprocess.Popen, timeout: float = 500) -> tuple[str, str]:
+    """What a program has printed on standard output and error, once it has ended."""
+    try:
+        return program.communicate(timeout=timeout)
+    finally:
+        program.kill()
+
+
+def scene(folder: Path, name: str, count: int, **variables: str) -> tuple[list[dict], str, str]:
+    """What each rank found in a scene, and what they printed."""
+    out, err = finished(launched(count, "-m", "tests.support.ranks", str(folder), name, **variables))
+    paths = [folder / f"{rank}.json" for rank in range(count)]
+    return [json.loads(path.read_text()) if path.exists() else {} for path in paths], out, err
+
+
+def arrays() -> dict[str, mx.array]:
+    """Arrays of many types, with values that arithmetic would not keep."""
+    return {
+        "key": mx.random.key(7),
+        "floats": mx.array([-0.0, float("nan"), float("inf"), 1e-40]),
+        "halves": mx.full((2, 3), 1.5, mx.bfloat16),
+        "scalar": mx.array(np.array(2**63 + 1, np.uint64)),
+        "none": mx.zeros((0, 3)),
+        "flags": mx.array([True, False]),
+    }
+
+
+def exchange(ranks: Ranks) -> dict:
+    r = ranks.rank
+    weight = mx.array([1.0, 0.0, 3.0][r])
+    tree = {"a": mx.arange(3) + 10.0 * r, "b": [mx.full((2, 2), float(r)), (mx.array(r, mx.int32), mx.array(0.5 * r))]}
+    together = mx.compile(lambda tree: ranks.sum(tree))(tree)
+    noise = mx.random.normal((70001,), key=mx.random.key(r))
+    mx.eval(mx.compile(lambda x: mx.exp(x) * 2 + x)(noise))
+    shared = ranks.share_arrays(arrays() if ranks.main else None)
+    assert shared is not None
+    return {
+        "main": ranks.main,
+        "size": ranks.size,
+        "sum": [array.tolist() for array in (together["a"], together["b"][0], *together["b"][1])],
+        "tuple": isinstance(together["b"][1], tuple),
+        "integer": str(together["b"][1][0].dtype),
+        "mean": ranks.mean(mx.array([1.0, 2.0]) * (r + 1), weight).tolist(),
+        "plain mean": ranks.mean({"x": mx.array(1.0 * r)})["x"].item(),
+        "number": ranks.mean(mx.array(1.0 * r), 2.0 * r).item(),
+        "threads": os.environ.get("CONVLSTM_THREADS"),
+        "temporary": os.environ["TMPDIR"],
+        "weightless": ranks.mean(mx.array(5.0), mx.array(0.0)).item(),
+        "noise": digest(ranks.sum(noise)),
+        "gathered": ranks.gather({"x": 0.1 * (r + 1), "text": "ä" * r, "none": None}),
+        "bytes": [data.hex() for data in ranks.gather(bytes(range(r)))],
+        "nothing": [data.hex() for data in ranks.gather(b"")],
+        "shared": ranks.share(f"from {r}"),
+        "arrays": digest(shared) == digest(arrays()),
+        "no arrays": ranks.share_arrays(None),
+        "any": ranks.any(r == 1, False, True),
+    }
+
+
+def differ(ranks: Ranks) -> dict:
+    ranks.check_same("a text", "the same")
+    try:
+        ranks.check_same("the weights", "those" if ranks.rank == 1 else "these")
+    except RanksError as error:
+        sys.exit(str(error))
+    return {}
+
+
+def wrong(ranks: Ranks) -> dict:
+    work(ranks, 20, lambda: {}["no such key"])
+    return {}
+
+
+def work(ranks: Ranks, step: int, what) -> None:
+    """Steps that all ranks take together, one of which rank 1 does not come through."""
+    ranks.advise("Do this.")
+    for n in range(10000):
+        if n == step and ranks.rank == 1:
+            what()
+        ranks.barrier()
+
+
+def killed(ranks: Ranks) -> dict:
+    work(ranks, 20, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return {}
+
+
+def broken(ranks: Ranks) -> dict:
+    work(ranks, 20, lambda: sys.exit("the frames of rank 1 are broken"))
+    return {}
+
+
+def busy(ranks: Ranks) -> dict:
+    """Rank 1 is killed while rank 0 writes a file."""
+    if not ranks.main:
+        ranks.barrier()
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # which the launcher sends
+    with ranks.undisturbed():
+        ranks.barrier()
+        for _ in range(20):
+            signal.sigtimedwait([], 0.05)
+        print("written", flush=True)
+    while True:
+        signal.pause()
+
+
+class Gaps:
+    """Sequences of noise with missing pixels, more in some than in others.
+
+    Loading the sequence (split, epoch, index) fails where it is `broken`, stops the process where it is `stop`, and
+    gives a NaN where it is `bad`.
+    """
+
+    def __init__(self, validation: int = 7, **places: tuple[str, int, int]):
+        self.sizes, self.places = {"train": 19, "validation": validation}, places
+
+    def size(self, split: str) -> int:
+        return self.sizes[split]
+
+    def describe(self) -> dict:
+        return {"name": "gaps"}
+
+    def stream(self, split: str, batch_size: int, *, seed: int = 0, epoch: int = 0, start: int = 0, rank=0, ranks=1):
+        def load(index: int) -> dict[str, np.ndarray]:
+            here = [name for name, place in self.places.items() if place == (split, epoch, index)]
+            if "broken" in here:
+                raise KeyError("no such frame")
+            if "stop" in here:
+                os.kill(os.getpid(), signal.SIGTERM)
+            rng = np.random.default_rng([index, len(split)])
+            frames = rng.random((4, 8, 8, 1), np.float32)
+            mask = rng.random((2, 8, 8, 1)) < rng.random()
+            if "bad" in here:
+                frames[0] = np.nan
+                frames[1] = np.nan
+            return {"inputs": frames[:2], "targets": frames[2:], "mask": mask}
+
+        more = {"shuffle": split == "train", "drop_last": split == "train", "start": start, "prefetch": 1, "threads": 1}
+        return batches(self.size(split), load, batch_size, seed=seed, epoch=epoch, rank=rank, ranks=ranks, **more)
+
+
+class Blur(nn.Module):
+    """A convolution of the last frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 1, 3, padding=1)
+        self.norm = nn.BatchNorm(1)
+        self.norm.freeze()
+
+    def __call__(self, inputs, horizon, *, key=None):
+        forecast = self.convolution(inputs[:, -1])
+        if self.training:
+            self.norm(forecast)  # only for what it keeps: a rank's own
+        return mx.repeat(mx.sigmoid(forecast)[:, None], horizon, axis=1)
+
+
+class Drifting(Trainer):
+    """Something changes the weights of rank 1 alone."""
+
+    drift = 0.01
+
+    def _count(self, *arguments) -> None:
+        super()._count(*arguments)
+        if self.ranks.rank == 1 and self.progress.step == 5:
+            self.model.convolution.weight = self.model.convolution.weight * (1 + self.drift)
+
+
+class Rounding(Drifting):
+    """The same, by as much as another processor's rounding may come to."""
+
+    drift = 1e-6
+
+
+SEED = 3
+TRAINER = {"log_every": 1, "validate_every": 10, "checkpoint_every": 4, "accumulate": 2, "ema": 0.9}
+
+
+def place_of(rank: int, epoch: int) -> tuple[str, int, int]:
+    """A training sequence in the half of the epoch's first batch that is rank 1's, or in rank 0's."""
+    order = np.random.default_rng([SEED, epoch]).permutation(19)
+    return "train", epoch, int(order[5 if rank else 1])
+
+
+def fitted(ranks: Ranks, folder: Path, *, steps=50, data=None, resume=False, trainer=Trainer, **changes) -> str:
+    """Trains `Blur` and returns how that ended."""
+    mx.random.seed(1)
+    model = Blur()
+    trainer = trainer(**{"max_steps": steps, "batch_size": 8, **TRAINER, **changes})
+    trainer.ranks = ranks
+    data, loss = Gaps() if data is None else data, MeanSquaredError()
+    found = checkpoints.find(folder, prefer=("last",)) if resume and ranks.main else None
+    config = {"model": {"_target_": "ranks.Blur"}}
+    try:
+        trainer.check(model, loss, data)
+        progress = trainer.fit(model, optim.Adam(0.02), loss, data, folder, config, seed=SEED, resume=found)
+    except (ValueError, DataError, RanksError, NonFiniteLossError) as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{progress.status} at {progress.step}"
+
+
+def training(ranks: Ranks) -> dict:
+    """One run after the other: to its end, and to ends that come too early."""
+    place = Path(sys.argv[1]) / f"rank {ranks.rank}"  # as if it were another machine
+
+    def run(name: str, **changes) -> str:
+        return fitted(ranks, place / name, **changes)
+
+    return {
+        "whole": run("whole"),
+        "validation": run("validation", data=Gaps(broken=("validation", 0, 3))),
+        "data": run("data", data=Gaps(broken=place_of(1, 3))),
+        "stopped": run("stopped", data=Gaps(stop=place_of(1, 3))),
+        "resumed": run("stopped", resume=True, steps=20),
+        "again": run("stopped", resume=True, steps=20),
+        "small": run("small", steps=10, data=Gaps(validation=1)),
+        "drifting": run("drifting", trainer=Drifting),
+        "rounding": rounding(run),
+        "bad": run("bad", data=Gaps(bad=place_of(1, 3)), max_skipped=0),
+        "skipped": run("skipped", steps=10, data=Gaps(bad=place_of(1, 3))),
+        "odd": run("odd", batch_size=6),
+    }
+
+
+def rounding(run) -> list[str]:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        return [run("rounding", trainer=Rounding, steps=20), *(str(warning.message) for warning in warned)]
+
+
+def four(ranks: Ranks) -> dict:
+    return {"whole": fitted(ranks, Path(sys.argv[1]) / f"rank {ranks.rank}" / "whole")}
+
+
+def alone(ranks: Ranks) -> dict:
+    """What one process does with `mlx.launch -n 1`."""
+    tree = {"x": mx.array([1.0])}
+    return {
+        "alone": ranks is ALONE,
+        "same": [ranks.sum(tree) is tree, ranks.mean(tree, 2.0) is tree, ranks.share_arrays(tree) is tree],
+        "gathered": [ranks.gather(3), ranks.share(4), ranks.any(True, False)],
+        "size": ranks.size,
+    }
+
+
+def main(folder: str, name: str) -> None:
+    with Ranks.join() as ranks:
+        found = globals()[name](ranks)
+        (Path(folder) / f"{ranks.rank}.json").write_text(json.dumps(found))
+        if ranks.main:  # the others have left long before
+            for _ in range(10):
+                signal.sigtimedwait([], 0.05)
+            print("the last word of rank 0")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
