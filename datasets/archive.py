@@ -8,12 +8,12 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_whole
 from convlstm.datasets.frame_cache import FrameCache
 from convlstm.datasets.index import Entry, Store, find_files, read_files
 from convlstm.datasets.measure import cleaned
 from convlstm.datasets.readers import FORMATS, Reader, ReadError, first_bytes, make
 from convlstm.datasets.series import Problems, Series, assemble, first_of
-from convlstm.datasets.stream import whole_number
 from convlstm.datasets.transforms import rain_rate
 
 import numpy as np
@@ -80,7 +80,7 @@ class Archive:
         self._zr = _relation(zr)
         self._problems = Problems(self.name)
         if not isinstance(cache_bytes, FrameCache):
-            cache_bytes = FrameCache(whole_number("Archive", "cache_bytes", cache_bytes, 0))
+            cache_bytes = FrameCache(check_whole("Archive", "cache_bytes", cache_bytes, 0, None))
         self._cache = cache_bytes
 
         self._named, self._readers = format != "auto", _readers(format, options or {})

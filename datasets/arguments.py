@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from convlstm.datasets.stream import whole_number
+from convlstm.arguments import check_whole
 
 import numpy as np
 
@@ -19,27 +18,6 @@ OWNER = "RadarEcho"
 
 # An epoch is a list of its batches; frames are counted in 32 bits.
 MOST_SEQUENCES, MOST_FRAMES, MOST_PIXELS = 10_000_000, 100_000, 65_536
-
-
-def check_memory(owner: str, what: str, needed: int) -> None:
-    """ValueError where something would take more memory than this machine has, so that it is not tried.
-
-    Args:
-        owner: Who asks.
-        what: What would take it, with the names of the arguments that decide about it in quotes.
-        needed: Bytes.
-    """
-    there = memory()
-    if needed > there:
-        raise ValueError(
-            f"[{owner}] {what} would take {needed / 1e9:,.0f} GB of memory but this machine has {there / 1e9:,.0f} GB. "
-            "Choose less."
-        )
-
-
-def memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def share(name: str, value: float) -> float:
@@ -78,7 +56,7 @@ def sides(owner: str, name: str, value: int | Sequence[int], least: int = 1) -> 
     given: list[Any] = list(value) if isinstance(value, Sequence) else [value, value]
     if len(given) != 2 or not all(isinstance(side, SupportsIndex) for side in given):
         raise ValueError(f"[{owner}] '{name}' must be a whole number or (height, width) but got {value!r}.")
-    height, width = (whole_number(owner, name, side, least, MOST_PIXELS) for side in given)
+    height, width = (check_whole(owner, name, side, least, MOST_PIXELS) for side in given)
     return height, width
 
 

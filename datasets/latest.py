@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_whole
 from convlstm.datasets.readers import Grid
 from convlstm.datasets.recent import Problem, Recent, Window
-from convlstm.datasets.stream import whole_number
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Latest:
         patient: bool = False,
     ):
         self.path = Path(path).expanduser()
-        self.frames = whole_number("Latest", "frames", 5 if frames is None else frames, 1)
+        self.frames = check_whole("Latest", "frames", 5 if frames is None else frames, 1, None)
         section = section or {}
         trained = trained or {}
         self._interval, self._pixel_km = _positive(trained.get("frame_interval")), _positive(trained.get("pixel_km"))

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
+from convlstm.arguments import check_whole
+from convlstm.backend.memory import check_memory
 from convlstm.datasets import arguments
 from convlstm.datasets.digits import MIRRORS, Digits, default_root, load_digits, resize
-from convlstm.datasets.stream import BatchStream, batch_indices, batches, whole_number
+from convlstm.datasets.stream import BatchStream, batch_indices, batches
 
 import numpy as np
 
@@ -78,7 +80,7 @@ class MovingMNIST:
         threads: int = 1,
     ):
         height, width = arguments.sides("MovingMNIST", "frame_size", frame_size)
-        digit_size = whole_number("MovingMNIST", "digit_size", digit_size, 1)
+        digit_size = check_whole("MovingMNIST", "digit_size", digit_size, 1, None)
         if digit_size > min(height, width):
             raise ValueError(
                 f"[MovingMNIST] 'digit_size' must be at most the frame's smaller side ({min(height, width)}) but got "
@@ -87,21 +89,21 @@ class MovingMNIST:
         if dtype not in ("float32", "uint8"):
             raise ValueError(f"[MovingMNIST] 'dtype' must be 'float32' or 'uint8' but got {dtype!r}.")
         self.frame_shape = (height, width, 1)
-        self.input_frames = whole_number("MovingMNIST", "input_frames", input_frames, 1, arguments.MOST_FRAMES)
-        self.target_frames = whole_number("MovingMNIST", "target_frames", target_frames, 1, arguments.MOST_FRAMES)
+        self.input_frames = check_whole("MovingMNIST", "input_frames", input_frames, 1, arguments.MOST_FRAMES)
+        self.target_frames = check_whole("MovingMNIST", "target_frames", target_frames, 1, arguments.MOST_FRAMES)
         self._frames = self.input_frames + self.target_frames
         self._digit_size = digit_size
-        self._num_digits = whole_number("MovingMNIST", "num_digits", num_digits, 1, 1000)
+        self._num_digits = check_whole("MovingMNIST", "num_digits", num_digits, 1, 1000)
         self._step = _step(step)
         self._dtype = np.dtype(dtype)
-        self._prefetch = whole_number("MovingMNIST", "prefetch", prefetch, 1, 1000)
-        self._threads = whole_number("MovingMNIST", "threads", threads, 1, 1000)
+        self._prefetch = check_whole("MovingMNIST", "prefetch", prefetch, 1, 1000)
+        self._threads = check_whole("MovingMNIST", "threads", threads, 1, 1000)
         sizes = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
         self._sizes = {
-            split: whole_number("MovingMNIST", f"{split}_sequences", size, 1, arguments.MOST_SEQUENCES)
+            split: check_whole("MovingMNIST", f"{split}_sequences", size, 1, arguments.MOST_SEQUENCES)
             for split, size in sizes.items()
         }
-        arguments.check_memory(
+        check_memory(
             "MovingMNIST",
             "a sequence of 'input_frames' and 'target_frames' of 'frame_size'",
             self._frames * height * width * self._dtype.itemsize,
@@ -114,7 +116,7 @@ class MovingMNIST:
                     f"[MovingMNIST] 'digits' must be uint8 images (N, height, width), at least 2, but its {name} "
                     f"images are {array.dtype} of {array.shape}."
                 )
-        arguments.check_memory(
+        check_memory(
             "MovingMNIST", "all images at 'digit_size'", (len(images.train) + len(images.test)) * digit_size**2
         )
         # MNIST's customary 5000, or a tenth of another set.
@@ -179,9 +181,9 @@ class MovingMNIST:
         ``seed`` and ``epoch`` matter to training sequences only.
         """
         size = self.size(split)
-        index = whole_number("MovingMNIST", "index", index, 0)
-        seed = whole_number("MovingMNIST", "seed", seed, 0)
-        epoch = whole_number("MovingMNIST", "epoch", epoch, 0)
+        index = check_whole("MovingMNIST", "index", index, 0, None)
+        seed = check_whole("MovingMNIST", "seed", seed, 0, None)
+        epoch = check_whole("MovingMNIST", "epoch", epoch, 0, None)
         if index >= size:
             raise ValueError(f"[MovingMNIST] 'index' must be below the size of {split!r} ({size}) but got {index}.")
         if split == "test" and self._published is not None:

@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convlstm.arguments import check_whole
+from convlstm.backend.memory import check_memory
 from convlstm.datasets import arguments
 from convlstm.datasets.archive import Archive
 from convlstm.datasets.frame_cache import FrameCache
 from convlstm.datasets.radar_events import SPLITS, RadarEvents
-from convlstm.datasets.stream import BatchStream, batch_indices, batches, whole_number
+from convlstm.datasets.stream import BatchStream, batch_indices, batches
 from convlstm.datasets.synthetic_radar import SyntheticRadar
 from convlstm.datasets.transforms import RadarTransform, default_transform
 
@@ -120,20 +122,20 @@ class RadarEcho:
         threads: int = 1,
         progress: bool = True,
     ):
-        self.input_frames = whole_number("RadarEcho", "input_frames", input_frames, 1, arguments.MOST_FRAMES)
-        self.target_frames = whole_number("RadarEcho", "target_frames", target_frames, 1, arguments.MOST_FRAMES)
+        self.input_frames = check_whole("RadarEcho", "input_frames", input_frames, 1, arguments.MOST_FRAMES)
+        self.target_frames = check_whole("RadarEcho", "target_frames", target_frames, 1, arguments.MOST_FRAMES)
         length = self.input_frames + self.target_frames
-        stride = whole_number("RadarEcho", "stride", stride, 1)
-        multiple = whole_number("RadarEcho", "multiple", multiple, 1)
-        coarsen = whole_number("RadarEcho", "coarsen", coarsen, 1)
-        cache_bytes = whole_number("RadarEcho", "cache_bytes", cache_bytes, 0)
-        self._prefetch = whole_number("RadarEcho", "prefetch", prefetch, 1, 1000)
-        self._threads = whole_number("RadarEcho", "threads", threads, 1, 1000)
+        stride = check_whole("RadarEcho", "stride", stride, 1, None)
+        multiple = check_whole("RadarEcho", "multiple", multiple, 1, None)
+        coarsen = check_whole("RadarEcho", "coarsen", coarsen, 1, None)
+        cache_bytes = check_whole("RadarEcho", "cache_bytes", cache_bytes, 0, None)
+        self._prefetch = check_whole("RadarEcho", "prefetch", prefetch, 1, 1000)
+        self._threads = check_whole("RadarEcho", "threads", threads, 1, 1000)
         self._augment = augment
         counts = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
         for name, count in counts.items():
             if count is not None:
-                whole_number("RadarEcho", f"{name}_sequences", count, 1, arguments.MOST_SEQUENCES)
+                check_whole("RadarEcho", f"{name}_sequences", count, 1, arguments.MOST_SEQUENCES)
         shares = arguments.split_shares(split)
         dates = None if split_dates is None else arguments.split_dates(split_dates)
         size = None if frame_size is None else arguments.sides("RadarEcho", "frame_size", frame_size)
@@ -159,7 +161,7 @@ class RadarEcho:
                 raise ValueError(
                     f"[RadarEcho] 'coarsen' must be 1 for the synthetic radar but got {coarsen}. Set its 'pixel_km'."
                 )
-            arguments.check_memory(
+            check_memory(
                 "RadarEcho",
                 "a sequence of 'input_frames' and 'target_frames' of 'frame_size'",
                 # Some arrays of a domain that is larger than the frame, and some of all frames.
@@ -300,9 +302,9 @@ class RadarEcho:
 
     def _key(self, split: str, index: int, seed: int, epoch: int) -> tuple[int, int, int]:
         """(index, seed, epoch), of which validation and test have one each."""
-        index = whole_number("RadarEcho", "index", index, 0)
-        seed = whole_number("RadarEcho", "seed", seed, 0)
-        epoch = whole_number("RadarEcho", "epoch", epoch, 0)
+        index = check_whole("RadarEcho", "index", index, 0, None)
+        seed = check_whole("RadarEcho", "seed", seed, 0, None)
+        epoch = check_whole("RadarEcho", "epoch", epoch, 0, None)
         self._check_filled(split)
         if index >= self.size(split):
             raise ValueError(

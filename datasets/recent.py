@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_whole
 from convlstm.datasets.archive import _readers as readers_of
 from convlstm.datasets.archive import _relation as relation
 from convlstm.datasets.archive import coarse
 from convlstm.datasets.changes import Changes
 from convlstm.datasets.measure import cleaned
 from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, Reader, ReadError, first_bytes
-from convlstm.datasets.stream import whole_number
 from convlstm.datasets.transforms import rain_rate
 from convlstm.datasets.windows import step_of
 
@@ -99,7 +99,7 @@ class Recent:
             raise FileNotFoundError(f"[Recent] there is nothing at {self._root}. Check the path.")
         self._readers, self._named = readers_of(format, options or {}), format != "auto"
         self._zr, self._patient = relation(zr), patient
-        depth = whole_number("Recent", "depth", depth, 1)
+        depth = check_whole("Recent", "depth", depth, 1, None)
         self._changes = Changes(self._root, self._readers, patient=patient, depth=depth)
         self._frames: dict[np.datetime64, _Place] = {}
         self._pixels: OrderedDict[tuple, np.ndarray] = OrderedDict()

@@ -1,28 +1,16 @@
 """From "how to load sample i" to one epoch of batches: seeded order, rank shard, batch, ordered prefetch."""
 
-import operator
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+
+from convlstm.arguments import check_whole
 
 import mlx.data as dx
 import numpy as np
 
 # What mlx-data carries between its threads. Booleans travel as uint8 and come back as booleans.
 _CARRIED = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "int32", "int64", "float32", "float64"))
-
-
-def whole_number(owner: str, name: str, value: int, least: int, most: int | None = None) -> int:
-    """``value`` as an int, or ``ValueError`` that names ``owner`` and ``name`` if it is out of its range."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least:
-        raise ValueError(f"[{owner}] '{name}' must be a whole number of at least {least} but got {value!r}.")
-    if most is not None and number > most:
-        raise ValueError(f"[{owner}] '{name}' must be at most {most:,} but got {number:,}.")
-    return number
 
 
 def count_batches(size: int, batch_size: int, *, drop_last: bool = True) -> int:
@@ -87,15 +75,15 @@ def batches(
     Raises:
         ValueError: If an argument is out of its range, or the epoch would have no batch.
     """
-    size = whole_number("batches", "size", size, 1)
-    batch_size = whole_number("batches", "batch_size", batch_size, 1)
-    ranks = whole_number("batches", "ranks", ranks, 1)
-    rank = whole_number("batches", "rank", rank, 0)
-    seed = whole_number("batches", "seed", seed, 0)
-    epoch = whole_number("batches", "epoch", epoch, 0)
-    start = whole_number("batches", "start", start, 0)
-    prefetch = whole_number("batches", "prefetch", prefetch, 1)
-    threads = whole_number("batches", "threads", threads, 1)
+    size = check_whole("batches", "size", size, 1, None)
+    batch_size = check_whole("batches", "batch_size", batch_size, 1, None)
+    ranks = check_whole("batches", "ranks", ranks, 1, None)
+    rank = check_whole("batches", "rank", rank, 0, None)
+    seed = check_whole("batches", "seed", seed, 0, None)
+    epoch = check_whole("batches", "epoch", epoch, 0, None)
+    start = check_whole("batches", "start", start, 0, None)
+    prefetch = check_whole("batches", "prefetch", prefetch, 1, None)
+    threads = check_whole("batches", "threads", threads, 1, None)
     if rank >= ranks:
         raise ValueError(f"[batches] 'rank' must be below 'ranks' ({ranks}) but got {rank}.")
     if batch_size % ranks != 0:

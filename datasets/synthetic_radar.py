@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
+from convlstm.arguments import check_whole
 from convlstm.datasets import arguments
-from convlstm.datasets.stream import whole_number
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class SyntheticRadar:
         convection: float | Sequence[float] = (0.0, 1.0),
     ):
         self.frame_size = arguments.sides("SyntheticRadar", "frame_size", frame_size, 8)
-        self.frames = whole_number("SyntheticRadar", "frames", frames, 1)
+        self.frames = check_whole("SyntheticRadar", "frames", frames, 1, None)
         self.step_minutes = _number("step_minutes", step_minutes, 0.1, 1440)
         self.pixel_km = _number("pixel_km", pixel_km, 0.01, 100)
         self.wind = _range("wind", wind, 0, 100)

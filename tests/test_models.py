@@ -332,8 +332,8 @@ def test_yaml_takes_overrides():
     ("arguments", "message"),
     [
         ({"hidden_channels": []}, "'hidden_channels' must name at least one level but got none."),
-        ({"patch_size": 0}, "'patch_size' must be at least 1 but got 0."),
-        ({"patch_size": 2.0}, "'patch_size' must be at least 1 but got 2.0."),
+        ({"patch_size": 0}, "'patch_size' must be a whole number of at least 1 but got 0."),
+        ({"patch_size": 2.0}, "'patch_size' must be a whole number of at least 1 but got 2.0."),
         ({"activation": "relu"}, "'activation' must be one of sigmoid, linear but got 'relu'."),
         (
             {"kernel_size": [3]},

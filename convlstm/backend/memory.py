@@ -1,24 +1,46 @@
-"""Whether a model can be trained within the memory of this machine at all."""
+"""The memory of this machine, and checks that something fits into it."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mlx.nn as nn
-from mlx.utils import tree_flatten
+if TYPE_CHECKING:
+    import mlx.nn as nn
 
 TRAINED = 4 * 4
-"""Bytes of a parameter: float32, its gradient and the two moments of Adam."""
+"""Bytes that training needs for a parameter: float32, its gradient and the two moments of Adam."""
 
 
 def memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Returns the bytes of memory that this machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def check_memory(owner: str, what: str, needed: int) -> None:
+    """Raises ValueError if something would take more memory than this machine has.
+
+    Args:
+        owner: Class or function that needs the memory, for the message.
+        what: What would take it; the arguments that decide its size stand in quotes.
+        needed: Bytes.
+    """
+    if needed > (available := memory()):
+        raise ValueError(
+            f"[{owner}] {what} would take {needed / 1e9:,.0f} GB of memory but this machine has "
+            f"{available / 1e9:,.0f} GB. Choose less."
+        )
+
+
 def check_parameters(model: nn.Module, bytes_each: int = TRAINED) -> None:
-    """ValueError where the parameters alone are more than the memory holds; nothing is computed for it."""
+    """Raises ValueError if a model's parameters alone need more than the memory. Nothing is computed.
+
+    Args:
+        model: The model.
+        bytes_each: Bytes for each parameter. Default: `TRAINED`.
+    """
+    from mlx.utils import tree_flatten  # here, so that the data sets can use this module without MLX
+
     arrays: Any = tree_flatten(model.parameters())
     number = sum(array.size for _, array in arrays)
     if number * bytes_each > memory():

@@ -299,18 +299,18 @@ def test_yaml_is_the_published_model(name, decoupling):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"in_channels": 0}, "'in_channels' must be at least 1 but got 0."),
+        ({"in_channels": 0}, "'in_channels' must be a whole number of at least 1 but got 0."),
         (
             {"hidden_channels": []},
             "'hidden_channels' must be one number or more, all the same, since a memory passes through all layers, but "
             "got [].",
         ),
         ({"hidden_channels": [3, 4]}, "'hidden_channels' must be one number or more, all the same"),
-        ({"patch_size": 0}, "'patch_size' must be at least 1 but got 0."),
+        ({"patch_size": 0}, "'patch_size' must be a whole number of at least 1 but got 0."),
         ({"decoupling": 0.0}, "'decoupling' must be above 0, or None for none, but got 0.0."),
         ({"decoupling": float("inf")}, "'decoupling' must be a finite number but got inf."),
         ({"recompute": None}, "'recompute' must be True or False but got None."),
-        ({"hidden_channels": [0]}, "'hidden_channels' must be at least 1 but got 0."),
+        ({"hidden_channels": [0]}, "'hidden_channels' must be a whole number of at least 1 but got 0."),
         (
             {"in_channels": 2**19, "patch_size": 2},
             "a patch has 'in_channels' times the square of 'patch_size' channels",

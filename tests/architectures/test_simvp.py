@@ -230,8 +230,8 @@ def test_it_learns(form, rng):
         ({"kernel_size": 4}, "'kernel_size' must be odd but got 4"),
         ({"translator": "vit"}, "'translator' must be one of gsta, incepu but got 'vit'"),
         ({"mlp_ratio": 0}, "'mlp_ratio' must be at least 1 but got 0"),
-        ({"large_kernel": 3}, "'large_kernel' must be at least 9 but got 3"),
-        ({"translator": "incepu", "groups": 0}, "'groups' must be at least 1 but got 0"),
+        ({"large_kernel": 3}, "'large_kernel' must be a whole number of at least 9 but got 3"),
+        ({"translator": "incepu", "groups": 0}, "'groups' must be a whole number of at least 1 but got 0"),
         (
             {"translator": "incepu", "kernel_sizes": [4]},
             r"'kernel_sizes' must be odd numbers, one or more, but got \[4\]",

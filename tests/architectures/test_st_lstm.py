@@ -180,8 +180,8 @@ def test_gates_in_either_precision(dtype, rng):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"in_channels": 0}, "[STLSTMCell] 'in_channels' must be at least 1 but got 0."),
-        ({"out_channels": 2.5}, "[STLSTMCell] 'out_channels' must be at least 1 but got 2.5."),
+        ({"in_channels": 0}, "[STLSTMCell] 'in_channels' must be a whole number of at least 1 but got 0."),
+        ({"out_channels": 2.5}, "[STLSTMCell] 'out_channels' must be a whole number of at least 1 but got 2.5."),
         ({"kernel_size": 4}, "[STLSTMCell] 'kernel_size' must be odd but got 4"),
         (
             {"norm_grid": (0, 4)},

@@ -450,11 +450,11 @@ def test_the_door_trains_it(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"in_channels": 0}, "'in_channels' must be at least 1 but got 0."),
-        ({"in_channels": 1.0}, "'in_channels' must be at least 1 but got 1.0."),
+        ({"in_channels": 0}, "'in_channels' must be a whole number of at least 1 but got 0."),
+        ({"in_channels": 1.0}, "'in_channels' must be a whole number of at least 1 but got 1.0."),
         ({"hidden_channels": []}, "'hidden_channels' must name at least one layer but got none."),
-        ({"patch_size": 0}, "'patch_size' must be at least 1 but got 0."),
-        ({"patch_size": 2.0}, "'patch_size' must be at least 1 but got 2.0."),
+        ({"patch_size": 0}, "'patch_size' must be a whole number of at least 1 but got 0."),
+        ({"patch_size": 2.0}, "'patch_size' must be a whole number of at least 1 but got 2.0."),
         ({"bidirectional": True}, "'bidirectional' is not for a forecaster's layers: leave it out."),
         ({"reverse": True}, "'reverse' is not for a forecaster's layers: leave it out."),
         ({"return_sequences": False}, "'return_sequences' is not for a forecaster's layers: leave it out."),
@@ -470,7 +470,10 @@ def test_bad_arguments(arguments, message):
     ("arguments", "message"),
     [
         ({"kernel_size": 4}, "[ConvLSTMCell] 'kernel_size' must be odd but got 4"),
-        ({"hidden_channels": [3, 0]}, "[ConvLSTMStack] 'hidden_channels' must be at least 1 but got 0."),
+        (
+            {"hidden_channels": [3, 0]},
+            "[ConvLSTMStack] 'hidden_channels' must be a whole number of at least 1 but got 0.",
+        ),
         ({"dropout": 1}, "[ConvLSTM] 'dropout' must be at least 0 and below 1 but got 1."),
     ],
 )

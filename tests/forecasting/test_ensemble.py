@@ -130,7 +130,7 @@ def test_shifted_by_whole_and_by_parts_of_pixels(rng):
         ({"motion": -1.0}, "'motion' must be at least 0 but got -1.0"),
         ({"field": math.inf}, "'field' must be a finite number but got inf"),
         ({"length": "x"}, "'length' must be a finite number but got 'x'"),
-        ({"seed": -1}, "'seed' must be at least 0 but got -1"),
+        ({"seed": -1}, "'seed' must be a whole number of at least 0 but got -1"),
     ],
 )
 def test_wrong_perturbation(arguments, text):
@@ -143,7 +143,7 @@ def test_too_few_members():
         ValueError, match=re.escape("[Ensemble] an ensemble must have at least 2 members but got 1 model ")
     ):
         Ensemble([Persistence()])
-    with pytest.raises(ValueError, match="'perturbed' must be at least 1 but got 0"):
+    with pytest.raises(ValueError, match="'perturbed' must be a whole number of at least 1 but got 0"):
         Ensemble([Persistence(), Persistence()], perturbed=0)
     with pytest.raises(ValueError, match=re.escape("[EnsembleForecaster] an ensemble must have at least 2 members")):
         EnsembleForecaster([Forecaster(Persistence())])

@@ -323,11 +323,11 @@ def test_a_strange_record_of_a_run_is_no_obstacle(tmp_path, text):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"tile": 4}, r"\[Forecaster\] 'tile' must be at least 8 but got 4"),
-        ({"overlap": -1}, r"\[Forecaster\] 'overlap' must be at least 0 but got -1"),
+        ({"tile": 4}, r"\[Forecaster\] 'tile' must be a whole number of at least 8 but got 4"),
+        ({"overlap": -1}, r"\[Forecaster\] 'overlap' must be a whole number of at least 0 but got -1"),
         ({"tile": 16, "overlap": 9}, r"\[Forecaster\] 'overlap' must be at most half of 'tile' \(16\) but got 9"),
-        ({"input_frames": 0}, r"\[Forecaster\] 'input_frames' must be at least 1 but got 0"),
-        ({"horizon": 0}, r"\[Forecaster\] 'horizon' must be at least 1 but got 0"),
+        ({"input_frames": 0}, r"\[Forecaster\] 'input_frames' must be a whole number of at least 1 but got 0"),
+        ({"horizon": 0}, r"\[Forecaster\] 'horizon' must be a whole number of at least 1 but got 0"),
         ({"scale": "LogRain"}, r"\[Forecaster\] 'scale' must have forward and inverse but got str"),
     ],
 )
@@ -354,7 +354,7 @@ def test_frames_that_do_not_fit(frames, said):
 
 
 def test_a_horizon_below_one_is_refused(rain):
-    with pytest.raises(ValueError, match=r"\[Forecaster\] 'horizon' must be at least 1 but got 0"):
+    with pytest.raises(ValueError, match=r"\[Forecaster\] 'horizon' must be a whole number of at least 1 but got 0"):
         Forecaster(Last(), LogRain())(rain, 0)
 
 

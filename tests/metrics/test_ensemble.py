@@ -259,8 +259,8 @@ def test_every_score_has_a_unit(units, at, sample):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"members": 1}, "'members' must be at least 2 but got 1"),
-        ({"members": 2.0}, "'members' must be at least 2 but got 2.0"),
+        ({"members": 1}, "'members' must be a whole number of at least 2 but got 1"),
+        ({"members": 2.0}, "'members' must be a whole number of at least 2 but got 2.0"),
         ({"units": "mm"}, "'units' must be one of mm/h, dBZ, raw, intensity but got 'mm'"),
         ({"thresholds": [1, math.inf]}, "'thresholds' must be finite and differ in their first six digits"),
         ({"thresholds": [1, 1.0000001]}, "'thresholds' must be finite and differ in their first six digits"),
@@ -293,7 +293,7 @@ def test_wrong_arrays(sample):
     metrics.update(members, target, mask)
     with pytest.raises(ValueError, match="same number of lead times but got 1 after 2"):
         metrics.update(members[:, :, :1], target[:, :1])
-    with pytest.raises(ValueError, match="'bins' must be at least 1 but got 0"):
+    with pytest.raises(ValueError, match="'bins' must be a whole number of at least 1 but got 0"):
         metrics.reliability(bins=0)
     for lead in (0, 3):
         with pytest.raises(ValueError, match=f"'lead' must be from 1 to 2 but got {lead}"):

@@ -162,7 +162,6 @@ def bench() -> Iterator[Bench]:
             ("convlstm.datasets.digits._open", offline),
             ("evaluate.write_pictures", lambda *_, **__: []),
             ("evaluate.write_page", lambda *_, **__: None),
-            ("convlstm.datasets.arguments.memory", lambda: MEMORY),
             ("convlstm.backend.memory.memory", lambda: MEMORY),
             ("convlstm.training.loop.Trainer.fit", short_fit),
         ):
