@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks.workload import Workload, load_problem, save_problem
 from convlstm import ConvLSTM, EncoderForecaster
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.feedback import FeedbackForecaster
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
-from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.backend.blas import hold_to_one_thread
 from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
 from convlstm.training.step import make_step, number

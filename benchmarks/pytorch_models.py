@@ -151,7 +151,7 @@ class EncoderForecaster(nn.Module):
 
 
 class ConvLSTMStack(nn.Module):
-    """As convlstm.architectures.stack.ConvLSTMStack."""
+    """As convlstm.architectures.convlstm_stack.ConvLSTMStack."""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from convlstm.architectures.convgru import ConvGRU, ConvGRUCell
 from convlstm.architectures.frames import (
     check_channels,
     check_frames,
@@ -15,7 +16,6 @@ from convlstm.architectures.frames import (
     depth_to_space,
     space_to_depth,
 )
-from convlstm.architectures.gru import ConvGRU, ConvGRUCell
 from convlstm.architectures.resample import Resample
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
 from convlstm.arguments import MOST, check_flags, check_number, check_whole

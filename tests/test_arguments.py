@@ -2,10 +2,10 @@
 
 import re
 
-from convlstm.architectures.advection import AdvectionResidual
+from convlstm.architectures.advection_residual import AdvectionResidual
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.motion import check_motion
 from convlstm.architectures.resample import Resample
-from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.arguments import MOST, check_flags, check_number, check_whole
 from convlstm.backend.memory import TRAINED, check_parameters, memory
 from convlstm.datasets.moving_mnist import MovingMNIST

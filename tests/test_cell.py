@@ -250,8 +250,8 @@ def test_repr_names_the_arguments():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"in_channels": -1}, "[ConvLSTMCell] 'in_channels' must be at least 1, or 0 for no input, but got -1."),
-        ({"in_channels": 1.5}, "'in_channels' must be at least 1, or 0 for no input, but got 1.5."),
+        ({"in_channels": -1}, "[ConvLSTMCell] 'in_channels' must be a whole number of at least 0 but got -1."),
+        ({"in_channels": 1.5}, "'in_channels' must be a whole number of at least 0 but got 1.5."),
         ({"out_channels": 0}, "[ConvLSTMCell] 'out_channels' must be a whole number of at least 1 but got 0."),
         ({"out_channels": "8"}, "[ConvLSTMCell] 'out_channels' must be a whole number of at least 1 but got '8'."),
         ({"kernel_size": 4}, "[ConvLSTMCell] 'kernel_size' must be odd but got 4: only an odd kernel has a centre"),

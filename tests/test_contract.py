@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from convlstm.architectures.advection import AdvectionResidual
+from convlstm.architectures.advection_residual import AdvectionResidual
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
-from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.losses import MeanSquaredError
 from convlstm.models import EncoderForecaster
 from convlstm.training.step import make_step

@@ -320,7 +320,7 @@ def test_layer_has_the_cell_s_type():
         ({"dropout": 1.0}, "[ConvLSTM] 'dropout' must be at least 0 and below 1 but got 1.0."),
         ({"dropout": -0.1}, "[ConvLSTM] 'dropout' must be at least 0 and below 1 but got -0.1."),
         ({"recurrent_dropout": 2}, "[ConvLSTM] 'recurrent_dropout' must be at least 0 and below 1 but got 2."),
-        ({"algorithm": "fft"}, "[ConvLSTM] 'algorithm' must be one of auto, native, winograd but got 'fft'."),
+        ({"algorithm": "fft"}, "[ConvLSTMCell] 'algorithm' must be one of auto, native, winograd but got 'fft'."),
         ({"kernel_size": 4}, "[ConvLSTMCell] 'kernel_size' must be odd but got 4"),
         ({"stride": -2}, "[ConvLSTMCell] 'stride' must be an int or a pair of ints, at least 1, but got -2."),
     ],

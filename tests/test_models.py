@@ -228,7 +228,7 @@ def test_arguments_of_the_layers_reach_all_of_them(arguments):
         assert {n: a.shape for n, a in layer.cell.items() if isinstance(a, mx.array)} == {
             n: a.shape for n, a in alone.cell.items() if isinstance(a, mx.array)
         }
-        assert layer.algorithm == alone.algorithm
+        assert layer.cell.algorithm == alone.cell.algorithm
         if "bias" in alone.cell:
             assert layer.cell.bias.tolist() == alone.cell.bias.tolist()
 

@@ -8,8 +8,8 @@ import sys
 
 import convlstm
 import convlstm.summary
-from convlstm.architectures.gru import ConvGRU
-from convlstm.architectures.stack import ConvLSTMStack
+from convlstm.architectures.convgru import ConvGRU
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.ops.algorithm import takes_winograd, without_kernels
 from convlstm.summary import Memory, layers, macs, memory, parameters
 from tests.support.project import PROJECT

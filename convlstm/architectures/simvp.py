@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from convlstm.architectures.translators import TRANSLATORS
+from convlstm.architectures.simvp_translators import TRANSLATORS
 from convlstm.ops.convolution import conv2d
 from convlstm.ops.norms import group_norm
 

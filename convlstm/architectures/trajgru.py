@@ -1,8 +1,10 @@
-"""The TrajGRU cell, whose hidden state comes along learned flows, and its layer."""
+"""The TrajGRU cell, which reads its hidden state along learned flows, and its layer."""
 
 from __future__ import annotations
 
-from convlstm.architectures.gru import ConvGRU, ConvGRUCell, uniform
+from convlstm.architectures.convgru import ConvGRU, ConvGRUCell
+from convlstm.arguments import check_whole
+from convlstm.ops.cell import uniform
 from convlstm.ops.convolution import Pair, conv2d, odd_pair
 from convlstm.ops.gru_gates import ACTIVATIONS
 from convlstm.ops.warp import warp_product
@@ -11,7 +13,7 @@ import mlx.core as mx
 
 
 class TrajGRUCell(ConvGRUCell):
-    r"""One time step of a trajectory GRU: a ConvGRU that reads its hidden state at places of its own choice.
+    r"""One time step of a trajectory GRU: a ConvGRU that reads its hidden state where learned flows come from.
 
         flow = W_f * f(W_fx * x + b_fx + W_fh * h + b_fh) + b_f
         w = [warp(h, flow^1), ..., warp(h, flow^L)]
@@ -20,25 +22,24 @@ class TrajGRUCell(ConvGRUCell):
         g = f(W_xh * x + b_xh + r . (W_hh w + b_hh))
         h' = (1 - z) . g + z . h
 
-    `warp(h, flow)[i, j]` is `h` at (i, j) - flow[i, j], between the pixels bilinear, beyond the border 0. Every
+    `warp(h, flow)[i, j]` is `h` at (i, j) - flow[i, j], bilinear between the pixels and 0 beyond the border. Every
     convolution has stride 1 and keeps the grid.
 
-    Parameters: `Wx` (3O, kh, kw, C), `bx` (3O,), `Wfx` (F, fh, fw, C), `bfx` (F,), without input there are none of
-    these; `Wfh` (F, fh, fw, O), `bfh` (F,), `Wf` (2L, fh, fw, F), `bf` (2L,), a link's row and column one after the
-    other; `Wh` (3O, 1, 1, L O), link by link, `bh` (3O,). The order is z, r, h. `Wf` and `bf` start at 0: no flow.
+    Parameters: `Wx` (3O, kh, kw, C), `bx` (3O,), `Wfx` (F, fh, fw, C) and `bfx` (F,), only with an input;
+    `Wfh` (F, fh, fw, O), `bfh` (F,), `Wf` (2L, fh, fw, F) and `bf` (2L,), row and column of one link after the other;
+    `Wh` (3O, 1, 1, L O), link by link, and `bh` (3O,). The gates' order is z, r, h. `Wf` and `bf` start at 0: no flow.
 
     Args:
-        in_channels: Channels C of the input. 0 makes a cell that no input drives: it is called with `x=None` and a
-            state.
+        in_channels: Channels C of the input. 0 makes a cell without input, called with `x=None` and a state.
         out_channels: Channels O of the hidden state.
         kernel_size: Size of the input's kernel, odd; an int or (height, width). Default: 3.
         links: Number L of flows. Default: 13.
         flow_channels: Channels F between the two convolutions of the flows. Default: 32.
         flow_kernel_size: Size of the flows' kernels, odd; an int or (height, width). Default: 5.
-        bias: Whether there are biases. Default: True.
+        bias: If True, the cell has biases. Default: True.
         state_activation: f: 'leaky_relu', of slope 0.2 below zero as in the paper, or 'tanh'. Default: 'leaky_relu'.
-        algorithm: Of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU where it fits, as
-            'winograd' does. Default: 'auto'.
+        algorithm: Algorithm of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU if it fits,
+            and so does 'winograd'. Default: 'auto'.
 
     Raises:
         ValueError: An argument, or the shape of an input or a state, does not fit.
@@ -61,9 +62,8 @@ class TrajGRUCell(ConvGRUCell):
         algorithm: str = "auto",
     ):
         name = type(self).__name__
-        for argument, value in (("links", links), ("flow_channels", flow_channels)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"[{name}] '{argument}' must be at least 1 but got {value!r}.")
+        links = check_whole(name, "links", links)
+        flow_channels = check_whole(name, "flow_channels", flow_channels)
         size = odd_pair(name, "flow_kernel_size", flow_kernel_size)
         super().__init__(
             in_channels,
@@ -93,13 +93,13 @@ class TrajGRUCell(ConvGRUCell):
         )
 
     def project(self, x: mx.array) -> tuple[mx.array, ...]:
-        """All that the step needs of the input: (N, H, W, C) -> (N, H, W, 3O) and, for the flows, (N, H, W, F)."""
-        share = super().project(x)
+        """Returns all that a step needs of the input: NHWC -> (N, H, W, 3O) and, for the flows, (N, H, W, F)."""
+        gates = super().project(x)
         flow = conv2d(x, self.Wfx, algorithm=self.algorithm)
-        return *share, flow + self.bfx if "bfx" in self else flow
+        return *gates, flow + self.bfx if "bfx" in self else flow
 
     def flow(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
-        """The flows (N, H, W, 2L) of a step, in pixels."""
+        """Returns the flows (N, H, W, 2L) of a step, in pixels."""
         f = conv2d(h, self.Wfh, algorithm=self.algorithm)
         if projected:
             f = f + projected[1]
@@ -109,11 +109,11 @@ class TrajGRUCell(ConvGRUCell):
         return flow + self.bf if "bf" in self else flow
 
     def recur(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
-        """The hidden state's share of the pre-activations, (N, H, W, O) -> (N, H, W, 3O)."""
+        """Returns the hidden state's part of the pre-activations, (N, H, W, O) -> (N, H, W, 3O)."""
         return warp_product(h, self.flow(projected, h), self.Wh[:, 0, 0], self.algorithm)
 
 
 class TrajGRU(ConvGRU):
-    """A TrajGRU cell unrolled over a sequence: a `ConvGRU` layer, with its arguments, of `TrajGRUCell`s."""
+    """A TrajGRU cell unrolled over a sequence: a `ConvGRU` layer, with its arguments, that has a `TrajGRUCell`."""
 
     cell_class = TrajGRUCell

@@ -1,23 +1,33 @@
-"""Names that classes had in version 0.1, which checkpoints and configurations of that version still hold."""
+"""Names of version 0.1 for classes that have moved since. Its checkpoints and configurations still hold them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_ARCHITECTURES = (
-    *("advection", "baselines", "extrapolation", "feedback", "frames", "gru", "motion", "perturbation", "predrnn"),
-    *("resample", "sequence", "simvp", "st_lstm", "stack", "trajgru", "translators"),
-)
 MOVED = {
-    **{f"convlstm.{name}": f"convlstm.architectures.{name}" for name in _ARCHITECTURES},
+    "convlstm.advection": "convlstm.architectures.advection_residual",
+    "convlstm.baselines": "convlstm.architectures.baselines",
+    "convlstm.ensemble": "convlstm.architectures.ensemble",
+    "convlstm.extrapolation": "convlstm.architectures.extrapolation",
+    "convlstm.feedback": "convlstm.architectures.feedback",
+    "convlstm.gru": "convlstm.architectures.convgru",
+    "convlstm.perturbation": "convlstm.architectures.perturbation",
+    "convlstm.predrnn": "convlstm.architectures.predrnn",
+    "convlstm.resample": "convlstm.architectures.resample",
+    "convlstm.sequence": "convlstm.architectures.convlstm_sequence",
+    "convlstm.simvp": "convlstm.architectures.simvp",
+    "convlstm.st_lstm": "convlstm.architectures.st_lstm",
+    "convlstm.stack": "convlstm.architectures.convlstm_stack",
+    "convlstm.trajgru": "convlstm.architectures.trajgru",
+    "convlstm.translators": "convlstm.architectures.simvp_translators",
     "convlstm.training.loggers": "convlstm.runs.loggers",
     "datasets": "convlstm.datasets",
 }
-"""Modules and packages by the name that they had."""
+"""Old names of modules and packages, with their present names."""
 
 
 def current(target: str) -> str:
-    """Returns the name that a class, a function or a module has now."""
+    """Returns the present name of a class, a function or a module."""
     for old, new in MOVED.items():
         if target == old or target.startswith(f"{old}."):
             return new + target.removeprefix(old)
@@ -25,7 +35,7 @@ def current(target: str) -> str:
 
 
 def updated(description: Any) -> Any:
-    """Returns a configuration whose every `_target_` has its name of now."""
+    """Returns a configuration in which every `_target_` has its present name."""
     if isinstance(description, list):
         return [updated(item) for item in description]
     if not isinstance(description, dict):

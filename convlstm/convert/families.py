@@ -27,10 +27,10 @@ FAMILIES: dict[str, Family] = {
 }
 # The model of ours that each family's arrays describe.
 MODELS = {
-    "convlstm.architectures.stack.ConvLSTMStack": "openstl_convlstm",
+    "convlstm.architectures.convlstm_stack.ConvLSTMStack": "openstl_convlstm",
     "convlstm.architectures.predrnn.PredRNN": "predrnn",
     "convlstm.architectures.simvp.SimVP": "simvp",
-    "convlstm.architectures.sequence.ConvLSTMSequence": "ndrplz",
+    "convlstm.architectures.convlstm_sequence.ConvLSTMSequence": "ndrplz",
 }
 # What their programs fix, and a state_dict does not tell: of PredRNN, and of each of ndrplz's layers.
 FIXED: dict[str, dict[str, tuple[Any, ...]]] = {

@@ -181,7 +181,7 @@ class KerasFamily:
         return arrays
 
     def describe(self, arrays: StateDict, options: dict[str, Any]) -> dict[str, Any]:
-        return {"_target_": "convlstm.architectures.sequence.ConvLSTMSequence", "layers": options["layers"]}
+        return {"_target_": "convlstm.architectures.convlstm_sequence.ConvLSTMSequence", "layers": options["layers"]}
 
     def theirs(self, name: str, description: dict[str, Any]) -> tuple[str, Layout]:
         return name, SAME if name.endswith("bias") else KERNEL

@@ -59,7 +59,7 @@ class NdrplzFamily:
             bias = f"cell_list.{len(layers)}.bias" in arrays
             sizes = {"in_channels": kernel.shape[1], "out_channels": len(kernel) // 4}
             layers.append(sizes | {"kernel_size": list(kernel.shape[2:]), "bias": bias, "peepholes": False})
-        return {"_target_": "convlstm.architectures.sequence.ConvLSTMSequence", "layers": layers}
+        return {"_target_": "convlstm.architectures.convlstm_sequence.ConvLSTMSequence", "layers": layers}
 
     def theirs(self, name: str, description: dict[str, Any]) -> tuple[str, Layout]:
         if found := re.fullmatch(r"layers\.(\d+)\.cell\.W([xh])", name):

@@ -97,7 +97,7 @@ class ConvLSTMFamily(_OneToOne):
         cells = _count(arrays, r"cell_list\.(\d+)\.conv_h")
         hidden = [_array(arrays, f"cell_list.{n}.conv_h.0.weight", 4).shape for n in range(cells)]
         return {
-            "_target_": "convlstm.architectures.stack.ConvLSTMStack",
+            "_target_": "convlstm.architectures.convlstm_stack.ConvLSTMStack",
             **_frames(arrays, options["patch_size"]),
             "hidden_channels": [shape[1] for shape in hidden],
             "kernel_size": list(hidden[0][2:]) if hidden else 5,

@@ -1,17 +1,18 @@
 """The element-wise part of the ConvLSTM: gates, cell state and hidden state.
 
-On a CPU MLX evaluates `mx.tanh` and `mx.sigmoid` at about 45 million elements a second on one thread, which would cost
-a small ConvLSTM more than its convolutions. `rational_tanh` is a quotient of polynomials that the compiler turns into
-vector instructions, more than ten times as fast. `lstm_gates` uses it on a CPU, and the built-in functions elsewhere;
-`reference_gates` is the plain form that the tests hold it to.
+On a CPU MLX computes `mx.tanh` and `mx.sigmoid` at about 45 million elements a second, on one thread. A small ConvLSTM
+would spend more time on them than on its convolutions. `rational_tanh` is a quotient of polynomials that the compiler
+turns into vector instructions, more than ten times as fast. `lstm_gates` uses it on a CPU and MLX's functions
+elsewhere; `reference_gates` is the same equations with MLX's functions everywhere, for the tests.
 
-What the fused kernels of MLX's CPU back end ask for, so that g++ vectorises them: contiguous inputs, few arrays in one
-kernel, and not more than about ten operations in a row, else they are cut at an unlucky place. `_cut` cuts them.
+g++ vectorises a fused kernel of MLX's CPU back end only if its inputs are contiguous and few, and if at most about ten
+operations follow each other: MLX cuts longer chains at an arbitrary operation. `_cut` ends a kernel at a good one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial, wraps
 
 from convlstm.ops.algorithm import on_cpu
 
@@ -34,7 +35,7 @@ _BOUND = 7.9
 
 
 def _cut(x: mx.array) -> mx.array:
-    """`x` itself, at a place where a fused kernel ends and another begins."""
+    """Returns `x` itself, but ends a fused kernel here and begins another."""
     return x.reshape(1, -1).reshape(x.shape)
 
 
@@ -54,43 +55,47 @@ def _quotient(x: mx.array) -> mx.array:
 
 
 def rational_tanh(x: mx.array) -> mx.array:
-    """Hyperbolic tangent, to 4e-7 in float32; same shape as `x`. Made to be called in a compiled function."""
+    """Returns the hyperbolic tangent, exact to 4e-7 in float32, of the shape of `x`. Call it in a compiled function."""
     return _quotient(_cut(_clamp(x)))
 
 
-def _lstm_gates(
-    z: mx.array, c: mx.array, peepholes: Peepholes | None, sigmoid: Callable, tanh: Callable
-) -> tuple[mx.array, mx.array]:
-    i, f, g, o = mx.split(z, 4, axis=-1)
-    if peepholes is not None:
-        Wci, Wcf, Wco = peepholes
-        i, f = i + Wci * c, f + Wcf * c
-    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    if peepholes is not None:
-        o = o + Wco * c
-    return sigmoid(o) * tanh(c), c
-
-
-def reference_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> tuple[mx.array, mx.array]:
-    """The gates as the equations state them, with MLX's own functions. Arguments as in `lstm_gates`."""
-    return _lstm_gates(z, c, peepholes, mx.sigmoid, mx.tanh)
-
-
-def _cpu_sigmoid(x: mx.array) -> mx.array:
+def rational_sigmoid(x: mx.array) -> mx.array:
+    """Returns the logistic function by `rational_tanh`."""
     return 0.5 * rational_tanh(0.5 * x) + 0.5
 
 
-@mx.compile
-def _cpu_gates(z: mx.array, c: mx.array, *peepholes: mx.array) -> tuple[mx.array, mx.array]:
-    return _lstm_gates(z, c, peepholes or None, _cpu_sigmoid, rational_tanh)  # type: ignore[arg-type]
+def fast_on_cpu(equations: Callable) -> Callable:
+    """Decorates element-wise equations: on a CPU, in float32, they are compiled and use the rational functions.
+
+    Elsewhere they run as they are written, which is also what the result's `__wrapped__` does.
+
+    Args:
+        equations: A function of arrays whose keywords `sigmoid` and `tanh` have MLX's functions as their defaults.
+    """
+    fast = mx.compile(partial(equations, sigmoid=rational_sigmoid, tanh=rational_tanh))
+
+    @wraps(equations)
+    def run(z: mx.array, *others):
+        return (fast if on_cpu() and z.dtype == mx.float32 else equations)(z, *others)
+
+    return run
 
 
-def lstm_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> tuple[mx.array, mx.array]:
-    r"""From pre-activations and the cell state to the next hidden and cell states.
+@fast_on_cpu
+def lstm_gates(
+    z: mx.array,
+    c: mx.array,
+    peepholes: Peepholes | None = None,
+    *,
+    sigmoid: Callable = mx.sigmoid,
+    tanh: Callable = mx.tanh,
+) -> tuple[mx.array, mx.array]:
+    r"""Returns the next hidden state and cell state of a ConvLSTM.
 
         i = sigmoid(z_i + W_ci . c)
         f = sigmoid(z_f + W_cf . c)
-        c' = f . c + i . tanh(z_g)
+        g = tanh(z_g)
+        c' = f . c + i . g
         o = sigmoid(z_o + W_co . c')
         h' = o . tanh(c')
 
@@ -102,15 +107,26 @@ def lstm_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> 
     Returns:
         `h'` and `c'`, each (..., H, W, O).
     """
-    if on_cpu() and z.dtype == mx.float32:
-        return _cpu_gates(z, c, *(peepholes or ()))
-    return reference_gates(z, c, peepholes)
+    i, f, g, o = mx.split(z, 4, axis=-1)
+    if peepholes is not None:
+        Wci, Wcf, Wco = peepholes
+        i, f = i + Wci * c, f + Wcf * c
+    i, f, g = sigmoid(i), sigmoid(f), tanh(g)
+    c = f * c + i * g
+    if peepholes is not None:
+        o = o + Wco * c
+    o = sigmoid(o)
+    h = o * tanh(c)
+    return h, c
+
+
+reference_gates = lstm_gates.__wrapped__  # type: ignore[attr-defined]
 
 
 def candidate_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> tuple[mx.array, mx.array]:
-    """As `reference_gates`, but for h' = o . tanh(z_g): the candidate goes out, not the cell state."""
-    _, next_c = reference_gates(z, c, peepholes)
+    """Returns the next states as `lstm_gates` does, but with h' = o . g: the output is the gated candidate."""
+    _, c = reference_gates(z, c, peepholes)
     _, _, g, o = mx.split(z, 4, axis=-1)
     if peepholes is not None:
-        o = o + peepholes[2] * next_c
-    return mx.sigmoid(o) * mx.tanh(g), next_c
+        o = o + peepholes[2] * c
+    return mx.sigmoid(o) * mx.tanh(g), c

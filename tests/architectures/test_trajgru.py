@@ -6,7 +6,7 @@ import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fas
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
 from convlstm.models import CELLS, EncoderForecaster
 from convlstm.ops.warp import reference_warp, warp, warp_product
-from tests.architectures.test_gru import held_to_torch
+from tests.architectures.test_convgru import held_to_torch
 from tests.support.reference import close, normal, randomise
 from tests.test_models import from_yaml, parameters
 
@@ -220,9 +220,9 @@ def test_arguments_make_the_parameters():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"links": 0}, "'links' must be at least 1 but got 0."),
-        ({"links": 2.0}, "'links' must be at least 1 but got 2.0."),
-        ({"flow_channels": 0}, "'flow_channels' must be at least 1 but got 0."),
+        ({"links": 0}, "'links' must be a whole number of at least 1 but got 0."),
+        ({"links": 2.0}, "'links' must be a whole number of at least 1 but got 2.0."),
+        ({"flow_channels": 0}, "'flow_channels' must be a whole number of at least 1 but got 0."),
         ({"flow_kernel_size": 4}, "'flow_kernel_size' must be odd but got 4"),
     ],
 )

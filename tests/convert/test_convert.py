@@ -12,10 +12,10 @@ import zipfile
 from pathlib import Path
 
 import convlstm
+from convlstm.architectures.convlstm_sequence import ConvLSTMSequence
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.predrnn import PredRNN
-from convlstm.architectures.sequence import ConvLSTMSequence
 from convlstm.architectures.simvp import SimVP
-from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.convert import ConversionError, convert, keras, read_state_dict, to_state_dict, write_state_dict
 from convlstm.convert.__main__ import main
 from tests.support import reference
@@ -368,7 +368,7 @@ def test_a_model_without_a_counterpart(tmp_path):
         to_state_dict(nn.Identity(), {"_target_": "convlstm.architectures.baselines.Persistence"})
     model = ConvLSTMStack(1, (3,), kernel_size=3, patch_size=2, bias=True)
     with pytest.raises(ConversionError, match=r"no counterpart elsewhere: layers\.0\.cell\.bias"):
-        to_state_dict(model, {"_target_": "convlstm.architectures.stack.ConvLSTMStack"})
+        to_state_dict(model, {"_target_": "convlstm.architectures.convlstm_stack.ConvLSTMStack"})
     with pytest.raises(ConversionError, match="has an ending that is not known"):
         write_state_dict(tmp_path / "a.txt", {"a": np.zeros(2)})
 
@@ -456,7 +456,7 @@ def test_layers_within_a_larger_model(tmp_path, capsys):
 
 def test_what_a_state_dict_cannot_tell_is_not_written():
     layers = [{"in_channels": 2, "out_channels": 3, "kernel_size": 3, "stride": [2, 2], "peepholes": False}]
-    description = {"_target_": "convlstm.architectures.sequence.ConvLSTMSequence", "layers": layers}
+    description = {"_target_": "convlstm.architectures.convlstm_sequence.ConvLSTMSequence", "layers": layers}
     with pytest.raises(ConversionError, match=r"ndrplz's ConvLSTM has stride=1 always, and this model has \[2, 2\]"):
         to_state_dict(ConvLSTMSequence(layers), description)
     description = {"_target_": "convlstm.architectures.predrnn.PredRNN", "forget_bias": 0.0}

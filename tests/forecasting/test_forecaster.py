@@ -5,7 +5,7 @@ import warnings
 from itertools import pairwise
 
 from convlstm import EncoderForecaster
-from convlstm.architectures.advection import AdvectionResidual
+from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.checkpoints import CheckpointError
 from convlstm.datasets.transforms import LogRain
 from convlstm.forecasting.forecaster import Forecaster

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from convlstm.architectures.stack import ConvLSTMStack
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.losses import MeanSquaredError
 from convlstm.training import sampling
 from convlstm.training.loop import MEASURED, Trainer

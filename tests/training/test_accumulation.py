@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from convlstm.architectures.stack import ConvLSTMStack
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.losses import BalancedMeanSquaredError, BinaryCrossEntropy
 from convlstm.models import EncoderForecaster
 from convlstm.training.loop import Trainer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.architectures.advection import AdvectionResidual, match, smooth
+from convlstm.architectures.advection_residual import AdvectionResidual, match, smooth
 from convlstm.architectures.extrapolation import advect
 from convlstm.architectures.frames import depth_to_space, space_to_depth
 from convlstm.architectures.motion import motion

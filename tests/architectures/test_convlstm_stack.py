@@ -3,8 +3,8 @@
 import re
 
 import convlstm
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.frames import depth_to_space, space_to_depth
-from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.checkpoints import save
 from convlstm.layers import ConvLSTM
 from convlstm.losses import MeanSquaredError
@@ -390,7 +390,7 @@ def test_arguments_of_the_layers_reach_all_of_them(arguments):
         assert {n: a.shape for n, a in layer.cell.items() if isinstance(a, mx.array)} == {
             n: a.shape for n, a in alone.cell.items() if isinstance(a, mx.array)
         }
-        assert (layer.algorithm, layer.dropout) == (alone.algorithm, alone.dropout)
+        assert (layer.cell.algorithm, layer.dropout) == (alone.cell.algorithm, alone.dropout)
         if "bias" in alone.cell:
             assert layer.cell.bias.tolist() == alone.cell.bias.tolist()
 
@@ -419,7 +419,12 @@ def test_a_training_step_lowers_both_losses(rng):
 def test_a_checkpoint_comes_back(tmp_path, rng):
     model, optimizer = small(rng, 2, bias=True), optim.Adam(0.1)
     optimizer.init(model.trainable_parameters())
-    description = {"_target_": "convlstm.architectures.stack.ConvLSTMStack", "in_channels": 2, **SMALL, "bias": True}
+    description = {
+        "_target_": "convlstm.architectures.convlstm_stack.ConvLSTMStack",
+        "in_channels": 2,
+        **SMALL,
+        "bias": True,
+    }
     save(tmp_path / "last", model, optimizer, {"step": 0}, {"model": description | {"hidden_channels": [3, 4]}})
     loaded, x = convlstm.load(tmp_path / "last"), normal(rng, (2, 2, 4, 6, 2))
     assert isinstance(loaded, ConvLSTMStack)
@@ -436,7 +441,7 @@ def test_yaml_is_the_default():
     }
     assert model.patch_size == plain.patch_size == 4
     for layer, other in zip(model.layers, plain.layers, strict=True):
-        assert (layer.algorithm, layer.dropout, layer.recurrent_dropout) == (other.algorithm, 0.0, 0.0)
+        assert (layer.cell.algorithm, layer.dropout, layer.recurrent_dropout) == (other.cell.algorithm, 0.0, 0.0)
 
 
 def test_the_door_trains_it(tmp_path, monkeypatch, capsys):

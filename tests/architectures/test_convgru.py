@@ -3,7 +3,7 @@
 import re
 
 import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fast BLAS
-from convlstm.architectures.gru import ConvGRU, ConvGRUCell
+from convlstm.architectures.convgru import ConvGRU, ConvGRUCell
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
 from convlstm.ops.gru_gates import gru_gates, reference_gru_gates
 from tests.support.reference import close, normal, randomise
@@ -360,9 +360,9 @@ def test_repr():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"in_channels": -1}, "'in_channels' must be at least 1, or 0 for no input, but got -1."),
-        ({"in_channels": 1.0}, "'in_channels' must be at least 1, or 0 for no input, but got 1.0."),
-        ({"out_channels": 0}, "'out_channels' must be at least 1 but got 0."),
+        ({"in_channels": -1}, "'in_channels' must be a whole number of at least 0 but got -1."),
+        ({"in_channels": 1.0}, "'in_channels' must be a whole number of at least 0 but got 1.0."),
+        ({"out_channels": 0}, "'out_channels' must be a whole number of at least 1 but got 0."),
         ({"kernel_size": 4}, "'kernel_size' must be odd but got 4"),
         ({"state_activation": "relu"}, "'state_activation' must be one of leaky_relu, tanh but got 'relu'."),
         ({"algorithm": "fft"}, "'algorithm' must be one of auto, native, winograd but got 'fft'."),
