@@ -128,12 +128,12 @@ def test_flags():
         (lambda: RadarEcho(test_sequences=10**9), "[RadarEcho] 'test_sequences' must be at most 10,000,000"),
     ],
 )
-def test_what_cannot_be(make, text):
+def test_wrong_arguments_are_refused(make, text):
     with refuses(text):
         make()
 
 
-def test_parameters_that_no_memory_holds(monkeypatch):
+def test_too_many_parameters(monkeypatch):
     model = nn.Linear(100, 100, bias=False)
     monkeypatch.setattr("convlstm.backend.memory.memory", lambda: 10_000 * TRAINED)
     check_parameters(model)
@@ -143,7 +143,7 @@ def test_parameters_that_no_memory_holds(monkeypatch):
     check_parameters(model, bytes_each=4)
 
 
-def test_nothing_is_computed_for_what_no_memory_holds():
+def test_nothing_is_computed_for_a_model_that_is_too_large():
     before = mx.get_active_memory()
     with refuses("parameters, which take"):
         check_parameters(EncoderForecaster(hidden_channels=[MOST]))
@@ -164,13 +164,13 @@ def test_the_memory_of_this_machine():
         ),
     ],
 )
-def test_sequences_that_no_memory_holds(make, text, monkeypatch):
+def test_sequences_that_are_too_large(make, text, monkeypatch):
     monkeypatch.setattr("convlstm.backend.memory.memory", lambda: 1 << 30)
     with refuses(text):
         make()
 
 
-def test_digits_that_no_memory_holds(monkeypatch):
+def test_digits_that_are_too_large(monkeypatch):
     from tests.support.tiny import blots
 
     monkeypatch.setattr("convlstm.backend.memory.memory", lambda: 100_000)

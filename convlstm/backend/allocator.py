@@ -1,4 +1,4 @@
-"""Memory that training frees and asks for again, kept by the process."""
+"""Freed memory, kept by the process for its next allocations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 
 
 def keep_freed_memory() -> bool:
-    """Tells the GNU C library not to hand freed memory back to the system at once; returns whether it did.
+    """Tells the GNU C library to keep freed memory instead of returning it to the system. Returns True if it did.
 
-    MLX's CPU back end frees and allocates its arrays at every operation. By default each large one is mapped anew, and
-    the system clears its pages at first touch: a fifth of the time of a small training step. The threads share one
-    arena, since memory that one thread freed is not offered to another otherwise. Nothing happens on other systems, or
-    where one of the MALLOC_ variables of the environment is set.
+    MLX's CPU backend frees and allocates its arrays at every operation. By default each large array is mapped anew, and
+    the system clears its pages at first touch, which takes a fifth of the time of a small training step. All threads
+    share one arena; otherwise memory freed by one thread would not be offered to another. Nothing happens on other
+    systems, or if the environment has a variable whose name begins with MALLOC_.
     """
     if platform.system() != "Linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return False

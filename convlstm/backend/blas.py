@@ -1,4 +1,4 @@
-"""A fast BLAS for MLX on Linux CPUs, where the wheel of MLX carries the slow reference one."""
+"""A fast BLAS for MLX on Linux CPUs. The BLAS inside MLX's own wheel is the slow reference implementation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ REMEDY = (
 )
 IMPORT_ORDER = "Import convlstm before mlx."
 
-# Fedora's threaded build has a name of its own; its libopenblas.so.0 is the serial one.
+# Fedora's threaded build has another name; libopenblas.so.0 is the serial one there.
 _OPENBLAS = (f"{sys.prefix}/lib/libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so.0", "libopenblas.so")
 
 _MKL_SETTINGS = {
-    "MKL_CBWR": "AUTO",  # else the same bits from run to run are promised only for equally aligned arrays
-    "KMP_BLOCKTIME": "0",  # else its threads, waiting for more work, hold the cores that our kernels need next
+    "MKL_CBWR": "AUTO",  # otherwise equal bits from run to run are promised only for equally aligned arrays
+    "KMP_BLOCKTIME": "0",  # otherwise its threads keep waiting on the cores that our kernels need next
 }
 
-# The reference BLAS reaches 2 to 6 GFLOP/s whatever the machine; one core with a tuned one reaches 20 at least.
+# The reference BLAS reaches 2 to 6 GFLOP/s on any machine; a tuned one reaches at least 20 on one core.
 _SLOW_GFLOPS = 12.0
 
 
@@ -37,10 +37,10 @@ class Blas:
     """The BLAS that MLX's CPU backend uses.
 
     Attributes:
-        name: 'mkl', 'openblas', 'custom' (CONVLSTM_BLAS named its path), 'preloaded' (in the process before convlstm),
-            'accelerate' (macOS), or 'built-in': what MLX was built with, the reference BLAS in the wheels for Linux.
-        path: File of the library, None for 'accelerate' and 'built-in'.
-        too_late: Whether nothing was loaded because MLX had been imported before convlstm.
+        name: 'mkl', 'openblas', 'custom' (CONVLSTM_BLAS gives its path), 'preloaded' (in the process before convlstm),
+            'accelerate' (macOS), or 'built-in': the one MLX was built with, the reference BLAS in wheels for Linux.
+        path: File of the library, or None for 'accelerate' and 'built-in'.
+        too_late: True if nothing was loaded because MLX had been imported before convlstm.
     """
 
     name: str
@@ -59,19 +59,19 @@ class _DlInfo(ctypes.Structure):
 
 @functools.cache
 def load_fast_blas() -> Blas:
-    """Load a fast BLAS for all of the process, so that MLX finds its routines there; later calls change nothing.
+    """Loads a fast BLAS into the process, where MLX finds its routines. Later calls change nothing.
 
-    MLX resolves `cblas_sgemm` and the like when `mlx.core` is first imported, in the libraries loaded globally before
-    its own: `convlstm/__init__.py` calls this first. The environment variable CONVLSTM_BLAS chooses: 'auto' (default)
-    takes MKL from this environment, else a system's OpenBLAS; 'mkl' and 'openblas' insist on one; 'none' leaves MLX as
-    it is; a path names a library. The number of threads is the library's to read: OMP_NUM_THREADS, MKL_NUM_THREADS or
-    OPENBLAS_NUM_THREADS.
+    MLX looks for `cblas_sgemm` and the like when `mlx.core` is first imported, in the libraries that were loaded
+    globally before its own. Therefore `convlstm/__init__.py` calls this first. The environment variable CONVLSTM_BLAS
+    chooses: 'auto' (default) takes MKL from this environment, otherwise the system's OpenBLAS; 'mkl' and 'openblas'
+    insist on one; 'none' leaves MLX as it is; a path names a library. The library itself reads the number of threads
+    from OMP_NUM_THREADS, MKL_NUM_THREADS or OPENBLAS_NUM_THREADS.
 
     Returns:
-        What was found.
+        The BLAS that MLX uses.
 
     Raises:
-        ValueError: CONVLSTM_BLAS is none of these, or names a library that is not there. 'auto' never raises.
+        ValueError: CONVLSTM_BLAS has another value, or its library is missing. 'auto' never raises.
     """
     choice = os.environ.get("CONVLSTM_BLAS", "auto") or "auto"
     if choice not in ("auto", "mkl", "openblas", "none") and "/" not in choice:
@@ -100,11 +100,11 @@ def load_fast_blas() -> Blas:
 
 
 def slow_blas_warning() -> str | None:
-    """What to tell a person before long work on the CPU.
+    """Returns a warning with its remedy if MLX uses a slow BLAS on the CPU.
 
     Returns:
-        None if MLX's default device is a GPU or its BLAS is fast, else a sentence with the remedy. Where no BLAS was
-        loaded a product of matrices is timed, once: an MLX built from source may have a fast one inside.
+        None if MLX's default device is a GPU or its BLAS is fast. If no BLAS was loaded, a matrix product is timed,
+        once: an MLX built from source may contain a fast one.
     """
     import mlx.core as mx
 
@@ -123,14 +123,14 @@ def slow_blas_warning() -> str | None:
 
 
 def gemm_gflops(size: int = 1024, seconds: float = 0.5) -> float:
-    """Speed of a product of two (size, size) float32 matrices on MLX's default device.
+    """Returns the speed of a product of two (size, size) float32 matrices on MLX's default device.
 
     Args:
         size: Rows and columns of the matrices. Default: 1024.
-        seconds: How long to measure; one product is timed at least. Default: 0.5.
+        seconds: Time to measure for; at least one product is timed. Default: 0.5.
 
     Returns:
-        Billions of floating-point operations per second, by the fastest product: other work disturbs it least.
+        Billions of floating-point operations per second of the fastest product, which other work disturbed least.
     """
     import mlx.core as mx
 
@@ -146,10 +146,10 @@ def gemm_gflops(size: int = 1024, seconds: float = 0.5) -> float:
 
 
 def hold_to_one_thread() -> bool:
-    """Hold MKL to one thread in this process, so that the same work gives the same bits; whether that was needed.
+    """Limits MKL to one thread in this process, so that equal work gives equal bits. Returns True if MKL is in use.
 
-    MKL runs the same product with one thread or with several, as the load of the machine has it, whatever MKL_DYNAMIC
-    says, and sums in another order then. OpenBLAS and Apple's Accelerate are left alone.
+    MKL chooses one or several threads by the load of the machine, whatever MKL_DYNAMIC says, and then sums in another
+    order. OpenBLAS and Apple's Accelerate are left alone.
     """
     blas = load_fast_blas()
     if blas.path is None or "mkl" not in Path(blas.path).name:
@@ -178,7 +178,7 @@ def _load_mkl() -> str | None:
 
 def _mkl_folders() -> list[Path]:
     folders = [Path(sys.prefix) / "lib"]
-    try:  # pip install --user, or --target, puts it elsewhere
+    try:  # pip install --user or --target puts it elsewhere
         files = metadata.files("mkl") or []
         folders += {Path(str(file.locate())).resolve().parent for file in files if file.name.startswith("libmkl_rt")}
     except metadata.PackageNotFoundError:
@@ -198,7 +198,7 @@ def _load_named(choice: str) -> str:
 
 
 def _load(name: str) -> str | None:
-    """Load a library globally; its file, or None if it is absent, broken or without CBLAS."""
+    """Loads a library globally and returns its file, or None if it is missing, broken or without CBLAS."""
     try:
         return _defining_file(ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL))
     except OSError:
@@ -206,7 +206,7 @@ def _load(name: str) -> str | None:
 
 
 def _defining_file(library: ctypes.CDLL) -> str | None:
-    """File that defines the `cblas_sgemm` which `library` leads to, or None if it leads to none."""
+    """Returns the file that defines the `cblas_sgemm` of a library, or None if the library leads to none."""
     info = _DlInfo()
     try:
         address = ctypes.cast(library.cblas_sgemm, ctypes.c_void_p)

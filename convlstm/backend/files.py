@@ -1,4 +1,4 @@
-"""Files that outlast a crash: flushed to the disk, and known by their size and SHA-256."""
+"""Files that survive a crash: they are flushed to the disk and identified by their size and SHA-256."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ try:
 except ImportError:
     F_FULLFSYNC = None
 
-# What file systems answer that cannot flush a folder.
+# Errors of file systems that cannot flush a folder.
 UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 BLOCK = 1 << 20
 
 
 class DurableFile:
-    """A new file that is on the disk when its `with` block ends; an OSError of any write comes through.
+    """A new file that is on the disk when its `with` block ends. Every failed write raises OSError.
 
     Args:
-        path: Where it goes; nothing may be there.
+        path: The file, which must not exist.
     """
 
     def __init__(self, path: Path):
@@ -38,22 +38,22 @@ class DurableFile:
         self.size += len(data)
         return self._file.write(data)
 
-    # What `mx.save_safetensors` asks for beside `write`.
+    # Methods that `mx.save_safetensors` needs besides `write`.
     def tell(self) -> int:
-        """Bytes written so far."""
+        """Returns the number of bytes written so far."""
         return self.size
 
     def read(self, *_: Any) -> bytes:
-        """Nothing: the file is for writing."""
+        """Returns no bytes, since the file is for writing."""
         return b""
 
     def seek(self, place: int, whence: int = 0) -> int:
-        """Moves on to where the file is already."""
+        """Stays at the end, which is where the file is already."""
         return self.size
 
     @property
     def closed(self) -> bool:
-        """Whether the file has been closed."""
+        """True if the file has been closed."""
         return self._file.closed
 
     def __enter__(self) -> DurableFile:
@@ -67,16 +67,16 @@ class DurableFile:
         finally:
             with suppress(*(() if kind is None else (OSError,))):  # the first error is the one that counts
                 self._file.close()
-        if kind is None and (found := self.path.stat().st_size) != self.size:
-            raise OSError(errno.EIO, f"{found:,} of {self.size:,} bytes were kept", str(self.path))
+        if kind is None and (size := self.path.stat().st_size) != self.size:
+            raise OSError(errno.EIO, f"{size:,} of {self.size:,} bytes were kept", str(self.path))
 
     def record(self) -> dict[str, Any]:
-        """What the file is known by."""
+        """Returns the file's size and SHA-256."""
         return {"bytes": self.size, "sha256": self._digest.hexdigest()}
 
 
 def record(path: Path) -> dict[str, Any]:
-    """What a file is known by: its size and SHA-256."""
+    """Returns a file's size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -88,14 +88,14 @@ def record(path: Path) -> dict[str, Any]:
 def sync(descriptor: int) -> None:
     """Flushes an open file to the disk itself."""
     if F_FULLFSYNC is not None:
-        with suppress(OSError):  # network drives do not know it
+        with suppress(OSError):  # network drives do not support it
             fcntl(descriptor, F_FULLFSYNC)
             return
     os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes a folder, so that what was renamed in it stays renamed; does nothing where folders cannot be."""
+    """Flushes a folder, so that renames in it last. Does nothing if the file system cannot flush folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -108,7 +108,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Writes a text file beside its place and renames it there: whatever fails, what was there before stays whole."""
+    """Replaces a text file. If anything fails, the former file is unchanged."""
     beside = path.with_name(path.name + ".tmp")
     beside.unlink(missing_ok=True)
     try:
@@ -123,15 +123,15 @@ def replace(path: Path, text: str) -> None:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Bytes that are free where a path is or would be, or None where that is not known."""
-    for place in (path, *path.parents):
+    """Returns the free bytes on the disk of a path, which need not exist, or None if they are unknown."""
+    for folder in (path, *path.parents):
         with suppress(OSError):
-            return shutil.disk_usage(place).free
+            return shutil.disk_usage(folder).free
     return None
 
 
 def amount(size: int) -> str:
-    """A number of bytes in the unit that suits it."""
+    """Returns a number of bytes as text, in a suitable unit."""
     for unit, bytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= bytes_each:
             return f"{size / bytes_each:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What MLX compiles on Linux CPUs: libraries in the folder for temporary files, where later processes find them."""
+"""Libraries that MLX compiles on Linux CPUs and keeps in the folder for temporary files, for later processes."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from pathlib import Path
 import mlx.core as mx
 
 SETTLED = 60.0
-"""Seconds after which nobody is writing a library any more."""
+"""Seconds after which a library is certainly written."""
 
-# Of ELF, 64 bits: the magic, the place of the section table, the size of its entries and their number.
+# The header of a 64-bit ELF file: magic, offset of the section table, size and number of its entries.
 _HEADER = struct.Struct("<4s36xQ10xHH2x")
 
 
 def drop_damaged(folder: Path | None = None) -> list[Path]:
-    """Removes libraries that were cut off while they were written, by a kill or a crash of the machine, with a warning.
+    """Removes libraries that a kill or a crash cut off while they were written, with a warning.
 
-    MLX takes whatever is there under a library's name; of one that is damaged the process dies without a word, and so
-    does every later one. What has been removed is compiled anew.
+    MLX loads any file with a library's name. A damaged one ends the process without a message, and every later process
+    too. Removed libraries are compiled anew.
 
     Args:
-        folder: Where they are. Default: MLX's own.
+        folder: Folder of the libraries. Default: MLX's own.
 
     Returns:
-        What has been removed.
+        The removed files.
     """
     if folder is None:
         folder = Path(tempfile.gettempdir()) / "mlx" / mx.__version__ / "cpu"  # type: ignore[attr-defined]
     dropped = []
     for path in sorted(folder.glob("*.so")):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > SETTLED and not _whole(path):
+            if time.time() - path.stat().st_mtime > SETTLED and not _complete(path):
                 path.unlink()
                 dropped.append(path)
     if dropped:
@@ -45,8 +45,8 @@ def drop_damaged(folder: Path | None = None) -> list[Path]:
     return dropped
 
 
-def _whole(path: Path) -> bool:
-    """Whether a library reaches up to the end of its section table, which linkers write last."""
+def _complete(path: Path) -> bool:
+    """Returns True if a library reaches to the end of its section table, which linkers write last."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_HEADER.size)

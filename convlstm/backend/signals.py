@@ -1,4 +1,4 @@
-"""Requests to stop: Ctrl-C, SIGTERM and a terminal that is gone, which the training loop heeds between two steps."""
+"""Requests to stop: Ctrl-C, SIGTERM and a closed terminal. The training loop obeys them between two steps."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The last one reaches a program whose terminal or ssh is gone: after Ctrl-C also a rank on another machine.
+# SIGHUP reaches a program whose terminal or ssh connection has closed, and after Ctrl-C a rank on another machine.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT, SIGTERM and SIGHUP in the list that it gives; a second SIGINT interrupts at once.
+    """Collects SIGINT, SIGTERM and SIGHUP in a list, which it yields. A second SIGINT interrupts at once.
 
-    SIGHUP is left alone where the program was started to survive it, with `nohup`. After it nothing is written to the
-    terminal any more, since that would fail.
+    SIGHUP is ignored if the program was started to survive it, with `nohup`. After SIGHUP nothing is written to the
+    terminal, since that would fail.
 
     Outside the main thread, where Python cannot receive signals, the list stays empty.
     """
@@ -47,11 +47,11 @@ def stop_requests() -> Iterator[list[int]]:
 
 
 def terminals() -> list[int]:
-    """Of the descriptors of standard output and error, those that are a terminal."""
+    """Returns the descriptors of standard output and error that are a terminal."""
     return [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
 
 def came(received: list[int]) -> bool:
-    """Whether a request to stop came, in time or together with the failure that makes this a question."""
+    """Returns True if a request to stop has come, or comes within a moment of a failure that it may explain."""
     time.sleep(0.05)
     return bool(received)

@@ -1,10 +1,11 @@
-"""Checkpoints: a folder with `model.safetensors`, `optimizer.safetensors`, `state.json` and `config.yaml`.
+"""Checkpoints: folders with `model.safetensors`, `optimizer.safetensors`, `state.json` and `config.yaml`.
 
-`ema.safetensors` is there too where weights were averaged, and `checksums.json` says what the others must be. A
-checkpoint is written beside its place, flushed to the disk and then renamed into it, so that what is found under its
-name is whole; that it still is, is verified when it is read.
+A run with averaged weights also has `ema.safetensors`. `checksums.json` lists the size and SHA-256 of the other files.
+A checkpoint is written to a temporary folder, flushed to the disk and then renamed, so a folder with its final name is
+complete. Reading verifies that it has not changed since.
 """
 
+from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError
 from convlstm.checkpoints.loading import load, load_weights, read_ema, restore
 from convlstm.checkpoints.saving import CheckpointWriteError, save
 from convlstm.checkpoints.search import FOLDER, find, run_of
@@ -32,8 +33,10 @@ __all__ = [
     "MODEL",
     "OPTIMIZER",
     "STATE",
+    "TRUSTED",
     "CheckpointError",
     "CheckpointWriteError",
+    "UntrustedTargetError",
     "find",
     "load",
     "load_weights",

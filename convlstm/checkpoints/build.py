@@ -1,9 +1,11 @@
-"""Objects from the description in a checkpoint, without running a stranger's code.
+"""Objects built from the descriptions in a checkpoint, without running untrusted code.
 
-A description is a mapping with the key `_target_`, the dotted name of a class, and the arguments of its constructor,
-which may be descriptions themselves. Only classes that are defined in a trusted package are called: not whatever else
-a trusted module happens to have imported. They must be of the kind that is asked for, too, at the top and inside of
-it, since trusted packages also have classes that load libraries, write files or open connections.
+A description is a mapping with the key `_target_`, the dotted name of a class, and the arguments of its constructor.
+These may be descriptions themselves. Two rules protect whoever loads a stranger's checkpoint:
+
+- Only classes that a trusted package defines are called, never what its modules import from elsewhere.
+- Each class must be of the kind that the caller asks for, at the top and inside. Trusted packages also have classes
+  that load libraries, write files or open connections.
 """
 
 from __future__ import annotations
@@ -16,18 +18,18 @@ from typing import Any, NoReturn
 
 from convlstm.checkpoints.old_names import current
 
-# What a checkpoint's model may be made of.
 TRUSTED = ("convlstm", "mlx.nn")
-# Packages of the project and of MLX. Any other one is named by a person, who vouches for all that is in it.
+"""Packages whose classes a checkpoint's model may use."""
+
 OURS = ("convlstm", "convlstm.datasets", "mlx")
+"""Packages of the project and of MLX. Someone who trusts another package vouches for all that it contains."""
+
+DATA = "convlstm.datasets"
+"""A package inside `convlstm` that is trusted only if it is named, since no model is made of data sets."""
 
 
 class UntrustedTargetError(ValueError):
-    """A checkpoint names something that is not a class of a trusted package."""
-
-
-# Installed inside of `convlstm`, but trusted only where it is named: no model is made of data sets.
-DATA = "convlstm.datasets"
+    """A checkpoint names something other than a class of a trusted package."""
 
 
 def _inside(name: str, package: str) -> bool:
@@ -39,16 +41,16 @@ def _within(name: str, packages: Sequence[str]) -> bool:
 
 
 def resolve(target: Any, trusted: Sequence[str] = TRUSTED, kind: type = object) -> type:
-    """The class that a dotted name stands for.
+    """Returns the class that a dotted name refers to.
 
     Args:
-        target: The name.
-        trusted: Packages that may define it. Default: convlstm and mlx.nn.
-        kind: What it must be a subclass of, or a protocol whose methods it must have; whoever names a package that is
-            not one of ours vouches for all its classes. Default: anything.
+        target: The name. Names of version 0.1 are understood.
+        trusted: Packages that may define the class. Default: convlstm and mlx.nn.
+        kind: Class that it must inherit from, or protocol whose methods it must have. Classes of packages other than
+            `OURS` are exempt. Default: any.
 
     Raises:
-        UntrustedTargetError: It is not a class of a trusted package, or not one of the `kind` that is asked for.
+        UntrustedTargetError: It is not a class of a trusted package, or not one of the `kind`.
     """
     if not _within(target := current(str(target)), trusted):
         raise UntrustedTargetError(
@@ -57,23 +59,23 @@ def resolve(target: Any, trusted: Sequence[str] = TRUSTED, kind: type = object) 
             f"trusted=[{target.partition('.')[0]}]."
         )
     parts = target.split(".")
-    found: Any = importlib.import_module(parts[0])
+    value: Any = importlib.import_module(parts[0])
     for n, part in enumerate(parts[1:], start=2):
-        # What a module from elsewhere holds is not even looked at: looking may import it.
-        if isinstance(found, ModuleType) and not _leads_to(found.__name__, trusted):
+        # Attributes of other packages' modules are not even read: reading one may import it.
+        if isinstance(value, ModuleType) and not _leads_to(value.__name__, trusted):
             _refuse(target, trusted)
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             try:
                 importlib.import_module(".".join(parts[:n]))
             except ImportError as error:
                 raise UntrustedTargetError(f"'_target_: {target}' does not exist: there is no '{part}'.") from error
-        found = getattr(found, part)
-    if not inspect.isclass(found) or not _within(str(found.__module__), trusted):
+        value = getattr(value, part)
+    if not inspect.isclass(value) or not _within(str(value.__module__), trusted):
         _refuse(target, trusted)
     vouched = [package for package in trusted if not _within(package, OURS)]
-    if not _within(found.__module__, vouched) and not issubclass(found, kind):
+    if not _within(value.__module__, vouched) and not issubclass(value, kind):
         raise UntrustedTargetError(f"'_target_: {target}' is not a {kind.__name__}, so it was not loaded.")
-    return found
+    return value
 
 
 def _leads_to(module: str, trusted: Sequence[str]) -> bool:
@@ -90,7 +92,10 @@ def _refuse(target: str, trusted: Sequence[str]) -> NoReturn:
 def check_targets(
     description: Any, trusted: Sequence[str] = TRUSTED, kind: type = object, *, inside: type | None = None
 ) -> None:
-    """UntrustedTargetError unless every class that a description names may be called; the arguments are `build`'s."""
+    """Raises UntrustedTargetError unless every class in a description may be called.
+
+    The arguments are those of `build`.
+    """
     inside = kind if inside is None else inside
     if isinstance(description, list):
         for item in description:
@@ -105,17 +110,17 @@ def check_targets(
 def build(
     description: Any, trusted: Sequence[str] = TRUSTED, kind: type = object, *, inside: type | None = None
 ) -> Any:
-    """The object that a description stands for; lists and plain values come back as they are.
+    """Returns the object that a description stands for. Lists and plain values are returned unchanged.
 
     Args:
         description: A mapping with `_target_` and arguments, or a plain value.
-        trusted: Packages whose classes it may name. Default: convlstm and mlx.nn.
-        kind: What the object must be, as in `resolve`. Default: anything.
-        inside: What the objects among its arguments must be. Default: `kind`.
+        trusted: Packages whose classes the description may name. Default: convlstm and mlx.nn.
+        kind: Class that the object must inherit from, as in `resolve`. Default: any.
+        inside: The same for the objects among its arguments. Default: `kind`.
 
     Raises:
-        UntrustedTargetError: A `_target_` does not resolve to a class that a trusted package defines, or not to one of
-            the kind; nothing has been built.
+        UntrustedTargetError: A `_target_` is not a class of a trusted package, or not one of the kind. Nothing has
+            been built.
         ValueError: The constructor does not take these arguments.
     """
     check_targets(description, trusted, kind, inside=inside)

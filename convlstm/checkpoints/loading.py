@@ -1,4 +1,4 @@
-"""Puts the weights and the training state of a checkpoint into models and optimizers."""
+"""Loading: the weights and the training state of a checkpoint go into a model and an optimizer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from convlstm.checkpoints.verification import (
     OPTIMIZER,
     STATE,
     CheckpointError,
-    checksums,
     compare,
     damaged,
-    own,
+    read_checksums,
     read_config,
     read_state,
+    regular_file,
     verify,
 )
 
@@ -32,22 +32,17 @@ import mlx.optimizers as optim
 from mlx.utils import tree_unflatten
 
 
-def _arrays(path: Path) -> dict[str, mx.array]:
+def _fitting(path: Path, tree: Any, owner: str) -> dict[str, mx.array]:
+    """Returns the arrays of a file by name.
+
+    Raises:
+        CheckpointError: Their names, shapes or types are not those of the tree; the message lists the differences.
+    """
     try:
-        return tensors.read(path)
+        arrays = tensors.read(path)
     except (OSError, tensors.TensorFileError) as error:
         raise damaged(path, error) from error
-
-
-def _fitting(path: Path, tree: Any, owner: str) -> dict[str, mx.array]:
-    """The arrays of a file, by name; CheckpointError where they do not fit the tree."""
-    arrays = _arrays(path)
-    _check_fit(path, arrays, tensors.named(tree), owner)
-    return arrays
-
-
-def _check_fit(path: Path, arrays: dict[str, mx.array], expected: dict[str, mx.array], owner: str) -> None:
-    """CheckpointError that lists what does not fit, where names, shapes or types differ."""
+    expected = tensors.named(tree)
     wrong = [f"missing: {name} {_kind(a)}" for name, a in expected.items() if name not in arrays]
     wrong += [f"unexpected: {name} {_kind(a)}" for name, a in arrays.items() if name not in expected]
     wrong += [
@@ -62,6 +57,7 @@ def _check_fit(path: Path, arrays: dict[str, mx.array], expected: dict[str, mx.a
             + "\n  ".join(wrong[:8])
             + f"{more}\nUse the configuration that it was trained with, or another checkpoint."
         )
+    return arrays
 
 
 def _kind(array: mx.array) -> str:
@@ -69,12 +65,15 @@ def _kind(array: mx.array) -> str:
 
 
 def load_weights(folder: Path, model: nn.Module, *, ema: bool = False) -> None:
-    """Puts a checkpoint's weights into a model; CheckpointError where they do not fit.
+    """Puts a checkpoint's weights into a model.
 
     Args:
-        folder: The checkpoint.
-        model: What takes them.
-        ema: Whether to take the averaged weights, which must be there. Default: False.
+        folder: The checkpoint's folder.
+        model: The model.
+        ema: Take the averaged weights. Default: False.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, its weights do not fit the model, or it has no averaged weights.
     """
     verify(folder)
     weights = _fitting(folder / MODEL, model.parameters(), "model")
@@ -89,55 +88,54 @@ def load_weights(folder: Path, model: nn.Module, *, ema: bool = False) -> None:
 
 
 def read_ema(folder: Path, model: nn.Module) -> dict[str, mx.array] | None:
-    """The averaged weights of a checkpoint by name, or None where it has none.
+    """Returns the averaged weights of a checkpoint by name, or None if it has none.
 
     Raises:
-        CheckpointError: They are damaged, or are not the model's trainable weights.
+        CheckpointError: They are damaged, or do not fit the model's trainable weights.
     """
-    known = checksums(folder)
-    if known is None or EMA not in known:
+    checksums = read_checksums(folder)
+    if checksums is None or EMA not in checksums:
         return None
-    path = own(folder, EMA)
-    compare(path, known[EMA], files.record(path))
+    path = regular_file(folder, EMA)
+    compare(path, checksums[EMA], files.record(path))
     return _fitting(path, model.trainable_parameters(), "model")
 
 
 def restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Any]:
     """Puts a checkpoint's weights and optimizer state into place and returns its training state.
 
-    The learning rate stays the optimizer's own, so that a run can go on with another one. Averaged weights are not
-    the model's while it trains: `read_ema` has them.
+    The optimizer keeps its own learning rate, so that a run can resume with another one. Averaged weights are left
+    out, since a model does not train with them: `read_ema` returns them.
 
     Raises:
-        CheckpointError: Something is damaged or does not fit; the model and the optimizer are as they were.
+        CheckpointError: Something is damaged or does not fit. The model and the optimizer are unchanged.
     """
     verify(folder)
     state = read_state(folder)
     weights = _fitting(folder / MODEL, model.parameters(), "model")
     slots = _fitting(folder / OPTIMIZER, optimizer.state, "optimizer")
-    made = state["step"] - state.get("skipped", 0)
-    if "step" in slots and slots["step"].item() != made:
-        raise damaged(folder, f"{STATE} is at step {made}, {OPTIMIZER} at step {slots['step'].item()}")
+    updates = state["step"] - state.get("skipped", 0)
+    if "step" in slots and slots["step"].item() != updates:
+        raise damaged(folder, f"{STATE} is at step {updates}, {OPTIMIZER} at step {slots['step'].item()}")
     model.update(tree_unflatten(list(weights.items())))
-    # That of a schedule is computed anew with every step that is made; until then it is the last one's.
+    # The rate of a schedule is computed anew at every update; until then it is the checkpoint's.
     constant = {"learning_rate"} & set(optimizer.state) - set(optimizer._schedulers)
-    own = {name: optimizer.state[name] for name in constant}
-    optimizer.state = tree_unflatten(list((slots | own).items()))
+    rates = {name: optimizer.state[name] for name in constant}
+    optimizer.state = tree_unflatten(list((slots | rates).items()))
     return state
 
 
 def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None = None) -> nn.Module:
-    """The model of a checkpoint, ready to forecast: `load("runs/mine")(inputs, horizon)`.
+    """Returns the model of a checkpoint, ready to forecast: `load("runs/mine")(inputs, horizon)`.
 
     Args:
-        path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
+        path: A run's folder, of which the best checkpoint is taken, or a checkpoint's folder.
         trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm and mlx.nn.
-        ema: Whether to take the averaged weights of a run that has them (`trainer.ema`). Default: None, which takes
-            them where there are any.
+        ema: Take the averaged weights (`trainer.ema`). Default: None, which takes them if there are any.
 
     Raises:
-        CheckpointError: There is no checkpoint, or it is damaged, or its weights do not fit its configuration.
-        UntrustedTargetError: Its configuration names something that is not a class of a trusted package.
+        CheckpointError: There is no checkpoint, it is damaged, or its weights do not fit its configuration.
+        UntrustedTargetError: Its configuration names something other than a class of a trusted package.
     """
     folder = find(path)
     verify(folder)
@@ -146,11 +144,10 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
         model = build(description, trusted, nn.Module)
     except ValueError:
         raise
-    except Exception as error:  # of any kind: it is up to what a stranger wrote
+    except Exception as error:  # of any class: the arguments are a stranger's
         raise CheckpointError(f"'{folder / CONFIG}' describes a model that cannot be built: {error}.") from error
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"'{folder / CONFIG}' does not describe a model but a {type(model).__name__}.")
-    known = checksums(folder)
-    load_weights(folder, model, ema=(known is not None and EMA in known) if ema is None else ema)
+    load_weights(folder, model, ema=EMA in (read_checksums(folder) or {}) if ema is None else ema)
     model.eval()
     return model

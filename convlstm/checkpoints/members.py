@@ -1,4 +1,4 @@
-"""The weights that make up an ensemble: of several checkpoints, and of those that a run has kept."""
+"""The members of an ensemble of checkpoints: several runs, earlier checkpoints of a run, plain and averaged weights."""
 
 from __future__ import annotations
 
@@ -7,59 +7,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.checkpoints.search import ages, find
-from convlstm.checkpoints.verification import EMA, CheckpointError, checksums, read_state, verify
+from convlstm.checkpoints.search import find, history
+from convlstm.checkpoints.verification import EMA, CheckpointError, read_checksums, read_state, verify
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of a checkpoint: `ema` is as in `convlstm.load`."""
+    """Weights of a checkpoint; `ema` is that of `convlstm.load`."""
 
     folder: Path
     ema: bool | None = None
 
 
 def weights_of(paths: Sequence[str | Path], *, previous: bool = False, plain: bool = False) -> list[Weights]:
-    """The weights that checkpoints give an ensemble.
+    """Returns the weights of an ensemble's members.
 
     Args:
-        paths: Of runs or of checkpoints.
-        previous: Whether to take those that were kept before each, too; of a run the last one and those before it
-            beside the best. Of several from one step the first is taken, damaged ones are left out with a warning.
-            Default: False.
-        plain: Whether to take the plain weights beside the averaged ones. Default: False.
+        paths: Folders of runs or of checkpoints.
+        previous: Also take the earlier checkpoints that were kept. For a run these are the last one and all before it
+            and before the best one. If several are of the same step, the first one is taken. Damaged ones are left out
+            with a warning. Default: False.
+        plain: Also take the plain weights of checkpoints that have averaged ones. Default: False.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
-        ValueError: `plain` is True and no checkpoint has averaged weights, or a checkpoint is named twice.
+        ValueError: A checkpoint is named twice, or `plain` is True and no checkpoint has averaged weights.
     """
     folders: list[Path] = []
-    named: dict[Path, str | Path] = {}
+    path_of: dict[Path, str | Path] = {}
     for path in paths:
-        found = find(path)
-        if (place := found.resolve()) in named:
+        folder = find(path)
+        if (resolved := folder.resolve()) in path_of:
             raise ValueError(
-                f"[ensemble] 'paths' must be of different checkpoints but '{named[place]}' and '{path}' are one: its "
-                "forecast would count twice. Leave one out."
+                f"[ensemble] 'paths' must name different checkpoints but '{path_of[resolved]}' and '{path}' are the "
+                "same: its forecast would count twice. Leave one out."
             )
-        named[place] = path
-        folders += _kept(found, found == Path(path).expanduser()) if previous else [found]
+        path_of[resolved] = path
+        folders += _all_steps(folder, folder == Path(path).expanduser()) if previous else [folder]
     weights = [Weights(folder) for folder in folders]
     if plain:
-        averaged = [folder for folder in folders if EMA in (checksums(folder) or {})]
+        averaged = [folder for folder in folders if EMA in (read_checksums(folder) or {})]
         if not averaged:
             raise ValueError(
-                "[ensemble] 'plain' must be False where no checkpoint has averaged weights (trainer.ema) but got True."
+                "[ensemble] 'plain' must be False if no checkpoint has averaged weights (trainer.ema) but got True."
             )
         weights += [Weights(folder, ema=False) for folder in averaged]
     return weights
 
 
-def _kept(folder: Path, named: bool) -> list[Path]:
-    """A checkpoint and those kept from before it and, unless it was named itself, the run's others."""
+def _all_steps(folder: Path, named: bool) -> list[Path]:
+    """Returns a checkpoint and its earlier ones and, unless `named` itself, the run's others; one for each step."""
     bases = [folder] if named else [folder, folder.with_name("best"), folder.with_name("last")]
     steps: dict[int, Path] = {}
-    for candidate in (kept for base in bases for kept in ages(base)):
+    for candidate in (checkpoint for base in bases for checkpoint in history(base)):
         if not candidate.is_dir():
             continue
         try:

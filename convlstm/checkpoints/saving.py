@@ -1,4 +1,4 @@
-"""Writing a checkpoint: beside its place, flushed to the disk, and then renamed into it."""
+"""Writing a checkpoint: to a temporary folder, flushed to the disk, and then renamed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_whole
 from convlstm.backend import files
 from convlstm.checkpoints import tensors
-from convlstm.checkpoints.search import ages, before
+from convlstm.checkpoints.search import history, previous
 from convlstm.checkpoints.verification import (
     CHECKSUMS,
     CONFIG,
@@ -33,14 +34,14 @@ import yaml
 
 
 class _Plain(yaml.SafeDumper):
-    """YAML without references, which no checkpoint may hold."""
+    """A writer of YAML without references, which a checkpoint may not hold."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 class CheckpointWriteError(OSError):
-    """A checkpoint could not be written: the disk is full, broken or read-only. Those before it are as they were."""
+    """A checkpoint could not be written: the disk is full, broken or read-only. Earlier checkpoints are unchanged."""
 
 
 def save(
@@ -53,24 +54,25 @@ def save(
     ema: Mapping[str, mx.array] | None = None,
     keep: int = 1,
 ) -> None:
-    """Writes a checkpoint to `folder`; the one that was there becomes `<folder>.previous`.
+    """Writes a checkpoint. The one that was in `folder` becomes `<folder>.previous`.
 
-    A checkpoint there that is damaged becomes `<folder>.damaged` instead, so that it takes no sound one's place.
+    A damaged checkpoint in `folder` becomes `<folder>.damaged` instead, so that no intact one makes room for it.
 
     Args:
-        folder: Where it goes; its parent is made if it does not exist.
-        model, optimizer: Whose weights and state are kept.
-        state: What JSON can hold: the step and all else that training needs to go on.
+        folder: The checkpoint's folder. Parents are created if needed.
+        model: The model whose weights are written.
+        optimizer: The optimizer whose state is written.
+        state: The step and everything else that training needs to resume, as values that JSON can hold.
         config: The resolved configuration, from which `load` builds the model.
-        ema: Averaged weights by name, which `load` takes before the others. Default: none.
-        keep: Number of checkpoints to keep from before this one, `<folder>.previous`, `<folder>.previous.2` and so on,
-            the newest first. Default: 1.
+        ema: Averaged weights by name, which `load` prefers. Default: none.
+        keep: Number of earlier checkpoints to keep: `<folder>.previous`, `<folder>.previous.2` and so on, the newest
+            first. Default: 1.
 
     Raises:
-        CheckpointWriteError: The disk is full, or writing failed for another reason; what was there before is whole.
+        CheckpointWriteError: The disk is full, or writing failed for another reason. Earlier checkpoints are
+            unchanged.
     """
-    if type(keep) is not int or keep < 1:
-        raise ValueError(f"[save] 'keep' must be a whole number of at least 1 but got {keep!r}.")
+    check_whole("save", "keep", keep)
     folder = Path(folder)
     beside, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
     arrays = {MODEL: tensors.named(model.parameters()), OPTIMIZER: tensors.named(optimizer.state)}
@@ -82,9 +84,9 @@ def save(
     try:
         for leftover in (beside, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        made = [parent for parent in folder.parents if not parent.exists()]
+        created = [parent for parent in folder.parents if not parent.exists()]
         beside.mkdir(parents=True)
-        for parent in made:
+        for parent in created:
             files.sync_folder(parent.parent)
         _fill(beside, arrays, texts)
         _move_in(beside, folder, old, keep)
@@ -99,47 +101,47 @@ def save(
 
 def _fill(folder: Path, arrays: Mapping[str, Mapping[str, mx.array]], texts: Mapping[str, str]) -> None:
     """Writes a checkpoint's files and flushes them to the disk."""
-    known = {}
+    checksums = {}
     for name, group in arrays.items():
         with files.DurableFile(folder / name) as file:
             tensors.write(file, group)
-        known[name] = file.record()
+        checksums[name] = file.record()
     for name, text in texts.items():
         with files.DurableFile(folder / name) as file:
             file.write(text.encode())
-        known[name] = file.record()
+        checksums[name] = file.record()
     with files.DurableFile(folder / CHECKSUMS) as file:
-        file.write(sealed(known).encode())
+        file.write(sealed(checksums).encode())
     files.sync_folder(folder)
 
 
 def _move_in(beside: Path, folder: Path, old: Path, keep: int) -> None:
-    """Renames a finished checkpoint into its place and those before it out of the way; all or none of it."""
+    """Renames a finished checkpoint to its final name and earlier ones out of the way. Does all of it or nothing."""
     moves = [(beside, folder)]
-    if folder.exists() and not _sound(folder):
+    if folder.exists() and not _intact(folder):
         aside = folder.with_name(folder.name + ".damaged")
         shutil.rmtree(aside, ignore_errors=True)
         moves.append((folder, aside))
     elif folder.exists():
-        chain = [folder, *(before(folder, age) for age in range(1, keep + 1))]
+        chain = [folder, *(previous(folder, age) for age in range(1, keep + 1))]
         taken = next((n for n, place in enumerate(chain) if not place.exists()), len(chain))
         moves += list(zip(chain[:taken], [*chain[1:], old][:taken], strict=True))
     done: list[tuple[Path, Path]] = []
     try:
-        for source, place in reversed(moves):
-            source.rename(place)
-            done.append((source, place))
+        for source, target in reversed(moves):
+            source.rename(target)
+            done.append((source, target))
         files.sync_folder(folder.parent)
     except BaseException:
-        for source, place in reversed(done):
+        for source, target in reversed(done):
             with suppress(OSError):
-                place.rename(source)
+                target.rename(source)
         raise
-    for place in list(ages(folder))[keep + 1 :]:  # from when more were kept
-        shutil.rmtree(place, ignore_errors=True)
+    for surplus in list(history(folder))[keep + 1 :]:  # `keep` was larger before
+        shutil.rmtree(surplus, ignore_errors=True)
 
 
-def _sound(folder: Path) -> bool:
+def _intact(folder: Path) -> bool:
     try:
         verify(folder)
     except CheckpointError:
@@ -151,10 +153,10 @@ def _write_error(folder: Path, error: OSError, needed: int) -> CheckpointWriteEr
     free = files.free_bytes(folder)
     room = "" if free is None else f", and {files.amount(free)} are free there"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "Make room on that disk" if full else "See to that disk"
+    advice = "Make room on that disk" if full else "Check that disk"
     raised = CheckpointWriteError(
         f"the checkpoint '{folder}' could not be written: {error.strerror or error}. It takes {files.amount(needed)}"
-        f"{room}. Those before it are as they were. {advice}, or write to another one."
+        f"{room}. Earlier checkpoints are unchanged. {advice}, or write to another one."
     )
     raised.errno = error.errno
     return raised

@@ -1,4 +1,4 @@
-"""Which checkpoint a path means, and which one is taken where the newest is damaged."""
+"""Search for the checkpoint that a path refers to, with earlier checkpoints in place of damaged ones."""
 
 from __future__ import annotations
 
@@ -14,55 +14,56 @@ FOLDER = "checkpoints"
 
 
 def run_of(folder: Path) -> Path:
-    """The folder of a checkpoint's run; the checkpoint's own where it lies in none."""
+    """Returns the folder of a checkpoint's run, or the checkpoint's own folder if it lies in no run."""
     return folder.parent.parent if folder.parent.name == FOLDER else folder
 
 
-def before(folder: Path, age: int = 1) -> Path:
-    """Where a checkpoint is kept when `age` newer ones have been written: `last.previous`, `last.previous.2`, ..."""
+def previous(folder: Path, age: int = 1) -> Path:
+    """Returns where a checkpoint lies after `age` newer ones were written: `last.previous`, `last.previous.2`, ..."""
     return folder.with_name(f"{folder.name}.previous" + (f".{age}" if age > 1 else ""))
 
 
-def ages(folder: Path) -> Iterator[Path]:
-    """A checkpoint and those kept from before it, the newest first."""
+def history(folder: Path) -> Iterator[Path]:
+    """Yields a checkpoint and the earlier ones that were kept, the newest first."""
     yield folder
     for age in count(1):
-        # Between the renames of a save one of them is on its way.
-        if not before(folder, age).exists() and not before(folder, age + 1).exists():
+        # One may be missing for a moment, between the renames of a save.
+        if not previous(folder, age).exists() and not previous(folder, age + 1).exists():
             return
-        yield before(folder, age)
+        yield previous(folder, age)
 
 
 def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
-    """The checkpoint folder that a path means.
+    """Returns the checkpoint folder that a path refers to.
 
-    A checkpoint that is named itself is the one that is meant, whatever its state. Of a run the first sound one is:
-    where the preferred one is damaged, the one before it, with a warning that names both.
+    The path of a checkpoint refers to that checkpoint, whatever its state. The path of a run refers to its first
+    checkpoint that is not damaged: if the preferred one is damaged, an earlier one is taken, with a warning that names
+    both.
 
     Args:
-        path: A checkpoint's folder, a run's folder, or the `checkpoints` folder in it.
-        prefer: Which checkpoint of a run to take, the first that exists.
+        path: A checkpoint's folder, a run's folder, or the `checkpoints` folder in a run.
+        prefer: Names of the checkpoints of a run, the preferred one first. Default: best, then last.
 
     Raises:
-        CheckpointError: There is none, or the one that is named is incomplete, or all of the run's are damaged.
+        CheckpointError: There is no checkpoint, the named one is incomplete, or all of the run's are damaged.
     """
     path = Path(path).expanduser()
-    if not path.exists() and not before(path).exists():
+    if not path.exists() and not previous(path).exists():
         raise CheckpointError(f"'{path}' does not exist. Give a run's folder or a checkpoint's folder.")
-    # Between the renames of `save` the checkpoint before is the one that exists.
-    place = path if path.exists() else before(path)
-    if _begun(place):
-        missing = [name for name in FILES if not os.path.lexists(place / name)]
+    # Between the renames of `save` only the previous checkpoint exists.
+    folder = path if path.exists() else previous(path)
+    if _begun(folder):
+        missing = [name for name in FILES if not os.path.lexists(folder / name)]
         if missing:
             raise CheckpointError(
-                f"the checkpoint '{place}' is incomplete, without {', '.join(missing)}. Use another one."
+                f"the checkpoint '{folder}' is incomplete, without {', '.join(missing)}. Use another one."
             )
-        return place
+        return folder
     problems: dict[Path, str] = {}
     for base in (path / FOLDER, path):
-        for candidate in (c for name in prefer for c in ages(base / name) if _begun(c)):
+        for candidate in (c for name in prefer for c in history(base / name) if _begun(c)):
             try:
-                _inside(candidate, path)
+                _check_inside(candidate, path)
                 verify(candidate)
             except CheckpointError as error:
                 problems[candidate] = str(error)
@@ -76,20 +77,19 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
             return candidate
     if problems:
         first, *others = problems.values()
-        more = f" Nor is there another one: {' '.join(others)}" if others else ""
-        raise CheckpointError(first + more)
+        raise CheckpointError(first + (f" There is no other one: {' '.join(others)}" if others else ""))
     raise CheckpointError(
         f"'{path}' holds no checkpoint: neither {', '.join(FILES)} nor a folder {FOLDER}/{' or '.join(prefer)}. Give a "
         "run's folder or a checkpoint's folder."
     )
 
 
-def _inside(folder: Path, run: Path) -> None:
-    """CheckpointError where a run's checkpoint is a link to somewhere else."""
+def _check_inside(folder: Path, run: Path) -> None:
+    """Raises CheckpointError if a run's checkpoint is a link that leads out of the run."""
     if not folder.resolve().is_relative_to(run.resolve()):
         raise CheckpointError(
-            f"'{folder}' leads out of '{run}', to '{folder.resolve()}', so it was not read. If that "
-            "is the one you mean, name it itself."
+            f"'{folder}' leads out of '{run}', to '{folder.resolve()}', so it was not read. If you want that "
+            "checkpoint, give its own path."
         )
 
 

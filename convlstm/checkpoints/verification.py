@@ -1,4 +1,4 @@
-"""Whether a checkpoint's files are those that were written, all of them, and its own."""
+"""Verification that a checkpoint is complete and that its files are the ones that were written."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ import yaml
 
 MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
 EMA, CHECKSUMS = "ema.safetensors", "checksums.json"
-# In `state.json` since checkpoints have checksums; those before have neither.
+# Stands in `state.json`. Older checkpoints have neither this number nor checksums.
 FORMAT = 2
+# Limits on what a stranger's files may hold: bytes of a file, levels of nesting.
 LONGEST = {CONFIG: 1 << 18, STATE: 1 << 24, CHECKSUMS: 1 << 16}
 DEEPEST = 50
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is not there, is incomplete or damaged, or does not fit."""
+    """A checkpoint is missing, incomplete or damaged, or does not fit the model."""
 
 
-def damaged(path: Path, what: object) -> CheckpointError:
-    """The error that says what is wrong with a file."""
-    return CheckpointError(f"'{path}' is damaged: {what}. Use another checkpoint.")
+def damaged(path: Path, reason: object) -> CheckpointError:
+    """Returns the error for a damaged file."""
+    return CheckpointError(f"'{path}' is damaged: {reason}. Use another checkpoint.")
 
 
 def verify(folder: Path) -> None:
-    """CheckpointError that names the file and the fault, unless every file is the one that was written.
+    """Raises CheckpointError, which names file and fault, unless every file is the one that was written.
 
-    Sizes and SHA-256 of all files are compared with `checksums.json`. A checkpoint from before there were any is held
-    to what its files say of themselves.
+    The size and SHA-256 of all files are compared with `checksums.json`. In an older checkpoint without that file,
+    only the structure of the files is checked.
     """
-    known = checksums(folder)
-    for name in FILES if known is None else known:
-        path = own(folder, name)
-        if known is not None:
-            compare(path, known[name], files.record(path))
+    checksums = read_checksums(folder)
+    for name in FILES if checksums is None else checksums:
+        path = regular_file(folder, name)
+        if checksums is not None:
+            compare(path, checksums[name], files.record(path))
         if name.endswith(".safetensors"):
             try:
                 tensors.check(path)
@@ -53,8 +54,8 @@ def verify(folder: Path) -> None:
     _config(folder)
 
 
-def checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """Name to size and SHA-256 of a checkpoint's files; None for one that was written before there were checksums."""
+def read_checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """Returns the size and SHA-256 of a checkpoint's files by name, or None for an older one without checksums."""
     path = folder / CHECKSUMS
     if not os.path.lexists(path):
         state = _json(folder / STATE, _bytes(folder, STATE))
@@ -63,43 +64,40 @@ def checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
         return None
     content = _bytes(folder, CHECKSUMS)
     parsed = _json(path, content)
-    known = parsed.get("files") if isinstance(parsed, dict) else None
-    if not isinstance(known, dict) or content != sealed(known).encode():
-        raise damaged(path, "it does not agree with itself")
-    described = all(isinstance(r, dict) and [type(v) for v in r.values()] == [int, str] for r in known.values())
-    if not described or {*known, EMA} != {*FILES, EMA}:
+    checksums = parsed.get("files") if isinstance(parsed, dict) else None
+    if not isinstance(checksums, dict) or content != sealed(checksums).encode():
+        raise damaged(path, "it does not match its own checksum")
+    described = all(isinstance(r, dict) and [type(v) for v in r.values()] == [int, str] for r in checksums.values())
+    if not described or {*checksums, EMA} != {*FILES, EMA}:
         raise damaged(path, f"it is not about {', '.join(FILES)}")
-    if EMA not in known and os.path.lexists(folder / EMA):
+    if EMA not in checksums and os.path.lexists(folder / EMA):
         raise damaged(folder / EMA, f"it was not written with this checkpoint: {CHECKSUMS} does not list it")
-    return known
+    return checksums
 
 
 def seal(folder: str | Path) -> None:
-    """Takes a checkpoint's files for what they should be, from now on: after one of them was edited on purpose."""
+    """Writes new checksums for a checkpoint's files, after one of them was edited on purpose."""
     folder = Path(folder)
     names = [*FILES, *([EMA] if (folder / EMA).exists() else [])]
-    files.replace(folder / CHECKSUMS, sealed({name: files.record(own(folder, name)) for name in names}))
+    files.replace(folder / CHECKSUMS, sealed({name: files.record(regular_file(folder, name)) for name in names}))
 
 
-def sealed(known: Mapping[str, Mapping[str, Any]]) -> str:
-    """The text of `checksums.json`, which covers itself as well."""
-    return json.dumps({"files": known, "sha256": _digest(known)}, indent=2) + "\n"
+def sealed(checksums: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns the text of `checksums.json`, which has a checksum of its own as well."""
+    digest = hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"files": checksums, "sha256": digest}, indent=2) + "\n"
 
 
-def _digest(known: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-
-
-def compare(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """CheckpointError where a file is not the one that was written."""
-    if found["bytes"] != expected["bytes"]:
-        raise damaged(path, f"it has {found['bytes']:,} bytes and not the {expected['bytes']:,} that were written")
-    if found["sha256"] != expected["sha256"]:
+def compare(path: Path, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> None:
+    """Raises CheckpointError if a file's size or SHA-256 differs from the expected one."""
+    if actual["bytes"] != expected["bytes"]:
+        raise damaged(path, f"it has {actual['bytes']:,} bytes and not the {expected['bytes']:,} that were written")
+    if actual["sha256"] != expected["sha256"]:
         raise damaged(path, f"its contents are not those that were written (SHA-256 differs from {CHECKSUMS})")
 
 
-def own(folder: Path, name: str) -> Path:
-    """The path of a checkpoint's file; CheckpointError where it is no file, or a link to somewhere else."""
+def regular_file(folder: Path, name: str) -> Path:
+    """Returns the path of a checkpoint's file, or raises CheckpointError if it is missing, a link or no file."""
     path = folder / name
     try:
         kind = path.lstat().st_mode
@@ -118,7 +116,11 @@ def own(folder: Path, name: str) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a checkpoint; CheckpointError where it is damaged or describes no model."""
+    """Returns the configuration of a checkpoint, with the present names of all classes.
+
+    Raises:
+        CheckpointError: The configuration is damaged or describes no model.
+    """
     config = updated(_config(folder))
     if not isinstance(config.get("model"), dict):
         raise CheckpointError(f"'{folder / CONFIG}' has no section 'model', so it describes no model.")
@@ -130,7 +132,7 @@ def _config(folder: Path) -> dict[str, Any]:
     try:
         _check_yaml(text)
         config = yaml.safe_load(text)
-    except Exception as error:  # of many kinds: PyYAML lets pass what its constructors stumble on
+    except Exception as error:  # of any class: PyYAML's constructors raise various ones
         raise damaged(path, str(error) or type(error).__name__) from error
     if not isinstance(config, dict):
         raise damaged(path, "it holds no sections")
@@ -138,7 +140,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _check_yaml(text: str) -> None:
-    """ValueError where reading a text would take more time or memory than its length lets expect."""
+    """Raises ValueError if a text has references or deep nesting, which cost more memory than its length suggests."""
     depth = 0
     for event in yaml.parse(text):
         if isinstance(event, yaml.AliasEvent):
@@ -149,7 +151,7 @@ def _check_yaml(text: str) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The training state of a checkpoint."""
+    """Returns the training state of a checkpoint."""
     path = folder / STATE
     state = _json(path, _text(folder, STATE).encode())
     step = state.get("step") if isinstance(state, dict) else None
@@ -170,10 +172,10 @@ def _json(path: Path, content: bytes) -> Any:
 
 
 def _text(folder: Path, name: str) -> str:
-    """A text file, which must be the one that was written."""
-    content, known = _bytes(folder, name), checksums(folder)
-    if known is not None:
-        compare(folder / name, known[name], {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+    """Returns the content of a text file after comparing it with its checksum."""
+    content, checksums = _bytes(folder, name), read_checksums(folder)
+    if checksums is not None:
+        compare(folder / name, checksums[name], {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -181,7 +183,7 @@ def _text(folder: Path, name: str) -> str:
 
 
 def _bytes(folder: Path, name: str) -> bytes:
-    path = own(folder, name)
+    path = regular_file(folder, name)
     try:
         with path.open("rb") as file:
             content = file.read(LONGEST[name] + 1)

@@ -1,4 +1,4 @@
-"""Which BLAS is loaded when. Each case is a process of its own, since a BLAS is loaded once per process."""
+"""Loading of a BLAS. Each case runs in a process of its own, since a process loads one BLAS only once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from tests.support.project import PROJECT
 
 import pytest
 
-HERE = blas.load_fast_blas()
+LOADED = blas.load_fast_blas()
 
 linux = pytest.mark.skipif(platform.system() != "Linux", reason="other systems load nothing")
-with_mkl = pytest.mark.skipif(HERE.name != "mkl", reason="no MKL in this environment")
+with_mkl = pytest.mark.skipif(LOADED.name != "mkl", reason="no MKL in this environment")
 
 SHOW = "from convlstm.backend.blas import load_fast_blas as load; b = load(); print(b.name, b.path, b.too_late)"
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if key not in ("CONVLSTM_BLAS", "MKL_CBWR", "LD_PRELOAD")}
+    variables = {
+        key: value for key, value in os.environ.items() if key not in ("CONVLSTM_BLAS", "MKL_CBWR", "LD_PRELOAD")
+    }
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, env={**kept, **environment}, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=PROJECT, env={**variables, **environment}, capture_output=True, text=True
     )
 
 
@@ -36,18 +38,18 @@ def printed(code: str, **environment: str) -> str:
 
 @with_mkl
 @pytest.mark.parametrize("choice", ["", "auto", "mkl"])
-def test_mkl_of_the_environment_is_taken_first(choice):
-    assert printed(SHOW, CONVLSTM_BLAS=choice) == f"mkl {HERE.path} False"
+def test_mkl_of_the_environment_comes_first(choice):
+    assert printed(SHOW, CONVLSTM_BLAS=choice) == f"mkl {LOADED.path} False"
 
 
 @with_mkl
 def test_a_path_names_a_library():
-    assert printed(SHOW, CONVLSTM_BLAS=str(HERE.path)) == f"custom {HERE.path} False"
+    assert printed(SHOW, CONVLSTM_BLAS=str(LOADED.path)) == f"custom {LOADED.path} False"
 
 
 @with_mkl
 def test_a_library_that_is_already_global_is_left_alone():
-    assert printed(SHOW, LD_PRELOAD=str(HERE.path)) == f"preloaded {HERE.path} False"
+    assert printed(SHOW, LD_PRELOAD=str(LOADED.path)) == f"preloaded {LOADED.path} False"
 
 
 @linux
@@ -60,7 +62,7 @@ def test_auto_without_any_library_is_quiet():
     assert printed(f"import sys; sys.prefix = '/nowhere'; {HIDE}; {SHOW}") == "built-in None False"
 
 
-# No installed distribution is found, and no library by name.
+# Finds no installed distribution, and no library by name.
 HIDE = (
     "import ctypes; from importlib import metadata; metadata.files = lambda name: None; load_ = ctypes.CDLL; "
     "ctypes.CDLL = lambda name, **mode: load_(name and '/nowhere/' + name, **mode)"
@@ -77,14 +79,14 @@ def test_after_mlx_it_is_too_late_and_the_warning_says_so():
 
 
 @linux
-def test_warning_names_the_setting_that_asks_for_the_slow_one():
+def test_the_warning_names_the_setting_that_asks_for_the_slow_blas():
     warning = printed("from convlstm.backend.blas import *; print(slow_blas_warning())", CONVLSTM_BLAS="none")
     assert warning.startswith("MLX uses a slow BLAS on this CPU (")
     assert warning.endswith("CONVLSTM_BLAS=none asks for that: unset it.")
 
 
 @with_mkl
-def test_no_warning_with_a_fast_one():
+def test_a_fast_blas_gives_no_warning():
     assert printed("from convlstm.backend.blas import *; print(slow_blas_warning())") == "None"
 
 
@@ -98,12 +100,12 @@ def test_mlx_computes_with_the_loaded_library():
 
 @with_mkl
 @pytest.mark.parametrize(("setting", "expected"), [({}, "AUTO"), ({"MKL_CBWR": "COMPATIBLE"}, "COMPATIBLE")])
-def test_mkl_is_asked_for_the_same_bits_unless_the_user_has_a_setting(setting, expected):
+def test_mkl_gives_equal_bits_unless_the_user_has_a_setting(setting, expected):
     assert printed("import convlstm, os; print(os.environ['MKL_CBWR'])", **setting) == expected
 
 
 @with_mkl
-def test_products_are_the_same_bits_wherever_the_arrays_lie():
+def test_products_have_equal_bits_at_any_alignment():
     code = """if True:
         import convlstm, hashlib, mlx.core as mx, numpy as np
         a, b = (mx.random.normal(s, key=mx.random.key(0)) for s in ((513, 1201), (1201, 257)))
@@ -127,7 +129,7 @@ def test_products_are_the_same_bits_wherever_the_arrays_lie():
         ("libm", "but got 'libm'."),
     ],
 )
-def test_bad_choices_fail_with_the_choices(choice, message):
+def test_a_bad_choice_is_refused_with_the_choices(choice, message):
     done = python("import convlstm", CONVLSTM_BLAS=choice)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ValueError: [convlstm] CONVLSTM_BLAS")
@@ -144,32 +146,16 @@ def test_a_library_without_blas_is_refused():
 
 @linux
 @pytest.mark.parametrize("choice", ["mkl", "openblas"])
-def test_one_that_is_asked_for_and_absent_is_an_error(choice):
+def test_a_missing_library_that_was_asked_for_is_an_error(choice):
     done = python(f"import sys; sys.prefix = '/nowhere'; {HIDE}; import convlstm", CONVLSTM_BLAS=choice)
     assert f"CONVLSTM_BLAS is '{choice}' but no lib" in done.stderr
     assert "pip install mkl" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "load"])
-def test_the_public_names_are_listed(name):
-    import convlstm
-
-    assert name in convlstm.__all__
-    assert name in dir(convlstm)
-    assert getattr(convlstm, name).__name__ == name
-
-
-def test_an_unknown_name_is_an_attribute_error():
-    import convlstm
-
-    with pytest.raises(AttributeError, match="module 'convlstm' has no attribute 'Conv'"):
-        convlstm.Conv  # noqa: B018
-
-
 @with_mkl
-def test_mkl_is_held_to_one_thread():
+def test_mkl_is_limited_to_one_thread():
     code = (
-        "import ctypes; from convlstm import blas; path = blas.load_fast_blas().path; "
+        "import ctypes; from convlstm.backend import blas; path = blas.load_fast_blas().path; "
         "threads = ctypes.CDLL(path).MKL_Get_Max_Threads; before = threads(); "
         "print(blas.hold_to_one_thread(), before, threads())"
     )
@@ -177,5 +163,7 @@ def test_mkl_is_held_to_one_thread():
 
 
 @linux
-def test_no_thread_is_held_where_there_is_no_mkl():
-    assert printed("from convlstm import blas; print(blas.hold_to_one_thread())", CONVLSTM_BLAS="none") == "False"
+def test_without_mkl_no_thread_is_limited():
+    assert (
+        printed("from convlstm.backend import blas; print(blas.hold_to_one_thread())", CONVLSTM_BLAS="none") == "False"
+    )

@@ -1,4 +1,4 @@
-"""Compiled kernels of MLX's that were cut off."""
+"""Kernels that MLX compiled and that were cut off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 
 def library(folder, name):
-    """A sound library as linkers write it: a header, what is in it, the table of its sections."""
+    """A complete library as linkers write it: a header, content, the table of its sections."""
     path = folder / name
     header = struct.pack("<4s36xQ10xHHH", b"\x7fELF", 64 + 1000, 64, 3, 2)
     path.write_bytes(header + bytes(1000) + b"t" * 64 * 3)
@@ -26,29 +26,29 @@ def settle(path, seconds=2 * SETTLED):
     os.utime(path, (then, then))
 
 
-def test_what_is_cut_off_is_removed_and_what_is_whole_stays(tmp_path):
-    whole, cut, empty, short, zeros, tail, young = (library(tmp_path, f"{n}.so") for n in range(7))
+def test_cut_off_libraries_are_removed_and_complete_ones_stay(tmp_path):
+    complete, cut, empty, short, zeros, tail, young = (library(tmp_path, f"{n}.so") for n in range(7))
     other = library(tmp_path, "a.cpp")
-    size = whole.stat().st_size
+    size = complete.stat().st_size
     os.truncate(cut, size - 1)
     os.truncate(empty, 0)
     os.truncate(short, 20)
-    for path, kept in ((zeros, 0), (tail, size // 2)):
-        os.truncate(path, kept)
+    for path, length in ((zeros, 0), (tail, size // 2)):
+        os.truncate(path, length)
         os.truncate(path, size)
     os.truncate(young, 100)
     os.truncate(other, 100)
-    for path in (whole, cut, empty, short, zeros, tail, other):
+    for path in (complete, cut, empty, short, zeros, tail, other):
         settle(path)
     settle(young, SETTLED / 2)
     with pytest.warns(UserWarning, match=rf"5 compiled kernels in '{tmp_path}' were damaged and are compiled anew"):
         dropped = drop_damaged(tmp_path)
     assert dropped == [cut, empty, short, zeros, tail]
-    assert sorted(tmp_path.iterdir()) == sorted([whole, young, other])
+    assert sorted(tmp_path.iterdir()) == sorted([complete, young, other])
     assert drop_damaged(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_is_sound(tmp_path):
+def test_a_missing_folder_holds_no_damage(tmp_path):
     assert drop_damaged(tmp_path / "none") == []
 
 

@@ -1,3 +1,5 @@
+"""Requests to stop."""
+
 import os
 import signal
 
@@ -17,7 +19,7 @@ def test_a_request_is_collected_and_the_former_handler_comes_back(number):
     assert signal.getsignal(number) is former
 
 
-def test_the_second_interrupt_is_at_once():
+def test_a_second_interrupt_acts_at_once():
     with stop_requests() as received:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -25,7 +27,7 @@ def test_the_second_interrupt_is_at_once():
         assert received == [signal.SIGTERM]
 
 
-def test_a_hangup_is_left_alone_where_the_program_shall_survive_it():
+def test_a_hangup_is_ignored_if_the_program_is_to_survive_it():
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_requests() as received:
@@ -35,7 +37,7 @@ def test_a_hangup_is_left_alone_where_the_program_shall_survive_it():
         signal.signal(signal.SIGHUP, former)
 
 
-def test_nothing_is_written_to_a_terminal_that_is_gone(monkeypatch):
+def test_nothing_is_written_to_a_closed_terminal(monkeypatch):
     reading, writing = os.pipe()
     monkeypatch.setattr(signals, "terminals", lambda: [writing])
     with stop_requests():

@@ -30,7 +30,7 @@ def test_resolve(target, expected):
     assert resolve(target) is expected
 
 
-def test_resolve_imports_what_is_not_imported_yet():
+def test_resolve_imports_modules():
     assert (
         resolve("convlstm.datasets.moving_mnist.MovingMNIST", ["convlstm.datasets"]).__module__
         == "convlstm.datasets.moving_mnist"
@@ -87,7 +87,7 @@ def test_only_classes_of_trusted_packages(target, message):
             attempt()
 
 
-def test_error_says_how_to_trust_a_package():
+def test_the_error_explains_how_to_trust_a_package():
     with pytest.raises(UntrustedTargetError, match=re.escape("name the package as trusted: trusted=[fractions].")):
         resolve("fractions.Fraction")
     assert str(build({"_target_": "fractions.Fraction", "numerator": 3}, trusted=["fractions"])) == "3"
@@ -96,7 +96,7 @@ def test_error_says_how_to_trust_a_package():
     assert TRUSTED == ("convlstm", "mlx.nn")
 
 
-def test_the_kind_holds_for_all_that_is_inside():
+def test_the_kind_applies_to_nested_objects():
     linear = {"_target_": "mlx.nn.Linear", "input_dims": 2, "output_dims": 3}
     with pytest.raises(UntrustedTargetError, match=r"losses\.MeanSquaredError' is not a Module, so it was not loaded"):
         build(linear | {"bias": [{"deep": {"_target_": "convlstm.losses.MeanSquaredError"}}]}, kind=nn.Module)
@@ -106,7 +106,7 @@ def test_the_kind_holds_for_all_that_is_inside():
     assert type(build(loss, inside=MeanSquaredError).losses[0]) is MeanSquaredError
 
 
-def test_whoever_names_a_package_vouches_for_its_classes():
+def test_classes_of_a_package_that_is_named_need_no_kind():
     with pytest.raises(UntrustedTargetError, match=r"losses\.WeightedSum' is not a Module"):
         resolve("convlstm.losses.WeightedSum", kind=nn.Module)
     assert str(build({"_target_": "fractions.Fraction", "numerator": 3}, [*TRUSTED, "fractions"], nn.Module)) == "3"
@@ -181,7 +181,7 @@ def test_build_a_model_with_its_arguments():
     assert (model.in_channels, model.downsample[1].conv.weight.shape) == (2, (5, 3, 3, 3))
 
 
-def test_build_what_is_inside():
+def test_nested_objects_are_built():
     loss = build(
         {
             "_target_": "convlstm.losses.WeightedSum",
@@ -199,13 +199,13 @@ def test_build_what_is_inside():
 @pytest.mark.parametrize(
     "inside", [{"losses": [{"_target_": "os.system"}]}, {"losses": {"a": {"_target_": "os.system"}}}]
 )
-def test_what_is_inside_is_checked_too(inside):
+def test_nested_targets_are_checked(inside):
     with pytest.raises(UntrustedTargetError, match=re.escape(f"'_target_: os.system' {OUTSIDE}")):
         build({"_target_": "convlstm.losses.WeightedSum", **inside})
 
 
 @pytest.mark.parametrize("value", [3, 0.5, "os.system", None, True, [1, [2, "a"]], {"a": {"b": [None, 1]}}])
-def test_plain_values_come_back(value):
+def test_plain_values_are_returned(value):
     assert build(value) == value
 
 
@@ -234,7 +234,7 @@ def test_wrong_arguments(description, message):
     assert not isinstance(caught.value, UntrustedTargetError)
 
 
-def test_the_constructor_s_own_error_comes_through():
+def test_errors_of_the_constructor_come_through():
     with pytest.raises(
         ValueError, match=re.escape("[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got 2")
     ):

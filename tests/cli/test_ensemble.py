@@ -121,7 +121,7 @@ def test_members_of_a_run(evaluate, tmp_path):
     ("arguments", "text"),
     [
         ((), "ensemble=true needs at least two members"),
-        (("members.plain=true",), "'plain' must be False where no checkpoint has averaged weights"),
+        (("members.plain=true",), "'plain' must be False if no checkpoint has averaged weights"),
         (("ensemble=2",), "'ensemble' must be true or false but got 2"),
         (("members=3",), "'members' must have keys such as members.perturbed=10 but got 3"),
         (("+members.width=3",), "there is no key 'members.width'"),

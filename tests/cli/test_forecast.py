@@ -447,7 +447,7 @@ def test_a_checkpoint_is_no_member_twice(forecast, tmp_path, run):
     write_pictures(tmp_path / "radar", 6)
     status, _, err = forecast(f"ckpt=[{run},{run}/checkpoints/best]", "ensemble=true")
     assert status == 1
-    assert "are one: its forecast would count twice" in err
+    assert "are the same: its forecast would count twice" in err
 
 
 def test_watching_forecasts_each_usable_frame_and_tells_of_the_others(forecast, tmp_path):

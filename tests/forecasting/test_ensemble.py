@@ -259,7 +259,7 @@ def test_weights_of_checkpoints_named_and_found(tmp_path):
     best = run / "checkpoints" / "best"
     other = write_run(tmp_path / "other")
     assert weights_of([best, other]) == [Weights(best), Weights(other / "checkpoints" / "best")]
-    with pytest.raises(ValueError, match=f"'paths' must be of different checkpoints but '{run}' and '{best}' are one"):
+    with pytest.raises(ValueError, match=f"'paths' must name different checkpoints but '{run}' and '{best}' are the same"):
         weights_of([run, best])
     keep(run, 8, name="last")
     keep(run, 9, name="last")
@@ -284,7 +284,7 @@ def test_plain_weights_beside_averaged_ones(tmp_path):
     best = keep(run, 8, ema={"weight": mx.array([1.0]), "bias": mx.array([0.0])})
     assert weights_of([run], plain=True) == [Weights(best), Weights(best, ema=False)]
     shutil.rmtree(best)
-    with pytest.raises(ValueError, match=re.escape("'plain' must be False where no checkpoint has averaged weights")):
+    with pytest.raises(ValueError, match=re.escape("'plain' must be False if no checkpoint has averaged weights")):
         weights_of([run / "checkpoints" / "best.previous"], plain=True)
 
 
