@@ -1,13 +1,10 @@
-"""What a model is made of: its parameters, its multiplications, and the memory that it takes."""
+"""A summary of a model: its layers, parameters, multiplications and memory."""
 
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from convlstm.ops import algorithm
@@ -17,19 +14,16 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten
 
-# The program that composes a model from configs/, which this package does not know of.
-DOOR = Path(__file__).resolve().parents[1] / "summary.py"
-
 
 @dataclass
 class Layer:
     """A part of a model that has parameters of its own.
 
     Attributes:
-        name: Its place in the model.
-        kind: Its class.
-        shapes: Of its parameters, by name.
-        parameters: How many numbers training changes.
+        name: Its path in the model.
+        kind: Name of its class.
+        shapes: Shapes of its parameters, by name.
+        parameters: Number of values that training changes.
     """
 
     name: str
@@ -39,32 +33,32 @@ class Layer:
 
 
 def layers(model: nn.Module) -> list[Layer]:
-    """The parts of a model with parameters of their own, in the model's order."""
-    found = []
+    """Returns the parts of a model with parameters of their own, in the model's order."""
+    parts = []
     for name, module in reversed(list(model.named_modules())):
         own = {key: value for key, value in module.items() if isinstance(value, mx.array)}
         if own:
             trained = sum(value.size for key, value in own.items() if key not in module._no_grad)
-            found.append(Layer(name or "(model)", type(module).__name__, {k: v.shape for k, v in own.items()}, trained))
-    return found
+            parts.append(Layer(name or "(model)", type(module).__name__, {k: v.shape for k, v in own.items()}, trained))
+    return parts
 
 
 def parameters(model: nn.Module) -> int:
-    """The number of trainable parameters."""
+    """Returns the number of trainable parameters."""
     arrays: Any = tree_flatten(model.trainable_parameters())
     return sum(array.size for _, array in arrays)
 
 
 def macs(model: Callable[[mx.array, int], mx.array], shape: Sequence[int], horizon: int) -> int:
-    """Multiply-accumulate operations of a forecast, those of its convolutions and matrix products.
+    """Returns the multiply-accumulate operations of a forecast, those of its convolutions and matrix products.
 
-    They are read from the graph of MLX's own operations, so that nothing is computed. As everywhere in the literature
-    they are counted for plain convolutions: Winograd's need fewer. OpenSTL's figures are fvcore's, which counts 2 to 5
-    operations for each value that a norm takes, too: 0.06 G more for SimVP, 0.10 G with inceptions.
+    They are read from the graph of MLX's own operations; nothing is computed. As in the literature, they are counted
+    for plain convolutions, although Winograd's need fewer. OpenSTL takes its figures from fvcore, which also counts 2
+    to 5 operations for each value of a norm: 0.06 G more for SimVP, 0.10 G with inceptions.
 
     Args:
-        model: Called as `model(inputs, horizon)`.
-        shape: Of the inputs, (N, T_in, H, W, C).
+        model: Model, called as `model(inputs, horizon)`.
+        shape: Shape of the inputs, (N, T_in, H, W, C).
         horizon: Number of frames to forecast.
     """
     total = 0
@@ -76,7 +70,7 @@ def macs(model: Callable[[mx.array, int], mx.array], shape: Sequence[int], horiz
         (_, first, *_), (_, second, *_) = event["inputs"][:2]
         size = math.prod(event["outputs"][0][1])
         if event["name"] == "Convolution":
-            # A transposed convolution is one of an input with zeros between its values, which cost nothing.
+            # A transposed convolution has zeros between the values of its input, which cost nothing.
             dilation = event["arguments"][4]
             total += size * math.prod(second[1:]) // math.prod(dilation)
         else:
@@ -92,8 +86,9 @@ class Memory:
     """Peak memory in bytes.
 
     Attributes:
-        forecast, training: Measured with one sequence: of a forecast, and of a training step with Adam.
-        fixed: What of the training step does not grow with the batch: weights, gradients, and Adam's state.
+        forecast: Peak of a forecast of one sequence.
+        training: Peak of a training step with Adam on one sequence.
+        fixed: Part of `training` that does not grow with the batch: weights, gradients, and Adam's state.
     """
 
     forecast: int
@@ -101,14 +96,19 @@ class Memory:
     fixed: int
 
     def of_batch(self, size: int) -> int:
-        """An estimate for a training step on so many sequences."""
+        """Returns an estimate for a training step on `size` sequences."""
         return self.fixed + size * max(self.training - self.fixed, 0)
 
 
 def memory(model: nn.Module, shape: Sequence[int], horizon: int) -> Memory:
-    """Measures a forecast and a training step with one sequence of the shape (N, T_in, H, W, C); N is not used.
+    """Measures the memory of a forecast and of a training step, with one sequence.
 
-    The model is trained a step, with the mean squared error against zeros.
+    The model's weights change, since it is trained for a step.
+
+    Args:
+        model: Model, called as `model(inputs, horizon)`.
+        shape: Shape of the inputs, (N, T_in, H, W, C); N is not used.
+        horizon: Number of frames to forecast.
     """
     x = mx.zeros((1, *shape[1:]))
     model.eval()
@@ -132,18 +132,3 @@ def _peak(work: Callable[[], None]) -> int:
     mx.reset_peak_memory()
     work()
     return mx.get_peak_memory()
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Hands over to `summary.py`, where that is there; returns the exit code where it is not."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if DOOR.is_file() and (DOOR.parent / "configs" / "summary.yaml").is_file():
-        os.execv(sys.executable, [sys.executable, str(DOOR), *arguments])
-    print(
-        "convlstm.summary: in a clone of the project, run python summary.py model=NAME or ckpt=FOLDER", file=sys.stderr
-    )
-    return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

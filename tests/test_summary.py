@@ -1,10 +1,8 @@
-"""What a model is made of: by hand, the published numbers, and the door."""
+"""Summaries of models: worked by hand, beside published numbers, and by the command."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import convlstm
 import convlstm.summary
@@ -28,7 +26,7 @@ def configured(name):
 
 def test_a_model_by_hand():
     model = ConvLSTMStack(1, (3, 5), kernel_size=3, patch_size=2)
-    # Steps times places times kernel: three of the input and the states, and the output.
+    # Steps times places times kernel: of the inputs, of the states, and of the output.
     steps, places = 4 + 2 - 1, 4 * 6
     expected = steps * places * (9 * (4 * 12 + 3 * 12 + 3 * 20 + 5 * 20) + 5 * 4)
     assert macs(model, (1, 4, 8, 12, 1), 2) == expected
@@ -57,12 +55,12 @@ def test_transposed_grouped_and_statistical_parts():
     model = Parts()
     assert macs(model, (1, 1, 3, 5, 4), 1) == 15 * 4 * 4 * 6 + 60 * 9 * 2 * 6
     found = {layer.name: layer.parameters for layer in layers(model)}
-    assert found["norm"] == 12  # and not the running mean and variance
+    assert found["norm"] == 12  # without the running mean and variance
     assert sum(found.values()) == parameters(model)
 
 
-# OpenSTL's table was made with fvcore. Beside convolutions and products that counts norms, 5 for each value of a group
-# norm and 2 of a batch norm, and PredRNN-v2's projection, which its loss alone needs.
+# OpenSTL's table was made with fvcore. Besides convolutions and products it counts norms, 5 for each value of a group
+# norm and 2 of a batch norm, and PredRNN-v2's projection, which only its loss needs.
 GROUP_NORMS, BATCH_NORMS = 5 * 10 * 64 * 16_640, 2 * 256 * (2 * 640 + 14 * 512)
 INCEPTION_NORMS = 5 * 4 * 256 * (15 * 512 + 640)
 
@@ -102,7 +100,7 @@ def test_memory_is_measured_and_grows_with_the_batch():
     assert Memory(5, 100, 40).of_batch(3) == 40 + 3 * 60
 
 
-def test_the_door(monkeypatch, capsys):
+def test_the_command(monkeypatch, capsys):
     settings = ["model=convlstm_stack", "model.hidden_channels=[3]", "frame_size=[8,16]", "input_frames=3", "horizon=2"]
     status, out, _ = call("summary", monkeypatch, capsys, *settings, "batch_size=4")
     assert status == 0
@@ -131,24 +129,7 @@ def test_the_door(monkeypatch, capsys):
         (["model=convlstm_stack", "batch_size=x"], "'batch_size' must be a whole number of at least 1 but got 'x'"),
     ],
 )
-def test_what_the_door_refuses(overrides, text, monkeypatch, capsys):
+def test_wrong_settings_are_refused(overrides, text, monkeypatch, capsys):
     status, _, err = call("summary", monkeypatch, capsys, *overrides)
     assert status == 1
     assert text in err
-
-
-def test_the_package_hands_over_to_the_door():
-    settings = ["model=convlstm_stack", "model.hidden_channels=[3]", "memory=false"]
-    done = subprocess.run(
-        [sys.executable, "-m", "convlstm.summary", *settings], cwd=PROJECT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "convlstm_stack: ConvLSTMStack" in done.stdout
-    assert done.stderr == ""
-
-
-def test_without_the_door_the_package_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(convlstm.summary, "DOOR", tmp_path / "summary.py")
-    (tmp_path / "summary.py").write_text("raise SystemExit('another program of that name')")
-    assert convlstm.summary.main(["model=simvp"]) == 2
-    assert "run python summary.py model=NAME or ckpt=FOLDER" in capsys.readouterr().err
