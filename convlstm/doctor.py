@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from convlstm.backend.blas import gemm_gflops, load_fast_blas, slow_blas_warning
-from convlstm.ops.cpu.library import LACKING, UnavailableError, library
+from convlstm.ops.cpu.library import SLOW, UnavailableError, library
 
 import mlx.core as mx
 
@@ -132,7 +132,7 @@ def check_kernels() -> list[str]:
     except UnavailableError as error:
         _line("kernels", "none")
         # Elsewhere nothing can be done about it.
-        return [f"No fast kernels on this CPU: {error} {LACKING}"] if platform.system() == "Linux" else []
+        return [f"No fast kernels on this CPU: {error} {SLOW}"] if platform.system() == "Linux" else []
     _line("kernels", f"{kernels.path}, vectors of {kernels.lanes} floats, threads: {kernels.threads}")
     return []
 

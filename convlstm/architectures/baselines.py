@@ -1,7 +1,11 @@
-"""The forecasts that any other must beat: nothing changes, and nothing is there. Neither has anything to learn."""
+"""Forecasts without anything to learn, which every model must beat, and the table of their names.
+
+To add a baseline, write its class here and enter it in `BASELINES`: `python evaluate.py 'baselines=[NAME]'`.
+"""
 
 from __future__ import annotations
 
+from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.frames import check_frames
 
 import mlx.core as mx
@@ -9,18 +13,18 @@ import mlx.nn as nn
 
 
 class Persistence(nn.Module):
-    """The forecast that nothing changes: the last frame, again and again.
+    """The forecast that nothing changes: the last frame, repeated.
 
     Raises:
         ValueError: The inputs are not NTHWC, or the horizon is below 1.
     """
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the inputs are not NTHWC, or the horizon is below 1."""
+        """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
         check_frames("Persistence", inputs, horizon, inputs.shape[-1], 1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
-        """(N, T_in, H, W, C) -> (N, horizon, H, W, C); `key` is not used."""
+        """Returns the forecast: (N, T_in, H, W, C) -> (N, horizon, H, W, C). `key` is not used."""
         self.check_input(inputs, horizon)
         N, _, H, W, C = inputs.shape
         return mx.broadcast_to(inputs[:, -1:], (N, horizon, H, W, C))
@@ -34,11 +38,15 @@ class Zeros(nn.Module):
     """
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the inputs are not NTHWC, or the horizon is below 1."""
+        """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
         check_frames("Zeros", inputs, horizon, inputs.shape[-1], 1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
-        """(N, T_in, H, W, C) -> (N, horizon, H, W, C); `key` is not used."""
+        """Returns the forecast: (N, T_in, H, W, C) -> (N, horizon, H, W, C). `key` is not used."""
         self.check_input(inputs, horizon)
         N, _, H, W, C = inputs.shape
         return mx.zeros((N, horizon, H, W, C), inputs.dtype)
+
+
+BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}
+"""Baselines by the name that an evaluation's `baselines` chooses them by; each is made without arguments."""

@@ -13,7 +13,7 @@ import mlx.nn as nn
 
 
 class ConvBlock(nn.Module):
-    """A convolution, group normalization with two groups, and SiLU: (N, H, W, C) -> (N, H', W', O).
+    """A convolution, group normalisation with two groups, and SiLU: (N, H, W, C) -> (N, H', W', O).
 
     Where it doubles the grid, the convolution's channel 4 c + 2 row + column is channel c of pixel (row, column), as
     PyTorch orders them.

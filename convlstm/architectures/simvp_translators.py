@@ -174,7 +174,7 @@ class GatedTranslator(nn.Module):
 
 
 class GroupedConv(nn.Module):
-    """A convolution in groups, group normalization and a leaky ReLU on the same grid: (N, H, W, C) -> (N, H, W, O)."""
+    """A convolution in groups, group normalisation and a leaky ReLU on the same grid: (N, H, W, C) -> (N, H, W, O)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int):
         super().__init__()

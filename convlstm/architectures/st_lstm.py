@@ -1,13 +1,13 @@
-"""The cell of PredRNN: an LSTM with a memory that goes through time, and another that goes up through the layers."""
+"""The cell of PredRNN: an LSTM with one memory that passes through time and one that passes up through the layers."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from convlstm.arguments import check_number, check_whole
 from convlstm.ops import st_lstm
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
+from convlstm.ops.cell import uniform
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair
 
 import mlx.core as mx
@@ -15,14 +15,17 @@ import mlx.nn as nn
 
 # h, c and m.
 STState = tuple[mx.array, mx.array, mx.array]
-# The CPU's; or kernels of h and x to i, f, g, o, (4O, k, k, O + C), and of x and m to i', f', g', (3O, k, k, C + O); or
-# None, where every convolution is normalised by itself.
+# The CPU's filters; or kernels of h and x to i, f, g, o, (4O, k, k, O + C), and of x and m to i', f', g',
+# (3O, k, k, C + O); or None if every convolution has its own norm.
 CellFilters = st_lstm.StepFilters | tuple[mx.array, mx.array] | None
 
 
 class GridLayerNorm(nn.Module):
-    """Layer normalisation over all of a frame: (N, H, W, C) minus its sample's mean, over its deviation, times `weight`
-    plus `bias`, both (H, W, C), as PyTorch's `LayerNorm([C, H, W])`."""
+    """Layer normalisation over a whole frame, as PyTorch's `LayerNorm([C, H, W])`.
+
+    It subtracts the mean of each sample of (N, H, W, C), divides by its deviation, multiplies by `weight` and adds
+    `bias`, both (H, W, C).
+    """
 
     def __init__(self, grid: Pair, channels: int, eps: float = 1e-5):
         super().__init__()
@@ -44,22 +47,22 @@ class STLSTMCell(nn.Module):
         o = sigmoid(W_xo * x + W_ho * h + W_o * [c', m'])
         h' = o . tanh(W_1 * [c', m'])
 
-    `*` is a convolution, W_1 is 1x1, `.` the Hadamard product. There are no biases but the constant b_f. The memory `c`
-    stays with the cell; `m` comes from the cell below, or at the first one from the topmost of the step before.
+    `*` is a convolution, W_1 is 1x1, `.` the Hadamard product. The only bias is the constant b_f. The memory `c` stays
+    with the cell; `m` comes from the cell below, or for the lowest cell from the topmost one a step earlier.
 
-    Parameters, the gates in the order that the published code has them in: `Wx` (7O, k, k, C) with i, f, g, i', f', g',
-    o; `Wh` (4O, k, k, O) with i, f, g, o; `Wm` (3O, k, k, O) with i', f', g'; `Wo` (O, k, k, 2O); `W1` (O, 1, 1, 2O);
-    with `norm_grid` also `norm_x`, `norm_h`, `norm_m` and `norm_o`, each a `weight` and a `bias`.
+    Parameters, the gates in the order of the published code: `Wx` (7O, k, k, C) with i, f, g, i', f', g', o; `Wh`
+    (4O, k, k, O) with i, f, g, o; `Wm` (3O, k, k, O) with i', f', g'; `Wo` (O, k, k, 2O); `W1` (O, 1, 1, 2O). With
+    `norm_grid` also `norm_x`, `norm_h`, `norm_m` and `norm_o`, each a `weight` and a `bias`.
 
     Args:
         in_channels: Channels C of the input.
         out_channels: Channels O of the hidden state and of both memories.
         kernel_size: Size of the kernels, odd; an int or (height, width). Default: 5.
-        norm_grid: Height and width of the frames. With it every convolution but W_1 is normalised over all of the frame
+        norm_grid: Height and width of the frames. Every convolution but W_1 is then normalised over the whole frame
             (`layer_norm` of the published code), and the cell works on this grid only. Default: None, no normalisation.
         forget_bias: b_f. Default: 1.
-        algorithm: Of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU where it fits (3x3 and
-            5x5, float32), as 'winograd' does. Default: 'auto'.
+        algorithm: Algorithm of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU if it fits
+            (3x3 and 5x5, float32); 'winograd' raises an error if it does not. Default: 'auto'.
 
     Raises:
         ValueError: An argument, or the shape of an input or a state, does not fit.
@@ -89,10 +92,10 @@ class STLSTMCell(nn.Module):
         O = out_channels
         sizes = {"x": (7 * O, in_channels), "h": (4 * O, O), "m": (3 * O, O), "o": (O, 2 * O)}
         for name, (outputs, inputs) in sizes.items():
-            self[f"W{name}"] = _uniform((outputs, *self.kernel_size, inputs))
+            self[f"W{name}"] = uniform((outputs, *self.kernel_size, inputs))
             if self.norm_grid is not None:
                 self[f"norm_{name}"] = GridLayerNorm(self.norm_grid, outputs)
-        self.W1 = _uniform((O, 1, 1, 2 * O))
+        self.W1 = uniform((O, 1, 1, 2 * O))
 
     def _extra_repr(self) -> str:
         return (
@@ -101,12 +104,12 @@ class STLSTMCell(nn.Module):
         )
 
     def initial_state(self, batch: int, height: int, width: int) -> STState:
-        """Zeros for `h`, `c` and `m`, each (batch, height, width, O)."""
+        """Returns zeros for `h`, `c` and `m`, each (batch, height, width, O)."""
         zeros = mx.zeros((batch, height, width, self.out_channels), self.Wh.dtype)
         return zeros, zeros, zeros
 
     def _check(self, x: mx.array, state: STState | None) -> STState:
-        """The state, zeros for None; ValueError where a shape does not fit."""
+        """Returns the state, zeros for None; raises ValueError if a shape does not fit."""
         if x.ndim != 4 or x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"[STLSTMCell] expected an input of shape NHWC with C={self.in_channels} channels but got shape "
@@ -126,7 +129,7 @@ class STLSTMCell(nn.Module):
         return state
 
     def prepare(self) -> CellFilters:
-        """The kernels as `step` reads them: side by side, so that it has three convolutions and not four."""
+        """Returns the kernels as `step` reads them: side by side, so that it has three convolutions and not four."""
         fits = takes_winograd("STLSTMCell", self.algorithm, self.kernel_size, self.Wh.dtype)
         if self.norm_grid is not None:
             return None
@@ -141,13 +144,13 @@ class STLSTMCell(nn.Module):
     def step(
         self, x: mx.array, state: STState, filters: CellFilters, *, products: bool = False
     ) -> tuple[STState, tuple[mx.array, mx.array] | None, CellFilters]:
-        """A step of a longer walk.
+        """Returns the state after one step of a longer walk.
 
         Args:
             x: Input NHWC.
             state: `(h, c, m)`, each NHWO.
-            filters: What `prepare` gave, for the first step of a walk, and what the step before returned, for the rest.
-            products: Whether to return what the step adds to the memories. Default: False.
+            filters: Result of `prepare` for the first step of a walk, and for the others that of the step before.
+            products: If True, what the step adds to the memories is returned, too. Default: False.
 
         Returns:
             The new `(h, c, m)`; `i . g` and `i' . g'`, or None; the filters for the next step.
@@ -159,7 +162,8 @@ class STLSTMCell(nn.Module):
             options["kernel_size"] = self.kernel_size[0]
             c, m, z, both, filters = st_lstm.step(x, h, c, m, filters, **options)  # type: ignore[arg-type]
         else:
-            c, m, z, *added = st_lstm.gates(*self._convolved(x, h, m, filters), c, m, self.forget_bias)
+            z, z_m = self._convolved(x, h, m, filters)
+            c, m, z, *added = st_lstm.gates(z, z_m, c, m, mx.array(self.forget_bias, z.dtype))
             z = z + self._normed("o", conv2d(mx.concatenate([c, m], axis=-1), self.Wo, algorithm=self.algorithm))
             both = (added[0], added[1]) if products else None
         W1, O = self.W1[:, 0, 0].T, self.out_channels
@@ -167,7 +171,7 @@ class STLSTMCell(nn.Module):
         return (h, c, m), both, filters
 
     def _convolved(self, x: mx.array, h: mx.array, m: mx.array, filters: CellFilters) -> tuple[mx.array, mx.array]:
-        """The pre-activations of i, f, g, o, the last of them without the memories' share, and of i', f', g'."""
+        """Returns the pre-activations of i, f, g, o (that of o without the memories' part) and of i', f', g'."""
 
         def convolve(x: mx.array, W: mx.array) -> mx.array:
             return conv2d(x, W, algorithm=self.algorithm)
@@ -182,19 +186,13 @@ class STLSTMCell(nn.Module):
         return z if self.norm_grid is None else self[f"norm_{name}"](z)
 
     def __call__(self, x: mx.array, state: STState | None = None) -> STState:
-        """One time step.
+        """Returns the state after one time step.
 
         Args:
             x: Input NHWC.
-            state: `(h, c, m)`, each NHWO, where `m` may be another cell's; None means zeros.
+            state: `(h, c, m)`, each NHWO; `m` may come from another cell. None means zeros.
 
         Returns:
             The new `(h, c, m)`.
         """
         return self.step(x, self._check(x, state), self.prepare())[0]
-
-
-def _uniform(shape: tuple[int, ...]) -> mx.array:
-    """As PyTorch draws the kernels of a convolution."""
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
-    return mx.random.uniform(-bound, bound, shape)

@@ -1,1 +1,1 @@
-"""The fast paths, each beside the plain reference that a test holds it to."""
+"""Operations with a fast path, each beside the plain reference that a test compares it with."""

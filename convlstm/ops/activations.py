@@ -1,4 +1,4 @@
-"""Activations outside of a recurrence: GELU, and the gate that one half of the channels is of the other."""
+"""Activations outside of a recurrence: GELU, and a gate that multiplies one half of the channels by the other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import mlx.nn as nn
 
 
 def gelu(x: mx.array, algorithm: str = "auto") -> mx.array:
-    """x Phi(x) with the normal distribution's share Phi(x) below x, of any shape.
+    """Returns x Phi(x), Phi(x) being the normal distribution's probability of a value below x.
 
     Args:
-        x: Any shape.
-        algorithm: 'native' for MLX's own function; the others take the kernel of `convlstm.ops.cpu` where there is one,
-            exact to 2e-7 of the largest value. Default: 'auto'.
+        x: Array of any shape.
+        algorithm: 'native' is MLX's own function; the others use the kernel of `convlstm.ops.cpu` if it fits, exact to
+            2e-7 of the largest value. Default: 'auto'.
 
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, without their approximations.
     """
@@ -33,11 +33,11 @@ def _(x, cotangent, _):
 
 
 def gated_halves(x: mx.array, algorithm: str = "auto") -> mx.array:
-    """sigmoid(g) f of the channels' first half f and second half g: (..., 2C) -> (..., C).
+    """Returns sigmoid(g) f for the first half f and the second half g of the channels: (..., 2C) -> (..., C).
 
     Args:
         x: (..., 2C).
-        algorithm: As of `gelu`.
+        algorithm: As in `gelu`.
 
     Raises:
         ValueError: The number of channels is odd.
@@ -61,4 +61,5 @@ def _(x, cotangent, _):
 
 
 def _rows(x: mx.array) -> list[int]:
+    """Returns the number of rows, and the channels of one half."""
     return [x.size // x.shape[-1], x.shape[-1] // 2]

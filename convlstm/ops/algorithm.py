@@ -1,4 +1,4 @@
-"""Which convolution is taken: the one place where device, type and shape decide it."""
+"""The choice of an algorithm by device, type and shape; no other module makes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convlstm.ops.cpu.library import UnavailableError, available, library
 
 import mlx.core as mx
 
-# auto: 'winograd' where it fits, on a CPU; native: MLX's own; winograd: convlstm/ops/cpu.
+# native is MLX's own operation, winograd the kernels of convlstm/ops/cpu; auto takes these on a CPU if they fit.
 ALGORITHMS = ("auto", "native", "winograd")
 WINOGRAD_KERNELS = (3, 5)
 
@@ -19,7 +19,7 @@ _plain = False
 
 @contextmanager
 def without_kernels() -> Iterator[None]:
-    """Meanwhile MLX's own operations compute everything, whatever algorithm a layer has."""
+    """Computes everything with MLX's own operations while it is open, whichever algorithm a layer has."""
     global _plain
     before, _plain = _plain, True
     try:
@@ -29,29 +29,29 @@ def without_kernels() -> Iterator[None]:
 
 
 def on_cpu() -> bool:
-    """Whether arrays are computed on the CPU."""
+    """Returns True if MLX computes on the CPU by default."""
     return mx.default_device() == mx.Device(mx.cpu)
 
 
 def check_algorithm(owner: str, algorithm: str) -> str:
-    """The algorithm; ValueError where there is none of that name."""
+    """Returns the algorithm; raises ValueError if none has this name."""
     if algorithm not in ALGORITHMS:
         raise ValueError(f"[{owner}] 'algorithm' must be one of {', '.join(ALGORITHMS)} but got {algorithm!r}.")
     return algorithm
 
 
 def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dtype: mx.Dtype) -> bool:
-    """Whether a convolution with stride 1, 'same' padding and no dilation is Winograd's.
+    """Returns True if a convolution with stride 1, 'same' padding and no dilation uses Winograd's algorithm.
 
     Args:
-        owner: Who asks, for the errors.
+        owner: Class or function that convolves, for the messages.
         algorithm: One of `ALGORITHMS`.
         kernel_size: Rows and columns of the kernel.
-        dtype: Of the input.
+        dtype: Type of the input.
 
     Raises:
-        ValueError: 'winograd' is asked for and cannot be had for this kernel, type or device.
-        UnavailableError: The kernels of the CPU cannot be built here.
+        ValueError: The algorithm is 'winograd', but this kernel size, type or device has none.
+        UnavailableError: The algorithm is 'winograd', but the CPU's kernels cannot be built on this machine.
     """
     if _plain:
         return False
@@ -77,10 +77,9 @@ def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dty
 
 
 def takes_kernels(algorithm: str, *arrays: mx.array) -> bool:
-    """Whether an operation other than a convolution has its kernel of `convlstm.ops.cpu` compute it.
+    """Returns True if an operation other than a convolution uses its kernel of `convlstm.ops.cpu`.
 
-    Only 'native' does without them. Where they do not fit, as on GPUs and for other types than float32, MLX computes it
-    whichever algorithm was asked for.
+    Every algorithm but 'native' uses it if it fits: on a CPU, in float32. Elsewhere MLX computes the operation.
     """
     return (
         algorithm != "native"

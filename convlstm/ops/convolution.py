@@ -16,14 +16,14 @@ import mlx.core as mx
 Pair = tuple[int, int]
 
 LARGEST = 4096
-"""Of kernels, strides and grids."""
+"""Largest size of kernels, strides and grids."""
 
 FEW = 4
-"""Input channels below which a convolution is a product of matrices, on a CPU, and not Winograd's."""
+"""With fewer input channels than this, a CPU convolves by a matrix product and not by Winograd's algorithm."""
 
 
 def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) -> Pair:
-    """An int or two of them as a pair; raises ValueError naming `owner` and `name` where it is anything else."""
+    """Returns an int or a pair of ints as a pair; raises ValueError for anything else."""
     pair = (value, value) if type(value) is int else value
     if (
         isinstance(pair, str)
@@ -38,7 +38,7 @@ def int_pair(owner: str, name: str, value: int | Sequence[int], minimum: int) ->
 
 
 def odd_pair(owner: str, name: str, value: int | Sequence[int]) -> Pair:
-    """As `int_pair`, for the size of a kernel that has a centre."""
+    """Returns `int_pair` of a kernel's size; raises ValueError if it has no centre."""
     pair = int_pair(owner, name, value, 1)
     if not all(k % 2 for k in pair):
         raise ValueError(
@@ -49,7 +49,7 @@ def odd_pair(owner: str, name: str, value: int | Sequence[int]) -> Pair:
 
 
 def padding_rule(owner: str, value: str | int | Sequence[int]) -> str | Pair:
-    """'same', 'valid', or a pair of ints; raises ValueError where it is anything else."""
+    """Returns 'same', 'valid', or an int or a pair of ints as a pair; raises ValueError for anything else."""
     if not isinstance(value, str):
         return int_pair(owner, "padding", value, 0)
     if value not in ("same", "valid"):
@@ -60,9 +60,9 @@ def padding_rule(owner: str, value: str | int | Sequence[int]) -> str | Pair:
 def pads(
     size: Sequence[int], kernel_size: Sequence[int], stride: Pair, padding: str | Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
-    """Rows (above, below) and columns (left, right) of zeros that the padding rule puts around an input of `size`.
+    """Returns the rows (above, below) and columns (left, right) of zeros that a rule adds around an input of `size`.
 
-    'same' pads so that ceil(size / stride) outputs fit, the odd one below and on the right, as Keras does.
+    'same' pads for ceil(size / stride) outputs; an odd row is added below and an odd column on the right, as in Keras.
     """
     if padding == "valid":
         return (0, 0), (0, 0)
@@ -78,7 +78,7 @@ def pads(
 def output_size(
     owner: str, size: Pair, kernel_size: Pair, stride: Pair, padding: str | Pair, dilation: Pair = (1, 1)
 ) -> Pair:
-    """Height and width after a convolution; raises ValueError where nothing would be left."""
+    """Returns height and width after a convolution; raises ValueError if the output is empty."""
     both = pads(size, kernel_size, stride, padding, dilation)
     height, width = (
         (length + low + high - d * (k - 1) - 1) // s + 1
@@ -100,17 +100,17 @@ def conv2d(
     dilation: Pair = (1, 1),
     algorithm: str = "auto",
 ) -> mx.array:
-    """Convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C) -> (N, H', W', O).
+    """Returns the convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C): (N, H', W', O).
 
-    `algorithm` is one of `ALGORITHMS`. 'native' is MLX's; whichever other was asked for, it is Winograd's where that
-    fits, on a CPU a product of matrices where there are strides or few channels, and MLX's elsewhere.
+    The algorithm 'native' is MLX's. The others take, on a CPU, Winograd's algorithm if it fits or a matrix product if
+    there are strides or few channels; otherwise they are MLX's, too.
 
     Raises:
         ValueError: Input and kernel have different channels.
     """
     if x.ndim != 4 or weight.ndim != 4 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
-            f"[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) of as many channels but got shapes "
+            f"[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) with the same C but got shapes "
             f"{tuple(x.shape)} and {tuple(weight.shape)}."
         )
     (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
@@ -130,14 +130,14 @@ def conv2d(
 
 
 def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = "auto") -> mx.array:
-    """Convolution of each group of channels by itself, on the same grid, beyond which there are zeros.
+    """Returns the convolution of each group of channels on its own, on the same grid and with zeros around it.
 
     Args:
         x: (N, H, W, C).
         weight: (O, kh, kw, C / groups), odd sizes.
-        groups: Of channels that lie together, in and out.
-        algorithm: 'native' for MLX's own convolution; the others take the kernels of `convlstm.ops.cpu` where there
-            are any. Default: 'auto'.
+        groups: Number of groups. The channels of a group are adjacent, in the input and in the output.
+        algorithm: 'native' is MLX's own convolution; the others use the kernels of `convlstm.ops.cpu` if they fit.
+            Default: 'auto'.
 
     Returns:
         (N, H, W, O).
@@ -181,7 +181,7 @@ def _in_groups(groups: int):
 
 @mx.custom_function
 def winograd_conv2d(x: mx.array, weight: mx.array) -> mx.array:
-    """`mx.conv2d` with stride 1 and 'same' padding, for kernels of 3x3 and 5x5, in float32 on the CPU."""
+    """Returns `mx.conv2d` with stride 1 and 'same' padding, for kernels of 3x3 and 5x5, in float32 on the CPU."""
     N, H, W, C = x.shape
     O, k = weight.shape[:2]
     return library().call("convlstm_convolution", [x, weight], [(N, H, W, O)], [N, H, W, C, O, k])[0]

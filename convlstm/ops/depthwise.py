@@ -1,4 +1,4 @@
-"""Depthwise convolution: each channel by itself."""
+"""Depthwise convolution: each channel on its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import mlx.core as mx
 
 
 def depthwise_conv2d(x: mx.array, weight: mx.array, dilation: int = 1, algorithm: str = "auto") -> mx.array:
-    """Convolution of each channel with a kernel of its own, on the same grid, beyond which there are zeros.
+    """Returns the convolution of each channel with its own kernel, on the same grid and with zeros around it.
 
     Args:
         x: (N, H, W, C).
         weight: (kh, kw, C), odd sizes.
-        dilation: Distance of the pixels that the kernel sees. Default: 1.
-        algorithm: 'native' for MLX's own convolution, whose groups are slow on a CPU; the others take the kernel of
-            `convlstm.ops.cpu` where there is one. Default: 'auto'.
+        dilation: Distance between the pixels that the kernel sees. Default: 1.
+        algorithm: 'native' is MLX's own convolution, whose groups are slow on a CPU; the others use the kernel of
+            `convlstm.ops.cpu` if it fits. Default: 'auto'.
 
     Returns:
         (N, H, W, C).
@@ -26,8 +26,8 @@ def depthwise_conv2d(x: mx.array, weight: mx.array, dilation: int = 1, algorithm
     """
     if x.ndim != 4 or weight.ndim != 3 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
-            "[depthwise_conv2d] expected an input (N, H, W, C) and a kernel (kh, kw, C) of as many channels but got "
-            f"shapes {tuple(x.shape)} and {tuple(weight.shape)}."
+            "[depthwise_conv2d] expected an input (N, H, W, C) and a kernel (kh, kw, C) with the same C but got shapes "
+            f"{tuple(x.shape)} and {tuple(weight.shape)}."
         )
     kh, kw, C = weight.shape
     if kh % 2 == 0 or kw % 2 == 0:
@@ -39,7 +39,7 @@ def depthwise_conv2d(x: mx.array, weight: mx.array, dilation: int = 1, algorithm
 
 
 def _kernel(dilation: int):
-    """The CPU's kernel for a dilation, which is no array and so none of the function's arguments."""
+    """Returns the CPU's kernel for a dilation, which is no array and therefore no argument of the kernel."""
 
     def numbers(x: mx.array, weight: mx.array) -> list[int]:
         return [*x.shape, *weight.shape[:2], dilation]

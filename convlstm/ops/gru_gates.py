@@ -1,6 +1,6 @@
 """The element-wise part of the ConvGRU and the TrajGRU: gates, candidate and hidden state.
 
-`reference_gru_gates` is the plain form, which GPUs take and which a test holds the CPU's kernel to.
+`reference_gru_gates` is the equations in plain MLX. GPUs use it, and a test compares the CPU's kernel with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from convlstm.ops.cpu.library import library
 import mlx.core as mx
 import mlx.nn as nn
 
-# Of the candidate, and of the TrajGRU's flows. The leaky ReLU's slope is that of Shi et al., 2017.
+# Activations of the candidate and of the TrajGRU's flows. The leaky ReLU has the slope of Shi et al., 2017.
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
     "tanh": mx.tanh,
@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
 
 
 def check_activation(owner: str, activation: str) -> str:
-    """The activation; ValueError where there is none of that name."""
+    """Returns the activation; raises ValueError if none has this name."""
     if activation not in ACTIVATIONS:
         raise ValueError(
             f"[{owner}] 'state_activation' must be one of {', '.join(ACTIVATIONS)} but got {activation!r}."
@@ -33,7 +33,7 @@ def check_activation(owner: str, activation: str) -> str:
 def reference_gru_gates(
     x: mx.array | None, y: mx.array, h: mx.array, bx: mx.array | None, by: mx.array | None, activation: str
 ) -> mx.array:
-    """The gates as the equations state them. Arguments as in `gru_gates`."""
+    """Returns the next hidden state as the equations state it. Arguments as in `gru_gates`."""
     x = x if x is None or bx is None else x + bx
     y = y if by is None else y + by
     xz, xr, xh = (0, 0, 0) if x is None else mx.split(x, 3, axis=-1)
@@ -53,20 +53,20 @@ def gru_gates(
     activation: str,
     algorithm: str = "auto",
 ) -> mx.array:
-    r"""From the input's and the hidden state's shares of the pre-activations to the next hidden state.
+    r"""Returns the next hidden state of a GRU from the input's and the hidden state's parts of the pre-activations.
 
         z = sigmoid(x_z + bx_z + y_z + by_z)
         r = sigmoid(x_r + bx_r + y_r + by_r)
         h' = (1 - z) . f(x_h + bx_h + r . (y_h + by_h)) + z . h
 
     Args:
-        x: The input's share (..., H, W, 3O), in the order z, r, h; None for no input.
-        y: The hidden state's share (..., H, W, 3O), likewise.
+        x: The input's part (..., H, W, 3O), in the order z, r, h; None for no input.
+        y: The hidden state's part (..., H, W, 3O), in the same order.
         h: Hidden state (..., H, W, O).
-        bx, by: Biases (3O,) of the two, likewise; None for none.
+        bx, by: Biases (3O,) of x and y, in the same order; None for none.
         activation: f, one of `ACTIVATIONS`.
-        algorithm: 'native' for MLX's own functions; the others take the kernel of `convlstm.ops.cpu` where there is
-            one. Default: 'auto'.
+        algorithm: 'native' is MLX's own functions; the others use the kernel of `convlstm.ops.cpu` if it fits.
+            Default: 'auto'.
 
     Returns:
         `h'`, (..., H, W, O).
@@ -94,9 +94,9 @@ def _gates(driven: bool, bounded: bool):
     @run.vjp
     def _(given, cotangent, _):
         shapes = [a.shape for a in given]
-        found = kernels.call("convlstm_gru_gates_backward", [*given, cotangent], shapes, numbers(given[2]))
+        gradients = kernels.call("convlstm_gru_gates_backward", [*given, cotangent], shapes, numbers(given[2]))
         if not driven:
-            found[0], found[3] = mx.zeros_like(given[0]), mx.zeros_like(given[3])
-        return tuple(found)
+            gradients[0], gradients[3] = mx.zeros_like(given[0]), mx.zeros_like(given[3])
+        return tuple(gradients)
 
     return run

@@ -1,4 +1,4 @@
-"""Normalization of images: in groups of channels, with what follows it, and over a batch."""
+"""Normalisation of images: in groups of channels, with the activation that follows, and over a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convlstm.ops.cpu.library import library
 import mlx.core as mx
 import mlx.nn as nn
 
-# In the order that the kernels number them. The leaky ReLU's slope is SimVP's.
+# In the order of the kernels' numbers for them. The leaky ReLU has SimVP's slope.
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "none": lambda x: x,
     "silu": nn.silu,
@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
 def reference_group_norm(
     x: mx.array, bias: mx.array, weight: mx.array, shift: mx.array, groups: int, activation: str, epsilon: float
 ) -> mx.array:
-    """The equation of `group_norm`, whose arguments these are."""
+    """Returns the equation of `group_norm` in plain MLX. Arguments as there."""
     N, *grid, C = x.shape
     z = (x + bias).reshape(N, -1, groups, C // groups).transpose(0, 2, 1, 3).reshape(N, groups, -1)
     z = mx.fast.layer_norm(z, None, None, epsilon)
@@ -41,26 +41,26 @@ def group_norm(
     epsilon: float = 1e-5,
     algorithm: str = "auto",
 ) -> mx.array:
-    r"""Group normalization of what a convolution made, with its bias, and an activation.
+    r"""Returns an activation of the group normalisation of a convolution's result and its bias.
 
         f(weight (x + bias - mean) / sqrt(variance + epsilon) + shift)
 
-    with mean and variance over the grid and the channels of a group, of each image.
+    with mean and variance over the grid and the channels of a group, for each image.
 
     Args:
         x: (N, H, W, C).
         bias, weight, shift: (C,).
-        groups: Of channels that lie together.
+        groups: Number of groups of adjacent channels.
         activation: f, one of `ACTIVATIONS`. Default: 'none'.
         epsilon: Default: 1e-5.
-        algorithm: 'native' for MLX's own functions; the others take the kernel of `convlstm.ops.cpu` where there is
-            one. Default: 'auto'.
+        algorithm: 'native' is MLX's own functions; the others use the kernel of `convlstm.ops.cpu` if it fits.
+            Default: 'auto'.
 
     Returns:
         (N, H, W, C).
 
     Raises:
-        ValueError: The channels cannot be grouped, or there is no such activation.
+        ValueError: `groups` does not divide the channels, or there is no such activation.
 
     Source: Wu and He, Group Normalization, 2018.
     """
@@ -99,16 +99,16 @@ def _group_norm(groups: int, activation: int, epsilon: float):
 
 
 def reference_batch_norm(x: mx.array, weight: mx.array, shift: mx.array, epsilon: float) -> tuple[mx.array, ...]:
-    """The equation of `batch_norm`, whose arguments these are."""
-    places = tuple(range(x.ndim - 1))
-    mean, variance = mx.mean(x, axis=places), mx.var(x, axis=places)
+    """Returns the equation of `batch_norm` in plain MLX. Arguments as there."""
+    axes = tuple(range(x.ndim - 1))
+    mean, variance = mx.mean(x, axis=axes), mx.var(x, axis=axes)
     return weight * ((x - mean) * mx.rsqrt(variance + epsilon)) + shift, mean, variance
 
 
 def batch_norm(
     x: mx.array, weight: mx.array, shift: mx.array, *, epsilon: float = 1e-5, algorithm: str = "auto"
 ) -> tuple[mx.array, mx.array, mx.array]:
-    r"""Batch normalization by the batch's own mean and variance, and these.
+    r"""Returns the batch normalisation by the batch's own mean and variance, and both of these.
 
         y = weight (x - mean) / sqrt(variance + epsilon) + shift
 
@@ -116,10 +116,10 @@ def batch_norm(
         x: (N, H, W, C).
         weight, shift: (C,).
         epsilon: Default: 1e-5.
-        algorithm: As of `group_norm`.
+        algorithm: As in `group_norm`.
 
     Returns:
-        y (N, H, W, C), and the mean and the variance (C,) over images and places, which have no gradients.
+        y (N, H, W, C), and the mean and the variance (C,) over images and pixels, both without a gradient.
 
     Source: Ioffe and Szegedy, Batch Normalization, 2015.
     """
@@ -153,17 +153,17 @@ def _batch_norm(epsilon: float):
 
 
 class BatchNorm(nn.BatchNorm):
-    """`mlx.nn.BatchNorm` by `batch_norm`: (N, H, W, C), both sides. Arguments as there, `affine` and all else left out.
+    """`mlx.nn.BatchNorm` with the fast `batch_norm`: (N, H, W, C) -> (N, H, W, C).
 
     Args:
-        num_features: C.
+        num_features: Channels C.
     """
 
     def __init__(self, num_features: int):
         super().__init__(num_features)
 
     def __call__(self, x: mx.array) -> mx.array:
-        if not self.training or x.size == x.shape[-1]:  # a single value: an error there
+        if not self.training or x.size == x.shape[-1]:  # a single value per channel is an error in MLX's
             return super().__call__(x)
         y, mean, variance = batch_norm(x, self.weight, self.bias, epsilon=self.eps)
         count, mu = x.size // x.shape[-1], self.momentum

@@ -1,4 +1,4 @@
-"""Convolutions as products of matrices, for what MLX is slow at on a CPU: strides, and few channels."""
+"""Convolutions as matrix products, for strides and few channels, with which MLX is slow on a CPU."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ Pair = tuple[int, int]
 
 
 def patch_conv2d(x: mx.array, weight: mx.array, stride: Pair, padding: Pair) -> mx.array:
-    """`mx.conv2d` without dilation, by what each output sees times the weight; of float32 on the CPU.
+    """Returns `mx.conv2d` without dilation: the patch of pixels that each output sees, times the weight.
+
+    It needs float32 and the CPU.
 
     Args:
         x: (N, H, W, C).
         weight: (O, kh, kw, C).
-        stride, padding: Of rows and columns; padding on both sides.
+        stride, padding: For rows and columns; the padding is added on both sides.
 
     Returns:
         (N, H', W', O).
@@ -48,7 +50,8 @@ def _patch_conv2d(stride: Pair, padding: Pair):
     def _(given, cotangent, _):
         x, weight = given
         dy = cotangent.reshape(-1, len(weight))
-        # Taken again, since they are many times larger than the image; mx.compile would keep those of an equal call.
+        # The patches are many times larger than the image, so they are taken again. The cotangent is an argument only
+        # to make this call another one: mx.compile would keep the result of an equal call.
         dweight = dy.T @ patches(x, weight, cotangent)
         dpatches = dy @ weight.reshape(len(weight), -1)
         dx = library().call("convlstm_patches_backward", [dpatches], [x.shape], numbers(x, weight))[0]

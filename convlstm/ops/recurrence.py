@@ -1,11 +1,11 @@
-"""The ConvLSTM recurrence over a whole sequence on the CPU, with a gradient of its own.
+"""The ConvLSTM recurrence over a whole sequence on the CPU, with its own gradient.
 
-Automatic differentiation would run one weight gradient per time step and MLX's transposed convolution, which on a CPU
-costs several times the convolution itself. Here a sequence is one operation of MLX's graph, and its gradient another:
-`cpu/recurrence.h` walks through the steps, with Winograd convolutions and the gates computed while a tile is in cache,
-and takes the weights' gradient over many steps at once.
+Automatic differentiation would compute a weight gradient at every time step, and use MLX's transposed convolution,
+which takes several times as long as the convolution on a CPU. Here a sequence is one operation of MLX's graph, and its
+gradient another. `cpu/recurrence.h` walks through the steps with Winograd convolutions, computes the gates while a tile
+is in cache, and takes the weights' gradient over many steps at once.
 
-`reference_unroll` is the plain form that the tests hold `unroll` to.
+`reference_unroll` is the recurrence in plain MLX, with which tests compare `unroll`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import mlx.core as mx
 
 
 def reference_unroll(x, h, c, Wx, Wh, bias, peepholes=None, *, length=None, reverse=False, recompute=False):
-    """As `unroll`, step by step with MLX's own convolution, gates and gradients."""
+    """Returns the result of `unroll`, step by step with MLX's own convolution, gates and gradients."""
     length = x.shape[1] if x is not None else length
     outputs: list[mx.array] = [h] * length
     pad = (Wh.shape[1] // 2, Wh.shape[2] // 2)
@@ -46,22 +46,22 @@ def unroll(
     reverse: bool = False,
     recompute: bool = False,
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """All steps of a ConvLSTM with stride 1, 'same' padding and no dilation, in float32 on the CPU.
+    """Returns all steps of a ConvLSTM with stride 1, 'same' padding and no dilation, in float32 on the CPU.
 
     Args:
-        x: Input (N, L, H, W, C), or None for none. Without `Wx` its share of the pre-activations, (N, L, H, W, 4O).
+        x: Input (N, L, H, W, C), or None for none. Without `Wx`, its part of the pre-activations, (N, L, H, W, 4O).
         h, c: State at the start, each (N, H, W, O).
         Wx, Wh: Kernels of the input, (4O, k, k, C) or None, and of the hidden state, (4O, k, k, O).
         bias: (4O,).
         peepholes: `W_ci, W_cf, W_co`, each (O,) or (H, W, O), or None.
-        length: Number of steps where there is no input.
-        reverse: Whether to walk from the last step to the first.
-        recompute: Whether the gradient computes the gates again, a few steps at a time, instead of keeping four numbers
-            per state and step from the forward walk. Default: False.
+        length: Number of steps if there is no input.
+        reverse: If True, the walk goes from the last step to the first. Default: False.
+        recompute: If True, the gradient computes the gates again, a few steps at a time, instead of keeping four
+            numbers per state and step of the forward walk. Default: False.
 
     Returns:
-        Hidden states (N, L, H, W, O) in the order of the input's time, and the final `h` and `c`. They have a gradient
-        of their own; for `mx.jvp`, `mx.vmap` and gradients of gradients take a layer's algorithm='native'.
+        Hidden states (N, L, H, W, O) in the order of the input's time, and the final `h` and `c`. They have their own
+        gradient; `mx.jvp`, `mx.vmap` and gradients of gradients need a layer's algorithm='native'.
 
     Raises:
         ValueError: The shapes do not fit each other.
@@ -76,13 +76,13 @@ def unroll(
 
 
 class Filters(NamedTuple):
-    """Kernels as the parts of a walk read them.
+    """Kernels as the parts of a longer walk read them.
 
     Attributes:
         forward: The transformed kernels, or the kernels themselves, which every part then transforms.
-        kernels: The kernels themselves, from which a gradient makes what it needs.
-        sum: Zeros that the walk passes on from part to part, whose gradient is that of `forward`: what all parts find
-            adds up in it. None where gradients are rare; a part then has its own.
+        kernels: The kernels themselves, which a gradient transforms in its own way.
+        sum: Zeros that the walk passes on from part to part. Their gradient is that of `forward`, the sum over all
+            parts. None if gradients are rare; each part then has its own gradient.
     """
 
     forward: mx.array
@@ -91,14 +91,18 @@ class Filters(NamedTuple):
 
     @property
     def transformed(self) -> bool:
-        """Whether `forward` are transformed kernels."""
+        """True if `forward` are transformed kernels."""
         return self.forward.ndim == 1
 
 
 def prepare(W: mx.array, trains: bool = True, sparing: bool = False) -> Filters:
-    """The filters of kernels (4O, k, k, C), for `unroll_prepared`; `trains` where many gradients are to be taken.
+    """Returns the filters of kernels (4O, k, k, C) for `unroll_prepared`.
 
-    Transformed kernels, and their sum, are two and a half times the kernels' size: `sparing` ones are left as they are.
+    Args:
+        W: The kernels.
+        trains: True if many gradients will be taken. Default: True.
+        sparing: True leaves the kernels as they are, to save memory: transformed kernels and their sum have two and a
+            half times the kernels' size. Default: False.
     """
     if trains:
         filters: Any = _carry(W) if sparing else _prepare(W)
@@ -119,13 +123,21 @@ def unroll_prepared(
     length: int | None = None,
     recompute: bool = False,
 ) -> tuple[mx.array, mx.array, mx.array, Filters | None, Filters]:
-    """As `unroll`, for one part of a longer walk, such as one step of a model that is fed with its own output.
+    """Returns `unroll` of one part of a longer walk, such as one step of a model that is fed with its own output.
 
-    Kernels are transformed once, by `prepare`, and their gradient adds up in one place if every part is given the
-    filters that the part before returned.
+    `prepare` transforms the kernels once. Their gradient is summed in one place if every part is given the filters that
+    the part before returned.
+
+    Args:
+        x, h, c, bias, peepholes, length, recompute: As in `unroll`.
+        Ux, Uh: Filters of the input's kernels, or None, and of the hidden state's.
+        kernel_size: Side k of the kernels.
 
     Returns:
-        What `unroll` returns, and the filters for the next part.
+        The result of `unroll`, and the filters for the next part.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
     """
     O, C = h.shape[-1], None if x is None or Ux is None else x.shape[-1]
     _check(x, h, c, C, 4 * O, bias, peepholes, O)
@@ -159,7 +171,7 @@ def unroll_prepared(
 
 
 def _check(x, h, c, channels: int | None, gates: int, bias: mx.array, peepholes: Peepholes | None, states: int) -> None:
-    """Raises ValueError where the kernels would read beyond an array."""
+    """Raises ValueError if a shape does not fit, since the kernels would read beyond the array."""
     N, H, W, O = h.shape
     expected = {"c": (c, h.shape), "bias": (bias, (4 * O,))}
     if x is not None:
@@ -174,6 +186,7 @@ def _check(x, h, c, channels: int | None, gates: int, bias: mx.array, peepholes:
 
 
 def _kind(peepholes: Peepholes | None) -> int:
+    """Returns 0 for no peepholes, 1 for a weight per channel, 2 for a weight per channel and pixel."""
     return 0 if peepholes is None else 1 if peepholes[0].ndim == 1 else 2
 
 
@@ -204,26 +217,34 @@ def _(W, cotangents, _):
 
 
 def _transformed(name: str, W: mx.array) -> mx.array:
-    """The filters for the convolution (`convlstm_prepare_forward`) or for its gradient (`convlstm_prepare_turned`)."""
+    """Returns filters for the convolution (`convlstm_prepare_forward`) or its gradient (`convlstm_prepare_turned`)."""
     O, k, _, C = W.shape
     sides = (C, _packed(O // 4)) if name.endswith("forward") else (_packed(O // 4), C)
     return library().call(name, [W], [(library().filter_floats(k, *sides),)], [C, O // 4, 1, k])[0]
 
 
 def _packed(channels: int) -> int:
-    """Channels of the four gates, each rounded up to whole vectors."""
+    """Returns the channels of the four gates, each rounded up to whole vectors."""
     lanes = library().lanes
     return 4 * lanes * -(-channels // lanes)
 
 
 @lru_cache(maxsize=256)
 def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: bool, keep: bool, prepared: int):
-    """The custom function for one configuration, of what `convlstm_forward` in kernels.cpp takes.
+    """Returns the custom function for one configuration; its arguments are those of `convlstm_forward` in kernels.cpp.
 
-    `driven` is 0 without an input, 1 for one that is convolved, 2 for one that is a convolution's result already.
-    `prepared` is 0 for kernels, 1 for `Filters` that are transformed and have a sum, 2 for those without a sum, 3 for
-    those that are not transformed. It gives outputs, cells, the last h and c, the sums if there are any, and what is
-    kept.
+    Args:
+        driven: 0 for no input, 1 for an input to convolve, 2 for the result of a convolution.
+        length: Number of steps if there is no input.
+        peepholes: Result of `_kind`.
+        kernel_size: Side of the kernels.
+        reverse: True walks from the last step to the first.
+        keep: True keeps the gates for the gradient.
+        prepared: 0 for kernels, 1 for transformed `Filters` with a sum, 2 for those without a sum, 3 for `Filters`
+            that are not transformed.
+
+    Returns:
+        A function that returns outputs, cells, the last h and c, the sums if there are any, and the gates if kept.
     """
     kernels = library()
 
@@ -250,7 +271,7 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
         inputs = [*given[:9], outputs, cells, results[-1] if keep else mx.zeros(1), doutputs, dh, dc]
         shapes = [a.shape for a in given[:9]]
         reused = {}
-        if prepared == 1:  # the gradient of the filters, added to that of the later parts
+        if prepared == 1:  # the filters' gradient, added to that of the later parts
             turned = [_transformed("convlstm_prepare_turned", W) if W.ndim == 4 else W for W in given[9:11]]
             inputs += [*turned, *dsums[:2]]
             shapes[3:5] = [a.shape for a in given[11:]]

@@ -1,10 +1,10 @@
-"""A time step of a spatiotemporal LSTM up to its output gate: MLX's own functions, and the CPU's kernels.
+"""A time step of a spatiotemporal LSTM up to its output gate, by MLX's own functions or by the CPU's kernels.
 
-The CPU's convolve the input, the hidden state and the memory at once, for all seven gates, and compute the gates on all
-threads. The weights are transformed once for a walk, and their gradient is added up over its steps before it is
-transformed back: no step leaves an array of their size to be added later.
+The CPU's kernels convolve the input, the hidden state and the memory together, for all seven gates, and compute the
+gates on all threads. The weights are transformed once for a walk. Their gradient is summed over the steps before it is
+transformed back, so that no step leaves an array of the weights' size to be added later.
 
-`reference_step` is the plain form that the tests hold `step` to.
+`reference_step` is the step in plain MLX, with which tests compare `step`.
 """
 
 from __future__ import annotations
@@ -13,63 +13,55 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from convlstm.ops.algorithm import on_cpu
 from convlstm.ops.cpu.library import library
-from convlstm.ops.gates import rational_tanh
+from convlstm.ops.gates import fast_on_cpu
 
 import mlx.core as mx
 
 Five = tuple[mx.array, mx.array, mx.array, mx.array, mx.array]
 
 
-def _gates(
-    z: mx.array, z_m: mx.array, c: mx.array, m: mx.array, bias: mx.array, sigmoid: Callable, tanh: Callable
+@fast_on_cpu
+def gates(
+    z: mx.array,
+    z_m: mx.array,
+    c: mx.array,
+    m: mx.array,
+    b_f: mx.array,
+    *,
+    sigmoid: Callable = mx.sigmoid,
+    tanh: Callable = mx.tanh,
 ) -> Five:
-    i, f, g, o = mx.split(z, 4, axis=-1)
-    i_m, f_m, g_m = mx.split(z_m, 3, axis=-1)
-    ig, ig_m = sigmoid(i) * tanh(g), sigmoid(i_m) * tanh(g_m)
-    return sigmoid(f + bias) * c + ig, sigmoid(f_m + bias) * m + ig_m, o, ig, ig_m
+    r"""Returns the memories after a step, from the results of the convolutions.
 
-
-def _cpu_sigmoid(x: mx.array) -> mx.array:
-    return 0.5 * rational_tanh(0.5 * x) + 0.5
-
-
-@mx.compile
-def _cpu_gates(z: mx.array, z_m: mx.array, c: mx.array, m: mx.array, bias: mx.array) -> Five:
-    return _gates(z, z_m, c, m, bias, _cpu_sigmoid, rational_tanh)
-
-
-@mx.compile
-def _cpu_gated(z: mx.array, a: mx.array) -> mx.array:
-    return _cpu_sigmoid(z) * rational_tanh(a)
-
-
-def gates(z: mx.array, z_m: mx.array, c: mx.array, m: mx.array, forget_bias: float) -> Five:
-    r"""The memories after a step, from what the convolutions give.
-
-        c' = sigmoid(z_f + forget_bias) . c + i . g,    i . g = sigmoid(z_i) . tanh(z_g)
-        m' = sigmoid(z_f' + forget_bias) . m + i' . g', i' . g' = sigmoid(z_i') . tanh(z_g')
+        i = sigmoid(z_i), f = sigmoid(z_f + b_f), g = tanh(z_g), c' = f . c + i . g
+        i' = sigmoid(z_i'), f' = sigmoid(z_f' + b_f), g' = tanh(z_g'), m' = f' . m + i' . g'
 
     Args:
         z: (N, H, W, 4O), in the order i, f, g, o.
         z_m: (N, H, W, 3O), in the order i', f', g'.
         c, m: (N, H, W, O).
+        b_f: The constant bias of both forget gates, a scalar array of the type of `z`.
 
     Returns:
         c', m', z_o, i . g and i' . g', each (N, H, W, O).
     """
-    bias = mx.array(forget_bias, z.dtype)
-    if on_cpu() and z.dtype == mx.float32:
-        return _cpu_gates(z, z_m, c, m, bias)
-    return _gates(z, z_m, c, m, bias, mx.sigmoid, mx.tanh)
+    i, f, g, o = mx.split(z, 4, axis=-1)
+    i_m, f_m, g_m = mx.split(z_m, 3, axis=-1)
+    ig, ig_m = sigmoid(i) * tanh(g), sigmoid(i_m) * tanh(g_m)
+    c = sigmoid(f + b_f) * c + ig
+    m = sigmoid(f_m + b_f) * m + ig_m
+    return c, m, o, ig, ig_m
+
+
+@fast_on_cpu
+def _plain_gated(z: mx.array, a: mx.array, *, sigmoid: Callable = mx.sigmoid, tanh: Callable = mx.tanh) -> mx.array:
+    return sigmoid(z) * tanh(a)
 
 
 def gated(z: mx.array, a: mx.array, kernels: bool = False) -> mx.array:
-    """`sigmoid(z) tanh(a)`, of equal shapes; with the CPU's kernels where they may be taken."""
-    if kernels:
-        return _gated(z, a)  # type: ignore[return-value]
-    return _cpu_gated(z, a) if on_cpu() and z.dtype == mx.float32 else mx.sigmoid(z) * mx.tanh(a)
+    """Returns `sigmoid(z) tanh(a)` for arrays of one shape, by the CPU's kernels if `kernels` is True."""
+    return _gated(z, a) if kernels else _plain_gated(z, a)  # type: ignore[return-value]
 
 
 @mx.custom_function
@@ -84,21 +76,21 @@ def _(given, cotangent, _):
 
 
 def by_memory(a: mx.array, axis: int) -> tuple[mx.array, mx.array]:
-    """What belongs to i, f, g, o and what to i', f', g' of an array with i, f, g, i', f', g', o along an axis."""
+    """Returns the parts of i, f, g, o and of i', f', g' of an array with i, f, g, i', f', g', o along an axis."""
     O = a.shape[axis] // 7
     first, second, last = mx.split(a, [3 * O, 6 * O], axis=axis)
     return mx.concatenate([first, last], axis=axis), second
 
 
 class StepFilters(NamedTuple):
-    """The kernels of a step as it reads them: of h and x to i, f, g, o, of x and m to i', f', g', of c' and m' to o.
+    """The kernels of a step as it reads them: h and x to i, f, g, o; x and m to i', f', g'; c' and m' to o.
 
     Attributes:
         forward: The transformed kernels.
-        turned: The kernels transformed for the gradient; where gradients are rare, the kernels themselves, from which a
-            gradient makes them.
-        sums: Zeros that the walk passes on from step to step, and whose gradient is that of `forward`: what all steps
-            find adds up in them.
+        turned: The kernels transformed for the gradient. If gradients are rare, the kernels themselves, which a
+            gradient then transforms.
+        sums: Zeros that the walk passes on from step to step. Their gradient is that of `forward`, the sum over all
+            steps.
     """
 
     forward: tuple[mx.array, ...]
@@ -107,9 +99,9 @@ class StepFilters(NamedTuple):
 
 
 def prepare(Wx: mx.array, Wh: mx.array, Wm: mx.array, Wo: mx.array, trains: bool = True) -> StepFilters:
-    """The filters of a cell's kernels: (7O, k, k, C), (4O, k, k, O), (3O, k, k, O) and (O, k, k, 2O).
+    """Returns the filters of a cell's kernels: (7O, k, k, C), (4O, k, k, O), (3O, k, k, O) and (O, k, k, 2O).
 
-    `trains` where many gradients are to be taken.
+    `trains` is True if many gradients will be taken.
     """
     O, (Wx_c, Wx_m) = Wo.shape[0], by_memory(Wx, 0)
     kernels = (Wh, Wx_c, Wx_m, Wm, Wo[..., :O], Wo[..., O:])
@@ -123,7 +115,7 @@ def prepare(Wx: mx.array, Wh: mx.array, Wm: mx.array, Wo: mx.array, trains: bool
 @mx.custom_function
 def _prepare(W):
     O, k, _, C = W.shape
-    # Nobody reads these zeros: it is their gradient that counts.
+    # Nothing reads these zeros: only their gradient matters.
     return _transformed("convlstm_prepare_forward", W), mx.broadcast_to(0.0, (library().filter_floats(k, O, C),))
 
 
@@ -134,14 +126,14 @@ def _(W, cotangents, _):
 
 
 def _transformed(name: str, W: mx.array) -> mx.array:
-    """The filters for the convolution (`convlstm_prepare_forward`) or for its gradient (`convlstm_prepare_turned`)."""
+    """Returns filters for the convolution (`convlstm_prepare_forward`) or its gradient (`convlstm_prepare_turned`)."""
     O, k, _, C = W.shape
     sides = (C, O) if name.endswith("forward") else (O, C)
     return library().call(name, [W], [(library().filter_floats(k, *sides),)], [C, O, 0, k])[0]
 
 
 def reference_step(x, h, c, m, Wx, Wh, Wm, Wo, forget_bias=1.0):
-    """As `step`, with MLX's own convolution, gates and gradients: c', m', zo, i . g, i' . g'."""
+    """Returns c', m', zo, i . g and i' . g' of `step`, with MLX's own convolution, gates and gradients."""
 
     def convolve(x, W):
         return mx.conv2d(x, W, padding=(W.shape[1] // 2, W.shape[2] // 2))
@@ -149,7 +141,7 @@ def reference_step(x, h, c, m, Wx, Wh, Wm, Wo, forget_bias=1.0):
     xi, xf, xg, xi_m, xf_m, xg_m, xo = mx.split(convolve(x, Wx), 7, axis=-1)
     z = mx.concatenate([xi, xf, xg, xo], axis=-1) + convolve(h, Wh)
     z_m = mx.concatenate([xi_m, xf_m, xg_m], axis=-1) + convolve(m, Wm)
-    c, m, z, ig, ig_m = _gates(z, z_m, c, m, forget_bias, mx.sigmoid, mx.tanh)
+    c, m, z, ig, ig_m = gates.__wrapped__(z, z_m, c, m, forget_bias)  # type: ignore[attr-defined]
     return c, m, z + convolve(mx.concatenate([c, m], axis=-1), Wo), ig, ig_m
 
 
@@ -164,15 +156,15 @@ def step(
     forget_bias: float = 1.0,
     products: bool = False,
 ) -> tuple[mx.array, mx.array, mx.array, tuple[mx.array, mx.array] | None, StepFilters]:
-    """The memories after a step, and the pre-activation of its output gate, in float32 on the CPU.
+    """Returns the memories after a step and the pre-activation of its output gate, in float32 on the CPU.
 
     Args:
         x: Input (N, H, W, C).
         h, c, m: Hidden state and memories (N, H, W, O).
-        filters: What `prepare` gave, for the first step of a walk, and what the step before returned, for the others.
+        filters: Result of `prepare` for the first step of a walk, and for the others that of the step before.
         kernel_size: Side of the kernels, 3 or 5.
         forget_bias: Added to the pre-activations of both forget gates. Default: 1.
-        products: Whether to return what the step adds to the memories. Default: False.
+        products: If True, what the step adds to the memories is returned, too. Default: False.
 
     Returns:
         c', m', zo = x_o + h_o + W_o * [c', m'], each (N, H, W, O); i . g and i' . g', or None; the filters for the next
@@ -198,7 +190,7 @@ def step(
 
 @lru_cache
 def _step(kernel_size: int, products: bool):
-    """The step as a function of x, h, c, m, forget bias, 6 filters, 6 turned ones or kernels, 6 sums."""
+    """Returns the step as a function of x, h, c, m, forget bias, 6 filters, 6 turned filters or kernels, and 6 sums."""
 
     def numbers(x, h):
         return [*x.shape, h.shape[-1], kernel_size, int(products)]

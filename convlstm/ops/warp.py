@@ -1,7 +1,7 @@
-"""Fields read along flows: bilinear, with a gradient for the fields and for the flows.
+"""Fields read along flows: bilinear, with gradients for the fields and for the flows.
 
-`warp` is the form that GPUs take, `warp_product` the TrajGRU's use of it, with a kernel for CPUs, and `reference_warp`
-the plain form that a test holds both to.
+GPUs use `warp`. `warp_product` is the TrajGRU's use of it, with a kernel for CPUs. A test compares both with
+`reference_warp`, the equation in plain MLX.
 """
 
 from __future__ import annotations
@@ -13,47 +13,47 @@ import mlx.core as mx
 
 
 def reference_warp(h: mx.array, flow: mx.array) -> mx.array:
-    """As `warp`, as the equation states it: all pixels, weighted by how near they lie."""
+    """Returns `warp` as its equation states it: a sum over all pixels, weighted by their distance."""
     N, H, W, O = h.shape
-    y, x = _places(flow)
-    near = [
-        mx.maximum(0, 1 - mx.abs(place[..., None] - mx.arange(length, dtype=mx.float32)))
-        for place, length in ((y, H), (x, W))
+    y, x = _origins(flow)
+    weights = [
+        mx.maximum(0, 1 - mx.abs(origin[..., None] - mx.arange(length, dtype=mx.float32)))
+        for origin, length in ((y, H), (x, W))
     ]
-    return mx.einsum("nabli,nablj,nijo->nablo", *near, h).reshape(N, H, W, -1)
+    return mx.einsum("nabli,nablj,nijo->nablo", *weights, h).reshape(N, H, W, -1)
 
 
 def warp(h: mx.array, flow: mx.array) -> mx.array:
-    r"""What lies at the other end of each flow, with zeros around the field.
+    r"""Returns the field at the origin of each flow, with zeros around the field.
 
         y[i, j, l] = sum_mn max(0, 1 - |i - v - m|) max(0, 1 - |j - u - n|) h[m, n],   (v, u) = flow[i, j, l]
 
-    so that (v, u) is how far what is at (i, j) has come: rows and columns, in pixels.
+    (v, u) is the distance that the content of (i, j) has come: rows and columns, in pixels.
 
     Args:
         h: (N, H, W, O).
-        flow: (N, H, W, 2L), the links' pairs (v, u) one after the other.
+        flow: (N, H, W, 2L), a pair (v, u) for each link.
 
     Returns:
-        (N, H, W, L O), the links' fields one after the other.
+        (N, H, W, L O), a field for each link.
 
     Raises:
-        ValueError: The flow is not on the field's grid, or not of pairs.
+        ValueError: The flow is not on the field's grid, or its channels are not pairs.
     """
     _check("warp", h, flow)
     N, H, W, O = h.shape
-    y, x = _places(flow)
+    y, x = _origins(flow)
     top, left = mx.stop_gradient(mx.floor(y)), mx.stop_gradient(mx.floor(x))
     a, b = y - top, x - left
     field = h.reshape(N, H * W, O)
 
     def corner(row: mx.array, column: mx.array, weight: mx.array) -> mx.array:
         inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
-        # Not the number of a place beyond the border, nor of a NaN, which would be read from beyond the field.
+        # A pixel beyond the border, or a NaN, has no index: it would be read from outside the array.
         index = mx.where(inside, row * W + column, 0).astype(mx.int32).reshape(N, -1, 1)
         # On a CPU ten times faster than indexing.
         values = mx.take_along_axis(field, mx.broadcast_to(index, (N, index.shape[1], O)), axis=1)
-        # A product, so that a flow that is NaN shows.
+        # A product, so that a NaN in a flow reaches the result.
         return values * (weight * inside).astype(h.dtype).reshape(N, -1, 1)
 
     corners = (
@@ -66,16 +66,17 @@ def warp(h: mx.array, flow: mx.array) -> mx.array:
 
 
 def warp_product(h: mx.array, flow: mx.array, weight: mx.array, algorithm: str = "auto") -> mx.array:
-    """The product of a matrix with what a field's flows find: `warp(h, flow) @ weight.T`.
+    """Returns `warp(h, flow) @ weight.T`.
 
-    On a CPU what the flows find is never there as a whole, L times the field; the gradient looks for it again.
+    The warped field is L times as large as the field. The CPU's kernel never holds all of it; its gradient reads the
+    field again.
 
     Args:
         h: (N, H, W, O).
-        flow: (N, H, W, 2L), as `warp` takes it.
+        flow: (N, H, W, 2L), as in `warp`.
         weight: (M, L O).
-        algorithm: 'native' for MLX's own operations; the others take the kernel of `convlstm.ops.cpu` where there is
-            one. Default: 'auto'.
+        algorithm: 'native' is MLX's own operations; the others use the kernel of `convlstm.ops.cpu` if it fits.
+            Default: 'auto'.
 
     Returns:
         (N, H, W, M).
@@ -118,8 +119,8 @@ def _check(owner: str, h: mx.array, flow: mx.array) -> None:
         )
 
 
-def _places(flow: mx.array) -> tuple[mx.array, mx.array]:
-    """Rows and columns (N, H, W, L), in float32, where the flows begin."""
+def _origins(flow: mx.array) -> tuple[mx.array, mx.array]:
+    """Returns the rows and the columns (N, H, W, L), in float32, at which the flows begin."""
     H, W = flow.shape[1:3]
     v, u = flow[..., 0::2].astype(mx.float32), flow[..., 1::2].astype(mx.float32)
     return mx.arange(H, dtype=mx.float32)[:, None, None] - v, mx.arange(W, dtype=mx.float32)[:, None] - u

@@ -194,7 +194,7 @@ def test_output_size_names_its_owner_and_what_is_too_small():
 
 def test_other_channels_than_the_kernel_s_are_refused():
     message = (
-        "[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) of as many channels but got shapes "
+        "[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) with the same C but got shapes "
         "(1, 4, 4, 2) and (3, 3, 3, 5)."
     )
     with pytest.raises(ValueError, match=re.escape(message)):

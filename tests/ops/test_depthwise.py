@@ -50,7 +50,7 @@ def test_other_types_are_convolved_by_mlx(rng):
 @pytest.mark.parametrize(
     ("shape", "kernel", "text"),
     [
-        ((1, 4, 4, 3), (3, 3, 2), r"of as many channels but got shapes \(1, 4, 4, 3\) and \(3, 3, 2\)"),
+        ((1, 4, 4, 3), (3, 3, 2), r"with the same C but got shapes \(1, 4, 4, 3\) and \(3, 3, 2\)"),
         ((4, 4, 3), (3, 3, 3), "expected an input"),
         ((1, 4, 4, 3), (2, 3, 3), "must have odd sizes but is 2x3"),
     ],

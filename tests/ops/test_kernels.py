@@ -1,4 +1,4 @@
-"""How the CPU's kernels are built, kept and refused. What they compute is the business of test_recurrence.py."""
+"""The build of the CPU's kernels, their cache, and their refusal. test_recurrence.py tests their results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    """An empty cache, and functions that have not looked for the kernels yet."""
+    """Returns an empty cache, and makes the functions forget that they have looked for the kernels."""
     if not sys.platform.startswith("linux"):
         pytest.skip("the kernels are for Linux")
     for function in (module._built, module.available):
@@ -65,13 +65,13 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def compiler(tmp_path, monkeypatch):
-    """Makes a compiler that notes its calls in a file, and whose linker gives a library that there is already."""
+    """Returns a function that makes a compiler: it records its calls, and its linker copies an existing library."""
 
-    def make(made: Path | str) -> Path:
+    def make(library: Path | str) -> Path:
         script, calls = tmp_path / "c++", tmp_path / "calls"
         script.write_text(
             f'#!/bin/sh\n[ "$1" = --version ] && echo 12 && exit 0\necho "$1" >> {calls}\n'
-            f'for last; do :; done\nif [ "$1" = -shared ]; then cp {made} "$last"; fi\n'
+            f'for last; do :; done\nif [ "$1" = -shared ]; then cp {library} "$last"; fi\n'
         )
         script.chmod(0o755)
         monkeypatch.setenv("CXX", str(script))
@@ -82,15 +82,15 @@ def compiler(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stub(tmp_path):
-    """Compiles a library that does not work."""
+    """Returns a function that compiles a library that does not work."""
     if GXX is None:
         pytest.skip("there is no g++")
 
     def make(finds: str = "return 1", source: str = STUB) -> Path:
-        file, made = tmp_path / "stub.cpp", tmp_path / "stub.so"
+        file, target = tmp_path / "stub.cpp", tmp_path / "stub.so"
         file.write_text(source.replace("FINDS", finds))
-        subprocess.run([GXX, "-shared", "-fPIC", str(file), "-o", str(made)], check=True)
-        return made
+        subprocess.run([GXX, "-shared", "-fPIC", str(file), "-o", str(target)], check=True)
+        return target
 
     return make
 
@@ -135,10 +135,10 @@ except UnavailableError as error:
     ],
 )
 def test_without_kernels_all_works_after_one_warning(environment, reason, cache):
-    same, nothing, warned, error = json.loads(finish(run(TRAIN, **environment))[0])
+    same, none_available, warned, error = json.loads(finish(run(TRAIN, **environment))[0])
     assert same
-    assert nothing
-    assert warned == [f"No fast kernels on this CPU: {reason} {module.LACKING}"]
+    assert none_available
+    assert warned == [f"No fast kernels on this CPU: {reason} {module.SLOW}"]
     assert error == f"[ConvLSTM] algorithm='winograd' has no kernels here: {reason}"
     assert not cache.exists()
 
@@ -161,7 +161,7 @@ def test_only_linux(cache, monkeypatch):
     refused("they are made for Linux, and this is Darwin.")
 
 
-def test_headers_must_be_there(cache, compiler, tmp_path, monkeypatch):
+def test_headers_must_exist(cache, compiler, tmp_path, monkeypatch):
     calls = compiler("/nowhere")
     monkeypatch.setattr(module, "_mlx", lambda: tmp_path)
     refused(f"MLX's headers are not in '{tmp_path / 'include'}'. Reinstall MLX from its wheel.")
@@ -227,7 +227,7 @@ def test_a_cache_that_cannot_be_written(compiler, cache, tmp_path, monkeypatch):
 
 @pytest.fixture
 def built(kernels) -> Path:
-    """The library that the other tests use."""
+    """Returns the library that the other tests use."""
     return library().path
 
 
@@ -250,15 +250,15 @@ def test_the_fingerprint_follows_sources_and_compiler(cache, tmp_path, monkeypat
         script.chmod(0o755)
         return str(script)
 
-    found = [module._fingerprint(compiler(12)), module._fingerprint(compiler(13)), module._fingerprint(compiler(12))]
+    prints = [module._fingerprint(compiler(12)), module._fingerprint(compiler(13)), module._fingerprint(compiler(12))]
     shutil.copytree(module.SOURCES, tmp_path / "sources")
     monkeypatch.setattr(module, "SOURCES", tmp_path / "sources")
-    found.append(module._fingerprint(compiler(12)))
+    prints.append(module._fingerprint(compiler(12)))
     with (tmp_path / "sources" / "vector.h").open("a") as file:
         file.write("\n")
-    found.append(module._fingerprint(compiler(12)))
-    assert found[0] == found[2] == found[3]
-    assert len(set(found)) == 3
+    prints.append(module._fingerprint(compiler(12)))
+    assert prints[0] == prints[2] == prints[3]
+    assert len(set(prints)) == 3
 
 
 LOAD = """

@@ -1,1 +1,1 @@
-"""The CPU's kernels: C++ that is compiled once on the machine it runs on, and called as operations of MLX's graph."""
+"""The CPU's kernels: C++ that is compiled once on the machine, and called as operations of MLX's graph."""

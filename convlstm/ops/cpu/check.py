@@ -1,4 +1,4 @@
-"""Whether a library of kernels works with the MLX of this process: `python -m convlstm.ops.cpu.check LIBRARY`."""
+"""Checks that a library of kernels works with this process's MLX: `python -m convlstm.ops.cpu.check LIBRARY`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import mlx.core as mx
 
 
 def main(path: str) -> None:
+    """Ends the process with a message if the library does not work."""
+    """Ends the process with a message if the library does not work."""
     with mx.stream(mx.cpu):
         library = Library(Path(path))
         for shape in ((3,), (2, 5, 7), (2, 6, 5, 3)):
@@ -30,9 +32,9 @@ def _convolution(library: Library, size: int) -> None:
         return mx.conv2d(x, w, padding=size // 2)
 
     (y,), gradients = mx.vjp(native, [x, w], [dy])
-    ours = library.call("convlstm_convolution", [x, w], [dy.shape], numbers)
-    ours += library.call("convlstm_convolution_backward", [x, w, dy], [x.shape, w.shape], numbers)
-    for name, a, b in zip(("value", "input's gradient", "kernel's gradient"), ours, (y, *gradients), strict=True):
+    results = library.call("convlstm_convolution", [x, w], [dy.shape], numbers)
+    results += library.call("convlstm_convolution_backward", [x, w, dy], [x.shape, w.shape], numbers)
+    for name, a, b in zip(("value", "input's gradient", "kernel's gradient"), results, (y, *gradients), strict=True):
         if not mx.allclose(a, b, rtol=1e-3, atol=1e-3).item():
             sys.exit(f"the {name} of a {size}x{size} convolution differs from MLX's.")
 

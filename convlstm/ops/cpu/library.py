@@ -1,8 +1,8 @@
 """Builds the kernels for this machine's processor and this MLX, once, and loads them.
 
-The compiler is the one that `mx.compile` uses on a CPU, g++. What it makes lies in the user's cache; a new MLX, another
-processor or a change to the sources makes another. Before a new library is used, a process of its own checks that it
-finds MLX's arrays and computes what MLX computes: a library that crashes takes nothing with it.
+The compiler is the one that `mx.compile` uses on a CPU, g++. The library lies in the user's cache. A new MLX, another
+processor or a change to the sources needs a new one. Before a new library is used, a separate process checks that it
+finds MLX's arrays and computes the same as MLX: a library that crashes ends only that process.
 """
 
 from __future__ import annotations
@@ -18,30 +18,21 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
-# .cpp, each compiled by itself
-PARTS = (
-    "kernels",
-    "st_lstm",
-    "gru",
-    "depthwise",
-    "grouped",
-    "patches",
-    "norms",
-    "activations",
-    "bridge",
-)  # .cpp, each compiled by itself
+# Each .cpp file is compiled on its own.
+PARTS = ("kernels", "st_lstm", "gru", "depthwise", "grouped", "patches", "norms", "activations", "bridge")
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
-CHECKING = 120  # seconds that the check of a new library may take; it takes one or two
-LACKING = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."
+CHECK_SECONDS = 120  # limit of the check of a new library, which takes one or two
+SLOW = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."
 
 
 class UnavailableError(RuntimeError):
-    """The kernels cannot be built or do not work here; the message says why and what to do."""
+    """Raised if the kernels cannot be built or do not work on this machine; the message says why and what to do."""
 
 
 class Library:
@@ -51,8 +42,8 @@ class Library:
         path: The shared library.
 
     Attributes:
-        lanes: Floats in a vector register, which the packing of the gates depends on.
-        threads: Threads that the kernels share their work among.
+        lanes: Floats in a vector register, on which the packing of the gates depends.
+        threads: Number of threads that share the work of a kernel.
     """
 
     def __init__(self, path: Path):
@@ -66,11 +57,11 @@ class Library:
         return self._loaded.convlstm_threads()
 
     def filter_floats(self, kernel_size: int, inputs: int, outputs: int) -> int:
-        """Floats that the transformed kernels take."""
+        """Returns the number of floats of transformed kernels."""
         return self._loaded.convlstm_filter_floats(*map(ctypes.c_int64, (kernel_size, inputs, outputs)))
 
     def finds(self, array: mx.array) -> bool:
-        """Whether the library finds what a Python array object holds."""
+        """Returns True if the library finds the array inside a Python object."""
         return bool(self._loaded.convlstm_finds(ctypes.c_void_p(id(array)), HEAD, _integers(array.shape), array.ndim))
 
     def call(
@@ -81,17 +72,20 @@ class Library:
         numbers: list[int],
         reused: dict[int, int] | None = None,
     ) -> list[mx.array]:
-        """A kernel as an operation of MLX's graph.
+        """Returns the outputs of a kernel, as an operation of MLX's graph.
 
         Args:
-            name: Of the function in kernels.cpp.
+            name: Name of the function in the C++ sources.
             inputs: Its inputs, float32.
             shapes: The shapes of its outputs.
             numbers: Its integers.
-            reused: Of an output, the number of the input whose memory it may take over.
+            reused: For an output's number, the number of the input whose memory it may take over. Default: none.
+
+        Raises:
+            RuntimeError: The kernel could not be called.
         """
         outputs = [mx.array(0.0) for _ in shapes]
-        taken = [(reused or {}).get(n, -1) for n in range(len(shapes))]
+        taken_over = [(reused or {}).get(n, -1) for n in range(len(shapes))]
         failed = self._loaded.convlstm_call(
             getattr(self._loaded, name),
             HEAD,
@@ -100,7 +94,7 @@ class Library:
             _objects(outputs),
             _integers([length for shape in shapes for length in shape]),
             _integers([len(shape) for shape in shapes]),
-            _integers(taken),
+            _integers(taken_over),
             len(shapes),
             _integers(numbers),
             len(numbers),
@@ -115,7 +109,7 @@ def _integers(values) -> ctypes.Array:
 
 
 def _objects(objects: list) -> ctypes.Array:
-    """Addresses of Python objects, which are kept alive as long as the array is."""
+    """Returns the addresses of Python objects, in an array that keeps the objects alive."""
     array = (ctypes.c_void_p * len(objects))(*map(id, objects))
     array.objects = objects  # type: ignore[attr-defined]
     return array
@@ -123,17 +117,17 @@ def _objects(objects: list) -> ctypes.Array:
 
 @functools.cache
 def _built() -> Library | str:
-    """The kernels, built where this machine has none yet, or why they cannot be had."""
+    """Returns the kernels, built if this machine has none yet, or the reason why there are none."""
     try:
         return _load()
     except UnavailableError as error:
         return str(error)
-    except (OSError, RuntimeError) as error:  # no home folder, no right to look into the cache
+    except (OSError, RuntimeError) as error:  # no home folder, or the cache cannot be read
         return f"there is no place to keep them: {error}. Set XDG_CACHE_HOME to a folder of yours."
 
 
 def library() -> Library:
-    """The kernels, built where this machine has none yet.
+    """Returns the kernels, built if this machine has none yet.
 
     Raises:
         UnavailableError: They cannot be built or do not work here.
@@ -146,11 +140,11 @@ def library() -> Library:
 
 @functools.cache
 def available() -> Library | None:
-    """The kernels, or None after a warning that says what they lack; it is given once."""
+    """Returns the kernels, or None after a warning that says why there are none. The warning is given once."""
     built = _built()
     if isinstance(built, Library):
         return built
-    warnings.warn(f"No fast kernels on this CPU: {built} {LACKING}", stacklevel=2)
+    warnings.warn(f"No fast kernels on this CPU: {built} {SLOW}", stacklevel=2)
     return None
 
 
@@ -159,14 +153,14 @@ def _load() -> Library:
         raise UnavailableError("CONVLSTM_KERNELS=none asks for MLX's own. Unset it.")
     if platform.system() != "Linux":
         raise UnavailableError(f"they are made for Linux, and this is {platform.system()}.")
-    named = os.environ.get("CXX", "g++")
-    compiler = shutil.which(named)
+    name = os.environ.get("CXX", "g++")
+    compiler = shutil.which(name)
     if compiler is None:
-        if named != "g++":
-            raise UnavailableError(f"CXX names '{named}', which is no program. Name a g++, or unset CXX.")
+        if name != "g++":
+            raise UnavailableError(f"CXX names '{name}', which is no program. Name a g++, or unset CXX.")
         raise UnavailableError("there is no g++. Install it: sudo apt install g++, or sudo dnf install gcc-c++.")
     target = _folder() / f"kernels-{_fingerprint(compiler)}.so"
-    if not _whole(target):
+    if not _intact(target):
         _build(compiler, target)
     try:
         return Library(target)
@@ -187,8 +181,8 @@ def _checksum(target: Path) -> Path:
     return target.with_suffix(".sha256")
 
 
-def _whole(target: Path) -> bool:
-    """Whether a library lies there as it was built: a damaged one can end the process that loads it."""
+def _intact(target: Path) -> bool:
+    """Returns True if a library exists as it was built: a damaged one can end the process that loads it."""
     checksum = _checksum(target)
     return target.exists() and checksum.exists() and checksum.read_text(encoding="utf-8") == _digest(target)
 
@@ -198,81 +192,73 @@ def _sources() -> list[Path]:
 
 
 def _mlx() -> Path:
-    """The folder of MLX's headers and library."""
+    """Returns the folder of MLX's headers and library."""
     return Path(next(iter(__import__("mlx").__path__)))
 
 
 def _fingerprint(compiler: str) -> str:
-    """Of all that the library depends on."""
+    """Returns a checksum of everything that the library depends on."""
     facts = hashlib.sha256()
     for source in _sources():
         facts.update(source.read_bytes())
     processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    known = [line for line in processor.splitlines() if line.startswith(("model name", "flags", "CPU p", "Features"))]
+    model = [line for line in processor.splitlines() if line.startswith(("model name", "flags", "CPU p", "Features"))]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    for fact in (*known, version, mx.__version__, str(_mlx()), sys.version, *FLAGS):  # type: ignore[attr-defined]
+    for fact in (*model, version, mx.__version__, str(_mlx()), sys.version, *FLAGS):  # type: ignore[attr-defined]
         facts.update(fact.encode())
     return facts.hexdigest()[:16]
 
 
 def _build(compiler: str, target: Path) -> None:
-    """Compiles and checks the library, and puts it in its place whole."""
+    """Compiles and checks the library, and moves it into the cache in one piece."""
     print("Compiling the CPU kernels for this machine, once: about 20 seconds", file=sys.stderr, flush=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
-            made = Path(folder) / target.name
-            _compile(compiler, Path(folder), made)
-            _check(made)
-            _checksum(made).write_text(_digest(made), encoding="utf-8")
-            _checksum(made).replace(_checksum(target))
-            made.replace(target)
+            new = Path(folder) / target.name
+            _compile(compiler, Path(folder), new)
+            _check(new)
+            _checksum(new).write_text(_digest(new), encoding="utf-8")
+            _checksum(new).replace(_checksum(target))
+            new.replace(target)
     except OSError as error:
         raise UnavailableError(f"they cannot be kept in '{target.parent}': {error}. Set XDG_CACHE_HOME.") from None
 
 
-def _compile(compiler: str, folder: Path, made: Path) -> None:
+def _compile(compiler: str, folder: Path, target: Path) -> None:
     headers, shared = _mlx() / "include", _mlx() / "lib"
     if not headers.is_dir():
         raise UnavailableError(f"MLX's headers are not in '{headers}'. Reinstall MLX from its wheel.")
-    parts = []
-    for source in PARTS:
-        line = [
-            compiler,
-            *FLAGS,
-            f"-I{headers}",
-            "-c",
-            str(SOURCES / f"{source}.cpp"),
-            "-o",
-            str(folder / f"{source}.o"),
-        ]
-        parts.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    outputs = [part.communicate()[0] for part in parts]
-    line = [compiler, "-shared", *(str(folder / f"{source}.o") for source in PARTS)]
-    line += [f"-L{shared}", "-lmlx", f"-Wl,-rpath,{shared}", "-lpthread", "-o", str(made)]
-    if not any(part.returncode for part in parts):
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
+    objects = [str(folder / f"{source}.o") for source in PARTS]
+    processes = []
+    for source, output in zip(PARTS, objects, strict=True):
+        command = [compiler, *FLAGS, f"-I{headers}", "-c", str(SOURCES / f"{source}.cpp"), "-o", output]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    messages = [process.communicate()[0] for process in processes]
+    if not any(process.returncode for process in processes):
+        command = [compiler, "-shared", *objects, f"-L{shared}", "-lmlx", f"-Wl,-rpath,{shared}", "-lpthread"]
+        done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
-        outputs = [done.stderr]
-    lines = [line.strip() for output in outputs for line in output.splitlines() if line.strip()]
-    said = next((line for line in lines if "error" in line), lines[-1] if lines else "no reason given").rstrip(".")
-    raise UnavailableError(f"{compiler} could not build them: {said}. A g++ of version 11 or later is needed.")
+        messages = [done.stderr]
+    lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
+    reason = next((line for line in lines if "error" in line), lines[-1] if lines else "no reason given").rstrip(".")
+    raise UnavailableError(f"{compiler} could not build them: {reason}. A g++ of version 11 or later is needed.")
 
 
-def _check(made: Path) -> None:
-    """Raises UnavailableError where the library, tried in a process of its own, does not give what MLX gives."""
+def _check(target: Path) -> None:
+    """Raises UnavailableError if the library, tried in a separate process, does not compute the same as MLX."""
     package = str(SOURCES.parents[2])
-    places = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    line = [sys.executable, "-m", "convlstm.ops.cpu.check", str(made)]
-    environment = {**os.environ, "PYTHONPATH": places}
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-m", "convlstm.ops.cpu.check", str(target)]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": CHECK_SECONDS}
     try:
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=CHECKING)
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, **options)
     except subprocess.TimeoutExpired:
-        raise UnavailableError(f"their check did not end within {CHECKING} s. Please report it.") from None
+        raise UnavailableError(f"their check did not end within {CHECK_SECONDS} s. Please report it.") from None
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+        reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
         raise UnavailableError(
-            f"they do not work with MLX {mx.__version__}: {said} "  # type: ignore[attr-defined]
+            f"they do not work with MLX {mx.__version__}: {reason} "  # type: ignore[attr-defined]
             "Use the version of MLX that pyproject.toml names, or a newer convlstm."
         )
