@@ -244,7 +244,7 @@ def test_balanced_losses_do_not_grow_with_the_frame():
         ([0.5, 0.2], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.2]."),
         ([0.5, 0.5], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.5]."),
         ([math.nan], [1, 2], "'bins' must be finite and ascend but got [nan]."),
-        ([0.5], [1], "'weights' must be one more than the 1 'bins' but got 1: the first is of what is below all bins."),
+        ([0.5], [1], "'weights' must be one more than the 1 'bins' but got 1: the first is the weight of values below all bins."),
         ([0.5], [1, -2], "'weights' must be finite, none below 0 and one above it, but got [1.0, -2.0]."),
         ([0.5], [1, math.inf], "'weights' must be finite, none below 0 and one above it, but got [1.0, inf]."),
         ([0.5], [0, 0], "'weights' must be finite, none below 0 and one above it, but got [0.0, 0.0]."),

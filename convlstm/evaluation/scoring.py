@@ -12,8 +12,7 @@ from typing import Any, Protocol
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.frames import as_unit
 from convlstm.evaluation.ranking import LEAST, Case, Ranking, critical_success, middle, squared_error
-from convlstm.metrics import EnsembleMetrics, RainMetrics
-from convlstm.metrics.pixels import FrameMetrics, Scores
+from convlstm.metrics import EnsembleMetrics, FrameMetrics, RainMetrics, Scores, score
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -86,6 +85,29 @@ class Evaluation:
     worst: list[Case[Example]] = field(default_factory=list)
     spectra: dict[str, dict[str, Any]] = field(default_factory=dict)
     ensembles: dict[str, EnsembleMetrics] = field(default_factory=dict)
+
+    def skill(self, name: str, reference: str) -> float | None:
+        """Returns 1 - MSE / MSE of a reference: the share of its squared error that a forecaster removes.
+
+        Returns:
+            1 for a perfect forecast, 0 for one as good as the reference, negative for a worse one; None if the
+            reference was not evaluated or made no error.
+        """
+        if reference not in self.scores:
+            return None
+        error = self.scores[reference]["mse_per_pixel"]["overall"]
+        return 1 - self.scores[name]["mse_per_pixel"]["overall"] / error if error else None
+
+    @property
+    def thresholds(self) -> list[str]:
+        """The thresholds of the scores of rain, as the names of scores have them ("@2mmh"); empty without rain."""
+        entries = map(score, next(iter(self.scores.values())))
+        return [entry.at for entry in entries if entry.kind == "csi" and entry.pool is None]
+
+    @property
+    def middle_threshold(self) -> str:
+        """The threshold that stands for all where only one is shown."""
+        return self.thresholds[middle(self.thresholds)]
 
 
 def evaluate(
@@ -233,11 +255,11 @@ def _rank(
     for i in range(len(targets)):
         truth = _seen(targets, mask, i)
         if rain is None:
-            score = squared_error(frames[i], truth)
+            value = squared_error(frames[i], truth)
         else:
             threshold = rain.thresholds[middle(rain.thresholds)]
-            score = critical_success(rain.physical(frames[i]), rain.physical(truth), threshold, least=LEAST)
-        example = ranking.offer(seen + i, score, partial(_example, seen, i, inputs, known, truth))
+            value = critical_success(rain.physical(frames[i]), rain.physical(truth), threshold, least=LEAST)
+        example = ranking.offer(seen + i, value, partial(_example, seen, i, inputs, known, truth))
         kept += [] if example is None else [example]
     return kept
 

@@ -1,8 +1,8 @@
-"""Scores of forecasts in physical units and of ensembles, streamed over batches and kept apart by lead time."""
+"""Scores of forecasts and ensembles, accumulated batch by batch and by lead time."""
 
 from convlstm.metrics.ensemble import EnsembleMetrics
-from convlstm.metrics.names import higher_is_better, unit
-from convlstm.metrics.probability import exceedance, spread
+from convlstm.metrics.frames import FrameMetrics
 from convlstm.metrics.rain import RainMetrics
+from convlstm.metrics.table import Score, Scores, logged_score, score
 
-__all__ = ["EnsembleMetrics", "RainMetrics", "exceedance", "higher_is_better", "spread", "unit"]
+__all__ = ["EnsembleMetrics", "FrameMetrics", "RainMetrics", "Score", "Scores", "logged_score", "score"]

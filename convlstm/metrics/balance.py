@@ -1,4 +1,4 @@
-"""Weights of a pixel by how much it rains in the truth: what balanced losses and scores share."""
+"""Weights of a pixel by the rain in the truth, shared by balanced losses and scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 HKO7_THRESHOLDS = (0.5, 2.0, 5.0, 10.0, 30.0)
-"""Lower ends of the bins of HKO-7, in mm/h; below the first is a bin, too."""
+"""Lower ends of the bins of HKO-7, in mm/h; values below the first one form a bin too."""
 
 HKO7_WEIGHTS = (1.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 """The weight of each bin (Shi et al., 2017)."""
@@ -16,12 +16,12 @@ HKO7_WEIGHTS = (1.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 def checked_balance(
     owner: str, bins: Sequence[float], weights: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The two as tuples of floats.
+    """Returns bins and weights as tuples of floats.
 
     Args:
-        owner: Who asks, for the error.
+        owner: Class that has the arguments, for the message.
         bins: Lower ends of all bins but the first.
-        weights: One a bin, hence one more than `bins`.
+        weights: A weight for each bin, hence one more than `bins`.
 
     Raises:
         ValueError: The bins do not ascend, or the weights are too few, too many, negative or all zero.
@@ -31,8 +31,8 @@ def checked_balance(
         raise ValueError(f"[{owner}] 'bins' must be finite and ascend but got {list(bins)}.")
     if len(weights) != len(bins) + 1:
         raise ValueError(
-            f"[{owner}] 'weights' must be one more than the {len(bins)} 'bins' but got {len(weights)}: the first is of "
-            "what is below all bins."
+            f"[{owner}] 'weights' must be one more than the {len(bins)} 'bins' but got {len(weights)}: the first is "
+            "the weight of values below all bins."
         )
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
         raise ValueError(f"[{owner}] 'weights' must be finite, none below 0 and one above it, but got {list(weights)}.")

@@ -1,23 +1,21 @@
-"""Scores of ensembles, gathered batch by batch."""
+"""Scores of ensembles, accumulated batch by batch and by lead time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from convlstm.arguments import check_whole
-from convlstm.metrics import names
-from convlstm.metrics.counts import ratio
-from convlstm.metrics.exact import ExactSum
+from convlstm.metrics import table
+from convlstm.metrics.batches import check_horizon, known_pixels, real_numbers
+from convlstm.metrics.events import ratio
+from convlstm.metrics.exact_sum import ExactSum
 
 import numpy as np
 
 BLOCK_VALUES = 2**20
-"""So many values of members are scored at a time, so that memory does not grow with the batch."""
-
-Scores = dict[str, dict[str, Any]]
+"""Values of members scored at a time: memory does not grow with the batch."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_whole("EnsembleMetrics", "members", self.members, 2)
-        if self.units not in names.ENSEMBLE_SUFFIXES:
+        if self.units not in table.SUFFIXES:
             raise ValueError(
-                f"[EnsembleMetrics] 'units' must be one of {', '.join(names.ENSEMBLE_SUFFIXES)} but got {self.units!r}."
+                f"[EnsembleMetrics] 'units' must be one of {', '.join(table.SUFFIXES)} but got {self.units!r}."
             )
         if not all(map(math.isfinite, self.thresholds)) or len({*self.at}) < len(self.at):
             raise ValueError(
@@ -45,39 +43,39 @@ class Settings:
 
     @property
     def at(self) -> list[str]:
-        """The part of a score's name that each threshold becomes."""
-        return [names.at(threshold, self.units) for threshold in self.thresholds]
+        """The part of a score's name for each threshold."""
+        return [table.at(threshold, self.units) for threshold in self.thresholds]
 
 
 class EnsembleMetrics:
-    r"""Scores of ensembles by lead time, in the units of the data.
+    r"""Scores of ensembles by lead time, in the units of the data, accumulated batch by batch.
 
-    With the M members x_i of a pixel, their mean m and sample variance v (of M - 1), the truth y, and the share p of
-    members at or above a threshold ("2mmh" here):
+    With the M members x_i of a pixel, their mean m and sample variance v (divided by M - 1), the truth y, and the share
+    p of members at or above a threshold ("2mmh" here):
 
         crps_mmh            mean of  sum_i abs(x_i - y) / M - sum_ij abs(x_i - x_j) / (2 M^2),  the score of the
-                            distribution that has the members alone
-        crps_fair_mmh       the same with 2 M (M - 1): what it would be of endlessly many members like these
+                            distribution of these members
+        crps_fair_mmh       the same with 2 M (M - 1), an estimate for infinitely many members like these
         spread_mmh          root of the mean of v
         rmse_of_mean_mmh    root of the mean of (m - y)^2
-        spread_skill        sqrt((M + 1) / M) spread / rmse_of_mean: 1 where the truth is like one more member, below
-                            where the ensemble is too sure
-        brier@2mmh          mean of (p - o)^2, where o is 1 where y is at or above the threshold, else 0
+        spread_skill        sqrt((M + 1) / M) spread / rmse_of_mean: 1 if the truth is like one more member, below 1 if
+                            the ensemble is overconfident
+        brier@2mmh          mean of (p - o)^2, where o is 1 if y is at or above the threshold, else 0
 
-    over all pixels of all frames of a lead time. `reliability` and `rank_histogram` have the tables behind them.
+    over all pixels of all frames of a lead time. `reliability` and `rank_histogram` return the tables behind them.
 
     Missing pixels never score: those where the mask is False, or where the truth or any member is NaN. All counts are
-    whole numbers and all sums are kept to the last bit, so that batches can come in any order and in any parts.
+    whole numbers and all sums are exact to the last bit, so that batches can come in any order and in any parts.
 
     Args:
-        members: How many there are, two at least.
-        thresholds: What makes an event, in the units of the data. Default: none.
-        units: 'mm/h', 'dBZ', 'raw', or 'intensity' of frames in [0, 1]. Default: 'mm/h'.
-        rank_from: Of the rank histogram, the least value that counts: what is below is one and the same, and pixels
-            where the truth and all members are below are left out. Default: none, every value and pixel counts.
+        members: Number of members, at least two.
+        thresholds: Lowest values of the events, in the units of the data. Default: none.
+        units: 'mm/h', 'dBZ', 'raw', or 'intensity' for frames in [0, 1]. Default: 'mm/h'.
+        rank_from: Lowest value that counts in the rank histogram. Lower values are equal to each other, and pixels
+            where the truth and all members are lower are left out. Default: none, every value and pixel counts.
 
     Raises:
-        ValueError: An argument is not as said above.
+        ValueError: An argument is out of its range.
 
     Sources: Hersbach, Decomposition of the Continuous Ranked Probability Score for Ensemble Prediction Systems, 2000;
     Ferro, Fair Scores for Ensemble Forecasts, 2014; Fortin et al., Why Should Ensemble Spread Match the RMSE of the
@@ -107,7 +105,8 @@ class EnsembleMetrics:
             TypeError: An array does not hold real numbers.
             ValueError: The shapes do not fit each other, the number of members or the earlier batches.
         """
-        members, target = _numbers("members", members, 6), _numbers("target", target, 5)
+        members = real_numbers("EnsembleMetrics", "members", members, "(M, N, T, H, W, C)")
+        target = real_numbers("EnsembleMetrics", "target", target, "(N, T, H, W, C)")
         if members.shape != (self.settings.members, *target.shape):
             raise ValueError(
                 f"[EnsembleMetrics] 'members' must have the shape {(self.settings.members, *target.shape)}, that many "
@@ -115,20 +114,13 @@ class EnsembleMetrics:
             )
         known = ~np.isnan(target)
         if mask is not None:
-            mask = np.asarray(mask)
-            try:
-                known &= np.broadcast_to(mask != 0, target.shape)
-            except ValueError:
-                raise ValueError(
-                    "[EnsembleMetrics] 'mask' must have the shape of 'target' or broadcast to it "
-                    f"but got {mask.shape} and {target.shape}."
-                ) from None
+            known &= known_pixels("EnsembleMetrics", mask, target.shape)
         n, horizon = target.shape[:2]
         self._keep_horizon(horizon)
         pixels = math.prod(target.shape[2:])
         flat, truth, known = (a.reshape(*a.shape[:-3], pixels) for a in (members, target, known))
         block = max(1, BLOCK_VALUES // len(members))
-        with np.errstate(invalid="ignore", over="ignore"):  # of forecasts that blew up
+        with np.errstate(invalid="ignore", over="ignore"):  # forecasts that diverged
             for i in range(n):
                 for lead in range(horizon):
                     for start in range(0, pixels, block):
@@ -136,7 +128,7 @@ class EnsembleMetrics:
                         self._add(lead, flat[(slice(None), *part)], truth[part], known[part])
 
     def _add(self, lead: int, x: np.ndarray, y: np.ndarray, known: np.ndarray) -> None:
-        """Adds pixels of one frame: members (M, P), truth (P,) and where it is known (P,)."""
+        """Adds pixels of one frame: members (M, P), truth (P,), and True where it is known (P,)."""
         known = known & ~np.isnan(x).any(axis=0)
         x, y = x[:, known], y[known]
         M = len(x)
@@ -158,30 +150,11 @@ class EnsembleMetrics:
         )
         self._sums.add(np.array([sums], np.float64), lead)
 
-    def merge(self, other: EnsembleMetrics) -> None:
-        """Adds what another one has gathered, as if its batches had been given to this one.
-
-        Raises:
-            ValueError: The two differ in an argument or in the number of lead times.
-        """
-        for setting in fields(Settings):
-            here, there = (getattr(metrics.settings, setting.name) for metrics in (self, other))
-            if here != there:
-                raise ValueError(
-                    f"[EnsembleMetrics] cannot merge: '{setting.name}' is {here!r} here and {there!r} there."
-                )
-        if other._horizon is None:
-            return
-        self._keep_horizon(other._horizon)
-        self._sums.merge(other._sums)
-        self._events += other._events
-        self._ranks += other._ranks
-
-    def compute(self) -> Scores:
-        """The scores so far.
+    def compute(self) -> table.Scores:
+        """Returns the scores of all batches so far.
 
         Returns:
-            As `RainMetrics.compute`: a dict from the name of a score to `overall`, `mean_over_leads` and `per_lead`.
+            A dict from the name of a score to `overall`, `mean_over_leads` and `per_lead`, as in `RainMetrics.compute`.
 
         Raises:
             ValueError: There was no update.
@@ -193,10 +166,10 @@ class EnsembleMetrics:
             absolute, pairs, squared, variance = ratio(totals[:, 1:], totals[:, :1]).T
             spread, error = np.sqrt(variance), np.sqrt(squared)
             scores = {
-                names.ensemble("crps", units): absolute - pairs / M**2,
-                names.ensemble("crps_fair", units): absolute - pairs / (M * (M - 1)),
-                names.ensemble("spread", units): spread,
-                names.ensemble("rmse_of_mean", units): error,
+                table.in_units("crps", units): absolute - pairs / M**2,
+                table.in_units("crps_fair", units): absolute - pairs / (M * (M - 1)),
+                table.in_units("spread", units): spread,
+                table.in_units("rmse_of_mean", units): error,
                 "spread_skill": math.sqrt((M + 1) / M) * ratio(spread, error),
             }
             p = np.arange(M + 1) / M
@@ -212,47 +185,38 @@ class EnsembleMetrics:
             for name, values in scores.items()
         }
 
-    def reliability(self, *, bins: int | None = None, lead: int | None = None) -> dict[str, dict[str, np.ndarray]]:
-        """How often an event came where it was forecast with a probability.
+    def reliability(self, *, lead: int | None = None) -> dict[str, dict[str, np.ndarray]]:
+        """Returns how often an event occurred when it was forecast with each probability.
 
         Args:
-            bins: Number of equal ones that the probabilities are put into, as pysteps does it: one at the border of two
-                is in that nearer to 1/2. Default: none, each of the M + 1 probabilities that M members can give stands
-                for itself.
             lead: The lead time, counted from 1. Default: all together.
 
         Returns:
-            By threshold ("@2mmh"): `probability` (B,), the mean one of the bin, `observed` (B,), the share of these
-            pixels where the event came, and `count` (B,), their number; NaN in a bin without one.
+            By threshold ("@2mmh"), arrays (M + 1,): `probability`, 0 to 1 in steps of 1 / M; `count`, the number of
+            pixels with this probability; `observed`, the share of them where the event occurred. `probability` and
+            `observed` are NaN if `count` is 0.
 
         Raises:
-            ValueError: There was no update, or an argument does not fit.
+            ValueError: There was no update, or `lead` is not one of the lead times.
         """
         self._check_begun()
-        counts = self._of(self._events, lead)
-        M = self.settings.members
-        p, place = np.arange(M + 1) / M, np.arange(M + 1)
-        if bins is not None:
-            check_whole("EnsembleMetrics", "bins", bins)
-            place = np.digitize(p, np.linspace(-1e-6, 1 + 1e-6, bins + 1), right=True) - 1
-        wide = M + 1 if bins is None else bins
-        found = {}
-        for at, table in zip(self.settings.at, counts, strict=True):
-            n, events = table.sum(axis=1), table[:, 1]
-            summed = [np.bincount(place, weights, wide) for weights in (n, events, n * p)]
-            found[at] = {
-                "probability": ratio(summed[2], summed[0]),
-                "observed": ratio(summed[1], summed[0]),
-                "count": summed[0].astype(np.int64),
+        p = np.arange(self.settings.members + 1) / self.settings.members
+        tables = {}
+        for at, counts in zip(self.settings.at, self._of(self._events, lead), strict=True):
+            n, events = counts.sum(axis=1).astype(np.float64), counts[:, 1].astype(np.float64)
+            tables[at] = {
+                "probability": ratio(n * p, n),
+                "observed": ratio(events, n),
+                "count": n.astype(np.int64),
             }
-        return found
+        return tables
 
     def rank_histogram(self, *, seed: int | None = None, lead: int | None = None) -> np.ndarray:
-        """How often the truth came at each place among the members, from below all of them to above all.
+        """Returns how often the truth had each rank among the members, from below all of them to above all.
 
         Args:
-            seed: Of the draw by which a truth that equals members gets one of its places. Default: none, it counts
-                in equal parts at all of them.
+            seed: Seed of the draw of one rank if the truth equals members. Default: none, it counts in equal parts at
+                all ranks that it could have.
             lead: The lead time, counted from 1. Default: all together.
 
         Returns:
@@ -266,49 +230,36 @@ class EnsembleMetrics:
         histogram = np.zeros(len(counts))
         rng = None if seed is None else np.random.default_rng(seed)
         for lower, tied in np.argwhere(counts):
-            n, places = counts[lower, tied], np.full(tied + 1, 1 / (tied + 1))
-            # Draws for each pixel alone and the draw of how many come to each place have one distribution.
-            histogram[lower : lower + tied + 1] += n * places if rng is None else rng.multinomial(n, places)
+            n, shares = counts[lower, tied], np.full(tied + 1, 1 / (tied + 1))
+            # One draw of the number at each rank has the same distribution as a draw for each pixel.
+            histogram[lower : lower + tied + 1] += n * shares if rng is None else rng.multinomial(n, shares)
         return histogram
 
-    def _of(self, table: np.ndarray, lead: int | None) -> np.ndarray:
+    def _of(self, counts: np.ndarray, lead: int | None) -> np.ndarray:
+        """Returns the counts of a lead time, or of all together."""
         if lead is None:
-            return table.sum(axis=0)
-        if not 1 <= lead <= len(table):
-            raise ValueError(f"[EnsembleMetrics] 'lead' must be from 1 to {len(table)} but got {lead}.")
-        return table[lead - 1]
+            return counts.sum(axis=0)
+        if not 1 <= lead <= len(counts):
+            raise ValueError(f"[EnsembleMetrics] 'lead' must be from 1 to {len(counts)} but got {lead}.")
+        return counts[lead - 1]
 
     def _check_begun(self) -> None:
         if self._horizon is None:
             raise ValueError("[EnsembleMetrics] there is nothing to compute: call 'update' with a batch first.")
 
     def _keep_horizon(self, horizon: int) -> None:
+        check_horizon("EnsembleMetrics", horizon, self._horizon)
         if self._horizon is None:
-            wide = self.settings.members + 1
+            ranks = self.settings.members + 1
             self._horizon, self._sums = horizon, ExactSum((horizon, 5))
-            self._events = np.zeros((horizon, len(self.settings.thresholds), wide, 2), np.int64)
-            self._ranks = np.zeros((horizon, wide, wide), np.int64)
-        elif horizon != self._horizon:
-            raise ValueError(
-                f"[EnsembleMetrics] every batch must have the same number of lead times but got {horizon} "
-                f"after {self._horizon}."
-            )
+            self._events = np.zeros((horizon, len(self.settings.thresholds), ranks, 2), np.int64)
+            self._ranks = np.zeros((horizon, ranks, ranks), np.int64)
 
 
 def _ranks(x: np.ndarray, y: np.ndarray, least: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Of every pixel that counts, how many members are below the truth and how many equal it."""
+    """Returns the number of members below the truth, and of those equal to it, for every pixel that counts."""
     if least is not None:
         counts = (y >= least) | (x >= least).any(axis=0)
         x, y = x[:, counts], y[counts]
         x, y = np.where(x >= least, x, -np.inf), np.where(y >= least, y, -np.inf)
     return (x < y).sum(axis=0), (x == y).sum(axis=0)
-
-
-def _numbers(name: str, value: np.ndarray, dimensions: int) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype == bool or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise TypeError(f"[EnsembleMetrics] '{name}' must hold real numbers but got {array.dtype}.")
-    if array.ndim != dimensions or 0 in array.shape:
-        letters = "(M, N, T, H, W, C)" if dimensions == 6 else "(N, T, H, W, C)"
-        raise ValueError(f"[EnsembleMetrics] '{name}' must have the shape {letters}, none 0, but got {array.shape}.")
-    return array.astype(np.float32) if array.dtype == np.float16 else array

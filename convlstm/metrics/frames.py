@@ -1,127 +1,198 @@
-"""What is added up of each frame, and by which settings."""
+"""Scores of frames in [0, 1], accumulated batch by batch and by lead time."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Any
 
-from convlstm.metrics import names
-from convlstm.metrics.counts import contingency, fractions, pooled
-from convlstm.metrics.spectrum import radial_spectrum, rings, taper
+from convlstm.metrics.batches import check_horizon, check_same_shape, known_pixels
+from convlstm.metrics.ssim import structural_similarity
+from convlstm.metrics.table import Scores
 
 import numpy as np
 
+KINDS = ("mse_per_pixel", "mae_per_pixel", "mse_per_frame", "mae_per_frame", "psnr", "ssim", "ssim_openstl")
 
-@dataclass(frozen=True)
-class Settings:
-    """The arguments of `RainMetrics`, checked."""
-
-    thresholds: tuple[float, ...]
-    units: str
-    pixel_km: float | None
-    scales: tuple[int, ...]
-    pools: tuple[int, ...]
-    spectrum: bool
-    balance: tuple[tuple[float, ...], tuple[float, ...]] | None
-
-    def __post_init__(self) -> None:
-        if self.units not in names.SUFFIXES:
-            raise ValueError(
-                f"[RainMetrics] 'units' must be one of {', '.join(names.SUFFIXES)} but got {self.units!r}."
-            )
-        if self.pixel_km is not None and not 0 < self.pixel_km < math.inf:
-            raise ValueError(f"[RainMetrics] 'pixel_km' must be positive or None but got {self.pixel_km}.")
-        if not self.thresholds or not all(map(math.isfinite, self.thresholds)) or len({*self.at}) < len(self.at):
-            raise ValueError(
-                "[RainMetrics] 'thresholds' must be finite, at least one, and differ in their first six digits "
-                f"but got {list(self.thresholds)}."
-            )
-        for name, sizes, least in (("scales", self.scales, 1), ("pools", self.pools, 2)):
-            if not all(isinstance(size, int) and size >= least for size in sizes) or len({*sizes}) < len(sizes):
-                raise ValueError(
-                    f"[RainMetrics] '{name}' must be different whole numbers from {least} on but got {list(sizes)}."
-                )
-
-    @property
-    def at(self) -> list[str]:
-        """The part of a score's name that each threshold becomes."""
-        return [names.at(threshold, self.units) for threshold in self.thresholds]
+PSNR_CAP = 100.0
+"""Highest PSNR of a frame, in dB: a perfect frame would make every mean infinite."""
 
 
-def frame_sums(
-    settings: Settings, forecast: np.ndarray, target: np.ndarray, mask: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    """Sums over each frame, whose totals over frames the scores are made of.
+class FrameMetrics:
+    r"""Scores of forecast frames by lead time, accumulated batch by batch.
+
+    With the error e = forecast - target, a frame's valid pixels (all H W C of them if none is missing) and q the
+    forecast clipped to [0, 1]:
+
+        mse_per_pixel, mae_per_pixel   mean of e^2, of abs(e), over all valid pixels of all frames
+        mse_per_frame, mae_per_frame   sum of e^2, of abs(e), over a frame's valid pixels; mean over frames
+        psnr                           20 log10(1 / sqrt(mean of (q - target)^2 over the frame)); mean over frames
+        ssim                           `structural_similarity` of q with L = 1; mean over frames
+        ssim_openstl                   the same with L = 2
+
+    `mse_per_frame`, `mae_per_frame`, `psnr` and `ssim_openstl` are in the units of OpenSTL's tables.
+
+    Missing pixels never score: those where the mask is False, or where the target or the forecast is NaN. PSNR covers a
+    frame's valid pixels and SSIM its windows without a missing pixel; a frame without any is left out of the mean.
+    `coverage` is the share of the pixels that scored. The PSNR of a frame is at most 100 dB, so that a perfect frame
+    does not make the mean infinite. SSIM of frames smaller than 7 x 7 is NaN, and so is every mean over nothing.
 
     Args:
-        settings: What to compute.
-        forecast: Frames (n, H, W).
-        target: The truth, of the same shape.
-        mask: Booleans of the same shape, where the truth is known, or None for all.
-
-    Returns:
-        `frames`: (n,), whether any pixel is known. `pixels`: (n,), how many are.
-        `errors`: (n, 3), sums of e, abs(e) and e^2; with a balance (n, 5), also of w e^2 and w abs(e).
-        `tables`: (n, 1 + pools, thresholds, 4), the contingency tables of the pixels and of the pooled squares.
-        `windows`: (n, thresholds, scales, 3), the sums of FSS.
-        `power`: (n, 2, R), spectra of forecast and truth, zero where a pixel is missing. `complete`: (n,), where none.
+        ssim: True to compute `ssim` and `ssim_openstl`, the slow part. Default: True.
     """
-    known = ~(np.isnan(forecast) | np.isnan(target))
-    if mask is not None:
-        known &= mask
-    complete = known.all(axis=(1, 2))
-    whole = bool(complete.all())
-    if not whole:
-        forecast, target = np.where(known, forecast, 0), np.where(known, target, 0)
 
-    result = {
-        "frames": known.any(axis=(1, 2)).astype(np.float64),
-        "pixels": known.reshape(len(known), -1).sum(axis=1, dtype=np.float64),
-    }
-    with np.errstate(invalid="ignore", over="ignore"):  # of forecasts that blew up
-        result["errors"] = _errors(settings, forecast, target)
-        if settings.spectrum:
-            result["power"] = _power(settings, forecast, target, complete)
-            result["complete"] = complete.astype(np.float64)
+    def __init__(self, *, ssim: bool = True):
+        self.ssim = ssim
+        kinds = [kind for kind in KINDS if ssim or not kind.startswith("ssim")]
+        # An array over the lead times for each score, once there is an update.
+        self._sums: dict[str, Any] = dict.fromkeys(kinds, 0.0)
+        self._counts: dict[str, Any] = dict.fromkeys(kinds, 0.0)
+        self._pixels = 0
+        self._horizon: int | None = None
 
-    squares = [pooled(known, size) for size in settings.pools]
-    tables, windows = [], []
-    for threshold in settings.thresholds:
-        f, t = forecast >= threshold, target >= threshold
-        if not whole:
-            f, t = f & known, t & known
-        table = [contingency(f, t, known)]
-        table += [contingency(pooled(f, p), pooled(t, p), s) for p, s in zip(settings.pools, squares, strict=True)]
-        tables.append(np.stack(table, axis=1))
-        windows.append([fractions(f, t, scale) for scale in settings.scales])
-    result["tables"] = np.stack(tables, axis=2)
-    if settings.scales:
-        result["windows"] = np.moveaxis(np.array(windows), 2, 0)
-    return result
+    def update(self, forecast: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Adds a batch.
+
+        Args:
+            forecast: (N, T, H, W, C), floats. T is the same in every batch; N, H and W may differ.
+            target: The truth, of the same shape, in [0, 1].
+            mask: True or non-zero where the target is valid; of the same shape or broadcastable to it. Default: all.
+
+        Raises:
+            TypeError: An array holds integers.
+            ValueError: The shapes do not fit each other or the earlier batches.
+        """
+        forecast, target = _floats("forecast", forecast), _floats("target", target)
+        check_same_shape("FrameMetrics", forecast, target)
+        valid = ~(np.isnan(forecast) | np.isnan(target))
+        if mask is not None:
+            valid &= known_pixels("FrameMetrics", mask, target.shape)
+        self._keep_horizon(target.shape[1])
+        self._pixels += valid.size
+        complete = bool(valid.all())
+        if not complete:
+            forecast, target = np.where(valid, forecast, 0), np.where(valid, target, 0)
+
+        inside = (2, 3, 4)
+        pixels = valid.sum(axis=inside)
+        seen = pixels > 0
+        error = forecast - target
+        with np.errstate(over="ignore"):  # a forecast that diverged has an infinite score
+            squared = (error * error).sum(axis=inside, dtype=np.float64)
+        absolute = np.abs(error).sum(axis=inside, dtype=np.float64)
+        self._add("mse_per_pixel", squared, pixels)
+        self._add("mae_per_pixel", absolute, pixels)
+        self._add("mse_per_frame", squared, seen)
+        self._add("mae_per_frame", absolute, seen)
+
+        clipped = np.clip(forecast, 0, 1)
+        error = clipped - target
+        mse = np.sum(error * error, axis=inside, dtype=np.float64) / np.maximum(pixels, 1)
+        psnr = -10 * np.log10(np.maximum(mse, 10 ** (-PSNR_CAP / 10)))
+        self._add("psnr", np.where(seen, psnr, 0), seen)
+        if self.ssim:
+            both = structural_similarity(clipped, target, (1.0, 2.0), valid=None if complete else valid)
+            for kind, value in zip(("ssim", "ssim_openstl"), both, strict=True):
+                scored = ~np.isnan(value)
+                self._add(kind, np.where(scored, value, 0), scored)
+
+    def merge(self, other: FrameMetrics) -> None:
+        """Adds the batches that another object has accumulated.
+
+        Raises:
+            ValueError: The two differ in the number of lead times or in `ssim`.
+        """
+        if self.ssim != other.ssim:
+            raise ValueError(f"[FrameMetrics] cannot merge: 'ssim' is {self.ssim} here and {other.ssim} there.")
+        if other._horizon is None:
+            return
+        self._keep_horizon(other._horizon)
+        self._pixels += other._pixels
+        for kind in self._sums:
+            self._sums[kind] = self._sums[kind] + other._sums[kind]
+            self._counts[kind] = self._counts[kind] + other._counts[kind]
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that was accumulated, in a form that JSON can hold without loss, for a merge in another process.
+
+        Returns:
+            A dict of `ssim`, `horizon` (None before the first update), `pixels`, and by score the lists `sums` and
+            `counts` over the lead times.
+        """
+        kinds = {} if self._horizon is None else self._sums
+        return {
+            "ssim": self.ssim,
+            "horizon": self._horizon,
+            "pixels": self._pixels,
+            "sums": {kind: self._sums[kind].tolist() for kind in kinds},
+            "counts": {kind: self._counts[kind].tolist() for kind in kinds},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> FrameMetrics:
+        """Returns an object that has accumulated what `state()` of another one returned.
+
+        Raises:
+            ValueError: The state holds other scores, or another number of lead times, than it states.
+        """
+        self = cls(ssim=state["ssim"])
+        if state["horizon"] is None:
+            return self
+        for key, arrays in (("sums", self._sums), ("counts", self._counts)):
+            lengths = {kind: len(values) for kind, values in state[key].items()}
+            if lengths != dict.fromkeys(arrays, state["horizon"]):
+                raise ValueError(
+                    f"[FrameMetrics] '{key}' must hold {state['horizon']} lead times of {', '.join(arrays)} but got "
+                    f"{lengths}."
+                )
+            arrays.update({kind: np.array(values, np.float64) for kind, values in state[key].items()})
+        self._horizon, self._pixels = state["horizon"], state["pixels"]
+        return self
+
+    def compute(self) -> Scores:
+        """Returns the scores of all batches so far.
+
+        Returns:
+            A dict from the name of a score to `{"overall": float, "per_lead": list[float]}`. `per_lead` holds a value
+            for each lead time, the first being one frame ahead. `overall` is the mean over everything that scored at
+            any lead time; if no pixel is missing, it is the mean of `per_lead`.
+
+        Raises:
+            ValueError: There was no update.
+        """
+        if self._horizon is None:
+            raise ValueError("[FrameMetrics] there is nothing to compute: call 'update' with a batch first.")
+        return {
+            kind: {
+                "overall": _mean(np.sum(total), np.sum(self._counts[kind])),
+                "per_lead": [_mean(s, n) for s, n in zip(total, self._counts[kind], strict=True)],
+            }
+            for kind, total in self._sums.items()
+        }
+
+    @property
+    def coverage(self) -> float:
+        """Share of the pixels that scored, between 0 and 1; NaN before the first update."""
+        return _mean(np.sum(self._counts["mse_per_pixel"]), self._pixels)
+
+    def _add(self, kind: str, values: np.ndarray, counts: np.ndarray) -> None:
+        self._sums[kind] = self._sums[kind] + values.sum(axis=0, dtype=np.float64)
+        self._counts[kind] = self._counts[kind] + counts.sum(axis=0, dtype=np.float64)
+
+    def _keep_horizon(self, horizon: int) -> None:
+        check_horizon("FrameMetrics", horizon, self._horizon)
+        self._horizon = horizon
 
 
-def _errors(settings: Settings, forecast: np.ndarray, target: np.ndarray) -> np.ndarray:
-    flat = (len(target), -1)
-    error = (forecast.astype(np.float64) - target).reshape(flat)
-    absolute, squared = np.abs(error), error * error
-    terms = [error, absolute, squared]
-    if settings.balance is not None:
-        bins, weights = settings.balance
-        place = np.zeros(target.shape, np.min_scalar_type(len(bins)))
-        for lower in bins:
-            place += target >= lower
-        weight = np.array(weights)[place].reshape(flat)
-        terms += [weight * squared, weight * absolute]
-    return np.stack([term.sum(axis=1) for term in terms], axis=1)
+def _floats(name: str, value: np.ndarray) -> np.ndarray:
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(
+            f"[FrameMetrics] '{name}' must hold floats, 1 being the full scale, but got {array.dtype}. "
+            "Convert it with `as_unit`."
+        )
+    if array.ndim != 5:
+        raise ValueError(f"[FrameMetrics] '{name}' must have the shape (N, T, H, W, C) but got {array.shape}.")
+    return array.astype(np.result_type(array.dtype, np.float32), copy=False)
 
 
-def _power(settings: Settings, forecast: np.ndarray, target: np.ndarray, complete: np.ndarray) -> np.ndarray:
-    height, width = target.shape[1:]
-    power = np.zeros((len(complete), 2, len(rings(height, width)[1])))
-    window = taper(height, width)
-    for k, frames in enumerate((forecast, target)):
-        field = frames[complete].astype(np.float64)
-        if settings.units == "mm/h":
-            field = np.log1p(np.maximum(field, 0))
-        power[complete, k] = radial_spectrum(field * window)
-    return power
+def _mean(total: float, count: float) -> float:
+    return float(total / count) if count else float("nan")

@@ -1,27 +1,66 @@
-"""Scores of rain forecasts, gathered batch by batch."""
+"""Scores of rain in physical units, accumulated batch by batch and by lead time.
+
+A new score of rain is a sum over each frame in `frame_sums`, if no present one serves, and its formula in
+`RainMetrics._scores`; its title, unit and direction go into `convlstm/metrics/table.py`.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from typing import Any
 
-from convlstm.metrics import names
+from convlstm.metrics import table
 from convlstm.metrics.balance import HKO7_THRESHOLDS, HKO7_WEIGHTS, checked_balance
-from convlstm.metrics.counts import fractions_skill, ratio, table_scores
-from convlstm.metrics.exact import ExactSum
-from convlstm.metrics.frames import Settings, frame_sums
-from convlstm.metrics.spectrum import rings
+from convlstm.metrics.batches import check_horizon, check_same_shape, known_pixels, real_numbers
+from convlstm.metrics.events import contingency, fractions, fractions_skill, pooled, ratio, table_scores
+from convlstm.metrics.exact_sum import ExactSum
+from convlstm.metrics.spectrum import fine_power, radial_spectrum, rings, taper
 
 import numpy as np
 
 BLOCK_PIXELS = 2**18
-"""So many pixels are scored at a time: they stay in the cache, and memory does not grow with the batch."""
+"""Pixels scored at a time: they stay in the cache, and memory does not grow with the batch."""
 
 FINE_PIXELS = 16
-"""`spectral_ratio` looks at waves shorter than this."""
+"""`spectral_ratio` covers waves shorter than this."""
 
-Scores = dict[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `RainMetrics`, checked."""
+
+    thresholds: tuple[float, ...]
+    units: str
+    pixel_km: float | None
+    scales: tuple[int, ...]
+    pools: tuple[int, ...]
+    spectrum: bool
+    balance: tuple[tuple[float, ...], tuple[float, ...]] | None
+
+    def __post_init__(self) -> None:
+        if self.units not in table.RAIN_UNITS:
+            raise ValueError(
+                f"[RainMetrics] 'units' must be one of {', '.join(table.RAIN_UNITS)} but got {self.units!r}."
+            )
+        if self.pixel_km is not None and not 0 < self.pixel_km < math.inf:
+            raise ValueError(f"[RainMetrics] 'pixel_km' must be positive or None but got {self.pixel_km}.")
+        if not self.thresholds or not all(map(math.isfinite, self.thresholds)) or len({*self.at}) < len(self.at):
+            raise ValueError(
+                "[RainMetrics] 'thresholds' must be finite, at least one, and differ in their first six digits "
+                f"but got {list(self.thresholds)}."
+            )
+        for name, sizes, least in (("scales", self.scales, 1), ("pools", self.pools, 2)):
+            if not all(isinstance(size, int) and size >= least for size in sizes) or len({*sizes}) < len(sizes):
+                raise ValueError(
+                    f"[RainMetrics] '{name}' must be different whole numbers from {least} on but got {list(sizes)}."
+                )
+
+    @property
+    def at(self) -> list[str]:
+        """The part of a score's name for each threshold."""
+        return [table.at(threshold, self.units) for threshold in self.thresholds]
 
 
 class RainMetrics:
@@ -35,10 +74,11 @@ class RainMetrics:
         far@2mmh            F / (H + F)
         hss@2mmh            2 (H N - F M) / ((H + M) (M + N) + (H + F) (F + N))
         bias@2mmh           (H + F) / (H + M)
-        csi@2mmh_pool4      csi of the maxima over squares of 4 x 4 pixels, side by side; a rest at the edge is left out
+        csi@2mmh_pool4      csi of the maxima over squares of 4 x 4 pixels, side by side; pixels at the edge that fill
+                            no square are left out
         fss@2mmh_16px       1 - sum (f - t)^2 / sum (f^2 + t^2), where f and t are the shares of events in the 16 x 16
-                            window around a pixel, of which what lies outside the frame is no event; sums over all
-                            pixels of all frames
+                            window around a pixel; pixels outside the frame have no event; sums over all pixels of all
+                            frames
         csi_mean, csi_mean_pool4    mean of csi over the thresholds (SEVIR's CSI-M); undefined ones are left out
 
     and, with the error e = forecast - truth and the weight w of a pixel by the bin of its truth:
@@ -51,31 +91,33 @@ class RainMetrics:
     `b_mse` and `b_mae` are sums over a frame as in HKO-7 (Shi et al., 2017), but of errors in mm/h: HKO-7's tables take
     errors of pixel values in [0, 1], so the numbers do not compare. They grow with the frame.
 
-    The power is of log(1 + rain / (1 mm/h)), of the values themselves in other units, times Hann's window: without it
-    the jump from one edge of the frame to the opposite one looks like sharp detail, and hides nearly all blur. Waves
-    are averaged as in pysteps's `rapsd`. Only frames without a missing pixel count; `spectrum` says how many those are.
+    The power is of log(1 + rain / (1 mm/h)), or of the values themselves in other units, times Hann's window: without
+    the window the jump from one edge of the frame to the opposite one looks like sharp detail and hides nearly all
+    blur. Waves are averaged as in pysteps's `rapsd`. Only frames without a missing pixel count; `spectrum` returns
+    their number.
 
     Missing pixels never score: those where the mask is False, or where the truth or the forecast is NaN. A pixel
     missing in one is missing in both: it is in no table, its pooled square is the maximum of the others (and counts if
-    there are any), and in the windows of FSS it is no event of either, as pixels outside the frame are. FSS equals
+    there are any), and in the windows of FSS it has no event in either, as pixels outside the frame. FSS equals
     pysteps's `fss` on fields that are both NaN there; pysteps itself counts rain where only the other field is missing.
-    CSI and its like equal those of pysteps's `det_cat_fct` on the known pixels; pysteps itself takes NaN for no event,
-    and wants an event to be above the threshold, not at it.
+    CSI, POD, FAR, HSS and bias equal those of pysteps's `det_cat_fct` on the known pixels; pysteps itself treats NaN as
+    no event, and an event must be above the threshold, not at it.
 
-    A score is NaN where it is undefined, such as `pod` where nothing happened.
+    A score is NaN where it is undefined, such as `pod` if nothing happened.
 
     Args:
-        thresholds: What makes an event, in the units of the data.
+        thresholds: Lowest values of the events, in the units of the data.
         units: 'mm/h', 'dBZ' or 'raw'. Default: 'mm/h'.
-        pixel_km: Side of a pixel in km, by which `spectrum` gives wavelengths in km, too. Default: unknown.
+        pixel_km: Side of a pixel in km; `spectrum` then gives wavelengths in km, too. Default: unknown.
         scales: Sides of the windows of FSS in pixels. Default: (1, 4, 16, 64).
         pools: Sides of the squares of pooled CSI in pixels. Default: (4, 16).
-        spectrum: Whether to compute power spectra. Default: True.
-        balance: Bins and weights of `b_mse` and `b_mae`: the lower ends of all bins but the first, and a weight a bin.
-            Default: HKO-7's for mm/h, (0.5, 2, 5, 10, 30) and (1, 1, 2, 5, 10, 30); no balanced scores otherwise.
+        spectrum: True to compute power spectra. Default: True.
+        balance: Bins and weights of `b_mse` and `b_mae`: the lower ends of all bins but the first, and the weight of
+            each bin. Default: HKO-7's for mm/h, (0.5, 2, 5, 10, 30) and (1, 1, 2, 5, 10, 30); no balanced scores for
+            other units.
 
     Raises:
-        ValueError: An argument is not as said above.
+        ValueError: An argument is out of its range.
     """
 
     def __init__(
@@ -118,21 +160,11 @@ class RainMetrics:
             TypeError: An array does not hold real numbers.
             ValueError: The shapes do not fit each other or the earlier batches.
         """
-        forecast, target = _numbers("forecast", forecast), _numbers("target", target)
-        if forecast.shape != target.shape:
-            raise ValueError(
-                "[RainMetrics] 'forecast' and 'target' must have the same shape "
-                f"but got {forecast.shape} and {target.shape}."
-            )
+        forecast = real_numbers("RainMetrics", "forecast", forecast, "(N, T, H, W, 1)")
+        target = real_numbers("RainMetrics", "target", target, "(N, T, H, W, 1)")
+        check_same_shape("RainMetrics", forecast, target)
         if mask is not None:
-            mask = np.asarray(mask)
-            try:
-                mask = np.broadcast_to(mask != 0, target.shape)
-            except ValueError:
-                raise ValueError(
-                    "[RainMetrics] 'mask' must have the shape of 'target' or broadcast to it "
-                    f"but got {mask.shape} and {target.shape}."
-                ) from None
+            mask = known_pixels("RainMetrics", mask, target.shape)
         n, horizon, height, width, _ = target.shape
         self._keep_shape(horizon, (height, width))
         self._pixels += target.size
@@ -146,40 +178,21 @@ class RainMetrics:
                         self._sums[name] = ExactSum((horizon, *values.shape[1:]))
                     self._sums[name].add(values, start)
 
-    def merge(self, other: RainMetrics) -> None:
-        """Adds what another one has gathered, as if its batches had been given to this one.
-
-        Raises:
-            ValueError: The two differ in an argument, in the number of lead times or in the size of the frames.
-        """
-        for setting in fields(Settings):
-            here, there = (getattr(metrics.settings, setting.name) for metrics in (self, other))
-            if here != there:
-                raise ValueError(f"[RainMetrics] cannot merge: '{setting.name}' is {here!r} here and {there!r} there.")
-        if other._horizon is None or other._frame is None:
-            return
-        self._keep_shape(other._horizon, other._frame)
-        self._pixels += other._pixels
-        for name, total in other._sums.items():
-            if name not in self._sums:
-                self._sums[name] = ExactSum(total.value.shape)
-            self._sums[name].merge(total)
-
-    def compute(self) -> Scores:
-        """The scores so far.
+    def compute(self) -> table.Scores:
+        """Returns the scores of all batches so far.
 
         Returns:
             A dict from the name of a score to `{"overall": float, "mean_over_leads": float, "per_lead": list[float]}`.
-            `per_lead` holds a value per lead time, the first being one frame ahead. `overall` is of the counts and
-            sums pooled over all lead times; `mean_over_leads` is the mean of `per_lead`, in which NaN is left out.
+            `per_lead` holds a value for each lead time, the first being one frame ahead. `overall` is computed from the
+            counts and sums of all lead times together; `mean_over_leads` is the mean of `per_lead` without NaN.
 
         Raises:
             ValueError: There was no update.
         """
         if self._frame is None:
             raise ValueError("[RainMetrics] there is nothing to compute: call 'update' with a batch first.")
-        with np.errstate(invalid="ignore", over="ignore"):  # of forecasts that blew up
-            scores = self._rows(*self._frame)
+        with np.errstate(invalid="ignore", over="ignore"):  # forecasts that diverged
+            scores = self._scores(*self._frame)
             return {
                 name: {
                     "overall": float(values[-1]),
@@ -189,17 +202,17 @@ class RainMetrics:
                 for name, values in scores.items()
             }
 
-    def _rows(self, height: int, width: int) -> dict[str, np.ndarray]:
-        """Of every score, a value per lead time and, last, the one of all of them, (T + 1,)."""
+    def _scores(self, height: int, width: int) -> dict[str, np.ndarray]:
+        """Returns each score by name, (T + 1,): a value for each lead time and, last, that of all lead times."""
         settings = self.settings
         sums = {name: np.concatenate([s.value, s.value.sum(axis=0)[None]]) for name, s in self._sums.items()}
         scores: dict[str, np.ndarray] = {}
         mean = ratio(sums["errors"], sums["pixels"][:, None])
         for kind, values in (("mae", mean[:, 1]), ("rmse", np.sqrt(mean[:, 2])), ("mean_error", mean[:, 0])):
-            scores[names.error(kind, settings.units)] = values
+            scores[table.in_units(kind, settings.units)] = values
         if settings.balance is not None:
             for kind, total in (("b_mse", sums["errors"][:, 3]), ("b_mae", sums["errors"][:, 4])):
-                scores[names.balanced(kind, settings.units)] = ratio(total, sums["frames"])
+                scores[table.in_units(kind, settings.units)] = ratio(total, sums["frames"])
 
         tables = table_scores(sums["tables"])
         suffixes = ["", *(f"_pool{size}" for size in settings.pools)]
@@ -212,17 +225,15 @@ class RainMetrics:
         for p, suffix in enumerate(suffixes):
             scores[f"csi_mean{suffix}"] = np.array([_mean(row) for row in tables["csi"][:, p]])
         if settings.spectrum:
-            _, waves = rings(height, width)
-            fine = np.arange(len(waves)) * FINE_PIXELS > max(height, width)
-            power = (sums["power"][..., fine] * waves[fine]).sum(axis=-1)
+            power = fine_power(sums["power"], height, width, FINE_PIXELS)
             scores[f"spectral_ratio@{FINE_PIXELS}px"] = ratio(power[:, 0], power[:, 1])
         return scores
 
     def spectrum(self) -> dict[str, Any]:
-        """Radially averaged power spectra, from the longest wave to the shortest.
+        """Returns radially averaged power spectra, from the longest wave to the shortest.
 
         Returns:
-            A dict of arrays: `wavelength_px` (R,), and `wavelength_km` where the pixel's size is known; `forecast` and
+            A dict of arrays: `wavelength_px` (R,), and `wavelength_km` if the pixel's size is known; `forecast` and
             `target`, (T, R), the mean power over frames, in (log mm/h)^2 or (units)^2; `frames` (T,), their number.
             A lead time without a frame that has all its pixels is NaN.
 
@@ -248,11 +259,7 @@ class RainMetrics:
         return float(self._sums["pixels"].value.sum() / self._pixels) if self._pixels else float("nan")
 
     def _keep_shape(self, horizon: int, frame: tuple[int, int]) -> None:
-        if self._horizon is not None and horizon != self._horizon:
-            raise ValueError(
-                f"[RainMetrics] every batch must have the same number of lead times but got {horizon} "
-                f"after {self._horizon}."
-            )
+        check_horizon("RainMetrics", horizon, self._horizon)
         if self._frame is not None and frame != self._frame and self.settings.spectrum:
             raise ValueError(
                 f"[RainMetrics] every batch must have frames of the same size but got {frame} after {self._frame}: "
@@ -261,19 +268,85 @@ class RainMetrics:
         self._horizon, self._frame = horizon, frame
 
 
-def _numbers(name: str, value: np.ndarray) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype == bool or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise TypeError(f"[RainMetrics] '{name}' must hold real numbers but got {array.dtype}.")
-    if array.ndim != 5 or array.shape[-1] != 1 or 0 in array.shape:
-        raise ValueError(
-            f"[RainMetrics] '{name}' must have the shape (N, T, H, W, 1), none of it 0, but got {array.shape}."
-        )
-    # Half precision overflows at 65504.
-    return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
 def _mean(values: np.ndarray) -> float:
-    """Mean of those that are not NaN; NaN where all are."""
+    """Returns the mean of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def frame_sums(
+    settings: Settings, forecast: np.ndarray, target: np.ndarray, mask: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Returns the sums over each frame that the scores are computed from.
+
+    Args:
+        settings: Which sums to compute.
+        forecast: Frames (n, H, W).
+        target: The truth, of the same shape.
+        mask: Booleans of the same shape, True where the truth is known; None if it is known everywhere.
+
+    Returns:
+        `frames`: (n,), 1 if any pixel is known. `pixels`: (n,), the number of known pixels.
+        `errors`: (n, 3), sums of e, abs(e) and e^2; with a balance (n, 5), also of w e^2 and w abs(e).
+        `tables`: (n, 1 + pools, thresholds, 4), the contingency tables of the pixels and of the pooled squares.
+        `windows`: (n, thresholds, scales, 3), the sums of FSS.
+        `power`: (n, 2, R), spectra of forecast and truth, zero if a pixel is missing. `complete`: (n,), 1 if none is.
+    """
+    known = ~(np.isnan(forecast) | np.isnan(target))
+    if mask is not None:
+        known &= mask
+    complete = known.all(axis=(1, 2))
+    all_known = bool(complete.all())
+    if not all_known:
+        forecast, target = np.where(known, forecast, 0), np.where(known, target, 0)
+
+    result = {
+        "frames": known.any(axis=(1, 2)).astype(np.float64),
+        "pixels": known.reshape(len(known), -1).sum(axis=1, dtype=np.float64),
+    }
+    with np.errstate(invalid="ignore", over="ignore"):  # forecasts that diverged
+        result["errors"] = _errors(settings, forecast, target)
+        if settings.spectrum:
+            result["power"] = np.stack([_power(settings, frames, complete) for frames in (forecast, target)], axis=1)
+            result["complete"] = complete.astype(np.float64)
+
+    squares = [pooled(known, size) for size in settings.pools]
+    tables, windows = [], []
+    for threshold in settings.thresholds:
+        f, t = forecast >= threshold, target >= threshold
+        if not all_known:
+            f, t = f & known, t & known
+        counts = [contingency(f, t, known)]
+        counts += [contingency(pooled(f, p), pooled(t, p), s) for p, s in zip(settings.pools, squares, strict=True)]
+        tables.append(np.stack(counts, axis=1))
+        windows.append([fractions(f, t, scale) for scale in settings.scales])
+    result["tables"] = np.stack(tables, axis=2)
+    if settings.scales:
+        result["windows"] = np.moveaxis(np.array(windows), 2, 0)
+    return result
+
+
+def _errors(settings: Settings, forecast: np.ndarray, target: np.ndarray) -> np.ndarray:
+    flat = (len(target), -1)
+    error = (forecast.astype(np.float64) - target).reshape(flat)
+    absolute, squared = np.abs(error), error * error
+    terms = [error, absolute, squared]
+    if settings.balance is not None:
+        bins, weights = settings.balance
+        place = np.zeros(target.shape, np.min_scalar_type(len(bins)))
+        for lower in bins:
+            place += target >= lower
+        weight = np.array(weights)[place].reshape(flat)
+        terms += [weight * squared, weight * absolute]
+    return np.stack([term.sum(axis=1) for term in terms], axis=1)
+
+
+def _power(settings: Settings, frames: np.ndarray, complete: np.ndarray) -> np.ndarray:
+    """Returns the spectrum (n, R) of every frame, zero if the frame is not complete."""
+    height, width = frames.shape[1:]
+    power = np.zeros((len(frames), len(rings(height, width)[1])))
+    field = frames[complete].astype(np.float64)
+    if settings.units == "mm/h":
+        field = np.log1p(np.maximum(field, 0))
+    power[complete] = radial_spectrum(field * taper(height, width))
+    return power

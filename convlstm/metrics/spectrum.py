@@ -1,4 +1,4 @@
-"""Radially averaged power spectra: how much a field varies at each wavelength."""
+"""Radially averaged power spectra: the variance of a field at each wavelength."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 
 @lru_cache(maxsize=8)
 def rings(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which ring a wave belongs to, and how many waves there are in each ring.
+    """Returns the ring that each wave belongs to, and the number of waves in each ring.
 
-    Ring r holds the waves of wavelength L / r pixels, L being the longer side, up to the shortest of two pixels.
+    Ring r holds the waves of wavelength L / r pixels, where L is the longer side. The last ring holds the shortest
+    waves, of two pixels.
 
     Returns:
-        ring: (H, W // 2 + 1), the ring of each wave of `numpy.fft.rfft2`; waves beyond the last ring have the number
-            that follows it.
+        ring: (H, W // 2 + 1), the ring of each wave of `numpy.fft.rfft2`; shorter waves have the number that follows
+            the last ring's.
         count: (R,), the waves of the whole plane in each ring; R = L / 2, rounded up.
     """
     longest = max(height, width)
@@ -27,7 +28,7 @@ def rings(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mirrored(height: int, width: int) -> np.ndarray:
-    """How many waves of the whole plane each wave of `rfft2` stands for: itself, and the opposite one it leaves out."""
+    """Returns the number of waves of the whole plane that each wave of `rfft2` stands for: 2 with its mirror image."""
     times = np.full((height, width // 2 + 1), 2.0)
     times[:, 0] = 1
     if width % 2 == 0:
@@ -36,22 +37,22 @@ def _mirrored(height: int, width: int) -> np.ndarray:
 
 
 def taper(height: int, width: int) -> np.ndarray:
-    """Hann's window (H, W): it falls to zero beyond the edges."""
+    """Returns Hann's window (H, W), which falls to zero just outside the frame."""
     return np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
 
 
 def radial_spectrum(fields: np.ndarray) -> np.ndarray:
-    """Mean power of the waves in each ring: what pysteps's `rapsd` returns for a square field.
+    """Returns the mean power of the waves in each ring, as pysteps's `rapsd` does for a square field.
 
         power = |DFT(field)|^2 / (H W)
 
-    Where the sides differ, waves of the same wavelength share a ring; pysteps counts waves per side instead.
+    If the sides differ, waves of the same wavelength share a ring; pysteps counts waves per side instead.
 
     Args:
         fields: (n, H, W), floats.
 
     Returns:
-        (n, R), float64, ring r having the wavelength max(H, W) / r pixels.
+        (n, R), float64; ring r has the wavelength max(H, W) / r pixels.
     """
     n, height, width = fields.shape
     ring, count = rings(height, width)
@@ -61,3 +62,10 @@ def radial_spectrum(fields: np.ndarray) -> np.ndarray:
     places = ring + (len(count) + 1) * np.arange(n)[:, None, None]
     sums = np.bincount(places.ravel(), power.ravel(), n * (len(count) + 1))
     return sums.reshape(n, len(count) + 1)[:, :-1] / count
+
+
+def fine_power(power: np.ndarray, height: int, width: int, below: int) -> np.ndarray:
+    """Returns the power (..., R) of all waves shorter than `below` pixels together."""
+    _, waves = rings(height, width)
+    fine = np.arange(len(waves)) * below > max(height, width)
+    return (power[..., fine] * waves[fine]).sum(axis=-1)

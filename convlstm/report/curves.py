@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.metrics.pixels import Scores
-from convlstm.report.labels import Label, label
+from convlstm.metrics import Scores, logged_score, score
+from convlstm.metrics.table import FRAMES
 from convlstm.report.style import (
     COLOURS,
     INK,
@@ -32,7 +32,7 @@ from matplotlib.ticker import MaxNLocator
 def lead_curves(
     path: str | Path,
     scores: Mapping[str, Scores],
-    metrics: Iterable[str] = ("mse_per_frame", "ssim", "psnr"),
+    metrics: Iterable[str] | None = None,
     *,
     title: str | None = None,
     frame_interval: float | None = None,
@@ -55,23 +55,23 @@ def lead_curves(
 
 def draw_leads(
     scores: Mapping[str, Scores],
-    metrics: Iterable[str] = ("mse_per_frame", "ssim", "psnr"),
+    metrics: Iterable[str] | None = None,
     *,
     title: str | None = None,
     frame_interval: float | None = None,
 ) -> Figure:
-    asked = list(metrics)
-    drawn = [metric for metric in asked if all(metric in score for score in scores.values())] if scores else []
+    asked = [kind for kind, entry in FRAMES.items() if entry.chart] if metrics is None else list(metrics)
+    drawn = [metric for metric in asked if all(metric in values for values in scores.values())] if scores else []
     if not drawn:
         raise ValueError(f"[lead_curves] none of the scores {asked} was computed.")
     figure, grid = subplots(len(drawn), title)
     styles = line_styles(scores)
     for axes, metric in zip(grid, drawn, strict=True):
         ends = []
-        horizon = max(len(score[metric]["per_lead"]) for score in scores.values())
+        horizon = max(len(values[metric]["per_lead"]) for values in scores.values())
         leads = np.arange(1, horizon + 1) * (1 if frame_interval is None else frame_interval)
-        for name, score in scores.items():
-            values = np.array(score[metric]["per_lead"], float)
+        for name, values_of in scores.items():
+            values = np.array(values_of[metric]["per_lead"], float)
             colour, line = styles[name]
             marker = "o" if len(values) <= 20 else None
             axes.plot(
@@ -80,7 +80,7 @@ def draw_leads(
             known = np.flatnonzero(np.isfinite(values))
             if known.size:
                 ends.append((values[known[-1]], name, colour))
-        words = label(metric)
+        words = score(metric)
         dress(
             axes,
             words.title,
@@ -91,8 +91,8 @@ def draw_leads(
         axes.set_xticks(leads[even_steps(len(leads), 10)])
         if not ends:
             say_empty(axes)
-        if words.best is not None:
-            axes.axhline(words.best, color=RULE, linewidth=1, zorder=1, label="best")
+        if words.best_value is not None:
+            axes.axhline(words.best_value, color=RULE, linewidth=1, zorder=1, label="best")
         if words.from_zero:
             axes.set_ylim(bottom=0)
         if len(leads) == 1:
@@ -138,15 +138,14 @@ def draw_training(rows: Iterable[Mapping[str, Any]], *, title: str | None = None
                 ends.append((smooth[-1], "training", COLOURS[0]))
             else:
                 axes.plot(steps, values, color=COLOURS[1], linewidth=2, marker="o", markersize=4, label="validation")
-                higher = label(name.removeprefix("val_")).higher
+                higher = logged_score(name).higher_is_better
                 if higher is not None:
                     _mark_best(axes, steps, values, higher, above=higher or len(shown) > 1)
                 ends.append((values[-1], "validation", COLOURS[1]))
         every = np.concatenate([series[name][1] for name in shown])
         if every.min() > 0 and every.max() > 30 * every.min():
             axes.set_yscale("log")
-        metric = shown[0].removeprefix("val_")
-        words = Label("loss", "loss", False) if shown == losses else label(metric)
+        words = logged_score(shown[0])
         dress(axes, words.title, words.note, "step", words.axis)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.margins(y=0.22)

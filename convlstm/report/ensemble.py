@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from convlstm.metrics.pixels import Scores
+from convlstm.metrics import Scores, score
+from convlstm.metrics.table import unit_in_words
 from convlstm.report.curves import draw_leads
-from convlstm.report.labels import unit_of_error
 from convlstm.report.rain import check_positive
 from convlstm.report.style import (
     COLOURS,
@@ -171,9 +171,9 @@ def draw_spread(
     for text in list(axes.texts):
         text.remove()
     ends, last = [], 0.0
-    for name, score in scores.items():
-        errors = np.array(score[error]["per_lead"], float)
-        wide = np.array(score["spread_skill"]["per_lead"], float) * errors
+    for name, forecaster in scores.items():
+        errors = np.array(forecaster[error]["per_lead"], float)
+        wide = np.array(forecaster["spread_skill"]["per_lead"], float) * errors
         leads = np.arange(1, len(errors) + 1) * (1 if frame_interval is None else frame_interval)
         axes.plot(leads, wide, "--", color=styles[name][0], linewidth=2, label=f"{name}, spread")
         last = max(last, float(leads[-1]))
@@ -182,7 +182,7 @@ def draw_spread(
             known = np.flatnonzero(np.isfinite(values))
             if known.size:
                 ends.append((values[known[-1]], prefix + word, styles[name][0]))
-    unit = unit_of_error(error)
+    unit = unit_in_words(score(error).unit)
     y = f"RMSE of the mean; dashed: spread ({unit})"
     dress(axes, "error and spread", "equal is best", axes.get_xlabel(), y)
     axes.relim()

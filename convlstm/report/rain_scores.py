@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convlstm.metrics.pixels import Scores
+from convlstm.metrics import Score, Scores, score
 from convlstm.report.curves import draw_leads
-from convlstm.report.labels import Event, event, label
 from convlstm.report.rain import check_positive
 from convlstm.report.style import SOFT, dress, line_styles, name_ends, save, say_empty, subplots
 
@@ -62,7 +61,7 @@ def draw_scores(
         raise ValueError(
             f"[score_curves] the score {wanted} was not computed. There are: {', '.join(known) or 'none'}."
         )
-    chosen.sort(key=lambda metric: events[metric].threshold)
+    chosen.sort(key=lambda metric: events[metric].threshold or 0)
     return draw_leads(scores, chosen, title=title, frame_interval=frame_interval)
 
 
@@ -98,9 +97,9 @@ def draw_scales(scores: Mapping[str, Scores], *, pixel_km: float | None = None, 
     check_positive("fss_by_scale", "pixel_km", pixel_km)
     thresholds: dict[str, list[tuple[int, str]]] = {}
     events = _events(scores)
-    for metric, parts in sorted(events.items(), key=lambda item: item[1].threshold):
+    for metric, parts in sorted(events.items(), key=lambda item: item[1].threshold or 0):
         if parts.kind == "fss" and parts.scale is not None:
-            thresholds.setdefault(parts.suffix, []).append((parts.scale, metric))
+            thresholds.setdefault(parts.at, []).append((parts.scale, metric))
     if not thresholds:
         raise ValueError("[fss_by_scale] the score 'fss' was not computed.")
 
@@ -110,8 +109,8 @@ def draw_scales(scores: Mapping[str, Scores], *, pixel_km: float | None = None, 
         chosen.sort()
         scales = np.array([scale for scale, _ in chosen]) * (1 if pixel_km is None else pixel_km)
         ends = []
-        for name, score in scores.items():
-            values = np.array([score[metric]["overall"] for _, metric in chosen], float)
+        for name, values_of in scores.items():
+            values = np.array([values_of[metric]["overall"] for _, metric in chosen], float)
             colour, line = styles[name]
             axes.plot(scales, values, line, color=colour, linewidth=2, marker="o", markersize=4, label=name)
             known = np.flatnonzero(np.isfinite(values))
@@ -124,10 +123,9 @@ def draw_scales(scores: Mapping[str, Scores], *, pixel_km: float | None = None, 
             useful = 0.5 + share / 2
             axes.axhline(useful, color=SOFT, linewidth=1, linestyle=":", zorder=1, label="useful skill")
             ends.append((useful, "useful skill", SOFT))
-        first = chosen[0][1]
-        words = label(first)
+        words = score(chosen[0][1])
         x = "scale (px)" if pixel_km is None else "scale (km)"
-        dress(axes, f"FSS at {events[first].at}", words.note, x, "fractions skill score, all lead times")
+        dress(axes, words.title, words.note, x, "fractions skill score, all lead times")
         axes.set(xscale="log", ylim=(0, 1.02))
         axes.xaxis.set(major_locator=FixedLocator(scales.tolist()), minor_locator=NullLocator())
         axes.set_xticks(scales, [f"{scale:.3g}" for scale in scales])
@@ -151,8 +149,8 @@ def observed_share(scores: Mapping[str, Scores], suffix: str) -> float | None:
         forecaster misses other pixels.
     """
     shares = []
-    for score in scores.values():
-        p, h, b = (score.get(kind + suffix, {}).get("overall", math.nan) for kind in ("pod", "hss", "bias"))
+    for values in scores.values():
+        p, h, b = (values.get(kind + suffix, {}).get("overall", math.nan) for kind in ("pod", "hss", "bias"))
         if all(map(math.isfinite, (p, h, b))) and b > 0 and h < 1 - 1e-6:
             shares.append((2 * p - h * (1 + b)) / (2 * b * (1 - h)))
     if not shares or max(shares) - min(shares) > 1e-3:
@@ -160,9 +158,9 @@ def observed_share(scores: Mapping[str, Scores], suffix: str) -> float | None:
     return float(np.mean(shares))
 
 
-def _events(scores: Mapping[str, Scores]) -> dict[str, Event]:
+def _events(scores: Mapping[str, Scores]) -> dict[str, Score]:
     """The scores with a threshold that every forecaster has."""
-    every: list[Any] = [set(score) for score in scores.values()]
+    every: list[Any] = [set(values) for values in scores.values()]
     shared = set.intersection(*every) if every else set()
-    parts = {metric: event(metric) for metric in sorted(shared)}
-    return {metric: found for metric, found in parts.items() if found is not None}
+    entries = {metric: score(metric) for metric in sorted(shared)}
+    return {metric: entry for metric, entry in entries.items() if entry.threshold is not None}

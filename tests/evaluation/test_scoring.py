@@ -1,36 +1,14 @@
-import csv
-import json
-import math
+"""Forecasters scored side by side."""
 
-from convlstm.architectures.baselines import Persistence, Zeros
 from convlstm.architectures.frames import as_unit
 from convlstm.evaluation.scoring import evaluate
-from convlstm.evaluation.tables import skill, table, write_scores
-from convlstm.metrics.pixels import UNITS, FrameMetrics
+from convlstm.metrics import FrameMetrics
+from tests.support.sequences import BASELINES, batched, halves, persistence, sequences, zeros
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-
-persistence, zeros = Persistence(), Zeros()
-BASELINES = {"persistence": persistence, "zeros": zeros}
-
-
-def sequences(n=6, t_in=3, horizon=4, size=(8, 9), channels=1, seed=0):
-    rng = np.random.default_rng(seed)
-    inputs = rng.random((n, t_in, *size, channels), dtype=np.float32)
-    return inputs, rng.random((n, horizon, *size, channels), dtype=np.float32)
-
-
-def batched(inputs, targets, size, **more):
-    for i in range(0, len(inputs), size):
-        part = slice(i, i + size)
-        yield {"inputs": inputs[part], "targets": targets[part], **{name: value[part] for name, value in more.items()}}
-
-
-def halves(inputs, horizon):
-    return persistence(inputs, horizon) * 0.5
 
 
 def test_as_unit_scales_bytes_and_keeps_floats():
@@ -168,92 +146,8 @@ def test_skill():
     inputs, targets = sequences()
     result = evaluate({**BASELINES, "halves": halves}, batched(inputs, targets, 4))
     mse = {name: scores["mse_per_pixel"]["overall"] for name, scores in result.scores.items()}
-    assert skill(result, "halves", "persistence") == pytest.approx(1 - mse["halves"] / mse["persistence"])
-    assert skill(result, "zeros", "zeros") == 0
-    assert skill(result, "halves", "unknown") is None
+    assert result.skill("halves", "persistence") == pytest.approx(1 - mse["halves"] / mse["persistence"])
+    assert result.skill("zeros", "zeros") == 0
+    assert result.skill("halves", "unknown") is None
     calm = evaluate(BASELINES, batched(inputs, np.zeros_like(targets), 4))
-    assert skill(calm, "persistence", "zeros") is None
-
-
-def test_written_scores(tmp_path):
-    inputs, targets = sequences(size=(5, 6))
-    result = evaluate(BASELINES, batched(inputs, targets, 4))
-    folder = tmp_path / "new" / "folder"
-    record = {"step": np.int64(7), "data": {"seed": 0}, "lr": mx.array(0.5), "folder": tmp_path, "bad": math.inf}
-    write_scores(folder, result, record)
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.csv", "metrics.json"]
-
-    document = json.loads((folder / "metrics.json").read_text())
-    expected = {"step": 7, "data": {"seed": 0}, "lr": 0.5, "folder": str(tmp_path), "bad": None}
-    assert document["record"] == expected
-    assert (document["sequences"], document["horizon"], document["units"]) == (6, 4, UNITS)
-    zeros_ = document["forecasters"]["zeros"]
-    assert zeros_["scores"]["mse_per_frame"] == result.scores["zeros"]["mse_per_frame"]
-    assert zeros_["scores"]["ssim"] == {"overall": None, "per_lead": [None] * 4}
-    assert zeros_["skill_against"] == {"persistence": skill(result, "zeros", "persistence")}
-    assert zeros_["coverage"] == 1
-    assert zeros_["sequences_per_second"] > 0
-
-    with (folder / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["forecaster", "metric", "unit", "lead", "value"]
-    assert len(rows) == 2 * len(UNITS) * 5
-    found = {(row["forecaster"], row["metric"], row["lead"]): row for row in rows}
-    psnr = result.scores["zeros"]["psnr"]
-    assert float(found["zeros", "psnr", "mean"]["value"]) == psnr["overall"]
-    assert float(found["zeros", "psnr", "4"]["value"]) == psnr["per_lead"][3]
-    assert found["zeros", "psnr", "4"]["unit"] == "dB"
-    assert found["zeros", "ssim", "1"]["value"] == ""
-
-
-def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
-    inputs, targets = sequences()
-    result = evaluate(BASELINES, batched(inputs, targets, 4))
-    write_scores(tmp_path, result, {"run": 1})
-
-    def fail(*_):
-        raise OSError("disk")
-
-    monkeypatch.setattr("pathlib.Path.replace", fail)
-    with pytest.raises(OSError, match="disk"):
-        write_scores(tmp_path, result, {"run": 2})
-    assert json.loads((tmp_path / "metrics.json").read_text())["record"] == {"run": 1}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "metrics.json"]
-
-
-@pytest.mark.parametrize("horizon", [1, 4, 20])
-def test_table_is_aligned_and_narrow(horizon):
-    inputs, targets = sequences(size=(32, 32), horizon=horizon)
-    mask = np.random.default_rng(1).random((*targets.shape[:2], 1, 1, 1)) < 0.95
-    name = "an_encoder_forecaster_with_a_long_name"
-    text = table(evaluate({name: halves, **BASELINES}, batched(inputs, targets, 4, mask=mask)))
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 100
-    assert lines[0].startswith(f"6 sequences, {horizon} frame")
-    assert text.count("an_encoder_foreca~") == (1 if horizon == 1 else 2)
-    assert ("by lead time" in text) == (horizon > 1)
-    assert ("+20" in text) == (horizon == 20)
-    for word in ("MSE", "per frame", "PSNR", "dB", "L=2", "skill vs", "% of the pixels", "seq/s", "* best"):
-        assert word in text
-
-
-def test_table_says_who_is_best():
-    targets = np.full((2, 2, 8, 8, 1), 0.5, np.float32)
-    inputs = np.full((2, 3, 8, 8, 1), 0.75, np.float32)
-    text = table(evaluate({"halves": halves, **BASELINES}, batched(inputs, targets, 2)))
-    rows = {line.split()[0]: line.split() for line in text.splitlines()[3:6]}
-    # Errors of -0.125, 0.25 and -0.5 on 64 pixels.
-    assert rows["halves"][1:4] == ["1.000*", "8.000*", "18.06*"]
-    assert rows["persistence"][1:4] == ["4.000", "16.000", "12.04"]
-    assert rows["zeros"][1:4] == ["16.000", "32.000", "6.02"]
-    assert rows["halves"][6:8] == ["+75.0%", "+93.8%"]
-    assert rows["persistence"][6:8] == ["-", "+75.0%"]
-    assert rows["zeros"][6:8] == ["-300.0%", "-"]
-
-
-def test_table_of_one_forecaster_has_no_stars():
-    inputs, targets = sequences()
-    text = table(evaluate({"model": halves}, batched(inputs, targets, 4)))
-    assert "*" not in text
-    assert "skill" not in text
-    assert "model" in text
+    assert calm.skill("persistence", "zeros") is None

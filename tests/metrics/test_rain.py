@@ -1,47 +1,20 @@
-"""Scores of rain forecasts: worked examples, a slow reference, and what must not matter to them."""
+"""Scores of rain forecasts: worked examples, a slow reference, and properties."""
 
 import math
 import re
 
-from convlstm.metrics import RainMetrics, higher_is_better, unit
+from convlstm.metrics import RainMetrics, table
 from convlstm.metrics import rain as module
-from convlstm.metrics.counts import fractions, pooled, window_counts
-from convlstm.metrics.exact import ExactSum
-from convlstm.metrics.frames import frame_sums
-from convlstm.metrics.spectrum import radial_spectrum, rings, taper
+from convlstm.metrics.rain import frame_sums
+from tests.support.rain_scores import OPTIONS, THRESHOLDS, assert_same, rain, scored
 
 import numpy as np
 import pytest
 
-THRESHOLDS = (0.5, 2.0, 5.0)
-OPTIONS = {"thresholds": THRESHOLDS, "scales": (1, 2, 3, 4, 40), "pools": (2, 4)}
-
-
-def rain(*shape, seed=0):
-    """Forecast and truth in mm/h, dry in most places, and where the truth is known."""
-    rng = np.random.default_rng(seed)
-    target = (rng.random(shape) < 0.5) * rng.gamma(0.6, 6, shape)
-    forecast = np.where(rng.random(shape) < 0.6, target, rng.gamma(0.6, 6, shape))
-    return forecast.astype(np.float32), target.astype(np.float32), rng.random(shape) < 0.8
-
-
-def scored(forecast, target, mask=None, **options):
-    metrics = RainMetrics(**(OPTIONS | options))
-    metrics.update(forecast, target, mask)
-    return metrics.compute()
-
 
 def frames(*rows):
-    """One sequence of the given frames, (1, T, H, W, 1)."""
+    """Returns one sequence of the given frames, (1, T, H, W, 1)."""
     return np.array(rows, np.float32)[None, ..., None]
-
-
-def assert_same(a, b):
-    """To the last bit, NaN being NaN."""
-    assert a.keys() == b.keys()
-    for name, score in a.items():
-        for key, value in score.items():
-            np.testing.assert_array_equal(b[name][key], value, err_msg=f"{name} {key}")
 
 
 # Two lead times of 3 x 4 pixels. Events at 2 mm/h, the first lead: hits 2, misses 1, false alarms 1, negatives 8; the
@@ -92,47 +65,8 @@ def test_fractions_skill_of_one_pixel_beside_another():
     assert scores["fss@1mmh_3px"]["overall"] == pytest.approx(1 - (9 - 2 * 6 + 9) / 18)
 
 
-def test_an_event_at_the_edge_has_its_window_cut():
-    """Only 4 of the 9 pixels whose windows see a corner lie inside."""
-    x = np.zeros((1, 5, 6), bool)
-    x[0, 0, 0] = True
-    assert fractions(x, x, 3).tolist() == [[4, 4, 4]]
-    assert window_counts(np.ones((1, 5, 6), bool), 3)[0, 0].tolist() == [4, 6, 6, 6, 6, 4]
-
-
-def test_an_even_window_reaches_further_back():
-    x = np.zeros((1, 1, 6), bool)
-    x[0, 0, 2] = True
-    assert window_counts(x, 2)[0, 0].tolist() == [0, 0, 1, 1, 0, 0]
-    assert window_counts(x, 4)[0, 0].tolist() == [0, 1, 1, 1, 1, 0]
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 16, 17, 25, 400])
-def test_window_counts_are_those_of_a_loop(size, rng):
-    x = rng.random((2, 9, 13)) < 0.5
-    expected = np.zeros(x.shape, int)
-    for n, i, j in np.ndindex(*x.shape):
-        top, left = i - size // 2, j - size // 2
-        expected[n, i, j] = x[n, max(top, 0) : top + size, max(left, 0) : left + size].sum()
-    np.testing.assert_array_equal(window_counts(x, size), expected)
-
-
-def test_counts_of_large_full_windows_fit():
-    """300 in a row does not fit 8 bits, 90,000 in a square does not fit 16."""
-    assert window_counts(np.ones((1, 300, 301), bool), 600).max() == 300 * 301
-    assert window_counts(np.ones((1, 300, 301), bool), 256).max() == 256 * 256
-
-
-def test_pooled_squares(rng):
-    x = rng.random((2, 7, 10)) < 0.1
-    expected = [
-        [[x[n, 3 * i : 3 * i + 3, 3 * j : 3 * j + 3].any() for j in range(3)] for i in range(2)] for n in (0, 1)
-    ]
-    np.testing.assert_array_equal(pooled(x, 3), expected)
-
-
 def slow(forecast, target, known):
-    """The scores of one lead time by loops over the frames (N, H, W), in float64."""
+    """Returns the scores of one lead time by loops over the frames (N, H, W), in float64."""
     f, t = forecast.astype(np.float64), target.astype(np.float64)
     e = (f - t)[known]
     weight = np.select([t < 0.5, t < 2, t < 5, t < 10, t < 30], [1.0, 1, 2, 5, 10], 30.0)[known]
@@ -197,8 +131,7 @@ def test_perfect_forecast():
     _, target, mask = rain(2, 3, 16, 16, 1)
     for name, score in scored(target, target, mask).items():
         if not name.startswith("spectral"):
-            better = higher_is_better(name)
-            assert score["overall"] == (1 if better or name.startswith("bias") else 0), name
+            assert score["overall"] == (1 if table.score(name).best in (table.HIGHER, 1) else 0), name
     assert scored(target, target)["spectral_ratio@16px"]["overall"] == 1
 
 
@@ -251,46 +184,24 @@ def test_mask_broadcasts_and_takes_numbers():
     )
 
 
-def test_parts_merge_to_the_whole_to_the_last_bit(monkeypatch):
+def test_batches_in_any_order_and_blocks_are_the_whole_to_the_last_bit(monkeypatch):
     forecast, target, known = rain(7, 3, 20, 18, 1)
     known[4:] = True
     forecast *= np.exp(np.random.default_rng(3).normal(0, 8, forecast.shape)).astype(np.float32)
-    whole = RainMetrics(**OPTIONS)
+    whole, parts = RainMetrics(**OPTIONS), RainMetrics(**OPTIONS)
     whole.update(forecast, target, known)
-    one, two, three = (RainMetrics(**OPTIONS) for _ in range(3))
-    for metrics, part in ((one, slice(5, 7)), (one, slice(0, 2)), (two, slice(2, 5))):
-        metrics.update(forecast[part], target[part], known[part])
-    one.merge(two)
-    three.merge(one)
-    three.merge(RainMetrics(**OPTIONS))
-    assert_same(three.compute(), whole.compute())
-    assert three.coverage == whole.coverage
+    for part in (slice(5, 7), slice(0, 2), slice(2, 5)):
+        parts.update(forecast[part], target[part], known[part])
+    assert_same(parts.compute(), whole.compute())
+    assert parts.coverage == whole.coverage
     for key, value in whole.spectrum().items():
-        np.testing.assert_array_equal(three.spectrum()[key], value)
+        np.testing.assert_array_equal(parts.spectrum()[key], value)
     monkeypatch.setattr(module, "BLOCK_PIXELS", 1)
     assert_same(scored(forecast, target, known), whole.compute())
 
 
-def test_exact_sums():
-    numbers = [1.0, 1e16, 3.0, -1e16, 2.0**-30, 1e8]
-    for order in (numbers, numbers[::-1], sorted(numbers)):
-        total = ExactSum((1,))
-        for number in order:
-            total.add(np.array([number]))
-        assert total.value.tolist() == [math.fsum(numbers)]
-    parts = [ExactSum((1,)) for _ in range(3)]
-    for k, number in enumerate(numbers):
-        parts[k % 2].add(np.array([number]))
-    for part in parts[:2]:
-        parts[2].merge(part)
-    assert parts[2].value.tolist() == [math.fsum(numbers)]
-    rows = ExactSum((3, 2))
-    rows.add(np.array([[1.0, 2.0]]), start=1)
-    assert rows.value.tolist() == [[0, 0], [1, 2], [0, 0]]
-
-
 def test_memory_does_not_hold_the_batch_as_float64(monkeypatch):
-    """What is scored at a time is a block of one sequence, however long the batch."""
+    """A block of one sequence is scored at a time, however long the batch."""
     shapes = []
     plain = module.frame_sums
 
@@ -303,140 +214,6 @@ def test_memory_does_not_hold_the_batch_as_float64(monkeypatch):
     forecast, target, _ = rain(3, 5, 8, 8, 1)
     scored(forecast, target)
     assert shapes == [(2, 8, 8), (2, 8, 8), (1, 8, 8)] * 3
-
-
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 9), (8, 16), (15, 6), (1, 5)])
-def test_rings_hold_every_wave_of_their_length_once(height, width):
-    longest, expected = max(height, width), {}
-    for y, x in np.ndindex(height, width):
-        frequency = math.hypot(min(y, height - y) / height, min(x, width - x) / width)
-        number = round(longest * frequency)
-        expected[number] = expected.get(number, 0) + 1
-    _, count = rings(height, width)
-    assert count.tolist() == [expected[r] for r in range(math.ceil(longest / 2))]
-
-
-@pytest.mark.parametrize("shape", [(24, 24), (15, 15), (12, 20)])
-def test_power_is_the_mean_over_a_ring_of_the_whole_plane(shape, rng):
-    field = rng.normal(size=shape)
-    power = np.abs(np.fft.fft2(field)) ** 2 / field.size
-    y, x = np.meshgrid(*(np.abs(np.fft.fftfreq(n)) for n in shape), indexing="ij")
-    ring = (np.hypot(y, x) * max(shape)).round(9).round()
-    expected = [power[ring == r].mean() for r in range(math.ceil(max(shape) / 2))]
-    np.testing.assert_allclose(radial_spectrum(field[None])[0], expected, rtol=1e-10)
-
-
-def test_a_wave_of_8_pixels_has_its_power_at_8_pixels():
-    wave = 3 + np.cos(2 * np.pi * np.arange(64) / 8) * np.ones((64, 1))
-    power = radial_spectrum(np.stack([wave, 2 * wave]))
-    _, count = rings(64, 64)
-    assert power[0, 8] * count[8] == pytest.approx(64**2 / 2)
-    assert np.delete(power[0], [0, 8]) == pytest.approx(0, abs=1e-20)
-    assert power[1] == pytest.approx(4 * power[0], abs=1e-20)
-
-
-def test_spectrum_is_that_of_the_tapered_log():
-    forecast, target, _ = rain(2, 3, 24, 24, 1)
-    metrics = RainMetrics([1], pixel_km=2.0)
-    metrics.update(forecast, target)
-    spectrum = metrics.spectrum()
-    assert spectrum["wavelength_px"].tolist() == [24 / r for r in range(1, 12)]
-    assert spectrum["wavelength_km"].tolist() == [48 / r for r in range(1, 12)]
-    assert spectrum["frames"].tolist() == [2, 2, 2]
-    fields = np.log1p(forecast[..., 0].astype(np.float64)) * taper(24, 24)
-    expected = np.stack([radial_spectrum(fields[:, lead]).mean(axis=0)[1:] for lead in range(3)])
-    np.testing.assert_allclose(spectrum["forecast"], expected, rtol=1e-12)
-    assert spectrum["target"].shape == (3, 11)
-    raw = RainMetrics([1], units="raw")
-    raw.update(np.log1p(forecast.astype(np.float64)), target)
-    np.testing.assert_allclose(raw.spectrum()["forecast"], expected, rtol=1e-12)
-    assert "wavelength_km" not in raw.spectrum()
-
-
-def test_spectral_ratio_is_the_share_of_power_a_blur_leaves():
-    """A wave of 8 pixels of half the amplitude has a quarter of the power; that of 32 pixels does not matter."""
-    y, x = np.mgrid[:64, :64]
-    coarse, fine = np.cos(2 * np.pi * y / 32), np.cos(2 * np.pi * (x + y) / 8)
-    truth, blurred, other = 5 + coarse + fine, 5 + coarse + fine / 2, 5 + 3 * coarse + fine
-    for forecast, expected in ((truth, 1), (blurred, 0.25), (other, 1)):
-        score = scored(forecast[None, None, ..., None], truth[None, None, ..., None], units="raw")
-        assert score["spectral_ratio@16px"]["overall"] == pytest.approx(expected, rel=1e-3)
-
-
-def test_blur_is_seen_where_the_frame_does_not_repeat(rng):
-    """A slope jumps at the frame's edges. Without the taper, that jump would hide that the forecast is smooth."""
-    y, x = np.mgrid[:64, :64] / 8
-    truth = y + x + rng.normal(0, 0.3, (64, 64))
-    score = scored((y + x)[None, None, ..., None], truth[None, None, ..., None], units="raw")
-    assert score["spectral_ratio@16px"]["overall"] < 0.01
-
-
-def test_only_frames_without_a_missing_pixel_have_a_spectrum():
-    forecast, target, known = rain(3, 2, 32, 32, 1)
-    known[:] = True
-    known[1, 0, 3, 4] = known[:, 1, 0, 0] = False
-    metrics = RainMetrics([1])
-    metrics.update(forecast, target, known)
-    spectrum, ratio = metrics.spectrum(), metrics.compute()["spectral_ratio@16px"]
-    assert spectrum["frames"].tolist() == [2, 0]
-    assert np.isnan(spectrum["target"][1]).all()
-    two = scored(forecast[::2, :1], target[::2, :1])["spectral_ratio@16px"]
-    assert ratio["per_lead"] == pytest.approx([two["overall"], math.nan], nan_ok=True)
-    assert ratio["overall"] == pytest.approx(two["overall"])
-
-
-def test_spectrum_can_be_left_out():
-    forecast, target, _ = rain(2, 2, 16, 16, 1)
-    full, without = scored(forecast, target), scored(forecast, target, spectrum=False)
-    assert_same(without, {name: score for name, score in full.items() if name != "spectral_ratio@16px"})
-    metrics = RainMetrics([1], spectrum=False)
-    metrics.update(forecast, target)
-    metrics.update(forecast[:, :, :8], target[:, :, :8])
-    assert metrics.coverage == 1
-
-
-def test_names_carry_thresholds_and_units():
-    forecast, target, _ = rain(1, 1, 16, 16, 1)
-    names = scored(forecast, target, thresholds=[0.5, 10], scales=(16,), pools=(4,)).keys()
-    assert {"csi@0.5mmh", "pod@10mmh", "fss@0.5mmh_16px", "csi@10mmh_pool4", "mae_mmh", "b_mse"} < names
-    raw = scored(forecast, target, thresholds=[74, 133], units="raw", scales=(16,), pools=(4,)).keys()
-    assert {"csi@74", "hss@133", "fss@74_16px", "csi@74_pool4", "mae_raw", "rmse_raw"} < raw
-    assert not any(name.startswith("b_") for name in raw), "HKO-7's bins are in mm/h"
-    own = scored(forecast, target, thresholds=[20], units="dBZ", balance=([1.0], [1, 2])).keys()
-    assert {"csi@20dBZ", "b_mse_dBZ", "b_mae_dBZ", "mean_error_dBZ"} < own
-    for name in {*names, *raw, *own}:
-        assert unit(name)
-        assert higher_is_better(name) in (True, False, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected", "better"),
-    [
-        ("csi@0.5mmh", "1", True),
-        ("csi@74_pool16", "1", True),
-        ("csi_mean_pool4", "1", True),
-        ("far@2mmh", "1", False),
-        ("bias@2mmh", "1", None),
-        ("fss@2mmh_16px", "1", True),
-        ("spectral_ratio@16px", "1", None),
-        ("mae_mmh", "mm/h", False),
-        ("mean_error_raw", "raw", None),
-        ("rmse_dBZ", "dBZ", False),
-        ("b_mse", "weighted (mm/h)^2 per frame", False),
-        ("b_mae", "weighted mm/h per frame", False),
-        ("b_mse_raw", "weighted (raw)^2 per frame", False),
-    ],
-)
-def test_units_and_directions(name, expected, better):
-    assert unit(name) == expected
-    assert higher_is_better(name) is better
-
-
-@pytest.mark.parametrize("name", ["ssim", "mae", "csi2", ""])
-def test_unknown_names(name):
-    for function in (unit, higher_is_better):
-        with pytest.raises(ValueError, match=re.escape(f"there is no score {name!r}. The kinds are: csi, pod")):
-            function(name)
 
 
 def test_balance_can_be_chosen():
@@ -523,10 +300,4 @@ def test_errors():
         metrics.update(forecast[:, :2], target[:, :2])
     with pytest.raises(ValueError, match=r"same size but got \(8, 6\) after \(8, 8\).*spectrum=False"):
         metrics.update(forecast[:, :, :, :6], target[:, :, :, :6])
-    with pytest.raises(ValueError, match=r"cannot merge: 'scales' is \(1, 4, 16, 64\) here and \(1,\) there"):
-        metrics.merge(RainMetrics(THRESHOLDS, scales=(1,)))
-    other = RainMetrics(THRESHOLDS)
-    other.update(forecast[:, :2], target[:, :2])
-    with pytest.raises(ValueError, match="same number of lead times but got 2 after 3"):
-        metrics.merge(other)
     assert_same(metrics.compute(), before)

@@ -5,7 +5,6 @@ import re
 from convlstm import report
 from convlstm.metrics import EnsembleMetrics
 from convlstm.report.ensemble import draw_ranks, draw_reliability, draw_spread
-from convlstm.report.labels import label
 
 import numpy as np
 import pytest
@@ -88,22 +87,6 @@ def test_an_ensemble_without_a_known_pixel(tmp_path):
     for figure in (draw_reliability({"a": metrics.reliability()}), draw_spread({"a": metrics.compute()})):
         assert "no value" in [text.get_text() for axes in figure.axes for text in axes.texts]
         figure.savefig(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize(
-    ("name", "title", "axis", "note"),
-    [
-        ("crps_mmh", "CRPS", "continuous ranked probability score (mm/h)", "lower is better"),
-        ("crps_fair_dBZ", "fair CRPS", "CRPS of endlessly many members (dBZ)", "lower is better"),
-        ("rmse_of_mean_raw", "RMSE of the mean", "root mean square error of the mean (raw value)", "lower is better"),
-        ("spread_intensity", "spread", "standard deviation of the members (intensity)", "the mean's error is best"),
-        ("brier@2mmh", "Brier score at 2 mm/h", "squared error of the probability", "lower is better"),
-        ("spread_skill", "spread-skill ratio", "spread / error of the mean", "1 is best"),
-    ],
-)
-def test_labels(name, title, axis, note):
-    words = label(name)
-    assert (words.title, words.axis, words.note) == (title, axis, note)
 
 
 def test_wrong_arguments(metrics):

@@ -6,7 +6,6 @@ import json
 import math
 
 from convlstm.architectures.ensemble import Ensemble
-from convlstm.report.labels import full_title, spelled
 from convlstm.report.rain_scores import observed_share
 from tests.support import tiny
 from tests.support.pages import ODD, Rain, cells, evaluation, fading, of, page, read, run
@@ -186,18 +185,6 @@ def test_an_ensemble_of_nothing_but_nan(tmp_path):
     found = charts(of("ensemble", read(page(tmp_path, result, rain=Rain()))))
     assert "ensemble: no value." in told(found["CRPS"])
     assert "no value" in found["ensemble"].text()
-
-
-# Words.
-
-
-def test_no_two_scores_are_called_the_same(members):
-    result = evaluation(rain=Rain(), more={"ensemble": members})
-    every = list(result.scores["ensemble"])
-    assert len({full_title(metric) for metric in every}) == len(every)
-    assert [spelled(text) for text in ("2mmh", "<16px", "0.5dBZ", "L=1", "persistence", "4px", "+5")] == [
-        "2 mm/h", "<16 px", "0.5 dBZ", "L=1", "persistence", "4 px", "+5",
-    ]  # fmt: skip
 
 
 # Bad and odd input.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.evaluation.tables import written
 from convlstm.report import pictures, write_pictures
 from tests.support import tiny
 from tests.support.pages import Rain, evaluation, run
@@ -65,9 +64,3 @@ def test_a_log_and_an_ensemble_are_drawn_where_there_are_some(drawn, tmp_path):
         "lead_times.png", "reliability.png", "rank_histogram.png", "spread_skill.png", "training.png",
     ]  # fmt: skip
     assert next(row["step"] for row in drawn["training_curve"][1][0]) == "10"
-
-
-def test_the_best_of_a_column_is_marked_where_values_differ():
-    assert [best for _, best in written(([], [1.0, 2.0, None], ".3f", max), 3)] == [False, True, False]
-    assert [best for _, best in written(([], [0.0, 0.0, None], ".3f", max), 3)] == [False, False, False]
-    assert [best for _, best in written(([], [0.0, None, float("nan")], ".3f", max), 3)] == [False, False, False]

@@ -1,5 +1,5 @@
 from convlstm import report
-from convlstm.metrics.pixels import FrameMetrics
+from convlstm.metrics import FrameMetrics
 from convlstm.report import animation, curves, panel
 
 import numpy as np

@@ -3,7 +3,6 @@
 from convlstm import report
 from convlstm.metrics import RainMetrics
 from convlstm.report import curves, rain_scores, rain_spectra
-from convlstm.report.labels import event, label
 from convlstm.report.style import even_steps
 
 import numpy as np
@@ -134,20 +133,6 @@ def test_lead_curves_know_the_other_scores_of_rain():
         ("CSI-M", "CSI, mean over the thresholds, 4 x 4 px", "higher is better"),
         ("sharpness below 16 px", "power of short waves, forecast / truth", "1 is best"),
     ]
-
-
-def test_every_score_has_a_label_of_its_own():
-    for units in ("mm/h", "dBZ", "raw"):
-        names = list(scores(units=units, balance=((1,), (1, 2)))["model"])
-        labels = [label(name) for name in names]
-        assert len({(words.title, words.axis) for words in labels}) == len(names)
-        assert all(words.title != name for words, name in zip(labels, names, strict=True))
-        assert all((words.higher is None) == (words.best is not None) for words in labels)
-    assert label("something").title == "something"
-    assert event("fss@0.5dBZ_16px").at == "0.5 dBZ"
-    assert event("csi@1e+09mmh").threshold == 1e9
-    assert event("csi_mean") is None
-    assert event("spectral_ratio@16px") is None
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend import files
-from convlstm.evaluation import tables as results
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.report.labels import label
+from convlstm.metrics import score
 from convlstm.report.page import about, scores
 from convlstm.report.page.ensembles import ensembles
 from convlstm.report.page.films import Field, Films, chosen, developed, film, key_of, pictures, screen
@@ -52,12 +51,12 @@ def write_page(
     """
     record = record or {}
     runs = about.runs_of(checkpoints or {})
-    words = label("mse_per_pixel").title
+    words = score("mse_per_pixel").title
     meant = None
     if rain is not None:
-        at = results.middle_threshold(result)
-        words = label(f"csi@{at}").title
-        meant = Field(rain, split, rain.thresholds[results.thresholds_of(result).index(at)])
+        at = result.middle_threshold
+        words = score(f"csi{at}").title
+        meant = Field(rain, split, rain.thresholds[result.thresholds.index(at)])
     reel = developed([film(kind, e, meant) for kind, e in chosen(result)], words, None if rain is None else rain.units)
 
     interval = None if rain is None else rain.frame_interval

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
-from convlstm.report.labels import label
+from convlstm.metrics import logged_score
 from convlstm.report.page.chart import Line, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.style import digits
-from convlstm.runs.comparison import differences
+from convlstm.runs.comparison import differing_keys
 from convlstm.runs.log import MetricsLog, numbers
 from convlstm.runs.record import code, hardware, versions
-from convlstm.runs.summary import CONFIG, METRICS, RECORD, Run, entries, flat, read
+from convlstm.runs.summary import CONFIG, METRICS, RECORD, RunSummary, entries, flat, read
 
 MOST_OTHERS = 20
 
 
-def runs_of(folders: Mapping[str, Path]) -> dict[str, Run]:
+def runs_of(folders: Mapping[str, Path]) -> dict[str, RunSummary]:
     """The runs of checkpoints by name, each with the configuration of its checkpoint."""
     found = {}
     for name, folder in folders.items():
@@ -31,7 +31,7 @@ def runs_of(folders: Mapping[str, Path]) -> dict[str, Run]:
     return found
 
 
-def others_of(runs: Mapping[str, Run]) -> dict[str, Run]:
+def others_of(runs: Mapping[str, RunSummary]) -> dict[str, RunSummary]:
     """The runs beside these, by the names of their folders; of many the newest ones."""
     own = {run.folder.resolve() for run in runs.values()}
     found: dict[Path, float] = {}
@@ -49,12 +49,12 @@ def _is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() and ((path / RECORD).is_file() or (path / METRICS).is_file())
 
 
-def beside_others(runs: Mapping[str, Run], others: Mapping[str, Run]) -> list[Markup]:
+def beside_others(runs: Mapping[str, RunSummary], others: Mapping[str, RunSummary]) -> list[Markup]:
     """A table of the runs and those beside them, with what their configurations differ in."""
     # A run alone is called "model" beside its baselines, which says nothing beside other runs.
     own = runs if len(runs) != 1 else {run.folder.resolve().name: run for run in runs.values()}
     every = [*own.items(), *others.items()]
-    changes = differences([run.config for _, run in every])
+    changes = differing_keys([run.config for _, run in every])
     rows = [
         [
             name,
@@ -74,7 +74,7 @@ def beside_others(runs: Mapping[str, Run], others: Mapping[str, Run]) -> list[Ma
     return [table(heads, rows, caption=caption, numbers=False), *([element("p", told, class_="note")] if told else [])]
 
 
-def facts(runs: Mapping[str, Run], steps: Mapping[str, int]) -> Markup:
+def facts(runs: Mapping[str, RunSummary], steps: Mapping[str, int]) -> Markup:
     """When, where and with what each run was trained, and the same of this evaluation."""
     columns = [_facts(run, steps.get(name)) for name, run in runs.items()]
     columns.append({"command": shlex.join(sys.orig_argv)} | _machine(code(), hardware(), versions()))
@@ -84,7 +84,7 @@ def facts(runs: Mapping[str, Run], steps: Mapping[str, int]) -> Markup:
     return table(heads, rows, caption="Training, code and machine", numbers=False)
 
 
-def _facts(run: Run, step: int | None) -> dict[str, str]:
+def _facts(run: RunSummary, step: int | None) -> dict[str, str]:
     starts = entries(run.folder)
     last = starts[-1] if starts else {}
     told = {
@@ -110,7 +110,7 @@ def _machine(code: Mapping[str, Any], hardware: Mapping[str, Any], versions: Map
     return told
 
 
-def configurations(runs: Mapping[str, Run]) -> Markup:
+def configurations(runs: Mapping[str, RunSummary]) -> Markup:
     """Every value of every run's configuration; keys that differ are marked."""
     keys = dict.fromkeys(key for run in runs.values() for key in run.config)
     changed = {key for key in keys if len({shown(run.config.get(key, ...)) for run in runs.values()}) > 1}
@@ -138,7 +138,7 @@ def settings(record: Mapping[str, Any]) -> Markup | None:
     return element("details", element("summary", "Settings and data of this evaluation"), told)
 
 
-def training(runs: Mapping[str, Run]) -> list[Markup]:
+def training(runs: Mapping[str, RunSummary]) -> list[Markup]:
     """Losses and validation scores against the step; nothing where there is no `metrics.csv`."""
     series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name, run in runs.items():
@@ -156,7 +156,7 @@ def training(runs: Mapping[str, Run]) -> list[Markup]:
     charts: list[Markup] = []
     for key, found in series.items():
         values = [value for _, known in found.values() for value in known]
-        words = label(key.removeprefix("val_"))
+        words = logged_score(key)
         title = {"train_loss": "training loss", "val_loss": "validation loss"}.get(key, f"validation: {words.title}")
         lines = {name: Line(*points, look[name]) for name, points in found.items()}
         log = min(values) > 0 and max(values) > 30 * min(values)

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from convlstm.evaluation import tables as results
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.metrics import EnsembleMetrics
+from convlstm.metrics import EnsembleMetrics, score
+from convlstm.metrics.table import unit_in_words
 from convlstm.report.ensemble import FEW, at_least
-from convlstm.report.labels import label, unit_of_error
 from convlstm.report.page.bars import bar_chart
 from convlstm.report.page.chart import GUIDE, Bars, Line, Look, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table
@@ -51,7 +50,7 @@ def _errors(
     leads, axis, _ = axis_of_leads(result, frame_interval)
     kinds = list(result.ensembles[names[0]].compute())
     crps, error = (next(kind for kind in kinds if kind.startswith(start)) for start in ("crps_", "rmse_of_mean_"))
-    unit = unit_of_error(crps)
+    unit = unit_in_words(score(crps).unit)
     how: dict[str, Any] = {"x": axis, "from_zero": True, "whole": frame_interval is None}
 
     def known(name: str, metric: str) -> list[float]:
@@ -62,7 +61,7 @@ def _errors(
     shown = {name: known(name, crps if name in names else single) for name in result.scores}
     lines = {name: Line(leads, values, look[name]) for name, values in shown.items()}
     note = "lower is better; of a single forecast its mean absolute error"
-    charts = [line_chart("crps", lines, title="CRPS", y=label(crps).axis, note=note, **how)]
+    charts = [line_chart("crps", lines, title="CRPS", y=score(crps).axis, note=note, **how)]
     tables = [by_lead_table(f"CRPS by {axis}; {note}", shown, leads, min)]
 
     pairs: dict[str, Line] = {}
@@ -78,13 +77,13 @@ def _errors(
     numbers = {name: line.y for name, line in pairs.items()}
     tables.append(by_lead_table(f"Error and spread ({unit}) by {axis}; equal is best", numbers, leads, None))
 
-    ratio_words = label("spread_skill")
+    ratio_words = score("spread_skill")
     ratios = {name: known(name, "spread_skill") for name in names}
     lines = {name: Line(leads, values, look[name]) for name, values in ratios.items()}
     note = f"{ratio_words.note}, below it is too sure"
     how |= {"title": "Spread-skill ratio", "y": ratio_words.axis, "note": note, "mark": 1.0}
     charts.append(line_chart("ratio", lines, **how))
-    tables.append(by_lead_table(f"Spread-skill ratio by {axis}; {note}", ratios, leads, results.nearest_one))
+    tables.append(by_lead_table(f"Spread-skill ratio by {axis}; {note}", ratios, leads, ratio_words.choose))
     return [element("h3", "Error and spread"), legend(look), element("div", charts, class_="plots")], tables
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from convlstm.evaluation import tables as results
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.report.labels import event
+from convlstm.evaluation.tables import Column
+from convlstm.metrics import score
 from convlstm.report.page.chart import GUIDE, TRUTH, Line, legend, line_chart, looks
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.page.scores import columns_table, undefined
@@ -44,9 +44,9 @@ def _windows(result: Evaluation, pixel_km: float | None) -> tuple[list[Markup], 
     every = result.scores[names[0]]
     thresholds: dict[str, list[tuple[int, str]]] = {}
     for metric in every:
-        parts = event(metric)
-        if parts is not None and parts.kind == "fss" and parts.scale is not None:
-            thresholds.setdefault(parts.suffix, []).append((parts.scale, metric))
+        parts = score(metric)
+        if parts.kind == "fss" and parts.scale is not None:
+            thresholds.setdefault(parts.at, []).append((parts.scale, metric))
     if not thresholds:
         return [], []
 
@@ -58,7 +58,7 @@ def _windows(result: Evaluation, pixel_km: float | None) -> tuple[list[Markup], 
     empty = []
     for suffix, chosen in thresholds.items():
         chosen.sort()
-        title = f"FSS at {event(chosen[0][1]).at}"  # type: ignore[union-attr]
+        title = score(chosen[0][1]).title
         scales = [scale * (pixel_km or 1) for scale, _ in chosen]
         values = {name: [result.scores[name][metric]["overall"] for _, metric in chosen] for name in names}
         if not any(math.isfinite(value) for known in values.values() for value in known):
@@ -72,8 +72,8 @@ def _windows(result: Evaluation, pixel_km: float | None) -> tuple[list[Markup], 
         how: dict[str, Any] = {"title": title, "x": f"side of the window ({unit})", "span": (0.0, 1.0)}
         how |= {"y": "fractions skill score", "note": "higher is better", "log_x": True, "ticks": scales}
         charts.append(line_chart(f"fss{len(charts)}", lines, **how))
-        columns: list[results.Column] = [
-            ([f"{scale:.3g} {unit}", ""], [known[k] for known in values.values()], ".3f", max)
+        columns: list[Column] = [
+            Column([f"{scale:.3g} {unit}", ""], [known[k] for known in values.values()], ".3f", max)
             for k, scale in enumerate(scales)
         ]
         tables.append(columns_table(f"{title}, by side of the window; higher is better", names, columns))

@@ -1,4 +1,4 @@
-"""Where and how often it rains: counts over frames (n, H, W) of booleans, a row of the result per frame."""
+"""Events, such as rain at or above a threshold: counts over frames (n, H, W) of booleans, and scores of the counts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def contingency(forecast: np.ndarray, target: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Hits, misses, false alarms and correct negatives of every frame.
+    """Returns hits, misses, false alarms and correct negatives of every frame.
 
     Args:
-        forecast: (n, H, W), where the event was forecast; False where not known.
-        target: Of the same shape, where it happened; False where not known.
-        known: Of the same shape, which pixels count.
+        forecast: (n, H, W), True if the event was forecast; False if the pixel is not known.
+        target: The same shape, True if the event happened; False if the pixel is not known.
+        known: The same shape, True if the pixel counts.
 
     Returns:
         (n, 4), float64.
@@ -25,10 +25,24 @@ def _ones(x: np.ndarray) -> np.ndarray:
     return np.array([np.count_nonzero(row) for row in x], np.float64)
 
 
-def pooled(x: np.ndarray, size: int) -> np.ndarray:
-    """Whether any pixel is set in each square of `size` x `size`, side by side from the upper left corner.
+def table_scores(table: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the scores of contingency tables (..., 4), by kind; NaN if a denominator is zero."""
+    hits, misses, false_alarms, negatives = np.moveaxis(table, -1, 0)
+    forecast, happened = hits + false_alarms, hits + misses
+    chance = happened * (misses + negatives) + forecast * (false_alarms + negatives)
+    return {
+        "csi": ratio(hits, hits + misses + false_alarms),
+        "pod": ratio(hits, happened),
+        "far": ratio(false_alarms, forecast),
+        "hss": ratio(2 * (hits * negatives - false_alarms * misses), chance),
+        "bias": ratio(forecast, happened),
+    }
 
-    A rest at the right and at the bottom that fills no square is left out, as PyTorch's MaxPool2d does.
+
+def pooled(x: np.ndarray, size: int) -> np.ndarray:
+    """Returns True for each square of `size` x `size` pixels with an event; squares lie side by side from the top left.
+
+    Pixels at the right and at the bottom that fill no square are left out, as in PyTorch's MaxPool2d.
 
     Returns:
         (n, H // size, W // size), booleans.
@@ -42,22 +56,22 @@ def pooled(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def window_counts(x: np.ndarray, size: int) -> np.ndarray:
-    """Number of pixels set in the square window of `size` x `size` around each pixel.
+    """Returns the number of events in the square window of `size` x `size` pixels around each pixel.
 
-    In rows and in columns, the window of pixel i reaches from i - size // 2 over `size` pixels; what is outside the
-    frame is not set. This is where scipy's `uniform_filter` with mode "constant" looks, too.
+    In rows and in columns, the window of pixel i starts at i - size // 2. Pixels outside the frame have no event. These
+    are the windows of scipy's `uniform_filter` with mode "constant".
 
     Returns:
         (n, H, W), unsigned integers.
     """
-    # A window of twice the frame's side sees all of it from everywhere, and so does any that is larger.
+    # A window of twice the frame's side sees the whole frame from every pixel, as any larger one does.
     rows, columns = (min(size, 2 * side) for side in x.shape[1:])
     counts = _slide(x.astype(np.min_scalar_type(rows)), rows, 1)
     return _slide(counts.astype(np.min_scalar_type(rows * columns), copy=False), columns, 2)
 
 
 def _slide(x: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Sums over windows of `size` neighbours, from sums over 1, 2, 4, ... of them: few additions, all of them fast."""
+    """Returns sums over windows of `size` neighbours, from sums over 1, 2, 4, ... of them: few and fast additions."""
     length = x.shape[axis]
     padding = [(0, 0)] * x.ndim
     padding[axis] = (size // 2, size - size // 2 - 1)
@@ -79,7 +93,7 @@ def _slide(x: np.ndarray, size: int, axis: int) -> np.ndarray:
 
 
 def fractions(forecast: np.ndarray, target: np.ndarray, size: int) -> np.ndarray:
-    """Sums over a frame of f^2, f t and t^2, where f and t count the events in the window around a pixel.
+    """Returns sums over a frame of f^2, f t and t^2, where f and t count the events in the window around a pixel.
 
     Returns:
         (n, 3), float64.
@@ -90,32 +104,18 @@ def fractions(forecast: np.ndarray, target: np.ndarray, size: int) -> np.ndarray
     both = np.concatenate([forecast[wet], target[wet]])
     counts = window_counts(both, size).reshape(2, len(wet), target[0].size).astype(np.float64)
     for i, f, t in zip(wet, *counts, strict=True):
-        # Products of whole numbers below 2^53: exact, in whatever order they are added.
+        # Products of whole numbers below 2^53 are exact, in whatever order they are added.
         result[i] = f @ f, f @ t, t @ t
     return result
 
 
 def fractions_skill(sums: np.ndarray) -> np.ndarray:
-    """Fractions skill score from sums (..., 3) of `fractions`: 1 - sum (f - t)^2 / sum (f^2 + t^2); NaN where 0 / 0."""
+    """Returns the fractions skill score, 1 - sum (f - t)^2 / sum (f^2 + t^2), of sums (..., 3); NaN for 0 / 0."""
     ff, ft, tt = np.moveaxis(sums, -1, 0)
     return 1 - ratio(ff - 2 * ft + tt, ff + tt)
 
 
-def table_scores(table: np.ndarray) -> dict[str, np.ndarray]:
-    """The scores of contingency tables (..., 4), by name; NaN where a denominator is zero."""
-    hits, misses, false_alarms, negatives = np.moveaxis(table, -1, 0)
-    forecast, happened = hits + false_alarms, hits + misses
-    chance = happened * (misses + negatives) + forecast * (false_alarms + negatives)
-    return {
-        "csi": ratio(hits, hits + misses + false_alarms),
-        "pod": ratio(hits, happened),
-        "far": ratio(false_alarms, forecast),
-        "hss": ratio(2 * (hits * negatives - false_alarms * misses), chance),
-        "bias": ratio(forecast, happened),
-    }
-
-
 def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b; NaN where b is zero."""
-    # Divided by NaN, not by zero: no warning.
+    """Returns a / b; NaN where b is zero."""
+    # Divided by NaN instead of zero: no warning.
     return a / np.where(b == 0, np.nan, b)

@@ -1,4 +1,4 @@
-"""Sums that do not depend on the order in which their terms come."""
+"""Sums that do not depend on the order of their terms."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 class ExactSum:
-    """Sum of float64 arrays, kept as two numbers: the sum as a double rounds it, and what the rounding took from it.
+    """A sum of float64 arrays, kept as two numbers: the rounded sum, and the error of its rounding.
 
-    With twice the digits of a double, integers are added exactly far beyond 2^53, and the sum of other numbers is the
-    same to the last bit of a double whether it is taken at once or in parts.
+    This gives twice the digits of a double. Integers are added exactly far beyond 2^53. The sum of other numbers is the
+    same to the last bit of a double, in whatever order and parts they are added.
 
     Args:
         shape: Shape of the sum.
@@ -30,13 +30,8 @@ class ExactSum:
             b = total - a
             lost = (a - (total - b)) + (x - b)
         self._high[rows] = total
-        # Where the sum is infinite, nothing was lost, but the difference of infinities is NaN.
+        # An infinite sum has lost nothing, but the difference of infinities is NaN.
         self._low[rows] += np.where(np.isfinite(total), lost, 0)
-
-    def merge(self, other: ExactSum) -> None:
-        """Adds another sum of the same shape."""
-        self.add(other._high)
-        self._low += other._low
 
     @property
     def value(self) -> np.ndarray:
