@@ -19,7 +19,7 @@ from benchmarks.contest import ROOT, WARM_UP, WorkerError, working
 from benchmarks.machine import describe
 from benchmarks.ours import MODELS
 from benchmarks.workload import Workload
-from convlstm.cli.program import CONFIGS, plain
+from convlstm.cli.configuration import CONFIGS, plain
 from convlstm.runs.log import MetricsLog
 from convlstm.summary import macs, parameters
 
@@ -39,7 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "simvp_incepu": ("model=simvp_incepu",),
 }
 SHAPE, HORIZON = (4, 10, 64, 64, 1), 10
-QUICKSTART = yaml.safe_load((Path(CONFIGS) / "experiment" / "quickstart.yaml").read_text(encoding="utf-8"))
+QUICKSTART = yaml.safe_load((CONFIGS / "experiment" / "quickstart.yaml").read_text(encoding="utf-8"))
 # The same for all: the loss that every model's output fits.
 TRAINING = ("loss=mse", "deterministic=false", f"trainer.batch_size={QUICKSTART['trainer']['batch_size']}")
 HEAD = ("model", "parameters", "GMACs", "step in s", "sequences/s", "trained steps", "in s", "MSE per frame", "zeros")
@@ -53,7 +53,7 @@ def data(digits: str) -> list[str]:
 
 def configured(name: str) -> dict[str, Any]:
     """The configuration of a model's training, of which its own part is used."""
-    with hydra.initialize_config_dir(CONFIGS, version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return plain(hydra.compose("train", [*CHOICES[name], "name=benchmark"]))
 
 

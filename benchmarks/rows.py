@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from benchmarks.workload import Workload
-from convlstm.cli.program import CONFIGS, plain
+from convlstm.cli.configuration import CONFIGS, plain
 
 import hydra
 
@@ -66,7 +66,7 @@ OVERRIDES = ("data.digits=builtin",)
 @cache
 def default() -> Workload:
     """A training step of what `train.py` trains without arguments."""
-    with hydra.initialize_config_dir(CONFIGS, version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = plain(hydra.compose("train", [*OVERRIDES, "name=benchmark"]))
     model, data, loss, trainer = (settings[name] for name in ("model", "data", "loss", "trainer"))
     if not loss["_target_"].endswith(".BinaryCrossEntropy"):

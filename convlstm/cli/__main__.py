@@ -1,34 +1,45 @@
-"""The command `convlstm`, and what it calls by each name."""
+"""The command `convlstm`: its first argument names one of the commands below, which gets the others."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-# Imported when it is called for: none of them waits for what the others need.
+import convlstm
+
+# Imported when it is called, so that no command waits for the libraries of another one.
 COMMANDS = {
     "train": ("convlstm.cli.train", "train a model"),
     "evaluate": ("convlstm.cli.evaluate", "score trained models and draw their forecasts"),
     "forecast": ("convlstm.cli.forecast", "forecast what follows the newest frames of a folder, a file or a video"),
-    "summary": ("convlstm.cli.summary", "print a model's layers, parameters, multiplications and memory"),
+    "summary": ("convlstm.cli.summary", "print the layers, parameters, multiplications and memory of a model"),
     "convert": ("convlstm.convert.__main__", "convert weights of OpenSTL, PredRNN or Keras"),
-    "runs": ("convlstm.runs.__main__", "list the runs in a folder: status, best score, what differs"),
+    "runs": ("convlstm.runs.__main__", "list the runs in a folder: status, best score, differences"),
     "doctor": ("convlstm.doctor", "print which device and BLAS MLX uses here, and how fast they are"),
 }
 
 
 def main() -> None:
-    """Runs the command that the first argument names; the others are its own."""
+    """Runs the command that the first argument names. The exit status of an unknown command is 2."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print("usage: convlstm COMMAND ...\n")
         print("\n".join(f"  {command:10}{text}" for command, (_, text) in COMMANDS.items()))
-        print("\nconvlstm COMMAND --help prints what each of them takes.")
-        return
-    if name not in COMMANDS:
-        sys.exit(f"convlstm: there is no command '{name}'. Commands: {', '.join(COMMANDS)}.")
-    sys.argv[:2] = [f"{sys.argv[0]} {name}"]
-    sys.exit(import_module(COMMANDS[name][0]).main())
+        print("\n`convlstm COMMAND --help` prints the arguments of a command.")
+    elif name == "--version":
+        print(f"convlstm {convlstm.__version__}")
+    elif name in COMMANDS:
+        # The program's name in messages and in the command lines that it prints, see invocation.py.
+        sys.argv[:2] = [f"convlstm {name}"]
+        sys.exit(import_module(COMMANDS[name][0]).main())
+    else:
+        from convlstm.cli.wording import suggestion  # brings Hydra
+
+        print(
+            f"convlstm: there is no command '{name}'.{suggestion(name, COMMANDS)}\nCommands: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from omegaconf import DictConfig
 
 # Keys and their values. The sections `model` and `data` describe objects.
 KEYS: dict[str, Values] = {
-    "ckpt": optional(either(PATH, list_of(PATH, ""), words="a path or a list of paths")),
+    "ckpt": optional(either(PATH, list_of(PATH), words="a path or a list of paths")),
     "split": one_of("train", "validation", "test"),
     "sequences": optional(whole(1)),
     "batch_size": whole(1),
@@ -42,7 +42,7 @@ KEYS: dict[str, Values] = {
     **MEMBERS,
     "baselines": either(
         one_of("auto"),
-        list_of(one_of(*BASELINES), ""),
+        list_of(one_of(*BASELINES)),
         words=f"auto or a list of {', '.join(BASELINES)}, [] for none,",
     ),
     "examples": list_of(whole(0), "a list of whole numbers of at least 0, [] for none,"),
@@ -116,7 +116,7 @@ def execute(config: DictConfig) -> None:
     pictures = write_pictures(folder, result, animated=list(models), log=log_of(folders), **of_rain)
     # Printed last: a reader of this output may end the program.
     for name, keys in differences_in_training(models, folders).items():
-        print(f"note: '{name}' was trained on other data than '{next(iter(models))}' (data.{', data.'.join(keys)}).")
+        print(f"note: '{name}' was trained on other data than '{next(iter(models))}' ({', '.join(keys)}).")
     print(table(result))
     print(f"\nScores:    {folder / 'metrics.json'}, {folder / 'metrics.csv'}")
     print(f"Report:    {page}")

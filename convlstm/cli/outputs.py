@@ -1,4 +1,4 @@
-"""Where `forecast.py` writes forecasts, and how it names them."""
+"""The files of `forecast`: where forecasts are written, and their names."""
 
 from __future__ import annotations
 
@@ -7,40 +7,57 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
-from convlstm.cli.program import fail, make_folder, shown
+from convlstm.cli.program import fail, make_folder
+from convlstm.cli.wording import shown
 from convlstm.writers import FORMATS, Forecast, check_place, format_of, write
 
 import numpy as np
 
-# Endings that are none of a folder's.
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".mp4", ".avi", ".h5", ".hdf5", ".csv", ".npz", ".grib", ".grb")
+# No folder has one of these endings, so `out` names a file of a format that cannot be written.
+_OTHER_ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".mp4", ".avi"),
+    *(".h5", ".hdf5", ".csv", ".npz", ".grib", ".grb"),
+)
 _ENDINGS = tuple(ending for ending in FORMATS.values() if ending)
 
 
 class Output:
-    """Where forecasts are written, and as what."""
+    """The place and the formats of forecasts.
+
+    Args:
+        settings: The configuration of `forecast`.
+        checkpoint_folder: The first checkpoint; its run has the default folder.
+    """
 
     def __init__(self, settings: dict[str, Any], checkpoint_folder: Path):
         run = checkpoints.run_of(checkpoint_folder)
         self.path = run / "forecasts" if settings["out"] is None else Path(str(settings["out"])).expanduser()
-        own = format_of(self.path)
-        if own is None and settings["out"] is not None and self.path.suffix.lower() in _PICTURES:
+        format_of_path = format_of(self.path)
+        if format_of_path is None and settings["out"] is not None and self.path.suffix.lower() in _OTHER_ENDINGS:
             fail(f"'out' must end with {', '.join(_ENDINGS)}, or be a folder, but got {shown(settings['out'])}.")
-        chosen = settings["format"]
-        self.formats = [own or "netcdf"] if chosen == "auto" else chosen if isinstance(chosen, list) else [chosen]
-        self.is_file = own is not None and not (self.path.is_dir() and own != "zarr")
-        given = Path(str(settings["input"])).expanduser().resolve()
-        if given in (place := self.path.resolve(), *place.parents):
+        formats = settings["format"]
+        if formats == "auto":
+            formats = format_of_path or "netcdf"
+        self.formats = formats if isinstance(formats, list) else [formats]
+        self.is_file = format_of_path is not None and not (self.path.is_dir() and format_of_path != "zarr")
+        source, target = Path(str(settings["input"])).expanduser().resolve(), self.path.resolve()
+        if source in (target, *target.parents):
             fail(
                 f"'out' must lie outside of 'input', or the next forecast would start from this one, but got "
                 f"{shown(str(self.path))}."
             )
-        if self.is_file and own is not None:
-            check_place(self.path, own)
+        if self.is_file and format_of_path is not None:
+            check_place(self.path, format_of_path)
         make_folder(self.path.parent if self.is_file else self.path)
 
     def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:
-        """Writes the forecast in all formats, and says where."""
+        """Writes a forecast in all formats and prints the paths.
+
+        Args:
+            forecast: The forecast.
+            name: Its name if the output is a folder.
+            since: When its last frame was seen, by `time.perf_counter`, to print the delay. Default: unknown.
+        """
         base = self.path.with_suffix("") if self.is_file else self.path / name
         paths = []
         for format in self.formats:
@@ -55,13 +72,13 @@ class Output:
             print(f"forecast    {', '.join(paths)}  ({time.perf_counter() - since:.1f} s)")
 
 
-def found_name(forecast: Forecast) -> str:
-    """The name of a forecast's file, from the time of its last input."""
+def name_of(forecast: Forecast) -> str:
+    """Returns the name of a forecast's files, from the time of its last input."""
     moment = str(forecast.issued.astype("datetime64[s]"))  # type: ignore[union-attr]
     return "forecast_" + moment.replace("-", "").replace(":", "")
 
 
 def stamp(moment: Any) -> str:
-    """A time to the minute, or the second where it is not a whole minute."""
+    """Returns a time to the minute, with seconds if they are not zero."""
     text = str(np.datetime64(moment, "s")).replace("T", " ")
     return text.removesuffix(":00") if text.endswith(":00") else text

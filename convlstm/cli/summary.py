@@ -1,4 +1,4 @@
-"""Tells what a model is made of: `python summary.py model=simvp`, or `--help`."""
+"""Prints the layers, parameters, multiplications and memory of a model: `convlstm summary model=simvp`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED
-from convlstm.cli.program import check_types, fail, instantiate, plain, run
+from convlstm.cli.configuration import plain
+from convlstm.cli.program import fail, run
+from convlstm.cli.sections import check_types, instantiate
 from convlstm.summary import layers, macs, memory, parameters
 
 import mlx.core as mx
@@ -16,7 +18,7 @@ from omegaconf import DictConfig
 
 
 def execute(config: DictConfig) -> None:
-    """Prints what the model of a configuration is made of."""
+    """Prints a summary of the model that a configuration describes."""
     settings = plain(config)
     check(settings)
     if settings["ckpt"] is None:
@@ -34,11 +36,11 @@ def execute(config: DictConfig) -> None:
         except ValueError as error:
             fail(f"the model does not take these frames: {error} (input_frames, frame_size, horizon)")
 
-    found = layers(model)
+    parts = layers(model)
     widths = [
-        max([*(len(text) for text in column), 5]) for column in zip(*((x.name, x.kind) for x in found), strict=True)
+        max([*(len(text) for text in column), 5]) for column in zip(*((x.name, x.kind) for x in parts), strict=True)
     ]
-    for layer in found:
+    for layer in parts:
         shapes = ", ".join(f"{key} {'x'.join(map(str, s)) or '1'}" for key, s in layer.shapes.items())
         print(f"{layer.name:{widths[0]}}  {layer.kind:{widths[1]}}  {layer.parameters:>12,}  {shapes}")
     print(f"\nmodel        {name}: {type(model).__name__}")
@@ -53,12 +55,12 @@ def execute(config: DictConfig) -> None:
 
 
 def placeholder(shape: tuple[int, ...]) -> mx.array:
-    """Zeros, which nobody computes."""
+    """Returns zeros, which are never computed."""
     return mx.zeros(shape)
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Ends the program where a value cannot be what its place needs."""
+    """Ends the program with a message if a value is not allowed."""
     if (settings["ckpt"] is None) == (settings.get("model") is None):
         fail("name either a model (model=simvp) or a run's folder (ckpt=runs/NAME).")
     for key in ("input_frames", "horizon", "batch_size"):
@@ -77,7 +79,7 @@ def check(settings: dict[str, Any]) -> None:
 
 
 def amount(size: int) -> str:
-    """Bytes as a person reads them."""
+    """Returns a number of bytes in MB or GB."""
     return f"{size / 1e6:,.0f} MB" if size < 2e9 else f"{size / 1e9:,.1f} GB"
 
 

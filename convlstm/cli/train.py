@@ -14,19 +14,12 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
-from convlstm.cli.program import (
-    check_keys,
-    check_path,
-    check_types,
-    command,
-    fail,
-    fitting,
-    instantiate,
-    make_folder,
-    plain,
-    run,
-    shown,
-)
+from convlstm.cli.configuration import given_arguments, plain
+from convlstm.cli.invocation import command
+from convlstm.cli.keys import FLAG, PATH, check, optional, whole
+from convlstm.cli.program import fail, make_folder, run
+from convlstm.cli.sections import check_types, fitting, instantiate
+from convlstm.cli.wording import shown
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
 from convlstm.distributed.watchdog import WatchError
 from convlstm.summary import parameters
@@ -35,6 +28,14 @@ import mlx.core as mx
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+# The values of each key; the sections describe objects.
+KEYS = {
+    "seed": whole(0),
+    "deterministic": FLAG,
+    "output": PATH,
+    "name": PATH,
+    "resume": optional(PATH),
+}
 # Changing these between a run and its continuation would silently make it another run.
 FIXED = ("model", "data", "loss", "seed", "trainer.batch_size")
 # resume=auto without a name looks for a run that has these in common as well; else they are a person's to change.
@@ -57,7 +58,8 @@ FREE = {
 def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     """Trains what a configuration describes."""
     settings = plain(config)
-    check(settings)
+    check("train", KEYS, settings)
+    check_sections(settings)
     folder, resume = agreed_folder(ranks, settings)
     if resume is not None and settings["data"].get("digits") == "auto":
         # What was found when the run began is part of it.
@@ -86,7 +88,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     check_ranks(ranks, settings, record)
     settings["data"] |= {"digits": record["digits"]} if "digits" in settings["data"] else {}
     settings |= {"output": str(folder.parent), "name": folder.name, "resume": None}
-    arguments = [a for a in HydraConfig.get().overrides.task if not a.startswith(("resume=", "name="))]
+    arguments = given_arguments("resume", "name")
     if ranks.main:
         if resume is not None:
             check_same_data(resume, record)
@@ -120,16 +122,8 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     print(f"Next:  {command('evaluate', ckpt=folder)}")
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Ends the program where a value cannot be what its place needs, before anything is built from it."""
-    check_keys("train", settings)
-    seed = settings["seed"]
-    if type(seed) is not int or not 0 <= seed < 1 << 63:
-        fail(f"'seed' must be a whole number of at least 0 but got {shown(seed)}.")
-    if type(settings["deterministic"]) is not bool:
-        fail(f"'deterministic' must be true or false but got {shown(settings['deterministic'])}.")
-    for key in ("output", "name", *(["resume"] if settings["resume"] is not None else [])):
-        check_path(key, settings[key])
+def check_sections(settings: dict[str, Any]) -> None:
+    """Ends the program if a section cannot describe an object of its kind, before anything is built."""
     for key in ("model", "data", "optimizer", "schedule", "loss", "trainer"):
         section = settings.get(key)
         if not isinstance(section, dict) or "_target_" not in section:

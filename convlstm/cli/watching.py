@@ -1,4 +1,4 @@
-"""Following a folder, as `forecast.py watch=true` does: a forecast from each new frame."""
+"""The loop of `forecast watch=true`: follows a folder and forecasts from each new frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from convlstm.cli.outputs import Output, found_name, stamp
+from convlstm.cli.outputs import Output, name_of, stamp
 from convlstm.datasets.latest import Latest
 from convlstm.writers import Forecast
 
@@ -23,14 +23,14 @@ def watch(
     interval: float,
     forecasts: int | None,
 ) -> None:
-    """Forecasts from what is there and from each new frame, until it is interrupted or has made enough.
+    """Forecasts from the present frames and from each new one, until it is interrupted or has made enough forecasts.
 
     Args:
         latest: The frames.
-        make: The forecast from the frames up to a time, or why there is none.
-        output: Where it is written.
-        interval: Seconds between two looks.
-        forecasts: After which to end; None: never.
+        make: Returns the forecast from the frames up to a time, or the reason why there is none.
+        output: Writes the forecasts.
+        interval: Seconds between two looks at the folder.
+        forecasts: Number of forecasts after which to end, or None for never.
     """
     print(f"watching    {latest.path}, every {interval:g} s; Ctrl-C ends it")
     follower = _Follower(latest, make, output, forecasts)
@@ -48,7 +48,7 @@ def watch(
 
 
 class _Follower:
-    """Which frames have had their forecast."""
+    """The state of a followed folder: the last frame that was forecast from, and the number of forecasts."""
 
     def __init__(
         self,
@@ -57,23 +57,23 @@ class _Follower:
         output: Output,
         forecasts: int | None,
     ):
-        self.latest, self.make, self.output, self.most = latest, make, output, forecasts
+        self.latest, self.make, self.output, self.limit = latest, make, output, forecasts
         self.issued: np.datetime64 | None = None
         self.made = 0
 
     @property
     def done(self) -> bool:
-        return self.most is not None and self.made >= self.most
+        return self.limit is not None and self.made >= self.limit
 
     def look(self, seen: float) -> None:
-        """Forecasts from the frames that have come; `seen` is when."""
+        """Forecasts from the frames that have come; `seen` is the time of this look, by `time.perf_counter`."""
         new, problems = self.latest.look()
         for problem in problems:
             print(f"not used    {problem}")
         if self.issued is not None and len(self.latest.times) and self.issued > self.latest.times[-1]:
-            self.issued = None  # that frame has turned out to be none
+            self.issued = None  # the file of that frame cannot be read after all
         if self.issued is None:
-            # What was there before counts as one: the newest that can be read.
+            # Of the frames that were there before, only the newest readable one gets a forecast.
             for newest in new[::-1]:
                 if self.forecast(newest, seen) or newest in self.latest.times:
                     break
@@ -86,7 +86,7 @@ class _Follower:
                 return
 
     def due(self, frame: np.datetime64) -> np.datetime64 | None:
-        """The time of the last frame of the forecast that a new frame belongs to, or None where it comes too late."""
+        """Returns the last input time of the forecast that a new frame belongs to, or None if the frame is too late."""
         if self.issued is None or frame > self.issued:
             return frame
         if frame == self.issued:
@@ -95,18 +95,18 @@ class _Follower:
         first = self.issued - np.timedelta64(round((self.latest.frames - 1) * self.latest.step * 60), "s")
         used = frame >= first
         print(f"late        the frame of {stamp(frame)}, after that of {stamp(self.issued)}", end="")
-        print(": whose forecast is made again" if used else ": too old to be used")
+        print(": its forecast is made again" if used else ": too old to be used")
         return self.issued if used else None
 
     def forecast(self, until: np.datetime64, seen: float) -> bool:
-        """Makes and writes a forecast; says where there is none, and why."""
-        found = self.make(until)
-        if not isinstance(found, Forecast):
-            print(f"no forecast {found}")
+        """Makes and writes a forecast and returns True, or prints why there is none and returns False."""
+        forecast = self.make(until)
+        if not isinstance(forecast, Forecast):
+            print(f"no forecast {forecast}")
             return False
         self.issued = until
         try:
-            self.output.write(found, found_name(found), since=seen)
+            self.output.write(forecast, name_of(forecast), since=seen)
         except OSError as error:
             print(f"not written {error}")
             return False

@@ -2,7 +2,8 @@
 
 import re
 
-from convlstm.cli.checks import check_kind, check_types, keys_of_path, meant, named, no_such_key, shown
+from convlstm.cli.sections import check_kind, check_types
+from convlstm.cli.wording import keys_of_path, led_by_keys, no_such_key, shown, suggestion
 
 import mlx.nn as nn
 import pytest
@@ -22,7 +23,7 @@ LOSS = {"_target_": "convlstm.losses.BinaryCrossEntropy", "epsilon": 1e-6}
             {"trainer": TRAINER | {"max_step": 1}},
             "there is no key 'trainer.max_step'. Did you mean 'trainer.max_steps'?",
         ),
-        ({"trainer": TRAINER | {"max_step": 1}}, "They are those of trainer._target_, convlstm.training.loop.Trainer."),
+        ({"trainer": TRAINER | {"max_step": 1}}, "They belong to trainer._target_, convlstm.training.loop.Trainer."),
         ({"trainer": {k: v for k, v in TRAINER.items() if k != "max_steps"}}, "'trainer.max_steps' has no value."),
         ({"trainer": TRAINER | {"_target_": None}}, "'trainer._target_' must be the dotted name of a class"),
         ({"trainer": TRAINER | {"_target_": "a b.c"}}, "'trainer._target_' must be the dotted name of a class"),
@@ -141,7 +142,7 @@ SETTINGS = {
     ],
 )
 def test_errors_are_led_by_their_keys(text, place, lead):
-    assert named(text, SETTINGS, place) == lead + text
+    assert led_by_keys(text, SETTINGS, place) == lead + text
 
 
 def test_keys_of_paths():
@@ -152,11 +153,11 @@ def test_keys_of_paths():
     assert keys_of_path(settings, "/runs2/mine_too") == []
 
 
-def test_what_was_meant():
-    assert meant("max_step", ["max_steps", "batch_size"]) == " Did you mean 'max_steps'?"
-    assert meant("max_step", ["max_steps"], "trainer") == " Did you mean 'trainer.max_steps'?"
-    assert meant("zzz", ["max_steps"]) == ""
-    assert meant("max_steps", ["max_steps"]) == ""
+def test_what_was_suggestion():
+    assert suggestion("max_step", ["max_steps", "batch_size"]) == " Did you mean 'max_steps'?"
+    assert suggestion("max_step", ["max_steps"], "trainer") == " Did you mean 'trainer.max_steps'?"
+    assert suggestion("zzz", ["max_steps"]) == ""
+    assert suggestion("max_steps", ["max_steps"]) == ""
     assert no_such_key("a.b", []) == "there is no key 'a.b'."
 
 

@@ -123,7 +123,7 @@ def test_members_of_a_run(evaluate, tmp_path):
         ((), "ensemble=true needs at least two members"),
         (("members.plain=true",), "'plain' must be False if no checkpoint has averaged weights"),
         (("ensemble=2",), "'ensemble' must be true or false but got 2"),
-        (("members=3",), "'members' must have keys such as members.perturbed=10 but got 3"),
+        (("members=3",), "'members' must be a section with keys such as members.perturbed=10 but got 3"),
         (("+members.width=3",), "there is no key 'members.width'"),
         (("members.previous=1",), "'members.previous' must be true or false but got 1"),
         (("members.perturbed=0",), "'members.perturbed' must be a whole number of at least 1 but got 0"),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from convlstm.cli.program import quoted
+from convlstm.cli.configuration import quoted
 from tests.support.tiny import OVERRIDES, PROJECT, call, environment, snapshot
 
 import mlx.core as mx
@@ -301,7 +301,7 @@ KEYS = "Keys of trainer: max_steps, batch_size, "
         ("seed=abc", "'seed' must be a whole number of at least 0 but got 'abc'."),
         ("seed=-1", "'seed' must be a whole number of at least 0 but got -1."),
         ("deterministic=3", "'deterministic' must be true or false but got 3."),
-        ("name=null", "'name' must name a folder but got None."),
+        ("name=null", "'name' must be a path but got None."),
         ("resume=nowhere", "'nowhere' does not exist. Give a run's folder or a checkpoint's folder."),
         ("resume=5", "'5' does not exist."),
         (
@@ -415,7 +415,7 @@ def test_a_warning_is_a_line(train, tmp_path, monkeypatch):
 
     from tests.support import tiny
 
-    def warn(seed=0, blots=tests.support.tiny.blots):
+    def warn(seed=0, blots=tiny.blots):
         warnings.warn("these digits are blots", stacklevel=1)
         return blots(seed)
 

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from convlstm.cli import program
+from convlstm.cli import configuration, sections
 from convlstm.datasets import RadarEcho
 from convlstm.datasets.readers import FORMATS
 from convlstm.datasets.transforms import Linear, LogRain, Reflectivity
@@ -616,7 +616,7 @@ def test_the_configuration_has_every_argument_and_fits_their_types():
     settings = OmegaConf.to_container(OmegaConf.load(PROJECT / "configs" / "data" / "radar_echo.yaml"))
     parameters = inspect.signature(RadarEcho).parameters
     assert list(settings) == ["_target_", *parameters]
-    program.check_types({"data": settings})
+    sections.check_types({"data": settings})
     # What differs from the class, with its reason in the file.
     other = {"target_frames": 10, "frame_size": 128, "validation_sequences": 200}
     assert {key: value for key, value in settings.items() if key in other} == other
@@ -627,11 +627,11 @@ def test_the_configuration_has_every_argument_and_fits_their_types():
 
 def test_the_configuration_builds_its_data(stack):
     config = OmegaConf.create({"data": OmegaConf.load(PROJECT / "configs" / "data" / "radar_echo.yaml")})
-    assert program.instantiate(config, "data").frame_shape == (128, 128, 1)
+    assert sections.instantiate(config, "data").frame_shape == (128, 128, 1)
     config.data.archive, config.data.frame_size = [str(stack)], 16
     config.data.transform = {"_target_": "convlstm.datasets.transforms.LogRain", "maximum": 50}
-    program.check_types(program.plain(config))
-    data = program.instantiate(config, "data")
+    sections.check_types(configuration.plain(config))
+    data = sections.instantiate(config, "data")
     assert data.transform == LogRain(maximum=50)
     assert data.frame_shape == (16, 16, 1)
 
@@ -642,7 +642,7 @@ def test_the_configuration_builds_its_data(stack):
 def test_values_of_another_type_are_refused(key, value):
     settings = {"_target_": "convlstm.datasets.radar_echo.RadarEcho", key: value}
     with pytest.raises(ValueError, match=f"'data.{key}' must be .* but got {value!r}"):
-        program.check_types({"data": settings})
+        sections.check_types({"data": settings})
 
 
 # Real events
