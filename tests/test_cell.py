@@ -322,3 +322,17 @@ def test_the_two_states_must_have_one_shape():
     cell = ConvLSTMCell(0, 2, 3)
     with pytest.raises(ValueError, match=re.escape("but got shapes [(1, 4, 4, 2), (1, 4, 5, 2)]")):
         cell(None, (mx.zeros((1, 4, 4, 2)), mx.zeros((1, 4, 5, 2))))
+
+
+def test_a_cell_that_gives_its_candidate(rng):
+    cell = ConvLSTMCell(2, 3, 3, output="candidate")
+    plain = ConvLSTMCell(2, 3, 3)
+    plain.update(cell.parameters())
+    x, state = normal(rng, (1, 4, 5, 2)), (normal(rng, (1, 4, 5, 3)), normal(rng, (1, 4, 5, 3)))
+    (h, c), (usual, same) = cell(x, state), plain(x, state)
+    close(c, same, 1e-5)
+    # h = o tanh(g), where the usual h is o tanh(c').
+    z = cell.project(x) + mx.conv2d(state[0], cell.Wh, padding=1)
+    close(h, usual / mx.tanh(c) * mx.tanh(z[..., 6:9]), 1e-4)
+    with pytest.raises(ValueError, match="'output' must be one of cell, candidate but got 'c'"):
+        ConvLSTMCell(2, 3, output="c")

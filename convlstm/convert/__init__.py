@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere, as our checkpoints and back: `python -m convlstm.convert`."""
+"""Conversion of weights that were trained elsewhere to our checkpoints and back: `convlstm convert`."""
 
 from convlstm.convert.families import FAMILIES, Conversion, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict

@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere, as a checkpoint of ours, or a checkpoint of ours as a state_dict."""
+"""Converts weights that were trained elsewhere to a checkpoint, or a checkpoint to a state_dict."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ from convlstm.summary import parameters
 
 import mlx.optimizers as optim
 
-LEGACY = "its cells give o . g instead of o . tanh(c'), as OpenSTL's first releases did (weights of v0.3)"
+LEGACY = "its cells output o . g instead of o . tanh(c'), as in OpenSTL's first releases (weights of v0.3)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Converts; returns the exit code."""
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m convlstm.convert",
-        description="A file of weights of OpenSTL, predrnn-pytorch, ndrplz or Keras becomes a run's folder with a "
-        "checkpoint; a checkpoint, or a run's folder, becomes a state_dict with their names.",
+        prog="convlstm convert",
+        description="Converts a file of weights of OpenSTL, predrnn-pytorch, ndrplz or Keras to a run's folder with a "
+        "checkpoint, or a checkpoint or run's folder to a state_dict with the names of those programs.",
     )
     parser.add_argument(
         "source", help="a file (.ckpt, .pth, .pt, .bin, .safetensors, .npz, .h5, .keras), or a checkpoint's folder"
     )
-    parser.add_argument("out", type=Path, help="the run's folder to make, or the file")
-    parser.add_argument("--patch-size", type=int, default=4, help="side of the patches the frames were cut into (4)")
+    parser.add_argument("out", type=Path, help="the run's folder or the file to write; it must not exist")
+    parser.add_argument("--patch-size", type=int, default=4, help="side of the patches that frames were cut into (4)")
     parser.add_argument(
-        "--padding", choices=("valid", "same"), default="valid", help="of Keras's layers in a .weights.h5 (valid)"
+        "--padding",
+        choices=("valid", "same"),
+        default="valid",
+        help="padding of Keras's layers in .weights.h5 (valid)",
     )
-    parser.add_argument("--prefix", default="", help="take the arrays whose names begin so: a part of a larger model")
+    parser.add_argument("--prefix", default="", help="take only arrays with this prefix: a part of a larger model")
     parser.add_argument("--legacy", action="store_true", help=LEGACY)
     arguments = parser.parse_args(argv)
     try:
@@ -51,57 +54,58 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"legacy: {LEGACY}")
             return 0
         source = Path(arguments.source).expanduser()
-        left: list[str] = []
+        other_layers: list[str] = []
         if source.suffix in keras.ENDINGS:
-            arrays, layers, left = keras.read(source, padding=arguments.padding)
-            found = convert(arrays, layers=layers)
+            arrays, layers, other_layers = keras.read(source, padding=arguments.padding)
+            conversion = convert(arrays, layers=layers)
         else:
             arrays = below(read_state_dict(source), arguments.prefix)
-            found = convert(arrays, patch_size=arguments.patch_size, legacy=arguments.legacy)
-        place = save(found, source, arguments.out)
+            conversion = convert(arrays, patch_size=arguments.patch_size, legacy=arguments.legacy)
+        folder = save(conversion, source, arguments.out)
     except (ConversionError, checkpoints.CheckpointError, OSError) as error:
         between = "\n" if "\n" in str(error) else " "
         print(f"convert: {error}{between}Nothing was written.", file=sys.stderr)
         return 1
-    model = found.description["_target_"].rpartition(".")[2]
-    print(f"{place}: {model}, {parameters(found.model):,} parameters")
-    if found.dead:
-        names = ", ".join(found.dead[:4]) + (", ..." if len(found.dead) > 4 else "")
-        print(f"left out, since nothing depends on them: {len(found.dead)} arrays ({names})")
-    if left:
-        print(f"left out, since they are no ConvLSTM2D: {', '.join(left)}")
-    if found.family in ("ndrplz", "keras"):
+    model = conversion.description["_target_"].rpartition(".")[2]
+    print(f"{folder}: {model}, {parameters(conversion.model):,} parameters")
+    if conversion.dead:
+        names = ", ".join(conversion.dead[:4]) + (", ..." if len(conversion.dead) > 4 else "")
+        print(f"left out, since no output depends on them: {len(conversion.dead)} arrays ({names})")
+    if other_layers:
+        print(f"left out, since they are no ConvLSTM2D: {', '.join(other_layers)}")
+    if conversion.family in ("ndrplz", "keras"):
         print(f"Layers, to be used in a model of your own:  outputs, states = convlstm.load('{arguments.out}')(frames)")
         return 0
     if arguments.legacy:
         print(f"legacy: {LEGACY}")
-    elif found.family == "openstl_convlstm":
+    elif conversion.family == "openstl_convlstm":
         print(f"If its forecasts are noise, the weights may be older: --legacy, then {LEGACY}.")
-    print(f"Next:  python evaluate.py ckpt={arguments.out} data=moving_mnist")
+    print(f"Next:  convlstm evaluate ckpt={arguments.out} data=moving_mnist")
     return 0
 
 
-def save(found: Conversion, source: Path, out: Path) -> Path:
-    """Writes a converted model as the best checkpoint of a run's folder, and returns its place.
+def save(conversion: Conversion, source: Path, out: Path) -> Path:
+    """Writes a converted model as the best checkpoint of a run's folder, and returns the checkpoint's folder.
 
     Raises:
-        ConversionError: There is something at that place.
+        ConversionError: `out` exists already.
     """
-    place = out.expanduser() / checkpoints.FOLDER / "best"
+    folder = out.expanduser() / checkpoints.FOLDER / "best"
     if out.expanduser().exists():
         raise ConversionError(f"'{out}' exists already. Choose another folder.")
     with source.open("rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    origin = {"file": source.name, "sha256": digest, "family": found.family, "by": f"convlstm {convlstm.__version__}"}
+    version = f"convlstm {convlstm.__version__}"
+    origin = {"file": source.name, "sha256": digest, "family": conversion.family, "by": version}
     optimizer = optim.Adam(1e-3)
-    optimizer.init(found.model.trainable_parameters())
-    config = {"model": found.description, "converted": origin}
+    optimizer.init(conversion.model.trainable_parameters())
+    config = {"model": conversion.description, "converted": origin}
     try:
-        checkpoints.save(place, found.model, optimizer, vars(Progress(status="converted")), config)
+        checkpoints.save(folder, conversion.model, optimizer, vars(Progress(status="converted")), config)
     except BaseException:
         shutil.rmtree(out.expanduser(), ignore_errors=True)
         raise
-    return place
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a state_dict to a model of ours, and back."""
+"""Conversion between state_dicts of other programs and our models."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from convlstm.checkpoints.build import build
+from convlstm.convert.family import Family
 from convlstm.convert.keras import KerasFamily
 from convlstm.convert.ndrplz import NdrplzFamily
-from convlstm.convert.openstl import ConvLSTMFamily, Family, PredRNNFamily, SimVPFamily
+from convlstm.convert.openstl import ConvLSTMFamily, PredRNNFamily, SimVPFamily
 from convlstm.convert.sources import ConversionError, StateDict
 
 import mlx.core as mx
@@ -25,14 +26,14 @@ FAMILIES: dict[str, Family] = {
     "ndrplz": NdrplzFamily(),
     "keras": KerasFamily(),
 }
-# The model of ours that each family's arrays describe.
+# Our models, with the family of each.
 MODELS = {
     "convlstm.architectures.convlstm_stack.ConvLSTMStack": "openstl_convlstm",
     "convlstm.architectures.predrnn.PredRNN": "predrnn",
     "convlstm.architectures.simvp.SimVP": "simvp",
     "convlstm.architectures.convlstm_sequence.ConvLSTMSequence": "ndrplz",
 }
-# What their programs fix, and a state_dict does not tell: of PredRNN, and of each of ndrplz's layers.
+# Settings that other programs fix and a state_dict does not hold: of PredRNN, and of each of ndrplz's layers.
 FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
     "predrnn": {"forget_bias": (1,)},
     "ndrplz": {
@@ -47,13 +48,13 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
 
 @dataclass
 class Conversion:
-    """What became of a state_dict.
+    """A model that was converted from a state_dict.
 
     Attributes:
-        family: Which it was, one of `FAMILIES`.
-        model: With its weights.
-        description: Of the model, as a checkpoint's config.yaml has it.
-        dead: Names of its parameters that nothing depends on, which were left out.
+        family: Its family, a key of `FAMILIES`.
+        model: The model with its weights.
+        description: Description of the model, as in a checkpoint's config.yaml.
+        dead: Names of parameters that no output depends on, which were left out.
     """
 
     family: str
@@ -65,29 +66,30 @@ class Conversion:
 def convert(
     arrays: StateDict, *, patch_size: int = 4, legacy: bool = False, layers: Sequence[dict[str, Any]] = ()
 ) -> Conversion:
-    """The model that a state_dict of OpenSTL, predrnn-pytorch or ndrplz, or Keras's layers, describe, with its weights.
+    """Converts a state_dict of OpenSTL, predrnn-pytorch or ndrplz, or Keras's layers, to our model with its weights.
 
     Args:
-        arrays: By name, as `read_state_dict` gives them.
-        patch_size: Side of the patches that were made of frames, which the arrays do not tell. Default: 4, as there.
-        legacy: Whether the cells of a ConvLSTM give o . g instead of o . tanh(c'): OpenSTL's first releases did, and
-            their weights (v0.3) only work that way. Default: False.
-        layers: The arguments of Keras's layers, as `convlstm.convert.keras.read` gives them beside the arrays.
+        arrays: Arrays by name, from `read_state_dict`.
+        patch_size: Side of the patches that frames were cut into, which the arrays do not contain. Default: 4, the
+            programs' own default.
+        legacy: The cells of a ConvLSTM output o . g instead of o . tanh(c'). OpenSTL's first releases did so, and
+            their weights (v0.3) need it. Default: False.
+        layers: Arguments of Keras's layers, which `convlstm.convert.keras.read` returns with the arrays.
 
     Raises:
-        ConversionError: They belong to no model that is known here, or do not fit it; all that is wrong is listed.
+        ConversionError: The arrays belong to no known model, or do not fit it. All differences are listed.
     """
     name = next((name for name, family in FAMILIES.items() if family.recognises(arrays)), None)
     if name is None:
         some = ", ".join(sorted(arrays)[:4])
-        below = _known_below(arrays)
+        prefixes = _prefixes_of_models(arrays)
         raise ConversionError(
-            f"these weights belong to no model that is known here ({some}, ...). Known are "
+            f"these weights belong to no known model ({some}, ...). Known are "
             f"{', '.join(family.title for family in FAMILIES.values())}."
-            + (f" There is such a one below: {below} (--prefix)." if below else "")
+            + (f" A part of them does: {prefixes} (--prefix)." if prefixes else "")
         )
     if legacy and name != "openstl_convlstm":
-        raise ConversionError(f"only OpenSTL's ConvLSTM has a legacy form, and this is {FAMILIES[name].title}.")
+        raise ConversionError(f"only OpenSTL's ConvLSTM has a legacy form, but this is {FAMILIES[name].title}.")
     family = FAMILIES[name]
     try:
         arrays = family.unpack(arrays)
@@ -113,20 +115,20 @@ def convert(
     wrong += [f"unexpected: {other} {arrays[other].shape}" for other in others if other not in dead]
     if wrong:
         more = f"\n  ... and {len(wrong) - 12} more" if len(wrong) > 12 else ""
-        raise ConversionError(f"this is no {family.title} that is known here:\n  " + "\n  ".join(wrong[:12]) + more)
+        raise ConversionError(f"these weights do not fit {family.title}:\n  " + "\n  ".join(wrong[:12]) + more)
     model.update(tree_unflatten(list(weights.items())))
     model.eval()
     return Conversion(name, model, description, dead)
 
 
 def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
-    """The weights of a model of ours as OpenSTL and predrnn-pytorch name them and lay them out.
+    """Returns the weights of our model with the names and layouts of OpenSTL, predrnn-pytorch or ndrplz.
 
-    Parameters that nothing depends on are there as zeros, since `load_state_dict` asks for them.
+    Parameters that no output depends on are added as zeros, since `load_state_dict` needs them.
 
     Args:
         model: The model.
-        description: Of the model, as a checkpoint's config.yaml has it.
+        description: Description of the model, as in a checkpoint's config.yaml.
 
     Raises:
         ConversionError: The model has no counterpart there.
@@ -139,8 +141,8 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
         for key, allowed in FIXED.get(MODELS[target], {}).items():
             if part.get(key, allowed[0]) not in allowed:
                 raise ConversionError(
-                    f"{family.title} has {key}={allowed[0]} always, and this model has {part[key]}: elsewhere its "
-                    "weights would forecast something else."
+                    f"{family.title} always has {key}={allowed[0]} but this model has {part[key]}: elsewhere its "
+                    "weights would give other forecasts."
                 )
     named = [(array, *family.theirs(ours, description)) for ours, array in _parameters(model).items()]
     foreign = sorted(
@@ -153,23 +155,23 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
 
 
 def below(arrays: StateDict, prefix: str) -> StateDict:
-    """The arrays whose names begin with a prefix, without it: a part of a larger model.
+    """Returns the arrays whose names begin with a prefix, without the prefix: a part of a larger model.
 
     Raises:
         ConversionError: There are none.
     """
-    found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    if not found:
+    part = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if not part:
         starts = sorted({name.split(".")[0] + "." for name in arrays})
         raise ConversionError(f"no name begins with '{prefix}' (--prefix). They begin with {', '.join(starts[:8])}.")
-    return found
+    return part
 
 
-def _known_below(arrays: StateDict) -> str:
-    """The prefixes below which there are models that are known."""
+def _prefixes_of_models(arrays: StateDict) -> str:
+    """Returns the prefixes of arrays that belong to a known model."""
     prefixes = {name[: dot.end()] for name in arrays for dot in re.finditer(r"\.", name)}
-    known = [p for p in sorted(prefixes) if any(f.recognises(below(arrays, p)) for f in FAMILIES.values())]
-    return ", ".join(known[:4])
+    of_models = [p for p in sorted(prefixes) if any(f.recognises(below(arrays, p)) for f in FAMILIES.values())]
+    return " or ".join(of_models[:4])
 
 
 def _parameters(model: nn.Module) -> dict[str, mx.array]:

@@ -1,4 +1,4 @@
-"""Keras's ConvLSTM2D: layers out of a model's file, `.keras` or `.h5`, or out of its weights', `.weights.h5`."""
+"""Keras's ConvLSTM2D layers, from a model's file (`.keras`, `.h5`) or a file of weights (`.weights.h5`)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from convlstm.convert.family import OneToOne, Options
 from convlstm.convert.layouts import SAME, Layout
 from convlstm.convert.sources import ConversionError, StateDict
 
 ENDINGS = (".keras", ".h5")
-# A ConvLSTM2D's arrays, by their names in older files and by their numbers in newer ones.
+# Arrays of a ConvLSTM2D: older files name them, newer ones number them.
 PARTS = {"kernel": "Wx", "recurrent_kernel": "Wh", "bias": "bias", "0": "Wx", "1": "Wh", "2": "bias"}
-# (kh, kw, C, 4O) and (4O, kh, kw, C); the gates are in our order.
+# (kh, kw, C, 4O) and (4O, kh, kw, C); the gates have our order.
 KERNEL = Layout(lambda a: a.transpose(3, 0, 1, 2), lambda a: a.transpose(1, 2, 3, 0))
 
 
 def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[dict[str, Any]], list[str]]:
-    """The ConvLSTM2D layers of a file.
+    """Reads the ConvLSTM2D layers of a file.
 
     Args:
         path: The file.
-        padding: Of layers in a file of weights alone, which does not tell: 'valid', Keras's default, or 'same'.
+        padding: Padding of the layers in a file of weights, which does not contain it: 'valid', Keras's default, or
+            'same'.
 
     Returns:
-        Arrays `layers.N.cell.Wx`, `Wh` and `bias` as Keras lays them out; the arguments of a `ConvLSTM` for each layer;
-        the names of the model's other layers, which are left out.
+        Arrays `layers.N.cell.Wx`, `Wh` and `bias` in Keras's layout; the arguments of a `ConvLSTM` for each layer; the
+        names of the model's other layers, which are left out.
 
     Raises:
-        ConversionError: The file cannot be read, has no such layers, or they compute what ours do not.
+        ConversionError: The file cannot be read, has no such layers, or they compute something that ours cannot.
     """
     path = Path(path)
     try:
@@ -63,16 +65,16 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
     settings = _settings(config)
     renamed: StateDict = {}
     layers = []
-    for n, (name, place) in enumerate(_order(path, list(cells), settings)):
-        layers.append(_layer(name, cells[place], settings.get(name), padding))
-        renamed |= {f"layers.{n}.cell.{part}": array for part, array in cells[place].items()}
+    for n, (name, group) in enumerate(_order(path, list(cells), settings)):
+        layers.append(_layer(name, cells[group], settings.get(name), padding))
+        renamed |= {f"layers.{n}.cell.{part}": array for part, array in cells[group].items()}
     if settings:
         return renamed, layers, [name for name, layer in settings.items() if layer["class_name"] != "ConvLSTM2D"]
-    return renamed, layers, sorted({_place(name).rpartition("/")[2] for name in arrays if _place(name) not in cells})
+    return renamed, layers, sorted({_group(name).rpartition("/")[2] for name in arrays if _group(name) not in cells})
 
 
-def _place(name: str) -> str:
-    """The layer's place in the file, of one of its arrays' name: 'layers/conv_lstm2d' of '.../cell/vars/0'."""
+def _group(name: str) -> str:
+    """Returns the group of a layer in the file from an array's name: 'layers/conv_lstm2d' of '.../cell/vars/0'."""
     groups = name.split("/")[:-1]
     if groups and groups[-1] == "vars":
         groups.pop()
@@ -82,25 +84,25 @@ def _place(name: str) -> str:
 
 
 def _cells(arrays: StateDict) -> dict[str, StateDict]:
-    """The arrays of the ConvLSTM2D layers, by their place in the file and by our names, in the file's order."""
+    """Returns the arrays of the ConvLSTM2D layers, by group and by our names, in the file's order."""
     cells: dict[str, StateDict] = {}
     for name, array in arrays.items():
         part = name.rpartition("/")[2].removesuffix(":0")
         if part in PARTS:
-            cells.setdefault(_place(name), {})[PARTS[part]] = array
-    return {place: cells[place] for place in sorted(cells, key=_natural) if _is_cell(cells[place])}
+            cells.setdefault(_group(name), {})[PARTS[part]] = array
+    return {group: cells[group] for group in sorted(cells, key=_natural) if _is_cell(cells[group])}
 
 
-def _order(path: Path, places: list[str], settings: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    """The layers' names and places, in the model's order.
+def _order(path: Path, groups: list[str], settings: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Returns the layers' names and groups, in the model's order.
 
-    A `.keras` file has them under their class's name and a number in the model's order, whatever they are called; an
-    older one under their own names.
+    In a `.keras` file a group has the name of the class and a number in the model's order. In an older file it has the
+    layer's own name.
     """
-    names = [place.rpartition("/")[2] for place in places]
+    names = [group.rpartition("/")[2] for group in groups]
     if not settings:
-        wrapped = [place for place in places if re.search("(^|/)(forward|backward)_|layers/.*layers/", place)]
-        found = list(zip(names, places, strict=True))
+        wrapped = [group for group in groups if re.search("(^|/)(forward|backward)_|layers/.*layers/", group)]
+        ordered = list(zip(names, groups, strict=True))
     else:
         alone = [name for name, layer in settings.items() if layer["class_name"] == "ConvLSTM2D"]
         wrapped = [
@@ -108,18 +110,18 @@ def _order(path: Path, places: list[str], settings: dict[str, dict[str, Any]]) -
             for name, layer in settings.items()
             if name not in alone and '"ConvLSTM2D"' in json.dumps(layer)
         ]
-        by_name = dict(zip(names, places, strict=True))
+        by_name = dict(zip(names, groups, strict=True))
         if path.suffix == ".keras":
-            found = list(zip(alone, places, strict=False))
+            ordered = list(zip(alone, groups, strict=False))
         else:
-            found = [(name, by_name[name]) for name in alone if name in by_name]
-    if wrapped or len(found) != len(places):
-        inside = ", ".join(wrapped) or ", ".join(places)
+            ordered = [(name, by_name[name]) for name in alone if name in by_name]
+    if wrapped or len(ordered) != len(groups):
+        inside = ", ".join(wrapped) or ", ".join(groups)
         raise ConversionError(
-            f"'{path}' has ConvLSTM2D layers within others, which are not converted: {inside}. Save a model of the "
-            "layers alone."
+            f"'{path}' has ConvLSTM2D layers within others, which are not converted: {inside}. Save a model of "
+            "the layers alone."
         )
-    return found
+    return ordered
 
 
 def _is_cell(parts: StateDict) -> bool:
@@ -134,11 +136,11 @@ def _natural(name: str) -> list[Any]:
 
 
 def _settings(config: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """The layers' settings by name, in the order of the model."""
+    """Returns the layers' settings by name, in the model's order."""
     if config is None:
         return {}
     inner = config.get("config", {})
-    layers = inner if isinstance(inner, list) else inner.get("layers", [])  # a list in files of old
+    layers = inner if isinstance(inner, list) else inner.get("layers", [])  # a list in old files
     return {
         layer["config"]["name"]: layer["config"] | {"class_name": layer["class_name"]}
         for layer in layers
@@ -147,7 +149,7 @@ def _settings(config: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 
 def _layer(name: str, parts: StateDict, settings: dict[str, Any] | None, padding: str) -> dict[str, Any]:
-    """The arguments of our layer."""
+    """Returns the arguments of our layer."""
     kh, kw, C, _ = parts["Wx"].shape
     layer: dict[str, Any] = {"in_channels": C, "out_channels": parts["Wh"].shape[2], "kernel_size": [kh, kw]}
     layer |= {"bias": "bias" in parts, "peepholes": False, "padding": padding}
@@ -159,32 +161,22 @@ def _layer(name: str, parts: StateDict, settings: dict[str, Any] | None, padding
         ("data_format", "channels_last"),
     ):
         if settings.get(key, expected) != expected:
-            raise ConversionError(f"layer '{name}' has {key}={settings[key]!r}, and ours computes {expected!r} alone.")
+            raise ConversionError(f"layer '{name}' has {key}={settings[key]!r}, but ours computes only {expected!r}.")
     layer["padding"] = settings.get("padding", "valid")
     layer |= {"stride": settings.get("strides", [1, 1]), "dilation": settings.get("dilation_rate", [1, 1])}
     return layer | ({"reverse": True} if settings.get("go_backwards") else {})
 
 
-class KerasFamily:
-    """Arrays as `read` names them."""
+class KerasFamily(OneToOne):
+    """ConvLSTM2D layers, with the names that `read` gives their arrays."""
 
     title = "Keras's ConvLSTM2D"
-    dead: tuple[str, ...] = ()
 
     def recognises(self, arrays: StateDict) -> bool:
         return "layers.0.cell.Wx" in arrays
 
-    def unpack(self, arrays: StateDict) -> StateDict:
-        return arrays
-
-    def pack(self, arrays: StateDict) -> StateDict:
-        return arrays
-
-    def describe(self, arrays: StateDict, options: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, arrays: StateDict, options: Options) -> dict[str, Any]:
         return {"_target_": "convlstm.architectures.convlstm_sequence.ConvLSTMSequence", "layers": options["layers"]}
 
     def theirs(self, name: str, description: dict[str, Any]) -> tuple[str, Layout]:
         return name, SAME if name.endswith("bias") else KERNEL
-
-    def without_use(self, arrays: StateDict) -> StateDict:
-        return {}

@@ -1,4 +1,4 @@
-"""How arrays lie in PyTorch and how they lie here."""
+"""Layouts of arrays in PyTorch and here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Layout(NamedTuple):
-    """Two ways between a PyTorch array and ours, each the other's inverse."""
+    """A pair of functions that convert a PyTorch array to ours and back."""
 
     ours: Callable[[np.ndarray], np.ndarray]
     theirs: Callable[[np.ndarray], np.ndarray]

@@ -1,26 +1,21 @@
-"""The models of OpenSTL, and of predrnn-pytorch, whose names OpenSTL took over.
-
-Each family says by which names it is recognised, which model of ours its arrays describe, how the parameters of that
-model are called there and how they lie, and which of its parameters nothing depends on.
-"""
+"""The models of OpenSTL, and of predrnn-pytorch, whose names OpenSTL uses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
+from convlstm.convert.family import OneToOne, Options
 from convlstm.convert.layouts import CONVOLUTION, DEPTHWISE, FRAME, POINTWISE, SAME, Layout
 from convlstm.convert.sources import ConversionError, StateDict
 
 import numpy as np
 
-Options = dict[str, Any]
-
 
 def _count(arrays: Iterable[str], pattern: str) -> int:
-    """One more than the largest number that a pattern finds."""
-    return 1 + max((int(found[1]) for name in arrays if (found := re.match(pattern, name))), default=-1)
+    """Returns one more than the largest number that a pattern finds, or 0."""
+    return 1 + max((int(match[1]) for name in arrays if (match := re.match(pattern, name))), default=-1)
 
 
 def _array(arrays: StateDict, name: str, axes: int) -> np.ndarray:
@@ -32,62 +27,22 @@ def _array(arrays: StateDict, name: str, axes: int) -> np.ndarray:
 
 
 def _frames(arrays: StateDict, patch_size: int) -> dict[str, Any]:
-    """The channels of the frames, and the size of the patches."""
+    """Returns the channels of the frames and the size of the patches."""
     channels = _array(arrays, "cell_list.0.conv_x.0.weight", 4).shape[1]
     if patch_size < 1:
         raise ConversionError(f"the side of a patch must be at least 1 but got {patch_size} (--patch-size)")
     if channels % patch_size**2:
         raise ConversionError(
-            f"{channels} input channels are no patches of {patch_size}x{patch_size} pixels: say which (--patch-size)"
+            f"{channels} input channels are no patches of {patch_size}x{patch_size} pixels: choose --patch-size"
         )
     return {"in_channels": channels // patch_size**2, "patch_size": patch_size}
 
 
-class Family(Protocol):
-    """A kind of model elsewhere.
-
-    Attributes:
-        title: How people call it.
-        dead: Patterns of the names of parameters that nothing depends on.
-    """
-
-    title: str
-    dead: tuple[str, ...]
-
-    def recognises(self, arrays: StateDict) -> bool:
-        """Whether arrays look like this family's."""
-
-    def unpack(self, arrays: StateDict) -> StateDict:
-        """The arrays, those that hold several parameters of ours taken apart."""
-
-    def pack(self, arrays: StateDict) -> StateDict:
-        """The inverse of `unpack`."""
-
-    def describe(self, arrays: StateDict, options: Options) -> dict[str, Any]:
-        """The model of ours that they belong to, as a configuration describes it; ConversionError where none does."""
-
-    def theirs(self, name: str, description: dict[str, Any]) -> tuple[str, Layout]:
-        """The name there, and the layout, of a parameter of ours."""
-
-    def without_use(self, arrays: StateDict) -> StateDict:
-        """Zeros for the parameters that nothing depends on, beside all others."""
-
-
-class _OneToOne:
-    """A family each of whose arrays is one parameter of ours."""
-
-    def unpack(self, arrays: StateDict) -> StateDict:
-        return arrays
-
-    def pack(self, arrays: StateDict) -> StateDict:
-        return arrays
-
-
-class ConvLSTMFamily(_OneToOne):
+class ConvLSTMFamily(OneToOne):
     """OpenSTL's ConvLSTM."""
 
     title = "OpenSTL's ConvLSTM"
-    # A cell has them, and its step does not use them.
+    # Parameters of a cell that its step does not use.
     dead: tuple[str, ...] = (r"cell_list\.\d+\.conv_o\..*", r"cell_list\.\d+\.conv_last\..*")
 
     def recognises(self, arrays: StateDict) -> bool:
@@ -105,24 +60,23 @@ class ConvLSTMFamily(_OneToOne):
         }
 
     def theirs(self, name: str, description: dict[str, Any]) -> tuple[str, Layout]:
-        if found := re.fullmatch(r"layers\.(\d+)\.cell\.W([xh])", name):
-            return f"cell_list.{found[1]}.conv_{found[2]}.0.weight", CONVOLUTION
+        if match := re.fullmatch(r"layers\.(\d+)\.cell\.W([xh])", name):
+            return f"cell_list.{match[1]}.conv_{match[2]}.0.weight", CONVOLUTION
         return name.replace("output.", "conv_last."), CONVOLUTION
 
     def without_use(self, arrays: StateDict) -> StateDict:
-        made: StateDict = {}
+        zeros: StateDict = {}
         for n in range(_count(arrays, r"cell_list\.(\d+)\.conv_h")):
             O, k = arrays[f"cell_list.{n}.conv_h.0.weight"].shape[1], arrays[f"cell_list.{n}.conv_h.0.weight"].shape[2:]
-            made[f"cell_list.{n}.conv_o.0.weight"] = np.zeros((O, 2 * O, *k), np.float32)
-            made[f"cell_list.{n}.conv_last.weight"] = np.zeros((O, 2 * O, 1, 1), np.float32)
-        return made
+            zeros[f"cell_list.{n}.conv_o.0.weight"] = np.zeros((O, 2 * O, *k), np.float32)
+            zeros[f"cell_list.{n}.conv_last.weight"] = np.zeros((O, 2 * O, 1, 1), np.float32)
+        return zeros
 
 
-class PredRNNFamily(_OneToOne):
+class PredRNNFamily(OneToOne):
     """PredRNN and PredRNN-v2."""
 
     title = "PredRNN"
-    dead: tuple[str, ...] = ()
 
     def recognises(self, arrays: StateDict) -> bool:
         return "cell_list.0.conv_m.0.weight" in arrays
@@ -141,23 +95,20 @@ class PredRNNFamily(_OneToOne):
         }
 
     def theirs(self, name: str, description: dict[str, Any]) -> tuple[str, Layout]:
-        if found := re.fullmatch(r"cells\.(\d+)\.W([xhmo])", name):
-            return f"cell_list.{found[1]}.conv_{found[2]}.0.weight", CONVOLUTION
-        if found := re.fullmatch(r"cells\.(\d+)\.norm_([xhmo])\.(\w+)", name):
-            return f"cell_list.{found[1]}.conv_{found[2]}.1.{found[3]}", FRAME
-        if found := re.fullmatch(r"cells\.(\d+)\.W1", name):
-            return f"cell_list.{found[1]}.conv_last.weight", CONVOLUTION
+        if match := re.fullmatch(r"cells\.(\d+)\.W([xhmo])", name):
+            return f"cell_list.{match[1]}.conv_{match[2]}.0.weight", CONVOLUTION
+        if match := re.fullmatch(r"cells\.(\d+)\.norm_([xhmo])\.(\w+)", name):
+            return f"cell_list.{match[1]}.conv_{match[2]}.1.{match[3]}", FRAME
+        if match := re.fullmatch(r"cells\.(\d+)\.W1", name):
+            return f"cell_list.{match[1]}.conv_last.weight", CONVOLUTION
         return name.replace("output.", "conv_last."), CONVOLUTION
 
-    def without_use(self, arrays: StateDict) -> StateDict:
-        return {}
 
-
-class SimVPFamily(_OneToOne):
+class SimVPFamily(OneToOne):
     """SimVP with either translator."""
 
     title = "SimVP"
-    # How many batches a norm has seen; with a constant momentum nothing depends on it.
+    # The number of batches that a norm has seen; with a constant momentum nothing depends on it.
     dead: tuple[str, ...] = (r".*\.num_batches_tracked",)
 
     names = (
@@ -222,10 +173,10 @@ class SimVPFamily(_OneToOne):
         }
 
     def theirs(self, name: str, description: dict[str, Any]) -> tuple[str, Layout]:
-        if found := re.fullmatch(r"decoder\.(\d+)\.conv\.(\w+)", name):
-            # Every second of them, the first among them, doubles the grid, in a sequence with what shuffles pixels.
-            up = ".0" if int(found[1]) % 2 == 0 else ""
-            other = f"dec.dec.{found[1]}.conv.conv{up}.{found[2]}"
+        if match := re.fullmatch(r"decoder\.(\d+)\.conv\.(\w+)", name):
+            # Every second block, beginning with the first, doubles the grid: a convolution before a pixel shuffle.
+            up = ".0" if int(match[1]) % 2 == 0 else ""
+            other = f"dec.dec.{match[1]}.conv.conv{up}.{match[2]}"
         else:
             other = next(re.sub(ours, theirs, name) for ours, theirs in self.names if re.match(ours, name))
         if not name.endswith(".weight") or ".norm" in name:

@@ -1,4 +1,4 @@
-"""Files of weights: what is read out of them, and what is written into them, as NumPy arrays by name."""
+"""Files of weights, read and written as NumPy arrays by name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import mlx.core as mx
 import numpy as np
 
 TORCH = (".ckpt", ".pth", ".pt", ".bin")
-# Where training programs keep a model's weights in what they save: Lightning, predrnn-pytorch, and others.
+# Keys under which training programs store a model's weights: Lightning, predrnn-pytorch, and others.
 NESTED = ("state_dict", "net_param", "model_state_dict", "model")
-# What wrappers put before the names: Lightning modules, data-parallel modules, compiled modules.
+# Prefixes that wrappers add to the names: Lightning modules, data-parallel modules, compiled modules.
 PREFIXES = ("model.", "module.", "_orig_mod.")
-# Beside the weights programs keep what their schedules, arguments and callbacks were, as objects of these packages:
-# OpenSTL's latest.pth names a function of its schedule. They are left out, and nothing of them is run.
+# Programs store more than weights: schedules, arguments and callbacks, as objects of these packages. OpenSTL's
+# latest.pth names a function of its schedule. All of these are left out, and none of their code is run.
 LEFT_OUT = re.compile(
     r"builtins\.getattr|(torch\.optim|numpy|argparse|omegaconf|pytorch_lightning|lightning|openstl)\..*"
 )
@@ -31,15 +31,15 @@ StateDict = dict[str, np.ndarray]
 
 
 class ConversionError(ValueError):
-    """Weights that cannot be read, or belong to no model that is known here, or do not fit it."""
+    """Weights cannot be read or written, belong to no known model, or do not fit it."""
 
 
 def read_state_dict(path: str | Path) -> StateDict:
-    """The arrays of a file, by name, without what wrappers put before the names.
+    """Returns the arrays of a file by name, without the prefixes of wrappers.
 
     Args:
-        path: A file of PyTorch (.ckpt, .pth, .pt, .bin, or with a step's number after it as in model.ckpt-80000; read
-            without running what a pickle may hold), .safetensors or .npz.
+        path: A file of PyTorch (.ckpt, .pth, .pt, .bin, also with a step's number as in model.ckpt-80000; code in a
+            pickle is not run), .safetensors or .npz.
 
     Raises:
         ConversionError: The file cannot be read, or holds no weights.
@@ -61,16 +61,14 @@ def read_state_dict(path: str | Path) -> StateDict:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     else:
-        raise ConversionError(
-            f"'{path}' has an ending that is not known. Known are {', '.join(TORCH)}, .safetensors and .npz."
-        )
+        raise ConversionError(f"'{path}' has an unknown ending. Known are {', '.join(TORCH)}, .safetensors and .npz.")
     if not arrays:
         raise ConversionError(f"'{path}' holds no arrays.")
     return _without_prefixes(arrays)
 
 
 def _plain(array: mx.array) -> np.ndarray:
-    """As NumPy's, which has no bfloat16: all real numbers as float32."""
+    """Returns an MLX array as NumPy's, which has no bfloat16: all real numbers as float32."""
     return np.array(array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array)
 
 
@@ -93,17 +91,17 @@ def _of_torch(path: Path) -> StateDict:
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
         raise ConversionError(f"'{path}' cannot be read: {error}.") from error
-    found = _weights(content)
-    if found is None:
+    weights = _weights(content)
+    if weights is None:
         raise ConversionError(f"'{path}' holds no weights by name, alone or under {', '.join(NESTED)}.")
     return {
         name: tensor.detach().float().numpy() if tensor.is_floating_point() else tensor.numpy()
-        for name, tensor in found.items()
+        for name, tensor in weights.items()
     }
 
 
 def _load(torch: Any, path: Path) -> Any:
-    """What a file holds; in place of what is `LEFT_OUT` there is a `_Nothing`."""
+    """Returns the content of a file, with a `_Nothing` in place of each object that is left out."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -115,15 +113,15 @@ def _load(torch: Any, path: Path) -> Any:
 
 
 def _strange(torch: Any, path: Path) -> list[str]:
-    """What a file names that PyTorch does not read as weights."""
+    """Returns the names in a file that PyTorch does not read as weights."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # an older PyTorch, or a file that is no archive: it stays refused
+    except Exception:  # an older PyTorch, or a file that is no archive: the file stays refused
         return []
 
 
 class _Nothing:
-    """Stands for a stranger's class or function, takes whatever it is called with, and does nothing."""
+    """A substitute for a stranger's class or function that takes any arguments and does nothing."""
 
     def __new__(cls, *arguments: Any) -> _Nothing:
         return super().__new__(cls)
@@ -136,7 +134,7 @@ class _Nothing:
 
 
 def _weights(content: Any) -> dict[str, Any] | None:
-    """The tensors by name in what a file holds."""
+    """Returns the tensors by name in a file's content, or None if it has none."""
     if not isinstance(content, Mapping):
         return None
     for name in NESTED:
@@ -153,18 +151,16 @@ def _without_prefixes(arrays: StateDict) -> StateDict:
 
 
 def write_state_dict(path: str | Path, arrays: StateDict) -> None:
-    """Writes arrays by name to a file whose ending says how: as `read_state_dict` reads them.
+    """Writes arrays by name to a file, in the format of its ending, which `read_state_dict` reads.
 
     Raises:
-        ConversionError: The ending is not known, or there is a file already.
+        ConversionError: The ending is unknown, or the file exists already.
     """
     path = Path(path).expanduser()
     if path.exists():
         raise ConversionError(f"'{path}' exists already. Choose another name.")
     if path.suffix not in (*TORCH, ".safetensors", ".npz"):
-        raise ConversionError(
-            f"'{path}' has an ending that is not known. Known are {', '.join(TORCH)}, .safetensors and .npz."
-        )
+        raise ConversionError(f"'{path}' has an unknown ending. Known are {', '.join(TORCH)}, .safetensors and .npz.")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.stem}.tmp{path.suffix}")
     try:
@@ -186,6 +182,6 @@ def _torch():
     except ImportError as error:
         raise ConversionError(
             "files of PyTorch are read and written with PyTorch, which is not installed: pip install torch. Files "
-            "that end in .safetensors or .npz need nothing."
+            "that end in .safetensors or .npz do not need it."
         ) from error
     return torch
