@@ -1,4 +1,4 @@
-"""A forecaster that corrects an extrapolation: advected rain, and a ConvLSTM for what advection does not know."""
+"""A forecaster of rain that corrects an extrapolation: ConvLSTM layers learn what advection cannot predict."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ import mlx.nn as nn
 
 
 class AdvectionResidual(nn.Module):
-    """An extrapolation of the last frame along the motion of the inputs, and a ConvLSTM's correction of it.
+    """An extrapolation of the last frame along the motion of the inputs, plus a correction by ConvLSTM layers.
 
         flow = motion(X_1 .. X_in)
         E_1 .. E_T = advect(X_in, flow)
         h_1 .. h_in+T = ConvLSTM layers(X_1 .. X_in, E_1 .. E_T)
         Y_t = match(E_t + smooth(W * h_in+t), E_t)
 
-    The layers walk once over the frames that were seen and those that were extrapolated, each with a channel that says
-    how far ahead it lies, so that growth, decay and the loss of what cannot be forecast are all that is left to learn.
-    The correction is zero at first: an untrained model is the extrapolation. It is averaged over windows as wide as a
-    patch, so that the patches do not show. There is no gradient through the motion.
+    The layers walk once over the input frames and the extrapolated frames. A channel of each frame holds its lead time,
+    so the layers have to learn only growth, decay, and the loss of details that cannot be forecast. The correction
+    starts at zero: an untrained model is the extrapolation. It is averaged over windows as wide as a patch, so that the
+    patches do not show. No gradient flows through the motion.
 
-    A forecast that keeps its error small smooths, and rains too little where much is forecast. Outside training it is
-    given back the distribution that the extrapolation has (`match`): the wettest pixel of a frame the value of the
-    extrapolation's wettest, and so on. Only that, with lead time, each value covers a larger area, and the more so the
-    rarer it is: who does not know where heavy rain will be hits it by drawing it larger.
+    A forecast with a small error is smooth, and its heavy rain is too weak. Outside training it gets back the
+    distribution of the extrapolation (`match`): the wettest pixel of a frame gets the value of the extrapolation's
+    wettest pixel, and so on. With lead time each value covers a larger area, the more so the rarer it is: if the place
+    of heavy rain is uncertain, a larger area is more likely to hit it.
 
     Args:
         in_channels: Channels of the frames. Default: 1.
         hidden_channels: Channels of the ConvLSTM layers. Default: (64, 64).
         kernel_size: Kernel of the layers, odd. Default: 3.
         patch_size: Side of the square patches that become channels before the first layer. Default: 4.
-        lead_scale: The lead time, in frames, that the channel of lead times counts as 1. Default: 10.
-        points: Cells along the shorter side of the grid on which the motion is sought. Default: 32, coarser and
-            faster than `Extrapolation`'s 128, since every training step seeks it.
-        matches: Whether forecasts get the extrapolation's distribution outside training. Default: True.
-        spread: How much the areas of rain grow with lead time when they do, in `match`'s exponent, per `lead_scale`.
-            Default: 0.15.
+        lead_scale: Lead time, in frames, whose value is 1 in the channel of lead times. Default: 10.
+        points: Cells along the shorter side of the grid of the motion. Default: 32, coarser and faster than the 128 of
+            `Extrapolation`, since every training step computes the motion.
+        matches: If True, forecasts get the extrapolation's distribution outside training. Default: True.
+        spread: Growth of the areas of rain with lead time if `matches`: added to the exponent of `match` per
+            `lead_scale` frames. Default: 0.15.
         **layer: The other arguments of the ConvLSTM layers.
 
     Raises:
         ValueError: An argument, or the shape of the input, does not fit.
 
-    Sources: Seed, A Dynamic and Spatial Scaling Approach to Advection Forecasting, 2003, for the decay of what is
-    extrapolated; Ebert, Ability of a Poor Man's Ensemble to Predict the Probability and Distribution of Precipitation,
+    Sources: Seed, A Dynamic and Spatial Scaling Approach to Advection Forecasting, 2003, for the decay of an
+    extrapolation; Ebert, Ability of a Poor Man's Ensemble to Predict the Probability and Distribution of Precipitation,
     2001, for the matching.
     """
 
@@ -96,12 +96,12 @@ class AdvectionResidual(nn.Module):
         self.output.bias = mx.zeros_like(self.output.bias)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
         grid = check_frames("AdvectionResidual", inputs, horizon, self.in_channels, self.patch_size)
         check_grid_kept("AdvectionResidual", self.layers, grid, "its frames are those of the extrapolation")
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
-        """Forecasts of the frames after the inputs.
+        """Returns a forecast of the frames after the inputs.
 
         Args:
             inputs: (N, T_in, H, W, C).
@@ -116,11 +116,11 @@ class AdvectionResidual(nn.Module):
         return self.finish(advected + self.correction(inputs, advected, key=key), advected)
 
     def advance(self, inputs: mx.array, horizon: int) -> mx.array:
-        """E_1 .. E_T, (N, horizon, H, W, C), which depend on the whole frame: its motion is sought in all of it."""
+        """Returns E_1 .. E_T, (N, horizon, H, W, C). They depend on the whole frame, as its motion does."""
         return mx.stop_gradient(advect(inputs[:, -1], motion(inputs, points=self.points), horizon))
 
     def correction(self, inputs: mx.array, advected: mx.array, *, key: mx.array | None = None) -> mx.array:
-        """What is added to E_1 .. E_T, of their shape. It depends on what is near, so that it can be made in tiles."""
+        """Returns the correction of E_1 .. E_T, of their shape. It depends on nearby pixels only: tiles can make it."""
         horizon = advected.shape[1]
         x = space_to_depth(mx.concatenate([inputs, advected], axis=1), self.patch_size)
         lead = mx.maximum(mx.arange(1 - inputs.shape[1], horizon + 1), 0).astype(x.dtype) / self.lead_scale
@@ -132,7 +132,7 @@ class AdvectionResidual(nn.Module):
         return smooth(depth_to_space(correction, self.patch_size), self.patch_size)
 
     def finish(self, forecast: mx.array, advected: mx.array) -> mx.array:
-        """The forecast with the distribution of E_1 .. E_T, if it is to have that."""
+        """Returns the forecast, outside training and if `matches` with the distribution of E_1 .. E_T."""
         if not self.matches or self.training:
             return forecast
         ahead = mx.arange(1, forecast.shape[1] + 1) / self.lead_scale
@@ -140,15 +140,16 @@ class AdvectionResidual(nn.Module):
 
 
 def match(forecast: mx.array, reference: mx.array, exponent: mx.array | None = None) -> mx.array:
-    """The values of a reference in the order of a forecast, frame by frame and channel by channel.
+    """Returns the values of a reference in the order of a forecast, frame by frame and channel by channel.
 
-    The pixel that a share a of the forecast's frame exceeds gets the value that a share a^exponent of the reference's
-    exceeds: with an exponent above 1, an area A in the reference becomes A^(1 / exponent), which is larger.
+    A pixel that is exceeded by a share a of the forecast's frame gets the value that is exceeded by a share a^exponent
+    of the reference's frame. With an exponent above 1, an area A in the reference becomes A^(1 / exponent), which is
+    larger.
 
     Args:
         forecast: (N, T, H, W, C).
-        reference: Of the same shape.
-        exponent: (T,), above 0. Default: 1, so that each value of the reference is there once.
+        reference: Array of the same shape.
+        exponent: (T,), above 0. Default: 1, which uses each value of the reference once.
 
     Returns:
         (N, T, H, W, C).
@@ -165,7 +166,7 @@ def match(forecast: mx.array, reference: mx.array, exponent: mx.array | None = N
 
 
 def smooth(frames: mx.array, width: int) -> mx.array:
-    """Averages over windows as wide as a patch, in which whatever repeats from patch to patch is gone.
+    """Returns averages over windows as wide as a patch, which removes all that repeats from patch to patch.
 
         y_i = (x_{i - width/2} / 2 + x_{i - width/2 + 1} + ... + x_{i + width/2 - 1} + x_{i + width/2} / 2) / width
 
@@ -173,7 +174,7 @@ def smooth(frames: mx.array, width: int) -> mx.array:
 
     Args:
         frames: (N, T, H, W, C).
-        width: Of the window, in pixels; 1 changes nothing.
+        width: Width of the window, in pixels; 1 changes nothing.
 
     Returns:
         (N, T, H, W, C).

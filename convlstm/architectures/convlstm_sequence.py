@@ -1,4 +1,4 @@
-"""ConvLSTM layers one after the other, without a forecaster around them."""
+"""ConvLSTM layers one after the other, without the output of a forecaster."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import mlx.nn as nn
 
 
 class ConvLSTMSequence(nn.Module):
-    """ConvLSTM layers of which each reads the hidden states of the one before.
+    """ConvLSTM layers, each of which reads the hidden states of the one before.
 
-    What other libraries call a ConvLSTM often is this: layers without an output of frames. Their weights are converted
-    to it (`python -m convlstm.convert`), to be used as a part of a model of one's own.
+    Other libraries often call this a ConvLSTM: layers without an output of frames. `python -m convlstm.convert` turns
+    their weights into this class, which can be a part of your own model.
 
     Args:
-        layers: The arguments of each `ConvLSTM`, the first one first: mappings with `in_channels`, `out_channels` and
-            what else it takes.
+        layers: The arguments of each `ConvLSTM`, first layer first: mappings with `in_channels`, `out_channels` and any
+            other argument.
 
     Raises:
         ValueError: There is no layer, or one does not fit the one before it.
@@ -40,11 +40,11 @@ class ConvLSTMSequence(nn.Module):
     def __call__(
         self, x: mx.array, states: Sequence[State | None] | None = None, *, key: mx.array | None = None
     ) -> tuple[mx.array, list[State]]:
-        """The last layer's hidden states, and the final state of each layer.
+        """Returns the last layer's hidden states, and the final state of each layer.
 
         Args:
             x: (N, L, H, W, C).
-            states: A state to start from for each layer, or None for zeros. Default: zeros.
+            states: Initial state of each layer, or None for zeros. Default: zeros.
             key: Key of the dropout masks in training; None draws from MLX's global state.
 
         Returns:
@@ -57,8 +57,8 @@ class ConvLSTMSequence(nn.Module):
                 f"{len(starts)}."
             )
         keys = [None] * len(self.layers) if key is None else list(mx.random.split(key, len(self.layers)))
-        after = []
+        ends = []
         for layer, start, k in zip(self.layers, starts, keys, strict=True):
             x, state = layer(x, start, key=k)
-            after.append(state)
-        return x, after
+            ends.append(state)
+        return x, ends

@@ -1,4 +1,4 @@
-"""The ConvLSTM stack: layers that predict the next frame at every step, and feed on it where the frames end."""
+"""The ConvLSTM stack: layers that predict the next frame at every step, and read it after the last known frame."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ import mlx.nn as nn
 
 
 class ConvLSTMStack(FeedbackForecaster):
-    r"""A stack of ConvLSTM layers that predicts one frame from the frame before, OpenSTL's `ConvLSTM`.
+    r"""A stack of ConvLSTM layers that predicts each frame from the frame before: OpenSTL's `ConvLSTM`.
 
         x_t = the true frame for t < T_in, afterwards y_{t-1}
         h_t^1 = ConvLSTM^1(x_t),  h_t^n = ConvLSTM^n(h_t^{n-1})
         y_t = W_y * h_t^top
 
-    for t = 0 ... T_in + horizon - 2, where y_t predicts frame t + 1; the last `horizon` of them are the forecast. The
-    frames are patches of `patch_size` x `patch_size` pixels as channels; W_y is 1x1, linear and without bias. Training
-    minimises the loss of all predictions, those of the input frames too, and may feed true frames by a schedule of
-    `convlstm.training.sampling`; afterwards no ground truth is needed.
+    for t = 0 ... T_in + horizon - 2. y_t predicts frame t + 1; the last `horizon` of them are the forecast. The frames
+    are patches of `patch_size` x `patch_size` pixels as channels; W_y is 1x1, linear and without bias. Training
+    minimises the loss of all predictions, including those of input frames, and may feed true frames by a schedule of
+    `convlstm.training.sampling`. A forecast needs no ground truth.
 
     Args:
         in_channels: Channels of the frames, in and out. Default: 1.
-        hidden_channels: Channels of the ConvLSTM layers, the first one first. Default: four of 128.
+        hidden_channels: Channels of the ConvLSTM layers, first layer first. Default: four of 128.
         kernel_size: Kernel of the layers, odd; an int or (height, width). Default: 5.
         patch_size: Side of the square patches that become channels. Default: 4.
-        bias: Whether the gates have biases. Default: False.
-        peepholes: Whether the gates see the cell state. Default: False.
-        forget_bias: Initial value of the forget gate's bias, where there are biases. Default: 0.
+        bias: If True, the gates have biases. Default: False.
+        peepholes: If True, the gates see the cell state. Default: False.
+        forget_bias: Initial value of the forget gate's bias, if the gates have biases. Default: 0.
         **layer: The other arguments of the ConvLSTM layers (`dropout`, `grid_size`, `algorithm`, ...).
 
     Raises:
         ValueError: An argument, or the shape of the input, does not fit.
 
-    Sources: Shi et al., Convolutional LSTM Network, 2015; Tan et al., OpenSTL, 2023, for this form of it.
+    Sources: Shi et al., Convolutional LSTM Network, 2015; Tan et al., OpenSTL, 2023, for this form.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class ConvLSTMStack(FeedbackForecaster):
         self.output = nn.Conv2d(sizes[-1], channels, 1, bias=False)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
         grid = check_frames("ConvLSTMStack", inputs, horizon, self.in_channels, self.patch_size)
         check_grid_kept("ConvLSTMStack", self.layers, grid, "its output is fed back")
 
     def _keys(self, key: mx.array | None) -> list:
-        """A key for the dropout of each layer, the same at all steps, and one for the draw of the frames to feed."""
+        """Returns a key for the dropout of each layer, the same at all steps, and one to draw the frames to feed."""
         number = len(self.layers) + 1
         if key is None and self.training and any(layer.dropout or layer.recurrent_dropout for layer in self.layers):
-            # One draw for all calls of a layer: each of them would draw another mask.
+            # One draw for all calls of a layer, since each call would draw another mask.
             key = mx.random.randint(0, 2**31 - 1, (2,), mx.uint32)
         return [None] * number if key is None else list(mx.random.split(key, number))
 
@@ -82,12 +82,12 @@ class ConvLSTMStack(FeedbackForecaster):
         return self._keys(key)[-1]
 
     def predict(self, hidden: mx.array) -> mx.array:
-        """The next frames, as patches, from the top layer's hidden states: (N, L, H', W', O) -> (N, L, H', W', ppC)."""
+        """Returns the next frames, as patches, from the top layer's hidden states: NLH'W'O -> (N, L, H', W', ppC)."""
         return hidden @ self.output.weight[:, 0, 0].T
 
     def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, None]:
         keys = self._keys(key)[:-1]
-        # What is known is walked layer by layer, with one input convolution for all steps; the rest step by step.
+        # Known frames pass layer by layer, with one input convolution for all steps; the others step by step.
         states: list[State] = []
         filters = [layer.prepare() for layer in self.layers]
         for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):

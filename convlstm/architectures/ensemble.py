@@ -1,4 +1,4 @@
-"""An ensemble of models: several forecasts of the same frames, from several models or from perturbed inputs."""
+"""Several models as one: several forecasts of the same frames, by several models or from perturbed inputs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 
 class Ensemble(nn.Module):
-    """Several models as one, with a forecast of each: `ensemble(inputs, horizon)`, or their `mean`.
+    """A forecaster that returns the forecast of each of its members, `ensemble(inputs, horizon)`, or their `mean`.
 
     Args:
-        models: Each forecasts as `model(inputs, horizon)`.
-        perturbed: Members of each model, each from inputs of its own. Default: 1, from the inputs as they are.
-        perturbation: What makes such inputs, where there is more than one. Default: `Perturbation()`.
+        models: The models, each called as `model(inputs, horizon)`.
+        perturbed: Members of each model, each with its own inputs. Default: 1, with the inputs as they are.
+        perturbation: Draws the inputs of the members if `perturbed` is above 1. Default: `Perturbation()`.
 
     Attributes:
         size: The number of members, M.
@@ -44,31 +44,32 @@ class Ensemble(nn.Module):
         return len(self.models) * self.perturbed
 
     def members(self, inputs: mx.array, horizon: int) -> Iterator[mx.array]:
-        """The forecasts one after the other, (N, horizon, H, W, C) each: those of the first model first."""
+        """Yields the forecasts, (N, horizon, H, W, C) each: all members of the first model first."""
         frames = None if self.perturbed == 1 else np.array(inputs.astype(mx.float32))
         for number in range(self.size):
-            own = inputs if frames is None else mx.array(self.perturbation(frames, number)).astype(inputs.dtype)
-            yield self.models[number // self.perturbed](own, horizon)
+            perturbed = inputs if frames is None else mx.array(self.perturbation(frames, number)).astype(inputs.dtype)
+            yield self.models[number // self.perturbed](perturbed, horizon)
 
     def __call__(self, inputs: mx.array, horizon: int) -> mx.array:
-        """Forecasts of the frames after the inputs, (N, T_in, H, W, C) -> (M, N, horizon, H, W, C)."""
+        """Returns the members' forecasts: (N, T_in, H, W, C) -> (M, N, horizon, H, W, C)."""
         forecasts = []
         for forecast in self.members(inputs, horizon):
-            mx.eval(forecast)  # one at a time needs the memory of one
+            mx.eval(forecast)  # one at a time, in the memory of one
             forecasts.append(forecast)
         return mx.stack(forecasts)
 
     def mean(self, inputs: mx.array, horizon: int) -> mx.array:
-        """The mean of the members, on the model's scale, (N, horizon, H, W, C)."""
-        total = None
-        for forecast in self.members(inputs, horizon):
-            total = forecast if total is None else total + forecast
+        """Returns the mean of the members, on the model's scale, (N, horizon, H, W, C)."""
+        members = self.members(inputs, horizon)
+        total = next(members)
+        for forecast in members:
+            total = total + forecast
             mx.eval(total)
-        assert total is not None
         return total / self.size
 
 
 def check_members(owner: str, models: int, perturbed: int) -> None:
+    """Raises ValueError if an ensemble of this many models has fewer than two members."""
     check_whole(owner, "perturbed", perturbed)
     if models * perturbed < 2:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Extrapolation: the last frame, moved on along the motion of the frames before."""
+"""Extrapolation: the last frame moved along the motion of the frames before it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ BORDERS = ("edge", "zero")
 
 
 def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge") -> mx.array:
-    """A field moved on along a steady flow, (N, H, W, C) -> (N, leads, H, W, C).
+    """Returns a field moved along a steady flow, (N, H, W, C) -> (N, leads, H, W, C).
 
-    Backward and semi-Lagrangian: the air that arrives at x has come along the flow from
+    The scheme is backward and semi-Lagrangian. The air that arrives at x has come along the flow from x_t,
 
         x_0 = x,  x_{t+1} = x_t - d(x_t),  with  d(x) = u(x - d(x) / 2)
 
-    the way back of one frame by the midpoint rule, so that paths bend where the flow does; the forecast t frames ahead
-    is the field at x_t, interpolated once, so that it does not blur from lead to lead.
+    where d is the displacement in one frame by the midpoint rule, so that paths bend with the flow. The forecast t
+    frames ahead is the field at x_t. It is interpolated only once, so it does not blur from lead time to lead time.
 
     Args:
         field: (N, H, W, C).
-        flow: (N, H, W, 2): u = (dy, dx) in pixels per frame, as `motion` finds it; NaN and inf count as 0.
+        flow: (N, H, W, 2): u = (dy, dx) in pixels per frame, as `motion` returns it; NaN and inf count as 0.
         leads: Number of frames.
-        border: What comes in over the border: 'edge', the value where the path left the frame, or 'zero', nothing.
-            Default: 'edge', which scores better where all pixels count, since rain rarely ends at the border.
+        border: Values that enter over the border: 'edge', the value at which the path left the frame, or 'zero'.
+            Default: 'edge', which scores better if all pixels count, since rain rarely ends at the border.
 
     Returns:
         (N, leads, H, W, C), of the field's type.
@@ -70,16 +70,16 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
 
 
 class Extrapolation(nn.Module):
-    """The forecast that what is seen moves on: `advect` of the last frame along the `motion` of the inputs.
+    """The forecast that the motion goes on: `advect` of the last frame along the `motion` of the inputs.
 
-    It has nothing to learn. All channels move along one motion, that of their mean.
+    It has nothing to learn. All channels share one motion, that of their mean.
 
     Args:
-        frames: How many of the last input frames show the motion; with one alone it is 0. Default: 5.
-        points: Cells along the shorter side of the finest grid on which motion is sought. Default: 128.
-        window: Width of the window in which motion is one, in cells of that grid; wider is smoother. Default: 2.
+        frames: Number of last input frames that show the motion; one frame shows none. Default: 5.
+        points: Cells along the shorter side of the finest grid of the motion. Default: 128.
+        window: Width of the window that shares one motion, in cells of that grid; wider is smoother. Default: 2.
         iterations: Solutions on each grid. Default: 3.
-        border: What comes in over the border: 'edge', the value at the border, or 'zero'. Default: 'edge'.
+        border: Values that enter over the border: 'edge', the value at the border, or 'zero'. Default: 'edge'.
 
     Raises:
         ValueError: An argument, or the shape of the input, does not fit.
@@ -97,16 +97,16 @@ class Extrapolation(nn.Module):
         self.border = border
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the inputs are not NTHWC, or the horizon is below 1."""
+        """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
         check_frames("Extrapolation", inputs, horizon, inputs.shape[-1], 1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
-        """Forecasts of the frames after the inputs.
+        """Returns a forecast of the frames after the inputs.
 
         Args:
             inputs: (N, T_in, H, W, C).
             horizon: Number of frames to forecast.
-            key: Not used: nothing here is random.
+            key: Not used.
 
         Returns:
             (N, horizon, H, W, C).

@@ -1,4 +1,4 @@
-"""What forecasters share that predict the next frame at every step and feed on it: what is fed, and their loss."""
+"""The base of forecasters that predict the next frame at every step and read it at the next: their walk and loss."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from convlstm.architectures.frames import depth_to_space, space_to_depth
 import mlx.core as mx
 import mlx.nn as nn
 
-# What is fed at a step after the known frames, from the step's number there and the frame predicted last, (N, 1, ...).
+# Returns the frame that a step after the known ones reads, from the step's number and the last prediction, (N, 1, ...).
 Feed = Callable[[int, mx.array], mx.array]
 
 
 class FeedbackForecaster(nn.Module):
-    r"""A model that predicts frame t + 1 from frame t and its state, and forecasts by feeding on its predictions.
+    r"""A model that predicts frame t + 1 from frame t and its state, and reads its own predictions to forecast.
 
         x_t = the true frame for t < T_in, afterwards y_{t-1}
         y_t, state = step(x_t, state)
 
     for t = 0 ... T_in + horizon - 2; the last `horizon` of the y_t are the forecast. Training minimises the loss of all
-    of them, and may feed a true frame where a forecast feeds a prediction, or the other way round (scheduled sampling).
-    Frames are patches of `patch_size` x `patch_size` pixels as channels.
+    y_t. With scheduled sampling it feeds a true frame instead of a prediction at random, or the other way round. Frames
+    are patches of `patch_size` x `patch_size` pixels as channels.
 
-    A subclass has `check_input(inputs, horizon)` and `_unroll(x, steps, feed, key) -> (predictions, penalty or None)`,
-    which walks over the patches `x` (N, K, H', W', C') and then takes `steps` further steps, fed with `feed(number of
-    the step, prediction before)`. The predictions are (N, K + steps, H', W', C'); the penalty is added to what training
-    minimises.
+    A subclass has `check_input(inputs, horizon)` and `_unroll(x, steps, feed, key) -> (predictions, penalty or None)`.
+    `_unroll` walks over the patches `x` (N, K, H', W', C') and then takes `steps` further steps, each of which reads
+    `feed(number of the step, last prediction)`. The predictions are (N, K + steps, H', W', C'). The penalty is added to
+    the training loss.
     """
 
-    # Training may give it a `truth_share`.
+    # True tells training that `training_loss` takes a `truth_share`.
     feeds_back = True
 
     def __init__(self, in_channels: int, patch_size: int):
@@ -37,13 +37,14 @@ class FeedbackForecaster(nn.Module):
         self.in_channels, self.patch_size = in_channels, patch_size
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
         raise NotImplementedError
 
     def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, mx.array | None]:
         raise NotImplementedError
 
     def _check_truth(self, inputs: mx.array, horizon: int, truth: mx.array | None, mask: mx.array | None) -> None:
+        """Raises ValueError if only one of truth and mask is given, or if a shape does not fit."""
         name = type(self).__name__
         if (truth is None) != (mask is None):
             given, missing = ("mask", "truth") if truth is None else ("truth", "mask")
@@ -53,7 +54,7 @@ class FeedbackForecaster(nn.Module):
         N, T_in, *frame = inputs.shape
         if truth.ndim != 5 or (truth.shape[0], *truth.shape[2:]) != (N, *frame) or truth.shape[1] < horizon - 1:
             raise ValueError(
-                f"[{name}] 'truth' must be the frames after the inputs, {horizon - 1} or more of them, of shape "
+                f"[{name}] 'truth' must be at least {horizon - 1} frames after the inputs, of shape "
                 f"{(N, horizon - 1, *frame)}, but got shape {tuple(truth.shape)}."
             )
         if tuple(mask.shape) not in ((N, horizon - 1), (N, T_in + horizon - 2)):
@@ -66,21 +67,21 @@ class FeedbackForecaster(nn.Module):
     def _walk(
         self, inputs: mx.array, horizon: int, truth: mx.array | None, mask: mx.array | None, key: mx.array | None
     ) -> tuple[mx.array, mx.array | None]:
-        """The predictions of all next frames, and the penalty of the walk."""
+        """Returns the predictions of all next frames, and the penalty of the walk."""
         self.check_input(inputs, horizon)
         self._check_truth(inputs, horizon, truth, mask)
         x = space_to_depth(inputs, self.patch_size)
         if truth is None or mask is None:
             frames, penalty = self._unroll(x, horizon - 1, lambda _, y: y, key)
             return depth_to_space(frames, self.patch_size), penalty
-        true = space_to_depth(truth.astype(inputs.dtype), self.patch_size)
+        truth = space_to_depth(truth.astype(inputs.dtype), self.patch_size)
         N, steps = mask.shape
         if steps > horizon - 1:
-            x, true = x[:, :1], mx.concatenate([x[:, 1:], true], axis=1)
-        fed = (mask != 0).reshape(N, steps, 1, 1, 1)
+            x, truth = x[:, :1], mx.concatenate([x[:, 1:], truth], axis=1)
+        feeds_truth = (mask != 0).reshape(N, steps, 1, 1, 1)
 
         def feed(t: int, y: mx.array) -> mx.array:
-            return mx.where(fed[:, t : t + 1], true[:, t : t + 1], y)
+            return mx.where(feeds_truth[:, t : t + 1], truth[:, t : t + 1], y)
 
         frames, penalty = self._unroll(x, steps, feed, key)
         return depth_to_space(frames, self.patch_size), penalty
@@ -94,16 +95,16 @@ class FeedbackForecaster(nn.Module):
         mask: mx.array | None = None,
         key: mx.array | None = None,
     ) -> mx.array:
-        """Predictions of all next frames: of the inputs from the second on, and of the frames after them.
+        """Returns predictions of all next frames: of the inputs from the second on, and of the frames after them.
 
         Args:
             inputs: (N, T_in, H, W, C).
             horizon: Number of frames to predict after the inputs.
             truth: The frames after the inputs, (N, horizon - 1 or more, H, W, C). Default: none.
-            mask: Where a true frame is fed instead of the prediction of it: of the frames after the inputs, (N,
-                horizon - 1), or of those after the first input, (N, T_in + horizon - 2). Not zero feeds the true one.
-                Default: all inputs, and nothing after them.
-            key: Key of what is random in training (dropout); None draws from MLX's global state.
+            mask: Nonzero for each sequence and step that reads the true frame instead of its prediction: for the frames
+                after the inputs, (N, horizon - 1), or for those after the first input, (N, T_in + horizon - 2).
+                Default: all inputs are read, and no true frame after them.
+            key: Key of the dropout in training; None draws from MLX's global state.
 
         Returns:
             (N, T_in + horizon - 1, H, W, C).
@@ -111,12 +112,12 @@ class FeedbackForecaster(nn.Module):
         return self._walk(inputs, horizon, truth, mask, key)[0]
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
-        """Forecasts of the frames after the inputs.
+        """Returns a forecast of the frames after the inputs.
 
         Args:
             inputs: (N, T_in, H, W, C).
             horizon: Number of frames to forecast.
-            key: Key of what is random in training (dropout); None draws from MLX's global state.
+            key: Key of the dropout in training; None draws from MLX's global state.
 
         Returns:
             (N, horizon, H, W, C).
@@ -133,14 +134,13 @@ class FeedbackForecaster(nn.Module):
         *,
         truth_share: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
-        """What training minimises, the loss of all next frames, and the loss of the forecast alone.
+        """Returns the training loss, that of all next frames, and the loss of the forecast alone.
 
         Args:
             loss: Called as `loss(forecast, targets, mask)`.
             inputs, targets: (N, T_in, H, W, C) and (N, T_out, H, W, C).
-            mask: Not zero where the targets are known; None: everywhere. Where a target is fed, its unknown values are
-                fed as 0.
-            key: Key of the dropout masks and of the draw of the frames that are fed.
+            mask: Nonzero for known targets; None if all are known. Unknown values of a target that is fed count as 0.
+            key: Key of the dropout masks and of the draw of the frames to feed.
             truth_share: Probabilities of feeding the true frame, drawn for each sequence and step: of the targets,
                 (1,), or of the inputs after the first and of the targets, (2,). Default: inputs always, targets never.
 
@@ -148,7 +148,7 @@ class FeedbackForecaster(nn.Module):
             ValueError: `truth_share` has another shape.
         """
         N, T_out = targets.shape[:2]
-        truth = fed = None
+        truth = feeds_truth = None
         if truth_share is not None:
             if tuple(truth_share.shape) not in ((1,), (2,)):
                 raise ValueError(
@@ -158,8 +158,8 @@ class FeedbackForecaster(nn.Module):
             truth = targets if mask is None else mx.where(mask != 0, targets, 0)
             steps = [inputs.shape[1] - 1, T_out - 1][-truth_share.size :]
             shares = mx.concatenate([mx.broadcast_to(truth_share[n], (steps[n],)) for n in range(len(steps))])
-            fed = mx.random.bernoulli(shares, (N, sum(steps)), key=self._sampling_key(key))
-        frames, penalty = self._walk(inputs, T_out, truth, fed, key)
+            feeds_truth = mx.random.bernoulli(shares, (N, sum(steps)), key=self._sampling_key(key))
+        frames, penalty = self._walk(inputs, T_out, truth, feeds_truth, key)
         forecast = loss(frames[:, -T_out:], targets, mask)
         following = inputs[:, 1:]
         if mask is not None:
@@ -169,5 +169,5 @@ class FeedbackForecaster(nn.Module):
         return total if penalty is None else total + penalty, forecast
 
     def _sampling_key(self, key: mx.array) -> mx.array:
-        """The key for the draw of the frames that are fed, where `key` is for other draws as well."""
+        """Returns the key for the draw of the frames to feed, if `key` is for other draws as well."""
         return key

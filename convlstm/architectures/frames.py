@@ -1,4 +1,4 @@
-"""Frames as forecasters take them: their checks, and their patches."""
+"""Frames as models read them: their checks, their patches, and their values in [0, 1]."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 
 def space_to_depth(x: mx.array, size: int) -> mx.array:
-    """Patches of `size` x `size` pixels as channels: (..., H, W, C) -> (..., H/size, W/size, size*size*C).
+    """Returns patches of `size` x `size` pixels as channels: (..., H, W, C) -> (..., H/size, W/size, size*size*C).
 
-    The channel of pixel (row, column) of a patch is (row * size + column) * C + c.
+    Channel c of pixel (row, column) of a patch becomes channel (row * size + column) * C + c.
     """
     *lead, H, W, C = x.shape
     x = x.reshape(*lead, H // size, size, W // size, size, C)
@@ -23,7 +23,7 @@ def space_to_depth(x: mx.array, size: int) -> mx.array:
 
 
 def depth_to_space(x: mx.array, size: int) -> mx.array:
-    """The inverse of `space_to_depth`: (..., H, W, size*size*C) -> (..., H*size, W*size, C)."""
+    """Returns the inverse of `space_to_depth`: (..., H, W, size*size*C) -> (..., H*size, W*size, C)."""
     *lead, H, W, channels = x.shape
     C = channels // size**2
     x = x.reshape(*lead, H, W, size, size, C)
@@ -31,7 +31,7 @@ def depth_to_space(x: mx.array, size: int) -> mx.array:
 
 
 def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patch_size: int) -> Pair:
-    """Height and width of the inputs (N, T, H, W, C) in patches; ValueError where they or the horizon do not fit."""
+    """Returns height and width of the inputs (N, T, H, W, C) in patches; raises ValueError if they do not fit."""
     if inputs.ndim != 5 or inputs.shape[-1] != channels:
         raise ValueError(
             f"[{owner}] expected inputs of shape NTHWC with C={channels} channels but got shape {tuple(inputs.shape)}."
@@ -50,7 +50,7 @@ def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patc
 
 
 def check_channels(owner: str, in_channels: int, hidden_channels: Sequence[int], patch_size: int) -> None:
-    """ValueError where channels, or those that patches of frames become, are no numbers of channels."""
+    """Raises ValueError if a number of channels is not valid, or if a patch would have too many channels."""
     check_whole(owner, "in_channels", in_channels)
     for channels in hidden_channels:
         check_whole(owner, "hidden_channels", channels)
@@ -63,7 +63,7 @@ def check_channels(owner: str, in_channels: int, hidden_channels: Sequence[int],
 
 
 def check_layer_options(owner: str, options: Collection[str], patch_size: int) -> None:
-    """ValueError where options of ConvLSTM layers are not for a forecaster, or the patches have no size."""
+    """Raises ValueError if an option of ConvLSTM layers is not for a forecaster, or if the patch size is not valid."""
     check_whole(owner, "patch_size", patch_size, most=256)
     for name in ("bidirectional", "merge", "reverse", "return_sequences"):
         if name in options:
@@ -71,18 +71,18 @@ def check_layer_options(owner: str, options: Collection[str], patch_size: int) -
 
 
 def check_grid_kept(owner: str, layers: Sequence[ConvLSTM], grid: Pair, why: str) -> None:
-    """ValueError where a layer changes the grid, which it must not because of what `why` says."""
+    """Raises ValueError if a layer changes the grid; `why` says in the message why it must not."""
     for n, layer in enumerate(layers):
         after = layer.cell.output_size(*grid)
         if after != grid:
             raise ValueError(
-                f"[{owner}] layer {n} makes {after[0]}x{after[1]} of {grid[0]}x{grid[1]}, but {why}, so every layer "
+                f"[{owner}] layer {n} turns {grid[0]}x{grid[1]} into {after[0]}x{after[1]}, but {why}, so every layer "
                 "must keep the grid: leave 'stride' and 'padding' at 1 and 'same'."
             )
 
 
 def as_unit(x: mx.array | np.ndarray) -> mx.array:
-    """Frames as float32 in [0, 1]: 8-bit ones are divided by 255, floats only change their type.
+    """Returns frames as float32 in [0, 1]: 8-bit values are divided by 255, floats only change their type.
 
     Args:
         x: An array of any shape.
@@ -91,7 +91,7 @@ def as_unit(x: mx.array | np.ndarray) -> mx.array:
         A float32 array of the same shape.
 
     Raises:
-        TypeError: The array holds integers other than 8-bit unsigned ones, whose full scale cannot be known.
+        TypeError: The array holds integers other than unsigned 8-bit ones: their full scale is unknown.
     """
     x = mx.array(x) if isinstance(x, np.ndarray) else x
     if x.dtype == mx.uint8:

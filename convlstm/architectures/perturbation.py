@@ -1,4 +1,4 @@
-"""Inputs as they might have been too: frames whose motion and values are a little off."""
+"""Perturbed inputs for the members of an ensemble: frames with a small error of their motion and of their values."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Perturbation:
-    r"""Frames with an error of their motion and one of their values, drawn for each member and each sequence.
+    r"""A random error of the frames' motion and of their values, drawn for each member and each sequence.
 
-    With the frame s before the last one X_{-s}, an error of the motion d = (dy, dx), which is one for all pixels, and a
-    smooth field g:
+    X_{-s} is the frame s frames before the last one. With an error of the motion d = (dy, dx), the same for all pixels,
+    and a smooth field g, the perturbed frame is
 
         Y_{-s}(x) = X_{-s}(x + s d) (1 + field g(x)),   d ~ motion N(0, 1),   g ~ N(0, 1)
 
-    interpolated linearly, the border's value outside and clipped to [0, 1]: the last frame stays in its place, and
-    what it shows seems to have come along a motion that is faster by d. Dry pixels stay dry.
+    interpolated linearly, with the border's value outside, and clipped to [0, 1]. The last frame does not move, but its
+    content seems to have come along a motion that is faster by d. Dry pixels stay dry.
 
-    The draw depends on the seed, on the number of the member and on what the frames show. So it is the same whenever
-    the same sequence is forecast, in a batch of whatever size, and another one for another sequence.
+    The draw depends on the seed, on the number of the member and on the values of the frames. So it is the same
+    whenever the same sequence is forecast, in a batch of any size, and differs for another sequence.
 
     Args:
-        motion: Standard deviation of either component of the error of the motion, in pixels per frame. Default: 0.25.
+        motion: Standard deviation of each component of the error of the motion, in pixels per frame. Default: 0.25.
         field: Standard deviation of the relative error of the values, on the model's scale. Default: 0.1.
-        length: How far that reaches: g is white noise smoothed by a Gaussian of this width in pixels. Default: 16.
+        length: Length scale of g, which is white noise smoothed by a Gaussian of this width in pixels. Default: 16.
         seed: Default: 0.
 
     Raises:
         ValueError: An argument is negative or not a number.
 
-    Source: Bowler et al., STEPS: A Probabilistic Precipitation Forecasting Scheme, 2006, for errors of the motion that
-    are one for the whole field.
+    Source: Bowler et al., STEPS: A Probabilistic Precipitation Forecasting Scheme, 2006, for an error of the motion
+    that is the same for the whole field.
     """
 
     motion: float = 0.25
@@ -50,14 +50,11 @@ class Perturbation:
         check_whole("Perturbation", "seed", self.seed, 0, (1 << 63) - 1)
 
     def __call__(self, inputs: np.ndarray, member: int) -> np.ndarray:
-        """The inputs of a member.
+        """Returns the inputs of a member, float32 and of the same shape.
 
         Args:
             inputs: (N, T, H, W, C), in [0, 1], without missing values.
-            member: Its number, from 0 on.
-
-        Returns:
-            float32, of the same shape.
+            member: Number of the member, from 0 on.
         """
         result = np.array(inputs, np.float32)
         for n, sequence in enumerate(result):
@@ -72,12 +69,12 @@ class Perturbation:
         return result
 
     def describe(self) -> dict[str, Any]:
-        """The arguments, as a record for JSON."""
+        """Returns the arguments as a record for JSON."""
         return asdict(self)
 
 
 def shifted(frame: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """A frame (H, W, C), its content moved by (rows, columns), interpolated linearly; the border's value outside."""
+    """Returns a frame (H, W, C) moved by (rows, columns), interpolated linearly, with the border's value outside."""
     for axis, distance in enumerate(np.asarray(by, np.float64).tolist()):
         if distance:
             side = frame.shape[axis]
@@ -90,7 +87,7 @@ def shifted(frame: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def smoothed(noise: np.ndarray, length: float) -> np.ndarray:
-    """White noise (H, W) smoothed by a Gaussian of a width in pixels, with the variance that it had before."""
+    """Returns white noise (H, W) smoothed by a Gaussian of a width in pixels, with its variance unchanged."""
     rows, columns = np.fft.fftfreq(noise.shape[0]), np.fft.fftfreq(noise.shape[1])
     response = np.exp(-2 * np.pi**2 * length**2 * (rows[:, None] ** 2 + columns**2))
     return np.fft.ifft2(np.fft.fft2(noise) * response).real / np.sqrt((response**2).mean())

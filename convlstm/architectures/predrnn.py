@@ -1,4 +1,4 @@
-"""PredRNN and PredRNN-v2: cells whose second memory zigzags up through the layers and on to the next time step."""
+"""PredRNN and PredRNN-v2: cells with a second memory that passes up the layers and then to the next time step."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ import mlx.nn as nn
 
 
 class PredRNN(FeedbackForecaster):
-    r"""A stack of spatiotemporal LSTM cells that predicts one frame from the frame before.
+    r"""A stack of spatiotemporal LSTM cells that predicts each frame from the frame before.
 
         x_t = the true frame for t < T_in, afterwards y_{t-1}
         h_t^n, c_t^n, m_t^n = STLSTM^n(h_t^{n-1}, (h_{t-1}^n, c_{t-1}^n, m_t^{n-1}))
         h_t^0 = x_t,  m_t^0 = m_{t-1}^top
         y_t = W_y * h_t^top
 
-    for t = 0 ... T_in + horizon - 2, where y_t predicts frame t + 1; the last `horizon` of them are the forecast. The
-    frames are patches of `patch_size` x `patch_size` pixels as channels; W_y is 1x1, linear and without bias. Training
-    minimises the loss of all predictions, those of the input frames too, and may feed true frames by a schedule of
-    `convlstm.training.sampling`. With `decoupling` it is PredRNN-v2, which adds to what training minimises
+    for t = 0 ... T_in + horizon - 2. y_t predicts frame t + 1; the last `horizon` of them are the forecast. The frames
+    are patches of `patch_size` x `patch_size` pixels as channels; W_y is 1x1, linear and without bias. Training
+    minimises the loss of all predictions, including those of input frames, and may feed true frames by a schedule of
+    `convlstm.training.sampling`. With `decoupling` it is PredRNN-v2, which adds to the training loss
 
         decoupling * mean |cos(W_a * (i . g), W_a * (i' . g'))|
 
-    where the cosine is that of a channel's values at all places, the mean that over sequences, channels, layers and
-    steps, and W_a is 1x1 and the same for all layers: the two memories are to take up different things.
+    to make the two memories take up different content. The cosine is that of a channel's values at all pixels, the mean
+    is over sequences, channels, layers and steps, and W_a is 1x1 and the same for all layers.
 
     Args:
         in_channels: Channels of the frames, in and out. Default: 1.
-        hidden_channels: Channels of the cells, the first one first; all the same, as the second memory passes through
-            them. Default: four of 128.
+        hidden_channels: Channels of the cells, first layer first. All must be equal, since the second memory passes
+            through all layers. Default: four of 128.
         kernel_size: Kernel of the cells, odd; an int or (height, width). Default: 5.
         patch_size: Side of the square patches that become channels. Default: 4.
-        norm_grid: Height and width of the frames in patches. With it the convolutions are normalised over all of the
-            frame, and the model works on frames of this size only. Default: None, no normalisation.
+        norm_grid: Height and width of the frames in patches. The convolutions are then normalised over the whole frame,
+            and the model works on frames of this size only. Default: None, no normalisation.
         forget_bias: Added to the pre-activations of the forget gates; not learned. Default: 1.
-        decoupling: Weight of the decoupling loss; None: none, and no W_a. Default: None.
-        algorithm: Of the convolutions: 'auto', 'native' or 'winograd', as the cell's. Default: 'auto'.
-        recompute: Whether the gradient computes each step again instead of keeping its gates: less memory, more time.
+        decoupling: Weight of the decoupling loss. Default: None, no such loss and no W_a.
+        algorithm: Algorithm of the convolutions: 'auto', 'native' or 'winograd', as in the cell. Default: 'auto'.
+        recompute: If True, the gradient computes each step again instead of keeping its gates: less memory, more time.
             Default: False.
 
     Raises:
@@ -52,7 +52,7 @@ class PredRNN(FeedbackForecaster):
 
     Sources: Wang et al., PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs, 2017;
     Wang et al., PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning, 2021 (v2); in the form of
-    their published code, predrnn-pytorch, which OpenSTL's is as well.
+    their published code, predrnn-pytorch, which OpenSTL has, too.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class PredRNN(FeedbackForecaster):
         super().__init__(in_channels, patch_size)
         if not hidden_channels or len(set(hidden_channels)) > 1:
             raise ValueError(
-                "[PredRNN] 'hidden_channels' must be one number or more, all the same, since a memory passes through "
-                f"all layers, but got {list(hidden_channels)}."
+                "[PredRNN] 'hidden_channels' must be one number or more, all equal, since a memory passes through all "
+                f"layers, but got {list(hidden_channels)}."
             )
         check_channels("PredRNN", in_channels, hidden_channels, patch_size)
         if decoupling is not None and not check_number("PredRNN", "decoupling", decoupling) > 0:
@@ -87,13 +87,13 @@ class PredRNN(FeedbackForecaster):
             self.adapter = nn.Conv2d(O, O, 1, bias=False)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
         grid = check_frames("PredRNN", inputs, horizon, self.in_channels, self.patch_size)
-        made_for = self.cells[0].norm_grid
-        if made_for not in (None, grid):
+        norm_grid = self.cells[0].norm_grid
+        if norm_grid not in (None, grid):
             raise ValueError(
-                f"[PredRNN] the normalisation was made for {made_for[0]}x{made_for[1]} patches ('norm_grid') but these "
-                f"frames have {grid[0]}x{grid[1]}."
+                f"[PredRNN] the normalisation was made for {norm_grid[0]}x{norm_grid[1]} patches ('norm_grid') but "
+                f"these frames have {grid[0]}x{grid[1]}."
             )
 
     def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, mx.array | None]:
@@ -104,8 +104,8 @@ class PredRNN(FeedbackForecaster):
         step = [self._step(cell) for cell in self.cells]
         frames: list[mx.array] = []
         penalties: list[mx.array] = []
-        # Of the known frames, too, nothing but the lowest cell's input is known ahead, a fiftieth of a step's products:
-        # the cell takes them together with those of its state.
+        # Even for known frames only the input of the lowest cell is known ahead, a fiftieth of a step's products. So
+        # the cell convolves its input together with its state.
         for t in range(known + steps):
             z = x[:, t] if t < known else feed(t - known, frames[-1])[:, 0]
             for n in range(len(self.cells)):
@@ -114,11 +114,11 @@ class PredRNN(FeedbackForecaster):
                 if added is not None:
                     penalties.append(self._likeness(*added))
             frames.append((z @ self.output.weight[:, 0, 0].T)[:, None])
-        walked = mx.concatenate(frames, axis=1)
-        return walked, None if self.decoupling is None else self.decoupling * mx.stack(penalties).mean()
+        predictions = mx.concatenate(frames, axis=1)
+        return predictions, None if self.decoupling is None else self.decoupling * mx.stack(penalties).mean()
 
     def _step(self, cell: STLSTMCell):
-        """The cell's step, which the gradient computes again where `recompute` asks for it."""
+        """Returns the cell's step, which the gradient computes again if `recompute` is True."""
 
         def step(x: mx.array, state: STState, filters):
             return cell.step(x, state, filters, products=self.decoupling is not None)
@@ -126,9 +126,9 @@ class PredRNN(FeedbackForecaster):
         return nn.utils.checkpoint(cell, step) if self.recompute else step
 
     def _likeness(self, a: mx.array, b: mx.array) -> mx.array:
-        """Mean over sequences and channels of |cos| between what two memories take up, seen through W_a."""
+        """Returns the mean over sequences and channels of |cos| between the additions to two memories, after W_a."""
         W = self.adapter.weight[:, 0, 0].T
         a, b = ((x.flatten(1, 2) @ W).astype(mx.float32) for x in (a, b))
         inner, aa, bb = ((p * q).sum(axis=1) for p, q in ((a, b), (a, a), (b, b)))
-        # Where nothing is taken up there is no direction, and no gradient.
+        # An addition of zeros has no direction, and no gradient.
         return mx.abs(inner * mx.rsqrt(mx.maximum(aa, 1e-24)) * mx.rsqrt(mx.maximum(bb, 1e-24))).mean()

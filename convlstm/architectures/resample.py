@@ -15,13 +15,19 @@ class Resample(nn.Module):
     (N, L, H, W, C) -> (N, L, H', W', O).
 
     Args:
-        in_channels: C.
-        channels: O.
-        kernel_size, stride, padding: Of the convolution; an int or a pair. A transposed convolution undoes the size of
-            the convolution with the same three where (size + 2 padding - kernel_size) is a multiple of the stride.
-        up: Whether to transpose the convolution. Default: False.
+        in_channels: Channels C of the input.
+        channels: Channels O of the output.
+        kernel_size: Kernel of the convolution; an int or a pair.
+        stride: Stride of the convolution; an int or a pair. Default: 1.
+        padding: Padding of the convolution; an int or a pair. Default: 0. A transposed convolution restores the size
+            before a convolution with the same kernel, stride and padding if (size + 2 padding - kernel_size) is a
+            multiple of the stride.
+        up: If True, the convolution is transposed. Default: False.
         negative_slope: Slope of the leaky ReLU below zero. Default: 0.2, as in Shi et al., 2017.
-        bias: Whether the convolution has a bias. Default: True.
+        bias: If True, the convolution has a bias. Default: True.
+
+    Raises:
+        ValueError: An argument does not fit.
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class Resample(nn.Module):
         self.conv = conv(in_channels, channels, self.kernel_size, stride=self.stride, padding=self.padding, bias=bias)
 
     def output_size(self, size: Pair) -> Pair:
-        """Height and width of the frames that come out for frames of `size`."""
+        """Returns height and width of the output for frames of `size`."""
         if not self.up:
             return output_size("Resample", size, self.kernel_size, self.stride, self.padding)
         height, width = (

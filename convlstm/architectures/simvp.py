@@ -1,10 +1,12 @@
-"""SimVP: all input frames at once through convolutions, and all output frames at once out of them."""
+"""SimVP: convolutions that read all input frames at once and return all forecast frames at once."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+from convlstm.architectures.frames import check_frames
 from convlstm.architectures.simvp_translators import TRANSLATORS
+from convlstm.arguments import check_whole
 from convlstm.ops.convolution import conv2d
 from convlstm.ops.norms import group_norm
 
@@ -15,15 +17,15 @@ import mlx.nn as nn
 class ConvBlock(nn.Module):
     """A convolution, group normalisation with two groups, and SiLU: (N, H, W, C) -> (N, H', W', O).
 
-    Where it doubles the grid, the convolution's channel 4 c + 2 row + column is channel c of pixel (row, column), as
-    PyTorch orders them.
+    If it doubles the grid, the convolution's channel 4 c + 2 row + column is channel c of pixel (row, column), in
+    PyTorch's order.
 
     Args:
-        in_channels: C.
-        out_channels: O.
-        kernel_size: Odd.
-        down: Whether it halves the grid, by a stride of 2. Default: False.
-        up: Whether it doubles the grid: the convolution has 4 O channels, which become 2 x 2 pixels. Default: False.
+        in_channels: Channels C of the input.
+        out_channels: Channels O of the output.
+        kernel_size: Kernel of the convolution, odd. Default: 3.
+        down: If True, a stride of 2 halves the grid. Default: False.
+        up: If True, the convolution has 4 O channels, which become 2 x 2 pixels: the grid doubles. Default: False.
     """
 
     def __init__(
@@ -34,13 +36,13 @@ class ConvBlock(nn.Module):
         padding = (kernel_size - self.stride + 1) // 2
         channels = 4 * out_channels if up else out_channels
         self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride=self.stride, padding=padding)
-        # As in OpenSTL: whatever the size, the norm that follows sets the scale.
+        # As in OpenSTL. The norm that follows sets the scale, whatever the size of the weights.
         self.conv.weight = mx.random.normal(self.conv.weight.shape, scale=0.02)
         self.norm = nn.GroupNorm(2, out_channels, pytorch_compatible=True)
 
     def __call__(self, x: mx.array) -> mx.array:
         weight, bias = self.conv.weight, self.conv.bias
-        if self.up:  # channels in the order that `pixels` takes, so that whole rows of them move
+        if self.up:  # channels in the order of `pixels`, which then moves whole rows of them
             weight, bias = (a.reshape(-1, 4, *a.shape[1:]).swapaxes(0, 1).reshape(a.shape) for a in (weight, bias))
         y = conv2d(x, weight, (self.stride, self.stride), self.conv.padding)
         if self.up:
@@ -51,38 +53,38 @@ class ConvBlock(nn.Module):
 
 
 def pixels(x: mx.array) -> mx.array:
-    """Four times C channels as 2 x 2 pixels, (N, H, W, 4C) -> (N, 2H, 2W, C): 2 x 2 x C is the channels' order."""
+    """Returns four times C channels, in the order 2 x 2 x C, as 2 x 2 pixels: (N, H, W, 4C) -> (N, 2H, 2W, C)."""
     N, H, W, channels = x.shape
     x = x.reshape(N, H, W, 2, 2, channels // 4)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(N, 2 * H, 2 * W, channels // 4)
 
 
 class SimVP(nn.Module):
-    r"""SimVP: an encoder of single frames, a translator of all of them, a decoder of single frames.
+    r"""SimVP: an encoder of single frames, a translator of all frames, and a decoder of single frames.
 
         s_t, z_t = encoder(x_t)                    every second of its `levels` convolutions halves the grid
-        (z'_1 ... z'_T) = translator(z_1 ... z_T)  frames and channels together are its channels
+        (z'_1 ... z'_T) = translator(z_1 ... z_T)  its channels are the frames and their channels
         y_t = W * decoder(z'_t, s_t)               every second of its convolutions doubles the grid; s_t is added
                                                    before the last
 
-    It forecasts as many frames as it reads, `frames`; a longer horizon is forecast from its own forecasts, a shorter
-    one is the beginning. Weights start as OpenSTL's do. What is not done is its stochastic depth, which `drop_path = 0`
-    there does not turn off: in training a sequence skips each half of the first block of 'gsta' with probability 0.01,
-    and those of later blocks with less, down to 0.
+    It forecasts as many frames as it reads, `frames`. A longer horizon is forecast from its own forecasts, a shorter
+    one is their beginning. Weights start as in OpenSTL. OpenSTL's stochastic depth is left out, which its option
+    `drop_path = 0` does not turn off: in training a sequence skips each half of the first block of 'gsta' with
+    probability 0.01, and those of later blocks with less, down to 0.
 
     Args:
         in_channels: Channels of the frames, in and out. Default: 1.
-        frames: Frames that it reads and forecasts at once; of longer inputs the last ones are taken. Default: 10.
+        frames: Frames that it reads and forecasts at once; longer inputs are cut to their last frames. Default: 10.
         hidden_channels: Channels of the encoder and the decoder. Default: 64.
         translator_channels: Channels of the translator. Default: 512.
-        levels: Convolutions of the encoder, and of the decoder; even. Default: 4, which needs frames whose sides are
-            multiples of 4.
+        levels: Convolutions of the encoder, and of the decoder; even. Default: 4, for frames whose sides are multiples
+            of 4.
         blocks: Blocks of the translator. Default: 8.
         kernel_size: Kernel of the encoder and the decoder, odd. Default: 3.
         translator: 'gsta', gated spatiotemporal attention, or 'incepu', inceptions in the form of a U.
             Default: 'gsta'.
-        recompute: Whether the gradient computes what is between the translator's norms again instead of keeping its
-            values: less memory, more time. Default: False.
+        recompute: If True, the gradient computes the values between the translator's norms again instead of keeping
+            them: less memory, more time. Default: False.
         **options: Other arguments of the translator: `mlp_ratio` (8) and `large_kernel` (21) of 'gsta'; `kernel_sizes`
             (3, 5, 7, 11) and `groups` (8) of 'incepu'.
 
@@ -109,17 +111,15 @@ class SimVP(nn.Module):
     ):
         super().__init__()
         numbers = {"in_channels": in_channels, "frames": frames, "hidden_channels": hidden_channels}
-        numbers |= {"translator_channels": translator_channels, "levels": levels, "blocks": blocks}
+        numbers |= {"translator_channels": translator_channels, "levels": levels}
         for name, value in numbers.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"[SimVP] '{name}' must be a whole number of at least 1 but got {value!r}.")
+            check_whole("SimVP", name, value)
         for name, value in (("levels", levels), ("hidden_channels", hidden_channels)):
             if value % 2:
                 raise ValueError(f"[SimVP] '{name}' must be even but got {value}.")
         if type(kernel_size) is not int or kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"[SimVP] 'kernel_size' must be odd but got {kernel_size!r}.")
-        if blocks < 2:
-            raise ValueError(f"[SimVP] 'blocks' must be at least 2, one in and one out, but got {blocks}.")
+        check_whole("SimVP", "blocks", blocks, 2)  # one in and one out
         if translator not in TRANSLATORS:
             raise ValueError(f"[SimVP] 'translator' must be one of {', '.join(TRANSLATORS)} but got {translator!r}.")
         self.in_channels, self.frames, self.multiple = in_channels, frames, 2 ** (levels // 2)
@@ -133,14 +133,8 @@ class SimVP(nn.Module):
         self.output = nn.Conv2d(hidden_channels, in_channels, 1)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the frames' channels, number or size, or the horizon, do not fit the model."""
-        if inputs.ndim != 5 or inputs.shape[-1] != self.in_channels:
-            raise ValueError(
-                f"[SimVP] expected inputs of shape NTHWC with C={self.in_channels} channels but got shape "
-                f"{tuple(inputs.shape)}."
-            )
-        if horizon < 1:
-            raise ValueError(f"[SimVP] 'horizon' must be at least 1 but got {horizon}.")
+        """Raises ValueError if the frames' channels, number or size, or the horizon, do not fit the model."""
+        check_frames("SimVP", inputs, horizon, self.in_channels, 1)
         T, H, W = inputs.shape[1:4]
         if self.frames > T:
             raise ValueError(
@@ -154,14 +148,14 @@ class SimVP(nn.Module):
             )
 
     def step(self, frames: mx.array) -> mx.array:
-        """The next frames after as many as the model reads: (N, frames, H, W, C) -> (N, frames, H, W, C)."""
+        """Returns the next frames after as many as the model reads: (N, frames, H, W, C) -> (N, frames, H, W, C)."""
         N, T, H, W, C = frames.shape
         x = frames.reshape(N * T, H, W, C)
         skip = x = self.encoder[0](x)
         for block in self.encoder[1:]:
             x = block(x)
         _, h, w, channels = x.shape
-        # Frame by frame the channels of each: frame t's channel c is t * channels + c.
+        # Frame by frame: channel c of frame t becomes channel t * channels + c.
         x = x.reshape(N, T, h, w, channels).transpose(0, 2, 3, 1, 4).reshape(N, h, w, T * channels)
         x = self.translator(x)
         x = x.reshape(N, h, w, T, channels).transpose(0, 3, 1, 2, 4).reshape(N * T, h, w, channels)
@@ -171,12 +165,12 @@ class SimVP(nn.Module):
         return y.reshape(N, T, H, W, C)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
-        """Forecasts of the frames after the inputs.
+        """Returns a forecast of the frames after the inputs.
 
         Args:
             inputs: (N, T_in, H, W, C), T_in at least `frames`.
             horizon: Number of frames to forecast.
-            key: Not used: nothing here is random.
+            key: Not used.
 
         Returns:
             (N, horizon, H, W, C).

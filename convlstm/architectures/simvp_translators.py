@@ -1,4 +1,4 @@
-"""SimVP's translators: what turns the frames that were read into those that are forecast, as channels of one image.
+"""SimVP's translators: they turn the encoded input frames into forecast frames, all as channels of one image.
 
 Each maps (N, H, W, C) to (N, H, W, C).
 """
@@ -20,13 +20,13 @@ import mlx.nn as nn
 
 
 class Pointwise(nn.Module):
-    """A convolution of 1x1, which is a product: (..., C) -> (..., O).
+    """A 1x1 convolution, computed as a matrix product: (..., C) -> (..., O).
 
     Args:
-        in_channels: C.
-        out_channels: O.
-        gated: Whether it starts as those within OpenSTL's blocks of gated attention do: weights from a normal
-            distribution of variance 2 / O, no bias. Default: False, evenly from -1 / sqrt(C) to 1 / sqrt(C).
+        in_channels: Channels C of the input.
+        out_channels: Channels O of the output.
+        gated: If True, it starts like those in OpenSTL's blocks of gated attention: weights from a normal distribution
+            of variance 2 / O, a bias of 0. Default: False, both drawn evenly from -1 / sqrt(C) to 1 / sqrt(C).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, gated: bool = False):
@@ -44,9 +44,9 @@ class Pointwise(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """A convolution of each channel by itself, on the same grid: (N, H, W, C) -> (N, H, W, C).
+    """A convolution of each channel on its own, on the same grid: (N, H, W, C) -> (N, H, W, C).
 
-    It starts as in OpenSTL's blocks of gated attention, as `Pointwise` does there: each channel has one output a pixel.
+    It starts like those in OpenSTL's blocks of gated attention, by the rule of `Pointwise` for one output per channel.
     """
 
     def __init__(self, channels: int, kernel_size: int, dilation: int = 1):
@@ -60,12 +60,12 @@ class Depthwise(nn.Module):
 
 
 class LargeKernelGate(nn.Module):
-    """A large kernel in three convolutions, half of whose channels are a gate of the others: (N, H, W, C), both sides.
+    """A large kernel as three convolutions, with half of their channels as a gate: (N, H, W, C) -> (N, H, W, C).
 
         a = pointwise(dilated depthwise(depthwise(x))),  y = sigmoid(a_2) o a_1
 
-    where a_1 and a_2 are the halves of the channels. A kernel of 21 x 21 is one of 5 x 5 and one of 7 x 7 that sees
-    every third pixel.
+    a_1 and a_2 are the halves of the channels. A kernel of 21 x 21 is one of 5 x 5 and one of 7 x 7 that sees every
+    third pixel.
     """
 
     def __init__(self, channels: int, large_kernel: int = 21, dilation: int = 3):
@@ -81,7 +81,7 @@ class LargeKernelGate(nn.Module):
 
 
 class GatedAttention(nn.Module):
-    """W_2 gate(GELU(W_1 x)) + x, of a pixel and its surroundings: (N, H, W, C), both sides."""
+    """The attention of a pixel to its surroundings, W_2 gate(GELU(W_1 x)) + x: (N, H, W, C) -> (N, H, W, C)."""
 
     def __init__(self, channels: int, large_kernel: int):
         super().__init__()
@@ -93,7 +93,7 @@ class GatedAttention(nn.Module):
 
 
 class MixedPerceptron(nn.Module):
-    """V_2 GELU(depthwise(V_1 x)): (N, H, W, C), both sides."""
+    """A perceptron that also mixes neighbouring pixels, V_2 GELU(depthwise(V_1 x)): (N, H, W, C) -> (N, H, W, C)."""
 
     def __init__(self, channels: int, hidden_channels: int):
         super().__init__()
@@ -110,7 +110,7 @@ class GatedBlock(nn.Module):
 
         x' = x + s_1 o attention(BN_1(x)),  y = x' + s_2 o perceptron(BN_2(x'))
 
-    s_1 and s_2 scale channels. Where C is not O, a pointwise convolution follows.
+    s_1 and s_2 scale channels. If C is not O, a pointwise convolution follows.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class GatedBlock(nn.Module):
         self.recompute = recompute
 
     def __call__(self, x: mx.array) -> mx.array:
-        # The norms stay outside of what is computed twice, since they count what they have seen.
+        # The norms update their statistics at every call, so they must not be computed again.
         x = x + self.scale1 * _run(self.attention, self.norm1(x), self.recompute)
         x = x + self.scale2 * _run(self.perceptron, self.norm2(x), self.recompute)
         return x if self.reduce is None else self.reduce(x)
@@ -140,12 +140,15 @@ class GatedTranslator(nn.Module):
     """Blocks of gated spatiotemporal attention.
 
     Args:
-        channels: C.
+        channels: Channels C of the input and the output.
         hidden_channels: Channels between the first and the last block.
-        blocks: Their number, at least 2.
-        mlp_ratio: How many times wider the inside of a block is. Default: 8.
+        blocks: Number of blocks, at least 2.
+        mlp_ratio: Channels inside a block's perceptron, relative to the block's. Default: 8.
         large_kernel: Side of the square that attention sees. Default: 21.
-        recompute: Whether the gradient computes what is between the norms again. Default: False.
+        recompute: If True, the gradient computes the values between the norms again. Default: False.
+
+    Raises:
+        ValueError: `mlp_ratio` is below 1 or `large_kernel` below 9.
     """
 
     def __init__(
@@ -174,7 +177,7 @@ class GatedTranslator(nn.Module):
 
 
 class GroupedConv(nn.Module):
-    """A convolution in groups, group normalisation and a leaky ReLU on the same grid: (N, H, W, C) -> (N, H, W, O)."""
+    """A grouped convolution on the same grid, group normalisation and a leaky ReLU: (N, H, W, C) -> (N, H, W, O)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int):
         super().__init__()
@@ -189,7 +192,7 @@ class GroupedConv(nn.Module):
 
 
 class Inception(nn.Module):
-    """The sum of convolutions with several kernels, of what a pointwise one makes: (N, H, W, C) -> (N, H, W, O)."""
+    """A pointwise convolution, then the sum of convolutions with several kernels: (N, H, W, C) -> (N, H, W, O)."""
 
     def __init__(self, in_channels: int, out_channels: int, inner: int, kernel_sizes: Sequence[int], groups: int):
         super().__init__()
@@ -202,15 +205,18 @@ class Inception(nn.Module):
 
 
 class InceptionTranslator(nn.Module):
-    """Inceptions in the form of a U: the later half sees, beside what comes up to it, what the earlier half made.
+    """Inceptions in the form of a U: those of the second half also read the outputs of the first half.
 
     Args:
-        channels: C.
-        hidden_channels: Channels within; their half are the inceptions' inner ones.
+        channels: Channels C of the input and the output.
+        hidden_channels: Channels between the inceptions; half of them are the inceptions' inner channels.
         blocks: Inceptions in each half, at least 2.
-        kernel_sizes: Of an inception's convolutions, odd. Default: (3, 5, 7, 11).
-        groups: Groups of these convolutions; 1 where channels do not divide by them. Default: 8.
-        recompute: Whether the gradient computes each inception again. Default: False.
+        kernel_sizes: Kernels of an inception's convolutions, odd. Default: (3, 5, 7, 11).
+        groups: Groups of these convolutions; 1 if the channels cannot be divided by it. Default: 8.
+        recompute: If True, the gradient computes each inception again. Default: False.
+
+    Raises:
+        ValueError: `kernel_sizes` or `groups` is out of its range.
     """
 
     def __init__(

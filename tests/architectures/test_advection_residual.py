@@ -188,7 +188,7 @@ def test_inputs_that_do_not_fit(rng):
         model(rain(C=2), 3)
     with pytest.raises(ValueError, match="'horizon' must be at least 1 but got 0"):
         model(rain(), 0)
-    with pytest.raises(ValueError, match="layer 0 makes 6x8 of 12x16, but its frames are those of the extrapolation"):
+    with pytest.raises(ValueError, match="layer 0 turns 12x16 into 6x8, but its frames are those of the extrapolation"):
         small(rng, stride=2)(rain(), 3)
 
 

@@ -516,9 +516,9 @@ def test_bad_inputs(shape, horizon, message):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"padding": "valid"}, "layer 0 makes 2x4 of 4x6"),
-        ({"stride": 2}, "layer 0 makes 2x3 of 4x6"),
-        ({"padding": 2}, "layer 0 makes 6x8 of 4x6"),
+        ({"padding": "valid"}, "layer 0 turns 4x6 into 2x4"),
+        ({"stride": 2}, "layer 0 turns 4x6 into 2x3"),
+        ({"padding": 2}, "layer 0 turns 4x6 into 6x8"),
     ],
 )
 def test_layers_that_change_the_grid_are_told(arguments, text):
@@ -543,12 +543,12 @@ def test_other_geometry_that_keeps_the_grid_is_taken(rng):
         (
             (2, 2, 4, 6, 1),
             (2, 3),
-            "'truth' must be the frames after the inputs, 3 or more of them, of shape (2, 3, 4, 6, 1), but got shape "
+            "'truth' must be at least 3 frames after the inputs, of shape (2, 3, 4, 6, 1), but got shape "
             "(2, 2, 4, 6, 1).",
         ),
-        ((1, 3, 4, 6, 1), (2, 3), "'truth' must be the frames after the inputs"),
-        ((2, 3, 4, 6, 2), (2, 3), "'truth' must be the frames after the inputs"),
-        ((2, 3, 4, 6), (2, 3), "'truth' must be the frames after the inputs"),
+        ((1, 3, 4, 6, 1), (2, 3), "'truth' must be at least 3 frames after the inputs"),
+        ((2, 3, 4, 6, 2), (2, 3), "'truth' must be at least 3 frames after the inputs"),
+        ((2, 3, 4, 6), (2, 3), "'truth' must be at least 3 frames after the inputs"),
         (
             (2, 4, 4, 6, 1),
             (2, 5),

@@ -302,10 +302,10 @@ def test_yaml_is_the_published_model(name, decoupling):
         ({"in_channels": 0}, "'in_channels' must be a whole number of at least 1 but got 0."),
         (
             {"hidden_channels": []},
-            "'hidden_channels' must be one number or more, all the same, since a memory passes through all layers, but "
+            "'hidden_channels' must be one number or more, all equal, since a memory passes through all layers, but "
             "got [].",
         ),
-        ({"hidden_channels": [3, 4]}, "'hidden_channels' must be one number or more, all the same"),
+        ({"hidden_channels": [3, 4]}, "'hidden_channels' must be one number or more, all equal"),
         ({"patch_size": 0}, "'patch_size' must be a whole number of at least 1 but got 0."),
         ({"decoupling": 0.0}, "'decoupling' must be above 0, or None for none, but got 0.0."),
         ({"decoupling": float("inf")}, "'decoupling' must be a finite number but got inf."),

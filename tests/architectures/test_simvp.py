@@ -226,7 +226,7 @@ def test_it_learns(form, rng):
         ({"hidden_channels": 5}, "'hidden_channels' must be even but got 5"),
         ({"levels": 3}, "'levels' must be even but got 3"),
         ({"translator_channels": 0}, "'translator_channels' must be a whole number"),
-        ({"blocks": 1}, "'blocks' must be at least 2"),
+        ({"blocks": 1}, "'blocks' must be a whole number of at least 2 but got 1."),
         ({"kernel_size": 4}, "'kernel_size' must be odd but got 4"),
         ({"translator": "vit"}, "'translator' must be one of gsta, incepu but got 'vit'"),
         ({"mlp_ratio": 0}, "'mlp_ratio' must be at least 1 but got 0"),
