@@ -1,6 +1,6 @@
 """ConvLSTM forecasters on MLX: video in, video out.
 
-On Linux CPUs import this package before `mlx`: it loads a fast BLAS, which MLX looks for when it is first imported.
+On Linux CPUs import this package before `mlx`: it loads a fast BLAS, which MLX looks for at its first import.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "__version__", "load"]
 
-# Imported on first use, so that the metrics or the doctor do not pay for the models.
+# Modules of the public names. Each is imported at first use, so that `import convlstm` stays light.
 _HOME = {
     "ConvLSTM": "convlstm.layers",
     "ConvLSTMCell": "convlstm.layers",

@@ -1,4 +1,4 @@
-"""How fast MLX is on this machine, and what to do if it is slow: `python -m convlstm.doctor`."""
+"""Prints how fast MLX is on this machine, and remedies if it is slow: `convlstm doctor`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ import mlx.core as mx
 BACKENDS = ("mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13")
 LOGGERS = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "mlflow-skinny")}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# A fast BLAS on one core of an old machine still beats the reference one by more than this.
+# Even on one core of an old machine a fast BLAS is this many times as fast as the reference one.
 LEAST_RATIO = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the report.
+    """Prints the report.
 
     Args:
-        argv: The command line's arguments. Default: those of the process.
+        argv: Arguments of the command. Default: those of the process.
 
     Returns:
-        Exit code: 0 if all is well, 1 if something is slow or broken, in which case the report ends with remedies.
+        Exit code: 0 if all is well, 1 if something is slow or broken; the report then ends with remedies.
     """
-    parser = argparse.ArgumentParser(prog="python -m convlstm.doctor", description=__doc__)
+    parser = argparse.ArgumentParser(prog="convlstm doctor", description=__doc__)
     parser.add_argument("--size", type=int, default=1024, help="rows and columns of the GEMM's matrices (default 1024)")
     size = parser.parse_args(argv).size
     if size < 1:
@@ -53,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_machine() -> None:
-    """Print what the machine and the installation are."""
+    """Prints the machine and the installation."""
     device = mx.default_device()
     _line("platform", f"{platform.platform()}, Python {platform.python_version()}")
     _line("cores", f"{_cores()} of {os.cpu_count()}")
     _line("mlx", f"{metadata.version('mlx')} ({', '.join(_installed_backends()) or 'backend unknown'})")
-    found = {name: next(iter(_installed(packages)), None) for name, packages in LOGGERS.items()}
-    _line("loggers", ", ".join(f"{name} {version or 'not installed'}" for name, version in found.items()))
+    versions = {name: next(iter(_installed(packages)), None) for name, packages in LOGGERS.items()}
+    _line("loggers", ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items()))
     if _on_cpu():
         blas = load_fast_blas()
         _line("device", str(device))
@@ -73,7 +73,7 @@ def print_machine() -> None:
 
 
 def check_backends() -> list[str]:
-    """Two Linux backends in one environment overwrite each other's library."""
+    """Returns a remedy if two Linux backends are installed, which overwrite each other's library."""
     linux = [name for name in _installed_backends() if name != "mlx-metal"]
     if len(linux) < 2:
         return []
@@ -81,7 +81,7 @@ def check_backends() -> list[str]:
 
 
 def check_gemm(size: int) -> list[str]:
-    """Print the speed of a (size, size) GEMM and, on a Linux CPU, that of the BLAS inside MLX beside it."""
+    """Prints the speed of a (size, size) GEMM and, on a Linux CPU, of the same with the BLAS inside MLX."""
     name = f"GEMM {size}"
     gflops = gemm_gflops(size)
     _line(name, f"{gflops:.1f} GFLOP/s")
@@ -106,7 +106,7 @@ def check_gemm(size: int) -> list[str]:
 
 
 def check_convolution() -> list[str]:
-    """Print the speed of a convolution as a ConvLSTM of 128 channels has them."""
+    """Prints the speed of a convolution of a typical ConvLSTM with 128 channels."""
     batch = 1 if _on_cpu() and load_fast_blas().name == "built-in" else 16
     image, weight = mx.random.split(mx.random.key(1))
     x = mx.random.normal((batch, 16, 16, 128), key=image)
@@ -124,24 +124,24 @@ def check_convolution() -> list[str]:
 
 
 def check_kernels() -> list[str]:
-    """Print where the kernels of `convlstm.ops.cpu` lie, which are built here where there are none yet."""
+    """Prints the path of the kernels of `convlstm.ops.cpu`, which are built now if they are missing."""
     if not _on_cpu():
         return []
     try:
         kernels = library()
     except UnavailableError as error:
         _line("kernels", "none")
-        # Elsewhere nothing can be done about it.
+        # On other systems there is no remedy.
         return [f"No fast kernels on this CPU: {error} {SLOW}"] if platform.system() == "Linux" else []
     _line("kernels", f"{kernels.path}, vectors of {kernels.lanes} floats, threads: {kernels.threads}")
     return []
 
 
 def check_compile() -> list[str]:
-    """Try `mx.compile`, which builds with g++ at run time on a Linux CPU and does nothing where there is none."""
+    """Tries `mx.compile`, which builds with g++ at run time on a Linux CPU and does nothing without g++."""
     if _on_cpu() and platform.system() == "Linux" and shutil.which("g++") is None:
         _line("mx.compile", "no g++: everything runs, uncompiled")
-        return ["Nothing is compiled without g++, which costs speed: sudo apt install g++, or sudo dnf install gcc-c++"]
+        return ["Without g++ nothing is compiled, which costs speed: sudo apt install g++, or sudo dnf install gcc-c++"]
     x = mx.linspace(-2, 2, 64)
     try:
         compiled = mx.compile(_fused)(x)
@@ -150,18 +150,18 @@ def check_compile() -> list[str]:
         _line("mx.compile", "fails")
         reason = textwrap.shorten(str(error), 160)
         return [
-            f"mx.compile fails: {reason} Does g++ work, and is $TMPDIR/mlx (or /tmp/mlx) yours to write? "
-            "MLX_DISABLE_COMPILE=1 does without it, slower."
+            f"mx.compile fails: {reason} Check that g++ works and that you may write to $TMPDIR/mlx (or /tmp/mlx). "
+            "MLX_DISABLE_COMPILE=1 avoids it, but is slower."
         ]
     if not mx.allclose(compiled, _fused(x), atol=1e-5).item():
         _line("mx.compile", "gives wrong numbers")
-        return ["mx.compile gives wrong numbers here. Set MLX_DISABLE_COMPILE=1, and please report it to MLX."]
+        return ["mx.compile gives wrong numbers here. Set MLX_DISABLE_COMPILE=1, and please report this to MLX."]
     _line("mx.compile", "works")
     return []
 
 
 def check_threads() -> list[str]:
-    """A container's quota is not the number of cores that a BLAS sees: too many threads then wait for each other."""
+    """Returns a remedy if a container may use fewer cores than a BLAS sees: its threads would wait for each other."""
     quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
     if not _on_cpu() or quota is None or quota >= _cores() or any(name in os.environ for name in THREAD_VARIABLES):
         return []
@@ -174,7 +174,7 @@ def _fused(x: mx.array) -> mx.array:
 
 
 def _reference_gflops(size: int) -> float | None:
-    """The same GEMM in a process of its own, where nothing but MLX's own BLAS is loaded."""
+    """Returns the speed of the same GEMM in a process with only MLX's own BLAS, or None if that process fails."""
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
     code = f"from convlstm.backend.blas import gemm_gflops; print(gemm_gflops({size}))"
     done = subprocess.run(
@@ -187,17 +187,15 @@ def _reference_gflops(size: int) -> float | None:
 
 
 def _installed_backends() -> list[str]:
-    found = []
+    names = []
     for name in BACKENDS:
-        try:
-            found.append(metadata.distribution(name).metadata["Name"])
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            names.append(metadata.distribution(name).metadata["Name"])
+    return names
 
 
 def _installed(packages: Sequence[str]) -> list[str]:
-    """The versions of those packages that are installed."""
+    """Returns the versions of the packages that are installed."""
     versions = []
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
@@ -206,12 +204,12 @@ def _installed(packages: Sequence[str]) -> list[str]:
 
 
 def _cores() -> int:
-    """Cores that this process may run on."""
+    """Returns the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _quota(file: Path) -> float | None:
-    """Cores that a control group's `cpu.max` ("max 100000", "200000 100000") allows, None without a limit."""
+    """Returns the cores that a control group's `cpu.max` allows, such as "200000 100000"; None for "max 100000"."""
     try:
         limit, period = file.read_text().split()
     except (OSError, ValueError):

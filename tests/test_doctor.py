@@ -1,4 +1,4 @@
-"""What the doctor prints. How fast the machine is, is no test's business."""
+"""The doctor's report, apart from how fast the machine is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @linux_cpu
 @fast_blas
-def test_it_prints_device_version_blas_and_figures():
+def test_the_report_names_device_version_blas_and_figures():
     output = run().stdout
     found = blas.load_fast_blas()
     assert re.search(rf"^mlx +{re.escape(mx.__version__)} \(.*mlx-cpu.*\)$", output, re.M)
@@ -58,7 +58,7 @@ def test_a_slow_blas_is_a_fault_with_its_remedy():
 
 
 @linux_cpu
-def test_it_says_where_the_kernels_lie(kernels, capsys):
+def test_the_report_names_the_kernels(kernels, capsys):
     assert doctor.check_kernels() == []
     found = library()
     expected = f"kernels      {found.path}, vectors of {found.lanes} floats, threads: {found.threads}\n"
@@ -77,7 +77,7 @@ def test_no_kernels_are_a_fault_with_its_remedy():
     assert "UserWarning" not in done.stderr
 
 
-def test_no_kernels_are_no_fault_where_there_are_none(monkeypatch, capsys):
+def test_missing_kernels_are_no_fault_on_other_systems(monkeypatch, capsys):
     def lacking():
         raise UnavailableError("they are made for Linux, and this is Darwin.")
 
@@ -92,7 +92,7 @@ def test_no_kernels_are_no_fault_where_there_are_none(monkeypatch, capsys):
 
 
 @linux_cpu
-def test_without_a_compiler_it_says_what_to_install(monkeypatch, capsys):
+def test_without_a_compiler_the_report_names_the_package(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "/nowhere")
     (remedy,) = doctor.check_compile()
     assert "no g++" in capsys.readouterr().out
