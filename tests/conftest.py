@@ -14,9 +14,17 @@ from tests.support.project import PROJECT
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 # As train.py does: tests compare bits.
 hold_to_one_thread()
+
+# The same examples in every run. `pytest --hypothesis-profile=long` tries ten times as many, others each time.
+settings.register_profile(
+    "suite", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("long", settings.get_profile("suite"), derandomize=False, max_examples=1000, print_blob=True)
+settings.load_profile("suite")
 
 # What started the tests may ignore these, as nohup and a shell's `&` do, and then so would the programs they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,15 +1,15 @@
-"""docs/configuration.md: it is what configs/ says now, and says all of it."""
+"""docs/configuration.md agrees with the files in configs/ and describes all of them."""
 
 from __future__ import annotations
 
-from tests.support.configuration_page import COMMAND, CONFIGS, DOORS, PAGE, Page, arguments, choice, render, table
+from docs.configuration_page import COMMANDS, CONFIGS, PAGE, WRITES, Page, arguments, choice, render, table
 
 import pytest
 import yaml
 
 
 def keys(settings, prefix=""):
-    """The keys of a file, as they are changed on the command line."""
+    """Yields the keys of a file, as they are written on the command line."""
     for name, value in settings.items():
         if name in ("defaults", "hydra", "_target_"):
             continue
@@ -20,20 +20,20 @@ def keys(settings, prefix=""):
 
 
 def test_the_page_is_up_to_date():
-    assert PAGE.read_text(encoding="utf-8") == render(), f"docs/configuration.md is out of date: run `{COMMAND}`."
+    assert PAGE.read_text(encoding="utf-8") == render(), f"docs/configuration.md is out of date: run `{WRITES}`."
 
 
-def test_every_choice_of_every_group_is_there():
+def test_every_choice_of_every_group_is_described():
     page = PAGE.read_text(encoding="utf-8")
     files = list(CONFIGS.glob("*/*.yaml"))
     assert len(files) > 40
     assert [f.stem for f in files if f"\n### `{f.parent.name}={f.stem}`\n" not in page] == []
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_key_of_a_door_has_a_row(door):
-    settings = yaml.safe_load((CONFIGS / f"{door}.yaml").read_text(encoding="utf-8"))
-    lines = table(Page(CONFIGS / f"{door}.yaml"))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_key_of_a_command_has_a_row(command):
+    settings = yaml.safe_load((CONFIGS / f"{command}.yaml").read_text(encoding="utf-8"))
+    lines = table(Page(CONFIGS / f"{command}.yaml"))
     assert [line.split("`")[1] for line in lines if line.startswith("| `")] == list(keys(settings))
 
 
@@ -64,9 +64,9 @@ def test_comments_reach_their_keys(tmp_path):
     ]
 
 
-def test_an_argument_without_a_comment_is_told_of_by_its_docstring():
-    said = arguments("convlstm.training.loop.Trainer")
-    assert said["max_steps"] == "Number of optimizer steps, skipped ones included."
+def test_an_argument_without_a_comment_has_the_words_of_its_docstring():
+    decommandions = arguments("convlstm.training.loop.Trainer")
+    assert decommandions["max_steps"] == "Number of optimizer steps, skipped ones included."
     assert arguments("convlstm.datasets.transforms.LogRain") == {
         "minimum": "Rain rate of `y = 0` in mm/h.",
         "maximum": "Rain rate of `y = 1` in mm/h.",

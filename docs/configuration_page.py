@@ -1,6 +1,6 @@
-"""docs/configuration.md, from the files in configs/ and their comments: `python tests/configuration_page.py` writes it.
+"""Writes docs/configuration.md from the files in configs/ and their comments: `python docs/configuration_page.py`.
 
-A key that has no comment is told of by the docstring of the class or function that takes it, where that is ours.
+A key without a comment gets the words of the docstring of the class or function that takes it, if that is ours.
 """
 
 from __future__ import annotations
@@ -8,40 +8,41 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.project import PROJECT
-
 import yaml
 
+PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS = PROJECT / "configs"
 PAGE = PROJECT / "docs" / "configuration.md"
-COMMAND = "python tests/configuration_page.py"
-DOORS = ("train", "evaluate", "forecast", "summary")
-# Those of train.yaml are listed in its order; these come after them.
+WRITES = "python docs/configuration_page.py"
+COMMANDS = ("train", "evaluate", "forecast", "summary")
+# The groups of train.yaml are listed in its order; these come after them.
 LAST = ("experiment",)
-OURS = ("convlstm.", "datasets.")
+# Classes whose arguments are described by another class.
+DESCRIBED_BY = {"convlstm.training.loop.Trainer": "convlstm.training.settings.Settings"}
 
 INTRO = f"""# All keys of the configuration
 
-*Made from `configs/` by `{COMMAND}`; a change belongs there, not here.*
+*Made from `configs/` by `{WRITES}`; a change belongs there, not here.*
 
-    python train.py GROUP=CHOICE KEY=VALUE ...        # loss=mse trainer.max_steps=2000 "model.hidden_channels=[32,32]"
-    python train.py ... --cfg job --resolve           # prints what would run, and runs nothing
+    convlstm train GROUP=CHOICE KEY=VALUE ...         # loss=mse trainer.max_steps=2000 "model.hidden_channels=[32,32]"
+    convlstm train ... --cfg job --resolve            # prints the whole configuration and runs nothing
 
-A choice of a group is a file, `configs/GROUP/CHOICE.yaml`; a file of your own beside them is a choice as well. `null`
-is nothing, `${{trainer.max_steps}}` the value of that key. A key that does not exist is an error that names those that
-do. A key without words is told of in the row above it, in the file that its own starts from, or by its name; the
+In a checkout, `python train.py` is the same as `convlstm train`.
+
+A choice of a group is a file, `configs/GROUP/CHOICE.yaml`. A file of your own beside them is a choice as well. `null`
+means nothing, and `${{trainer.max_steps}}` is the value of that key. A key that does not exist is an error, which lists
+the keys that do. If a key has no description, read the row above it or the choice that its own starts from. The
 optimizers are MLX's.
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """A key, its value as the file has it, and what the comment above it says."""
+    """A key, its value as written in the file, and the comment above it."""
 
     key: str
     value: str
@@ -52,11 +53,11 @@ class Page:
     """A file of configs/.
 
     Attributes:
-        header: What the comment at its top says.
+        header: The comment at its top.
         bases: The choices of the same group that it starts from.
-        chosen: The choices of groups that it makes, with the comments above them.
-        rows: Its keys, but for `defaults`, `hydra` and `_target_`.
-        targets: What is called for the keys that begin so, by that prefix.
+        chosen: The choices of other groups that it makes, with the comments above them.
+        rows: Its keys except `defaults`, `hydra` and `_target_`.
+        targets: The `_target_` of each section, by the prefix of its keys.
     """
 
     def __init__(self, path: Path):
@@ -67,7 +68,9 @@ class Page:
         self.bases: list[str] = []
         self.chosen: list[Row] = []
         self.targets: dict[str, str] = {}
-        self.rows = list(self._walk(yaml.compose(text), ""))
+        settings = yaml.compose(text)
+        assert isinstance(settings, yaml.MappingNode), path
+        self.rows = list(self._walk(settings, ""))
 
     def _walk(self, node: yaml.MappingNode, prefix: str) -> Iterator[Row]:
         for name, value in node.value:
@@ -113,8 +116,8 @@ class Page:
         return _joined(above)
 
     def _below(self, line: int) -> str:
-        """The comment under a key that a blank line separates from the next one."""
-        below = []
+        """Returns the comment under a key if a blank line separates it from the next key."""
+        below: list[str] = []
         for text in self._lines[line + 1 :]:
             if not text.startswith("#"):
                 return "" if text else _joined(below)
@@ -128,66 +131,66 @@ def _has_sections(node: yaml.SequenceNode) -> bool:
 
 def _joined(comments: list[str]) -> str:
     text = " ".join(line.strip().lstrip("#").strip() for line in comments)
-    return f"{text}." if text and text[-1].isalnum() and "python " not in text[:7] else text
+    return f"{text}." if text and text[-1].isalnum() and not text.startswith("convlstm ") else text
 
 
 def arguments(target: str) -> dict[str, str]:
-    """What the docstring of a class or a function of ours says of its arguments, but for their defaults."""
-    if not target.startswith(OURS):
+    """Returns the descriptions of the arguments of a class or function of ours, without their defaults."""
+    if not target.startswith("convlstm."):
         return {}
-    module, _, name = target.rpartition(".")
-    found = getattr(importlib.import_module(module), name)
-    texts = [inspect.getdoc(one) or "" for one in (found.__mro__ if inspect.isclass(found) else [found])]
-    said: dict[str, str] = {}
+    module, _, name = DESCRIBED_BY.get(target, target).rpartition(".")
+    taker = getattr(importlib.import_module(module), name)
+    texts = [inspect.getdoc(part) or "" for part in (taker.__mro__ if inspect.isclass(taker) else [taker])]
+    descriptions: dict[str, str] = {}
     for text in reversed(texts):
         block = re.search(r"^Args:\n((?:(?: +.*)?\n)+)", text + "\n", re.MULTILINE)
-        for names, what in re.findall(
+        for names, description in re.findall(
             r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", block[1] if block else "", re.MULTILINE
         ):
-            words = re.sub(r"\s*Default: .*$", "", " ".join(what.split())).replace("``", "`")
+            words = re.sub(r"\s*Default: .*$", "", " ".join(description.split())).replace("``", "`")
             words = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", words)
-            said |= dict.fromkeys(names.split(", "), words)
-    return said
+            descriptions |= dict.fromkeys(names.split(", "), words)
+    return descriptions
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def words(page: Page) -> dict[str, str]:
-    """What is said of each key that a file has, and of those in the files that it starts from."""
-    said: dict[str, str] = {}
+def descriptions_of(page: Page) -> dict[str, str]:
+    """Returns the description of each key of a file and of the files that it starts from."""
+    descriptions: dict[str, str] = {}
     for base in page.bases:
-        said |= words(Page(page.path.with_name(f"{base}.yaml")))
-    for place, target in page.targets.items():
-        said |= {f"{place}{name}": text for name, text in arguments(target).items()}
-    return said | {row.key: row.comment for row in page.rows if row.comment}
+        descriptions |= descriptions_of(Page(page.path.with_name(f"{base}.yaml")))
+    for prefix, target in page.targets.items():
+        descriptions |= {f"{prefix}{name}": text for name, text in arguments(target).items()}
+    return descriptions | {row.key: row.comment for row in page.rows if row.comment}
 
 
 def table(page: Page, prefix: str = "") -> list[str]:
-    """The keys of a file as lines of a table; they begin with `prefix` on the command line."""
-    said, lines = words(page), []
+    """Returns the keys of a file as lines of a table; `prefix` is their beginning on the command line."""
+    descriptions, lines = descriptions_of(page), []
     for row in page.rows:
-        comment = said.get(row.key, "")
+        comment = descriptions.get(row.key, "")
         value = f"`{_cell(row.value)}`" if row.value else ""
         lines.append(f"| `{prefix}{row.key}` | {value} | {_cell(comment)} |")
     return ["", "| key | value | |", "|---|---|---|", *lines] if lines else []
 
 
 def choice(path: Path, group: str) -> list[str]:
-    """The lines about a choice of a group."""
+    """Returns the lines about a choice of a group."""
     page = Page(path)
-    own = page.targets.get("")
+    target = page.targets.get("")
     about = [page.header] if page.header else []
-    about += [f"All else is that of {' and '.join(f'`{base}`' for base in page.bases)}."] if page.bases else []
+    about += [f"The rest is that of {' and '.join(f'`{base}`' for base in page.bases)}."] if page.bases else []
     about += [f"It chooses {', '.join(f'`{row.key}={row.value}`' for row in page.chosen)}."] if page.chosen else []
-    about += [f"(`{own}`)"] if own else []
+    about += [f"(`{target}`)"] if target else []
     prefix = "" if group in LAST else f"{group}."
     return ["", f"### `{group}={path.stem}`", "", " ".join(about), *table(page, prefix)]
 
 
 def render() -> str:
-    """The whole page."""
+    """Returns the whole page."""
     lines = [INTRO.rstrip()]
     train = Page(CONFIGS / "train.yaml")
     groups = {row.key: row for row in train.chosen}
@@ -197,9 +200,9 @@ def render() -> str:
     for name in names:
         choices = ", ".join(f"`{path.stem}`" for path in files[name])
         lines.append(f"| [`{name}`](#group-{name}) | `{groups[name].value}` | {choices} |")
-    for door in DOORS:
-        page = Page(CONFIGS / f"{door}.yaml")
-        lines += ["", f"## Keys of `{door}.py`", "", f"    {page.header}", *table(page)]
+    for command in COMMANDS:
+        page = Page(CONFIGS / f"{command}.yaml")
+        lines += ["", f"## Keys of `convlstm {command}`", "", f"    {page.header}", *table(page)]
     for name in names:
         lines += ["", f"## Group `{name}`"]
         lines += ["", groups[name].comment] if groups[name].comment else []
@@ -209,6 +212,5 @@ def render() -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(PROJECT))
     PAGE.write_text(render(), encoding="utf-8")
     print(f"{PAGE.relative_to(PROJECT)} is written.")
