@@ -1,4 +1,4 @@
-"""The encoder-forecaster: recurrent layers that read the past, and recurrent layers that their states start."""
+"""The encoder-forecaster: recurrent layers read the past, and their final states start the layers that forecast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convlstm.architectures.frames import (
 )
 from convlstm.architectures.resample import Resample
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
-from convlstm.arguments import MOST, check_flags, check_number, check_whole
+from convlstm.arguments import check_flags, check_number, check_whole
 from convlstm.layers import ConvLSTM, ConvLSTMCell
 from convlstm.ops.convolution import Pair
 
@@ -26,7 +26,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 ACTIVATIONS = {"sigmoid": mx.sigmoid, "linear": lambda x: x}
-# The layer of each, and the cell that takes what the layer does not.
+# The layer of each kind, and the cell that takes the layer's other arguments.
 CELLS = {
     "convlstm": (ConvLSTM, ConvLSTMCell),
     "convgru": (ConvGRU, ConvGRUCell),
@@ -38,8 +38,8 @@ class EncoderForecaster(nn.Module):
     """An encoder-forecaster of ConvLSTM, ConvGRU or TrajGRU layers.
 
     The encoder's layers read the input frames, from the finest level to the coarsest. Each layer's final state starts
-    the forecaster's layer of the same level; the forecaster walks from the coarsest level, which has no input, to the
-    finest, for as many steps as are asked for, so it needs no ground truth and forecasts any horizon.
+    the forecaster's layer of the same level. The forecaster's layers run from the coarsest level, which has no input,
+    to the finest, for as many steps as the horizon has. So the model needs no ground truth and forecasts any horizon.
 
     With a `patch_size` and no resampling it is the network of Shi et al., 2015; with `downsample` and `upsample` that
     of Shi et al., 2017.
@@ -47,26 +47,26 @@ class EncoderForecaster(nn.Module):
     Args:
         in_channels: Channels of the input frames. Default: 1.
         out_channels: Channels of the forecast frames. Default: `in_channels`.
-        hidden_channels: Channels of the recurrent layers, one number a level, finest first.
+        hidden_channels: Channels of the recurrent layers, one number per level, finest first. Default: (64, 64).
         cell: The recurrent layers: 'convlstm', 'convgru' or 'trajgru'. Default: 'convlstm'.
-        kernel_size: Kernel of the layers, odd; an int, or a list with one entry a level. Default: 5.
-        recurrent_kernel_size: Kernel of the hidden states' convolutions, likewise; none of TrajGRU's. Default:
+        kernel_size: Kernel of the layers, odd; an int, or a list with one entry per level. Default: 5.
+        recurrent_kernel_size: Kernel of the hidden states' convolutions, in the same form; not for TrajGRU. Default:
             `kernel_size`.
-        links: Flows of the TrajGRU layers, likewise; None for other cells. Default: `TrajGRUCell`'s.
+        links: Flows of the TrajGRU layers, in the same form; None for other cells. Default: that of `TrajGRUCell`.
         patch_size: Side of the square patches that become channels before the first level. Default: 1, none.
-        downsample: A convolution before the encoder's layer of each level, finest first: a list with one mapping
-            (`channels`, `kernel_size`, `stride`, `padding`) or None a level. Default: none.
-        upsample: A transposed convolution after the forecaster's layer of each level, likewise **finest first**.
-        concatenate: Whether the output sees the hidden states of all levels (2015) or of the finest only (2017).
+        downsample: Convolutions before the encoder's layers, finest first: a list with a mapping (`channels`,
+            `kernel_size`, `stride`, `padding`) or None per level. Default: none.
+        upsample: Transposed convolutions after the forecaster's layers, in the same form, also **finest first**.
+        concatenate: If True, the output sees the hidden states of all levels (2015), else of the finest only (2017).
             Default: False. With resampling it must be False.
         head_channels: Channels of 3x3 convolutions, each with a leaky ReLU, before the final 1x1 convolution. Default:
             none.
-        activation: Of the forecast: 'sigmoid' keeps it within 0 and 1, 'linear' is none. Default: 'sigmoid'.
-        next_frame_weight: Weight of a second term of the training loss: that of the next input frame, which the encoder
-            predicts at every step with the forecaster's output layers. It brings the gradient to the encoder on a short
-            way, which spares a training from scratch the long start in which forecasts are only blurs. Default: 0.
-        output_mean: Mean value of the data, which the output's bias starts at, so that training does not begin with
-            learning it. Default: none, a bias of 0.
+        activation: Activation of the forecast: 'sigmoid' keeps it within 0 and 1, 'linear' is none. Default: 'sigmoid'.
+        next_frame_weight: Weight of a second term of the training loss: the loss of the next input frame, which the
+            encoder predicts at every step with the forecaster's output layers. It gives the encoder a short path for
+            its gradient. Without it, training from scratch forecasts only blurs for a long time. Default: 0.
+        output_mean: Mean value of the data, to which the output's bias is set, so that training need not learn it.
+            Default: none, a bias of 0.
         **layer: The other arguments of the layers: `bias`, `dropout`, ConvLSTM's `peepholes`, GRUs' `state_activation`,
             ... None is the layers' own default.
 
@@ -98,9 +98,9 @@ class EncoderForecaster(nn.Module):
         super().__init__()
         if not hidden_channels:
             raise ValueError("[EncoderForecaster] 'hidden_channels' must name at least one level but got none.")
-        for name, value, known in (("activation", activation, ACTIVATIONS), ("cell", cell, CELLS)):
-            if value not in known:
-                raise ValueError(f"[EncoderForecaster] '{name}' must be one of {', '.join(known)} but got {value!r}.")
+        for name, value, choices in (("activation", activation, ACTIVATIONS), ("cell", cell, CELLS)):
+            if value not in choices:
+                raise ValueError(f"[EncoderForecaster] '{name}' must be one of {', '.join(choices)} but got {value!r}.")
         layer = {name: value for name, value in layer.items() if value is not None}
         check_layer_options("EncoderForecaster", layer, patch_size)
         out_channels = in_channels if out_channels is None else out_channels
@@ -160,7 +160,7 @@ class EncoderForecaster(nn.Module):
         return values
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError where the frames' channels or size, or the horizon, do not fit the model."""
+        """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
         frame = inputs.shape[2:4]
         size = check_frames("EncoderForecaster", inputs, horizon, self.in_channels, self.patch_size)
         for n, (encoder, down, up) in enumerate(zip(self.encoder, self.downsample, self.upsample, strict=True)):
@@ -170,14 +170,14 @@ class EncoderForecaster(nn.Module):
             after = up.output_size(size) if isinstance(up, Resample) else size
             if after != before:
                 raise ValueError(
-                    f"[EncoderForecaster] frames of {frame[0]}x{frame[1]} do not come back from level {n}: "
+                    f"[EncoderForecaster] frames of {frame[0]}x{frame[1]} change their size at level {n}: "
                     f"{before[0]}x{before[1]} becomes {size[0]}x{size[1]} on the way down and {after[0]}x{after[1]} on "
                     "the way up. Pad or crop the frames so that every stride divides them, or change 'downsample' and "
                     "'upsample'."
                 )
 
     def encode(self, inputs: mx.array, key: mx.array | None = None) -> tuple[list[Any], list[mx.array]]:
-        """Final state and hidden states (N, T_in, H', W', O) of each level, finest first."""
+        """Returns the final state and the hidden states (N, T_in, H', W', O) of each level, finest first."""
         x = space_to_depth(inputs, self.patch_size)
         states, hidden = [], []
         for down, layer, k in zip(self.downsample, self.encoder, self._keys(key), strict=True):
@@ -187,7 +187,7 @@ class EncoderForecaster(nn.Module):
         return states, hidden
 
     def unroll(self, states: list[Any], horizon: int, key: mx.array | None = None) -> list[mx.array]:
-        """The forecaster's hidden states (N, horizon, ...), after up-sampling, of each level, finest first."""
+        """Returns the forecaster's hidden states (N, horizon, ...), after upsampling, of each level, finest first."""
         x: mx.array | None = None
         hidden: list[mx.array] = []
         levels = list(zip(self.forecaster, self.upsample, states, self._keys(key), strict=True))
@@ -198,11 +198,11 @@ class EncoderForecaster(nn.Module):
         return hidden
 
     def predict(self, hidden: list[mx.array]) -> mx.array:
-        """Frames (N, T, H, W, C_out), before the activation, from the levels' hidden states."""
+        """Returns frames (N, T, H, W, C_out), before the activation, from the levels' hidden states."""
         hidden = hidden if self.concatenate else hidden[:1]
         for layer in self.head:
             hidden = [layer(mx.concatenate(hidden, axis=-1) if len(hidden) > 1 else hidden[0])]
-        # A product for each level, which spares the memory of their concatenation.
+        # A product for each level saves the memory of their concatenation.
         ends = list(accumulate(h.shape[-1] for h in hidden))
         weights = mx.split(self.output.weight[:, 0, 0], ends[:-1], axis=-1)
         y = sum((h @ w.T for h, w in zip(hidden, weights, strict=True)), self.output.bias)
@@ -213,7 +213,7 @@ class EncoderForecaster(nn.Module):
         return [None] * levels if key is None else list(mx.random.split(key, levels))
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
-        """Forecasts of the frames after the inputs.
+        """Returns a forecast of the frames after the inputs.
 
         Args:
             inputs: (N, T_in, H, W, C_in).
@@ -228,14 +228,14 @@ class EncoderForecaster(nn.Module):
     def training_loss(
         self, loss: Callable[..., mx.array], inputs: mx.array, targets: mx.array, mask: mx.array | None, key: mx.array
     ) -> tuple[mx.array, mx.array]:
-        """What training minimises, and the forecast's share of it.
+        """Returns the training loss, and the loss of the forecast alone.
 
-        That is the forecast's loss and, `next_frame_weight` times, the loss of the encoder's predictions of the inputs.
+        The training loss also has `next_frame_weight` times the loss of the encoder's predictions of the inputs.
 
         Args:
             loss: Called as `loss(forecast, targets, mask)`.
             inputs, targets: (N, T_in, H, W, C_in) and (N, T_out, H, W, C_out).
-            mask: Not zero where the targets are known; None: everywhere.
+            mask: Nonzero for known targets; None if all are known.
             key: Key of the dropout masks.
         """
         forecast, hidden = self._forecast(inputs, targets.shape[1], key)
@@ -255,8 +255,9 @@ class EncoderForecaster(nn.Module):
 
 
 def _check_options(cell: str, options: Iterable[str]) -> None:
-    known = {name for part in CELLS[cell] for name in inspect.signature(part).parameters}
-    if unknown := [f"'{name}'" for name in options if name not in known]:
+    """Raises TypeError if neither the layer nor its cell has one of these arguments."""
+    arguments = {name for part in CELLS[cell] for name in inspect.signature(part).parameters}
+    if unknown := [f"'{name}'" for name in options if name not in arguments]:
         raise TypeError(
             f"[EncoderForecaster] cell={cell!r} has layers without {', '.join(unknown)}: leave that out, or choose the "
             "'cell' that has it."
@@ -264,6 +265,7 @@ def _check_options(cell: str, options: Iterable[str]) -> None:
 
 
 def _channels(channels: int, resample: Mapping | None) -> int:
+    """Returns the channels after an entry of 'downsample' or 'upsample'; raises ValueError if it is not valid."""
     if resample is not None and (not isinstance(resample, Mapping) or not {"channels", "kernel_size"} <= set(resample)):
         raise ValueError(
             f"[EncoderForecaster] an entry of 'downsample' or 'upsample' needs 'channels' and 'kernel_size' but got "
@@ -271,12 +273,7 @@ def _channels(channels: int, resample: Mapping | None) -> int:
         )
     if resample is None:
         return channels
-    if type(resample["channels"]) is not int or not 1 <= resample["channels"] <= MOST:
-        raise ValueError(
-            f"[EncoderForecaster] 'channels' in 'downsample' and 'upsample' must be a whole number from 1 to {MOST:,} "
-            f"but got {resample['channels']!r}."
-        )
-    return resample["channels"]
+    return check_whole("EncoderForecaster", "channels", resample["channels"])
 
 
 def _resample(channels: int, resample: Mapping | None, up: bool = False) -> nn.Module:
@@ -290,6 +287,7 @@ def _resample(channels: int, resample: Mapping | None, up: bool = False) -> nn.M
 
 
 def _inverse(activation: str, mean: float) -> float:
+    """Returns the value that an activation turns into a mean."""
     if activation == "linear":
         return mean
     if not 0 < mean < 1:

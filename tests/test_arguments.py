@@ -99,7 +99,7 @@ def test_flags():
         ),
         (
             lambda: EncoderForecaster(hidden_channels=[4], downsample=[{"channels": 0, "kernel_size": 3}]),
-            "'channels' in 'downsample' and 'upsample' must be a whole number from 1 to 1,048,576 but got 0.",
+            "'channels' must be a whole number of at least 1 but got 0.",
         ),
         (
             lambda: EncoderForecaster(hidden_channels=[4], upsample=[{"channels": 1, "kernel_size": 3, "wide": 1}]),

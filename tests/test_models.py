@@ -404,7 +404,7 @@ def test_unknown_argument():
             "strided",
             (1, 2, 9, 8, 1),
             1,
-            "frames of 9x8 do not come back from level 1: 9x8 becomes 5x4 on the way down and 10x8 on the way up.",
+            "frames of 9x8 change their size at level 1: 9x8 becomes 5x4 on the way down and 10x8 on the way up.",
         ),
     ],
 )
@@ -416,7 +416,7 @@ def test_bad_inputs(network, shape, horizon, message):
 
 def test_layers_that_change_the_grid_are_told():
     model = EncoderForecaster(1, hidden_channels=[2], kernel_size=3, padding="valid")
-    message = "frames of 8x8 do not come back from level 0: 8x8 becomes 6x6 on the way down and 6x6 on the way up."
+    message = "frames of 8x8 change their size at level 0: 8x8 becomes 6x6 on the way down and 6x6 on the way up."
     with pytest.raises(ValueError, match=re.escape(message)):
         model(mx.zeros((1, 2, 8, 8, 1)), 1)
 
