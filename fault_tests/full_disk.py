@@ -107,7 +107,7 @@ def _filled(bench: Bench, rng: np.random.Generator, variant: str, run: Path, kin
         found = differences(run, bench.reference(variant).folder)  # there was room enough
         return "; ".join(found[:4])
     lost = lost_at_once(run, before, Strike("", ended, (1,), FULL))
-    if not lost and kind == "warn" and "training goes on" not in ended.err:
+    if not lost and kind == "warn" and "training continues" not in ended.err:
         lost = f"it did not go on: {ended.tail()}"
     (disk / BALLAST).unlink()
     return lost or bench.lost(variant, run)

@@ -5,24 +5,30 @@ A checkpoint is written to a temporary folder, flushed to the disk and then rena
 complete. Reading verifies that it has not changed since.
 """
 
-from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError
-from convlstm.checkpoints.loading import load, load_weights, read_ema, restore
-from convlstm.checkpoints.saving import CheckpointWriteError, save
-from convlstm.checkpoints.search import FOLDER, find, run_of
-from convlstm.checkpoints.verification import (
-    CHECKSUMS,
-    CONFIG,
-    EMA,
-    FILES,
-    MODEL,
-    OPTIMIZER,
-    STATE,
-    CheckpointError,
-    read_config,
-    read_state,
-    seal,
-    verify,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError
+    from convlstm.checkpoints.loading import load, load_weights, read_ema, restore
+    from convlstm.checkpoints.saving import CheckpointWriteError, save
+    from convlstm.checkpoints.search import FOLDER, find, run_of
+    from convlstm.checkpoints.verification import (
+        CHECKSUMS,
+        CONFIG,
+        EMA,
+        FILES,
+        MODEL,
+        OPTIMIZER,
+        STATE,
+        CheckpointError,
+        read_config,
+        read_state,
+        seal,
+        verify,
+    )
 
 __all__ = [
     "CHECKSUMS",
@@ -49,3 +55,16 @@ __all__ = [
     "seal",
     "verify",
 ]
+
+_MODULES = ("search", "verification", "build", "loading", "saving")
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use, so that a list of runs, which only needs `old_names`, does not load MLX.
+    if name in __all__:
+        for module in _MODULES:
+            contents = vars(import_module(f"{__name__}.{module}"))
+            if name in contents:
+                globals()[name] = contents[name]
+                return contents[name]
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,25 +1,83 @@
-"""Comparison of configurations: which values differ between runs."""
+"""Comparison of configurations: which values differ, and which keys do not matter."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-# They name the run, or say how it was begun and shown, and nothing about what was trained.
-APART = ("output", "name", "resume", "logger")
+NAMING = ("output", "name", "resume", "logger")
+"""Keys that name a run, or say how it was started and where its rows go. What is trained does not depend on them."""
+
+IRRELEVANT = {
+    "data": (
+        *("root", "index", "dtype", "cache_bytes", "prefetch", "threads", "progress"),
+        *("validation_sequences", "test_sequences"),
+    ),
+    "optimizer.learning_rate": ("steps",),
+    "optimizer.beta1": ("steps",),
+    "schedule": ("steps",),
+    "record": ("sequences", "test"),
+}
+"""Keys by section that do not change what is learned, or that follow from the length of the run.
+
+`record` is what a data set says of itself (`describe()`), as a checkpoint keeps it.
+"""
+
+Difference = tuple[str, Any, Any]
+"""A dotted key, its former value and its current one; None for a value that is missing."""
 
 
-def differences(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The dotted keys whose values are not the same in all configurations.
+def differences(former: Mapping[str, Any], current: Mapping[str, Any], keys: Sequence[str]) -> list[Difference]:
+    """Returns the values below some keys that differ between two configurations, without the `IRRELEVANT` ones.
 
-    What one class takes and another does not is told by the class alone: where sections have different `_target_`, only
-    keys that all of them have are compared. Of keys that take their value from another, such as `schedule.steps` from
-    `trainer.max_steps`, there is one.
+    Archives are compared by name: they may have moved, and the data's record says if their contents are the same.
+    `data.digits=auto` equals any former value.
+
+    Args:
+        former: Configuration as nested mappings.
+        current: Another one.
+        keys: Dotted keys of the sections and values to compare.
     """
-    keys = dict.fromkeys(key for config in configs for key in config if key.partition(".")[0] not in APART)
-    found = [key for key in keys if len(set(_values(configs, key))) > 1 and not _follows_from_class(configs, key)]
-    return [key for key in found if not any(_taken_from(configs, key, other) for other in found)]
+    return [d for key in keys for d in _differences(_value_at(former, key), _value_at(current, key), key)]
+
+
+def _differences(former: Any, current: Any, key: str) -> list[Difference]:
+    if isinstance(former, dict) and isinstance(current, dict):
+        names = [name for name in {**former, **current} if name not in IRRELEVANT.get(key, ())]
+        return [d for name in names for d in _differences(former.get(name), current.get(name), f"{key}.{name}")]
+    if key.endswith("archive"):
+        same = _file_names(former) == _file_names(current)
+    else:
+        same = former == current or (key, current) == ("data.digits", "auto")
+    return [] if same else [(key, former, current)]
+
+
+def _file_names(archives: Any) -> list[str]:
+    paths = archives if isinstance(archives, list) else [] if archives is None else [archives]
+    return [Path(str(path)).name for path in paths]
+
+
+def _value_at(config: Any, key: str) -> Any:
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the dotted keys whose values are not the same in all configurations, without the `NAMING` ones.
+
+    If sections have different `_target_`s, only keys that all of them have are compared: the class implies the others.
+    If a key takes its value from another one, such as `schedule.steps` from `trainer.max_steps`, only the latter is
+    returned.
+
+    Args:
+        configs: Values by dotted key.
+    """
+    keys = dict.fromkeys(key for config in configs for key in config if key.partition(".")[0] not in NAMING)
+    differing = [key for key in keys if len(set(_values(configs, key))) > 1 and not _follows_from_class(configs, key)]
+    return [key for key in differing if not any(_taken_from(configs, key, other) for other in differing)]
 
 
 def _values(configs: Sequence[Mapping[str, Any]], key: str) -> list[str]:
@@ -27,16 +85,17 @@ def _values(configs: Sequence[Mapping[str, Any]], key: str) -> list[str]:
 
 
 def _taken_from(configs: Sequence[Mapping[str, Any]], key: str, other: str) -> bool:
-    """Whether a key has the values of another one that has a longer name, or the same one at a higher place."""
-    own, name = key.rpartition(".")[2], other.rpartition(".")[2]
-    higher = own == name and other.count(".") < key.count(".")
-    return (higher or (own != name and name.endswith(f"_{own}"))) and _values(configs, key) == _values(configs, other)
+    """Returns True if a key has the values of another one with a longer name, or with the same name further up."""
+    name, other_name = key.rpartition(".")[2], other.rpartition(".")[2]
+    higher = name == other_name and other.count(".") < key.count(".")
+    longer = name != other_name and other_name.endswith(f"_{name}")
+    return (higher or longer) and _values(configs, key) == _values(configs, other)
 
 
 def _follows_from_class(configs: Sequence[Mapping[str, Any]], key: str) -> bool:
-    parent = key.rpartition(".")[0]
+    section = key.rpartition(".")[0]
     return (
         not key.endswith("._target_")
         and any(key not in config for config in configs)
-        and len(set(_values(configs, f"{parent}._target_"))) > 1
+        and len(set(_values(configs, f"{section}._target_"))) > 1
     )

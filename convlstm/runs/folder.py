@@ -1,16 +1,21 @@
-"""What a run leaves in its folder: `config.yaml`, `metrics.csv` and the checkpoints, also where the disk is full."""
+"""The folder of a run in training: its lock, `config.yaml`, `metrics.csv`, loggers and checkpoints."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
 from convlstm.backend import files
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.lock import lock
+from convlstm.runs.log import MetricsLog, Row
+from convlstm.runs.logging import Logger, Loggers
 from convlstm.runs.progress import Progress
+from convlstm.runs.summary import CONFIG, METRICS
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -22,28 +27,33 @@ LAST, BEST = f"{checkpoints.FOLDER}/last", f"{checkpoints.FOLDER}/best"
 
 
 class RunFolder:
-    """A run's folder.
+    """A run's folder, which `open_folder` opens for training.
 
     Args:
-        path: Where it is; it is made if it does not exist.
-        config: The resolved configuration, kept in the folder and in each checkpoint.
-        columns: Of `metrics.csv`.
-        step: The step that training goes on from; rows of later steps are removed from `metrics.csv`.
-        keep: Checkpoints `last` that are kept beside the newest.
-        on_full_disk: What happens where something cannot be written: 'stop' raises the error, 'warn' warns.
+        path: The folder, which must exist.
+        config: The resolved configuration, written to the folder and to each checkpoint.
+        columns: Columns of `metrics.csv`.
+        step: Step that training continues from. Rows of later steps are removed from `metrics.csv`.
+        keep: Number of earlier checkpoints `last` to keep.
+        on_full_disk: 'stop' raises the error if something cannot be written, 'warn' warns.
+
+    Attributes:
+        loggers: Loggers that get every row, while the folder is open.
     """
 
     def __init__(
         self, path: Path, config: dict[str, Any], columns: list[str], *, step: int, keep: int, on_full_disk: str
     ):
         self.path, self.config, self.keep, self.on_full_disk = path, config, keep, on_full_disk
-        path.mkdir(parents=True, exist_ok=True)
-        files.replace(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        self.log = MetricsLog(path / "metrics.csv", columns, step)
+        files.replace(path / CONFIG, yaml.safe_dump(config, sort_keys=False))
+        self.log = MetricsLog(path / METRICS, columns, step)
+        self.loggers: Loggers | None = None
 
-    def add(self, row: dict[str, float | int]) -> None:
-        """Appends a row to `metrics.csv`."""
-        self._written(f"the row of step {row['step']}", lambda: self.log.add(row))
+    def add(self, row: Row) -> None:
+        """Appends a row to `metrics.csv`, and gives it to the loggers."""
+        self._write(f"the row of step {row['step']}", lambda: self.log.add(row))
+        if self.loggers is not None:
+            self.loggers.log(row)
 
     def save(
         self,
@@ -55,35 +65,115 @@ class RunFolder:
         *,
         insist: bool = False,
     ) -> bool:
-        """Writes a checkpoint, and says whether it is there then; never one whose rows of `metrics.csv` can be lost.
+        """Writes a checkpoint, after the rows of `metrics.csv` before it.
 
         Args:
-            name: Its place in the folder, such as `LAST` or `BEST`.
-            ema: The averaged weights by name, or None.
-            insist: Whether the error is raised in any case, since training does not go on.
+            name: Path within the folder, such as `LAST` or `BEST`.
+            model, optimizer, progress: What the checkpoint keeps.
+            ema: Averaged weights by name, or None.
+            insist: True to raise an error in any case, because training ends here. Default: False.
+
+        Returns:
+            True if the checkpoint was written.
         """
-        more: dict[str, Any] = {} if ema is None else {"ema": ema}
-        more |= {} if name != LAST else {"keep": self.keep}
+        options: dict[str, Any] = {} if ema is None else {"ema": ema}
+        options |= {"keep": self.keep} if name == LAST else {}
 
         def write() -> None:
             self.log.flush()
-            checkpoints.save(self.path / name, model, optimizer, vars(progress), self.config, **more)
+            checkpoints.save(self.path / name, model, optimizer, vars(progress), self.config, **options)
 
-        return self._written(f"the checkpoint of step {progress.step}", write, insist)
+        return self._write(f"the checkpoint of step {progress.step}", write, insist)
 
-    def _written(self, what: str, write: Callable[[], None], insist: bool = False) -> bool:
+    def _write(self, what: str, write: Callable[[], None], insist: bool = False) -> bool:
         try:
             write()
         except OSError as error:
             if insist or self.on_full_disk == "stop":
                 raise
-            warnings.warn(f"{what} was not written, training goes on: {error}", stacklevel=3)
+            warnings.warn(f"{what} was not written, training continues: {error}", stacklevel=3)
             return False
         return True
 
     def last_good(self) -> str:
-        """A sentence that names the checkpoint to go on from."""
+        """Returns a sentence that names the checkpoint to resume from."""
         try:
             return f"The last good checkpoint is '{checkpoints.find(self.path, prefer=('last', 'best'))}'."
         except checkpoints.CheckpointError:
             return "There is no checkpoint yet."
+
+
+class NullFolder:
+    """The run's folder on ranks other than 0, which write nothing."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def add(self, row: Row) -> None:
+        """Does nothing: rank 0 writes the row."""
+
+    def save(self, *arguments: Any, insist: bool = False) -> bool:
+        """Does nothing: rank 0 writes the checkpoint."""
+        return True
+
+    def last_good(self) -> str:
+        """Returns an empty text: rank 0 names the checkpoint."""
+        return ""
+
+
+@contextmanager
+def open_folder(
+    path: Path,
+    config: dict[str, Any],
+    columns: list[str],
+    progress: Progress,
+    *,
+    keep: int = 1,
+    on_full_disk: str = "stop",
+    loggers: Sequence[Logger] = (),
+    ranks: int = 1,
+    overwrite: bool = False,
+) -> Iterator[RunFolder]:
+    """Opens a run's folder for training: locks it, creating it if needed, and starts the loggers.
+
+    Args:
+        path: The folder.
+        config, columns, keep, on_full_disk: As in `RunFolder`.
+        progress: The run's progress: its step at the start, and its status at the end.
+        loggers: Loggers beside the record in `run.json`. Default: none.
+        ranks: Number of processes that train together, for the record. Default: 1.
+        overwrite: True to move a run that the folder holds aside, see `move_aside`. Default: False.
+
+    Raises:
+        RunInUseError: Another process trains in the folder.
+        OSError: The folder cannot be written to.
+    """
+    if overwrite:
+        with lock(path):
+            if holds_checkpoints(path):
+                print(f"The run in '{path}' was moved to '{move_aside(path)}'.", flush=True)
+    with lock(path):
+        folder = RunFolder(path, config, columns, step=progress.step, keep=keep, on_full_disk=on_full_disk)
+        with Loggers(loggers, folder.log, path, config, progress, ranks=ranks) as folder.loggers:
+            yield folder
+
+
+def holds_checkpoints(folder: Path) -> bool:
+    """Returns True if a folder holds a run with checkpoints. A first checkpoint that was cut off does not count."""
+    return any(path.suffix != ".tmp" for path in (folder / checkpoints.FOLDER).glob("*"))
+
+
+def move_aside(folder: Path) -> Path:
+    """Renames a run's folder to `FOLDER.old-1`, or to the first free number, and returns the new path.
+
+    Raises:
+        ValueError: The folder is the current one or holds it.
+    """
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"'{folder}' holds a run and is the current folder, so it cannot be moved aside. Choose another folder."
+        )
+    aside = next(path for n in count(1) if not (path := folder.with_name(f"{folder.name}.old-{n}")).exists())
+    folder.rename(aside)
+    files.sync_folder(aside.parent)
+    return aside

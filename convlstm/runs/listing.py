@@ -1,4 +1,4 @@
-"""The runs in a folder side by side, from their files alone: `python -m convlstm.runs [FOLDER]`."""
+"""Lists of runs: their order, and a table of them with the values that differ."""
 
 from __future__ import annotations
 
@@ -8,66 +8,68 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from convlstm.runs.summary import Run, higher_is_better
+from convlstm.metrics.table import logged_score
+from convlstm.runs.summary import RunSummary
 
-SORTS = ("started", "name", "status", "step", "best", "seconds")
-WIDEST = 28
+SORT_KEYS = ("started", "name", "status", "step", "best", "seconds")
+WIDEST_CELL = 28
 
 
-def arranged(runs: list[Run], key: str, *, reverse: bool = False) -> list[Run]:
-    """The runs in the order of a key; those that have no value for it come last. The best run comes first.
+def arranged(runs: list[RunSummary], key: str, *, reverse: bool = False) -> list[RunSummary]:
+    """Returns the runs sorted by a key; those that have no value for it come last.
 
     Args:
-        runs: In the order that is kept where values are the same.
-        key: One of `SORTS`, or a key of the configuration.
-        reverse: The other way round. Default: False.
+        runs: Runs, in the order that is kept for equal values.
+        key: One of `SORT_KEYS`, or a key of the configuration. 'best' puts the best run first.
+        reverse: True for the reverse order. Default: False.
     """
 
-    def value(run: Run) -> Any:
+    def value(run: RunSummary) -> Any:
         if key == "name":
             return str(run.folder)
         if key == "best" and run.best is not None:
-            return (run.monitor, -run.best if higher_is_better(str(run.monitor)) else run.best)
-        return getattr(run, key) if key in SORTS else run.config.get(key)
+            return (run.monitor, -run.best if logged_score(str(run.monitor)).higher_is_better else run.best)
+        return getattr(run, key) if key in SORT_KEYS else run.config.get(key)
 
-    def comparable(run: Run) -> Any:
-        found = value(run)
-        number = isinstance(found, int | float)
-        return (1, found, "") if number else (2, 0, found) if isinstance(found, tuple) else (3, 0, str(found))
+    def comparable(run: RunSummary) -> Any:
+        sort_value = value(run)
+        if isinstance(sort_value, int | float):
+            return (1, sort_value, "")
+        return (2, 0, sort_value) if isinstance(sort_value, tuple) else (3, 0, str(sort_value))
 
-    known = [run for run in runs if value(run) is not None]
-    return sorted(known, key=comparable, reverse=reverse) + [run for run in runs if value(run) is None]
+    with_value = [run for run in runs if value(run) is not None]
+    return sorted(with_value, key=comparable, reverse=reverse) + [run for run in runs if value(run) is None]
 
 
-def described(runs: Sequence[Run], changes: Sequence[str]) -> list[dict[str, Any]]:
-    """The runs as JSON can hold them, each with its values of the keys that differ."""
+def described(runs: Sequence[RunSummary], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the runs as values for JSON, each with its values of some keys of the configuration."""
     return [
         {key: value for key, value in asdict(run).items() if key != "config"}
-        | {"folder": str(run.folder), "differs": {key: run.config[key] for key in changes if key in run.config}}
+        | {"folder": str(run.folder), "differs": {key: run.config[key] for key in keys if key in run.config}}
         for run in runs
     ]
 
 
-def table(runs: Sequence[Run], changes: Sequence[str], *, base: Path = Path(), width: int | None = None) -> str:
-    """The runs as lines of text.
+def table(runs: Sequence[RunSummary], keys: Sequence[str], *, base: Path = Path(), width: int | None = None) -> str:
+    """Returns a table of runs as text.
 
     Args:
-        runs: A line each.
-        changes: Keys of the configuration that have a column.
-        base: Folder that the runs' names are relative to. Default: the current one.
-        width: Letters of a line; columns at the right that have no room are counted and left out. None: no limit.
+        runs: Runs, one for each line.
+        keys: Keys of the configuration, one for each column.
+        base: Folder that the names of the runs are relative to. Default: the current one.
+        width: Characters of a line. Columns that do not fit are named in a last line. Default: None, no limit.
     """
     monitors = {run.monitor for run in runs if run.best is not None}
     score = next(iter(monitors)) if len(monitors) == 1 else None
     columns = [
         ["run", *(_name(run, base) for run in runs)],
-        ["status", *(_cut(run.status, WIDEST) for run in runs)],
+        ["status", *(_cut(run.status) for run in runs)],
         ["step", *(f"{run.step}/{'?' if run.max_steps is None else run.max_steps}" for run in runs)],
         [f"best {score}" if score else "best", *(_best(run, named=score is None) for run in runs)],
     ]
     if len({run.commit for run in runs}) > 1:
         columns.append(["code", *(run.commit or "-" for run in runs)])
-    columns += [[_short(key, changes), *(_shown(run.config.get(key, "-")) for run in runs)] for key in changes]
+    columns += [[_short(key, keys), *(_cell(run.config.get(key, "-")) for run in runs)] for key in keys]
     widths = [max(map(len, column)) for column in columns]
     shown = len(columns)
     while width is not None and shown > 4 and sum(widths[:shown]) + 2 * (shown - 1) > width:
@@ -81,19 +83,19 @@ def table(runs: Sequence[Run], changes: Sequence[str], *, base: Path = Path(), w
     return "\n".join(lines)
 
 
-def _name(run: Run, base: Path) -> str:
+def _name(run: RunSummary, base: Path) -> str:
     name = str(run.folder.relative_to(base)) if run.folder.is_relative_to(base) else str(run.folder)
     return run.folder.resolve().name if name == "." else name
 
 
-def _best(run: Run, *, named: bool) -> str:
+def _best(run: RunSummary, *, named: bool) -> str:
     if run.best is None:
         return "-"
     return f"{run.monitor} {run.best:.4g} at {run.best_step}" if named else f"{run.best:.4g} at {run.best_step}"
 
 
 def _short(key: str, keys: Sequence[str]) -> str:
-    """The end of a key that no other one has: 'learning_rate', or 'model' for the class of the model."""
+    """Returns the end of a key that no other key has: 'learning_rate', or 'model' for the class of the model."""
     parts = key.removesuffix("._target_").split(".")
     others = [other.removesuffix("._target_").split(".") for other in keys if other != key]
     for n in range(1, len(parts)):
@@ -102,12 +104,11 @@ def _short(key: str, keys: Sequence[str]) -> str:
     return ".".join(parts)
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
+    """Returns a value as text; of a class of ours or of MLX only its name."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    # Of a class its name is enough.
-    tail = text.rpartition(".")[2]
-    return _cut(tail if text.startswith(("convlstm.", "mlx.")) else text)
+    return _cut(text.rpartition(".")[2] if text.startswith(("convlstm.", "mlx.")) else text)
 
 
-def _cut(text: str, most: int = WIDEST) -> str:
-    return text if len(text) <= most else text[: most - 1] + "~"
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 1] + "~"

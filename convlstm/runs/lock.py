@@ -1,4 +1,4 @@
-"""One process at a time trains in a folder: a lock on it that ends with the process, however that ends."""
+"""A lock on a run's folder: one process at a time trains in it. The lock ends with the process, however that ends."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BUSY = (errno.EWOULDBLOCK, errno.EACCES)
+LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
+"""Errors that mean that another process has the lock."""
 
 
 class RunInUseError(RuntimeError):
-    """Another process trains in this folder."""
+    """Another process trains in the folder."""
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Meanwhile this process is the only one that trains in a folder, which is made where it is not there.
+def lock(folder: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a run's folder, creating the folder if needed.
 
-    Where the file system knows no locks, nothing is held.
+    On a file system without locks it does nothing.
 
     Raises:
-        RunInUseError: Another process holds it.
+        RunInUseError: Another process has the lock.
     """
     import fcntl
 
@@ -32,18 +33,18 @@ def hold(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in BUSY:
+            if error.errno in LOCKED:
                 raise RunInUseError(
                     f"another process is training in '{folder}'. Wait until it ends or stop it, or choose another "
-                    "name=..."
+                    "folder (name=...)."
                 ) from None
         yield
     finally:
         os.close(descriptor)
 
 
-def held(folder: Path) -> bool:
-    """Whether a process, this one included, trains in a folder. False also where the file system knows no locks."""
+def is_locked(folder: Path) -> bool:
+    """Returns True if a process, this one included, trains in a folder; False on a file system without locks."""
     import fcntl
 
     try:
@@ -53,7 +54,7 @@ def held(folder: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno in BUSY
+        return error.errno in LOCKED
     finally:
         os.close(descriptor)
     return False

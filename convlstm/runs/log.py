@@ -18,66 +18,69 @@ Row = Mapping[str, float | int]
 
 
 class MetricsLog:
-    """Appends rows to a CSV file, with blanks where a step has no value, and to a JSONL file beside it, without them.
+    """A CSV file of rows, blank where a step has no value, and a JSONL file beside it, which omits such values.
 
-    The CSV file is the one that is read; the other is made from it where it is not there. What cannot be written, since
-    the disk is full, is kept and written with the next row: no row is lost while the process lives, and none is torn.
+    Only the CSV file is read; the JSONL file is written anew from it at the start. If a row cannot be written because
+    the disk is full, it is kept and written with the next row: no row is lost while the process lives, and no line is
+    torn.
 
     Args:
-        path: The CSV file. Rows of steps after `step`, which a resumed run will write again, are removed from it.
+        path: The CSV file. Rows of steps after `step`, which a resumed run writes again, are removed from it.
         columns: Names of the columns; `step` is the first.
-        step: The step that training goes on from.
+        step: Step that training continues from. Default: 0.
+
+    Attributes:
+        earlier_rows: The rows up to `step`, written by earlier processes.
 
     Raises:
-        OSError: The files cannot be written; what was there before is whole.
+        OSError: The files cannot be written; what they contained before is intact.
     """
 
     def __init__(self, path: Path, columns: list[str], step: int = 0):
         self.path, self.columns = path, columns
-        self.kept: list[dict[str, float | int]] = []
-        """The rows up to `step`, which an earlier process wrote."""
+        self.earlier_rows: list[dict[str, float | int]] = []
         if path.exists():
-            self.kept = [numbers(row) for row in self.read(path) if int(row["step"]) <= step]
+            self.earlier_rows = [numbers(row) for row in self.read(path) if int(row["step"]) <= step]
         head = ",".join(columns) + "\n"
-        files.replace(path, head + "".join(self._line(row) for row in self.kept))
-        files.replace(path.with_suffix(".jsonl"), "".join(_json_line(row) for row in self.kept))
+        files.replace(path, head + "".join(self._line(row) for row in self.earlier_rows))
+        files.replace(path.with_suffix(".jsonl"), "".join(_json_line(row) for row in self.earlier_rows))
         self._unwritten = {path: b"", path.with_suffix(".jsonl"): b""}
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:
-        """The file's rows; those that are not whole are left out, such as a last line that was being written."""
+        """Returns the rows of a file, without incomplete ones such as a last line that was cut off."""
         text = path.read_text(encoding="utf-8", errors="replace")
         rows = csv.DictReader(text[: text.rfind("\n") + 1].split("\n"))
-        return [row for row in rows if _whole(row) and row.get("step", "").isdecimal()]
+        return [row for row in rows if _is_complete(row) and row.get("step", "").isdecimal()]
 
     def add(self, row: Row) -> None:
-        """Appends a row, all digits of its floats included.
+        """Appends a row, its floats with all their digits.
 
         Raises:
-            OSError: The disk is full, or the like. The row will be written together with the next one.
+            OSError: The disk is full, for example. The row is written together with the next one.
         """
         for path, line in zip(self._unwritten, (self._line(row), _json_line(row)), strict=True):
             self._unwritten[path] += line.encode()
         self._write(_append)
 
     def flush(self) -> None:
-        """Writes what is left to write and flushes it to the disk, so that it outlasts a crash of the machine.
+        """Writes the remaining rows and flushes the files to the disk, so that they outlast a crash of the machine.
 
         Raises:
-            OSError: The disk is full, or the like.
+            OSError: The disk is full, for example.
         """
         self._write(_append_durably)
 
     def _write(self, append: Callable[[Path, bytes], None]) -> None:
-        failed = None
+        failure = None
         for path, text in self._unwritten.items():
             try:
                 append(path, text)
                 self._unwritten[path] = b""
             except OSError as error:
-                failed = error
-        if failed is not None:
-            raise failed
+                failure = error
+        if failure is not None:
+            raise failure
 
     def _line(self, row: Row) -> str:
         text = io.StringIO()
@@ -86,13 +89,13 @@ class MetricsLog:
         return text.getvalue()
 
 
-def _whole(row: Mapping[Any, Any]) -> bool:
-    """Whether a line has as many values as there are columns."""
+def _is_complete(row: Mapping[Any, Any]) -> bool:
+    """Returns True if a line has as many values as there are columns."""
     return None not in row and None not in row.values()
 
 
 def numbers(row: Mapping[str, str]) -> dict[str, float | int]:
-    """The values of a row of text, whole numbers as such; those that are blank or no numbers are left out."""
+    """Returns the values of a row of text as ints and floats, without those that are blank or not numbers."""
     values: dict[str, float | int] = {}
     for name, text in row.items():
         with suppress(ValueError):
@@ -101,7 +104,7 @@ def numbers(row: Mapping[str, str]) -> dict[str, float | int]:
 
 
 def _json_line(row: Row) -> str:
-    """A row as JSON, which has no word for NaN and infinity: there they are null."""
+    """Returns a row as JSON, which has no NaN and no infinity: they become null."""
     values: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in row.items()}
     return json.dumps(values, allow_nan=False) + "\n"
 
@@ -111,7 +114,7 @@ def _append_durably(path: Path, text: bytes) -> None:
 
 
 def _append(path: Path, text: bytes, *, durably: bool = False) -> None:
-    """Appends all of the text or nothing; OSError where that fails."""
+    """Appends all of a text or nothing; raises OSError if that fails."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         size = os.fstat(descriptor).st_size

@@ -1,4 +1,4 @@
-"""Loggers that send a run's rows to TensorBoard, Weights & Biases or MLflow; each imports its library itself."""
+"""Loggers that send a run's rows to TensorBoard, Weights & Biases or MLflow. Each imports its own library."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from convlstm.runs.summary import flat
 
 import yaml
 
-PATIENCE = 30.0  # seconds for a server to answer
+TIMEOUT = 30.0  # seconds that a server has to answer
 
 
 class TensorBoard:
     """Writes TensorBoard's event files into the run's folder: `tensorboard --logdir runs` shows all runs.
 
-    A run that goes on tells TensorBoard to drop what it had logged after the step that it goes on from.
+    A resumed run tells TensorBoard to drop the events after the step that it continues from.
 
     Raises:
         ImportError: The package `tensorboard` is not installed.
@@ -36,17 +36,17 @@ class TensorBoard:
         self.summaries = _library("tensorboard.compat.proto.summary_pb2", "tensorboard", "TensorBoard")
 
     def start(self, folder: Path, config: Mapping[str, Any], step: int) -> int:
-        has = step if any(folder.glob("events.out.tfevents.*")) else 0
+        last_step = step if any(folder.glob("events.out.tfevents.*")) else 0
         self.writer = self.writers.EventFileWriter(str(folder))
         log = self.events.SessionLog
-        self._add(has + 1, session_log=log(status=log.START))
-        # As text of Markdown: an indented block.
+        self._add(last_step + 1, session_log=log(status=log.START))
+        # TensorBoard renders Markdown, in which an indented block is code.
         text = "\n".join(f"    {line}" for line in yaml.safe_dump(dict(config), sort_keys=False).splitlines())
         value = self.summaries.Summary.Value(tag="config")
         value.metadata.plugin_data.plugin_name = "text"
         value.tensor.dtype, value.tensor.string_val[:] = 7, [text.encode()]  # DT_STRING
-        self._add(has + 1, summary=self.summaries.Summary(value=[value]))
-        return has
+        self._add(last_step + 1, summary=self.summaries.Summary(value=[value]))
+        return last_step
 
     def log(self, step: int, row: Row) -> None:
         values = [self.summaries.Summary.Value(tag=tag(name), simple_value=value) for name, value in row.items()]
@@ -54,26 +54,26 @@ class TensorBoard:
 
     def _add(self, step: int, **content: Any) -> None:
         self.writer.add_event(self.events.Event(wall_time=time.time(), step=step, **content))
-        self.writer.flush()  # it would keep events for two minutes, which a kill would lose
+        self.writer.flush()  # else events wait for two minutes, and a kill would lose them
 
     def close(self, status: str) -> None:
         self.writer.close()
 
 
 class WandB:
-    """Logs to Weights & Biases. A run that goes on is the same run there, and rows that it has are not sent again.
+    """Logs to Weights & Biases. A resumed run is the same run there, and rows that it has are not sent again.
 
     Args:
-        project: The project. Default: 'convlstm'.
-        mode: 'offline' keeps everything in the run's folder, for `wandb sync` to send later; 'online' sends it as it
-            comes, for which `wandb login` must have been done. Default: 'offline'.
-        entity: The team or user; None: the login's own.
-        group: Runs that belong together, such as those of a sweep; None: none.
-        tags: Words to find the run by. Default: none.
+        project: Name of the project. Default: 'convlstm'.
+        mode: 'offline' keeps everything in the run's folder, for `wandb sync` to send later. 'online' sends it at once,
+            which needs `wandb login` first. Default: 'offline'.
+        entity: Team or user. Default: None, the one that is logged in.
+        group: Name of a group of runs, such as a sweep. Default: None.
+        tags: Words to find the run by. Default: None.
 
     Raises:
         ImportError: The package `wandb` is not installed.
-        ValueError: `mode` is neither.
+        ValueError: `mode` is neither of them.
     """
 
     def __init__(
@@ -91,32 +91,32 @@ class WandB:
         self.options = {"project": project, "mode": mode, "entity": entity, "group": group, "tags": tags}
 
     def start(self, folder: Path, config: Mapping[str, Any], step: int) -> int:
-        self.known = _Known(folder / "wandb.json", {"id": secrets.token_hex(4), "step": 0, "open": None})
-        self.known.save()
+        self.notes = _Notes(folder / "wandb.json", {"id": secrets.token_hex(4), "step": 0, "open": None})
+        self.notes.save()
         offline = self.options["mode"] == "offline"
-        self.step = self.known["step"]
-        if self.known["open"] is not None:
-            # A process that was killed leaves a part without its last rows: it is put aside, and they are logged again.
-            part = folder / "wandb" / self.known["open"]
+        self.step = self.notes["step"]
+        if self.notes["open"] is not None:
+            # A killed process leaves a part without its last rows: the part is moved aside, and the rows logged again.
+            part = folder / "wandb" / self.notes["open"]
             if part.exists():
                 part.rename(part.with_name(f"killed-{part.name}"))
-        # No console: ours is a bar or many lines. Quiet, and never waiting for long: training goes on meanwhile.
+        # The console is a bar or many lines, so it is not captured. Timeouts are short, since training waits.
         settings = self.wandb.Settings(
-            console="off", silent=True, init_timeout=PATIENCE, login_timeout=PATIENCE, finish_timeout=2 * PATIENCE
+            console="off", silent=True, init_timeout=TIMEOUT, login_timeout=TIMEOUT, finish_timeout=2 * TIMEOUT
         )
         self.run = self.wandb.init(
             **self.options,
-            id=self.known["id"],
+            id=self.notes["id"],
             name=folder.name,
             dir=str(folder),
             config=dict(config),
             allow_val_change=True,
-            # Offline nobody can be asked whether the run exists: `wandb sync` puts the parts together by the id.
+            # Offline, wandb cannot ask if the run exists; `wandb sync` joins the parts by their id.
             resume=None if offline else "allow",
             reinit="create_new",
             settings=settings,
         )
-        self.known.save(open=Path(self.run.dir).parent.name if offline else None)
+        self.notes.save(open=Path(self.run.dir).parent.name if offline else None)
         return self.step if offline else max(self.run.starting_step - 1, 0)
 
     def log(self, step: int, row: Row) -> None:
@@ -126,23 +126,23 @@ class WandB:
     def close(self, status: str) -> None:
         self.run.summary["status"] = status
         self.run.finish(exit_code=int(status.startswith("failed")))
-        self.known.save(step=self.step, open=None)
+        self.notes.save(step=self.step, open=None)
 
 
 class MLflow:
-    """Logs to MLflow: into files, or to a tracking server. A run that goes on is the same run there.
+    """Logs to MLflow: to files or to a server. A resumed run is the same run there.
 
     Args:
-        experiment: The experiment, which is made if it does not exist. Default: 'convlstm'.
-        tracking_uri: Where to: the address of a server, or a database or folder as MLflow writes it, such as
-            'http://host:5000'. None: the folder `mlruns` beside the run.
+        experiment: Name of the experiment, which is created if needed. Default: 'convlstm'.
+        tracking_uri: Address of a server, a database or a folder, as MLflow writes it, such as 'http://host:5000'.
+            Default: None, the folder `mlruns` beside the run.
 
     Raises:
         ImportError: The package `mlflow` is not installed.
     """
 
     def __init__(self, experiment: str = "convlstm", tracking_uri: str | None = None):
-        # MLflow would try for minutes whether a server that is away comes back, and training would wait.
+        # By default MLflow tries for minutes to reach a server that does not answer, and training would wait.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         self.mlflow = _library("mlflow", "mlflow", "MLflow")
@@ -150,27 +150,27 @@ class MLflow:
         self.experiment, self.tracking_uri, self.run = experiment, tracking_uri, ""
 
     def start(self, folder: Path, config: Mapping[str, Any], step: int) -> int:
-        where = (folder.resolve().parent / "mlruns").as_uri() if self.tracking_uri is None else self.tracking_uri
-        if where.startswith("file:"):
-            # Newer versions refuse files, for a database that their smaller package cannot write.
+        uri = (folder.resolve().parent / "mlruns").as_uri() if self.tracking_uri is None else self.tracking_uri
+        if uri.startswith("file:"):
+            # Newer versions refuse files and want a database, which `mlflow-skinny` cannot write.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self.client = self.mlflow.MlflowClient(tracking_uri=where)
-        self.known = _Known(folder / "mlflow.json", {"run": None, "where": where})
-        if self.known["run"] is not None and self.known["where"] == where and self._goes_on(self.known["run"]):
+        self.client = self.mlflow.MlflowClient(tracking_uri=uri)
+        self.notes = _Notes(folder / "mlflow.json", {"run": None, "where": uri})
+        if self.notes["run"] is not None and self.notes["where"] == uri and self._reopen(self.notes["run"]):
             logged = self.client.get_metric_history(self.run, tag("seconds"))
             return max((metric.step for metric in logged), default=0)
-        found = self.client.get_experiment_by_name(self.experiment)
-        experiment = self.client.create_experiment(self.experiment) if found is None else found.experiment_id
+        existing = self.client.get_experiment_by_name(self.experiment)
+        experiment = self.client.create_experiment(self.experiment) if existing is None else existing.experiment_id
         self.run = self.client.create_run(experiment, run_name=folder.name).info.run_id
-        self.known.save(run=self.run, where=where)
-        # 100 at a time are the most that MLflow takes, and 500 letters are what all of its versions take.
+        self.notes.save(run=self.run, where=uri)
+        # MLflow takes at most 100 parameters at a time, and all of its versions take 500 characters.
         parameters = [self.entities.Param(key, str(value)[:500]) for key, value in flat(config).items()]
         for first in range(0, len(parameters), 100):
             self.client.log_batch(self.run, params=parameters[first : first + 100])
         return 0
 
-    def _goes_on(self, run: str) -> bool:
-        """Opens a run again; False where it has been deleted."""
+    def _reopen(self, run: str) -> bool:
+        """Opens a run again; returns False if it has been deleted."""
         try:
             self.client.update_run(run, status="RUNNING")
         except self.mlflow.exceptions.MlflowException as error:
@@ -194,8 +194,8 @@ class MLflow:
         self.client.set_terminated(self.run, status=ended)
 
 
-class _Known:
-    """What a logger has to know when the run goes on, in a JSON file; the values given where there is none."""
+class _Notes:
+    """A logger's notes for a later start, in a JSON file. If the file is missing, they have the values given."""
 
     def __init__(self, path: Path, values: dict[str, Any]):
         self.path, self.values = path, values
@@ -211,7 +211,7 @@ class _Known:
 
 
 def tag(name: str) -> str:
-    """The name of a column where charts are grouped by what stands before a stroke: 'train/loss', 'val/psnr'."""
+    """Returns a column's name with its group before a slash: 'train/loss', 'val/psnr'."""
     group, _, rest = name.partition("_")
     return f"{group}/{rest}" if group in ("train", "val") and rest else f"train/{name}"
 

@@ -1,4 +1,4 @@
-"""Where a run's rows go beside its own files: loggers, which may fail without harm to training."""
+"""Logging beside `metrics.csv`: what a logger is, and how a run calls its loggers so that none can end training."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from convlstm.runs.log import MetricsLog, Row
 from convlstm.runs.progress import Progress
 from convlstm.runs.record import Record
 
-WAIT = 60.0  # seconds until a logger that failed is tried again; twice as many each time
-LONGEST = 3600.0
+FIRST_WAIT = 60.0  # seconds until a logger that failed is called again; doubled each time
+LONGEST_WAIT = 3600.0
 
 
 class Logger(Protocol):
-    """What takes the rows of a run. Any of its methods may raise: it is then called again later."""
+    """A receiver of a run's rows. Each of its methods may raise an error: it is then called again later."""
 
     def start(self, folder: Path, config: Mapping[str, Any], step: int) -> int:
-        """Begins a run or goes on with it.
+        """Begins a run or continues it.
 
         Args:
-            folder: The run's folder, whose name is the run's. What is needed to go on later can be kept in it.
+            folder: The run's folder, whose name is the run's name. The logger may keep files there for a later start.
             config: The resolved configuration.
-            step: The step that training goes on from.
+            step: Step that training continues from.
 
         Returns:
-            The last step up to which it has the rows: 0 where it has none, or where it takes all of them again.
+            The last step whose row the logger has. 0: none, or it takes all rows again.
         """
         ...
 
@@ -45,71 +45,72 @@ class Logger(Protocol):
 
 
 class Guard:
-    """Calls a logger, and tells once when that fails; its rows are kept, and it is tried again after a while.
+    """A logger that cannot fail: it warns once, keeps the rows, and calls the logger again after a while.
 
-    Rows that the logger has already are not given to it, and those that it lacks come from the run's log.
+    Rows that the logger has already are not given to it. Rows that it lacks come from the run's log.
 
     Args:
         logger: The logger.
-        clock: Seconds that pass. Default: `time.monotonic`.
+        clock: Returns the time in seconds. Default: `time.monotonic`.
     """
 
     def __init__(self, logger: Logger, *, clock: Callable[[], float] = time.monotonic):
         self.logger, self.clock = logger, clock
         self.rows: deque[Row] = deque()
-        self.began, self.has, self.warned, self.due, self.wait = False, 0, False, -math.inf, WAIT
+        self.started, self.last_step, self.warned = False, 0, False
+        self.next_try, self.wait = -math.inf, FIRST_WAIT
 
-    def start(self, folder: Path, config: Mapping[str, Any], step: int, kept: Sequence[Row]) -> None:
-        """Starts the logger; `kept` are the rows that the run's log has of the steps before."""
+    def start(self, folder: Path, config: Mapping[str, Any], step: int, earlier_rows: Sequence[Row]) -> None:
+        """Starts the logger; `earlier_rows` are the rows up to `step` in the run's log."""
         self.folder, self.config, self.step = folder, config, step
-        self.rows.extend(kept)
+        self.rows.extend(earlier_rows)
         self._try()
 
     def log(self, row: Row) -> None:
-        """Gives a row to the logger, together with those that it could not take before."""
+        """Gives a row to the logger, after those that it could not take before."""
         self.rows.append(row)
-        if self.clock() >= self.due:
+        if self.clock() >= self.next_try:
             self._try()
 
     def close(self, status: str) -> None:
-        """Gives the logger what is left and ends it."""
+        """Gives the remaining rows to the logger and ends it."""
         self._try(status)
 
     def _try(self, status: str | None = None) -> None:
         try:
-            if not self.began:
-                self.has = self.logger.start(self.folder, self.config, self.step)
-                self.began = True
+            if not self.started:
+                self.last_step = self.logger.start(self.folder, self.config, self.step)
+                self.started = True
             while self.rows:
                 row = self.rows[0]
-                if row["step"] > self.has:
+                if row["step"] > self.last_step:
                     self.logger.log(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
                 self.rows.popleft()
             if status is not None:
                 self.logger.close(status)
         except Exception as error:  # whatever a library raises is no reason to lose a run
-            self.due, self.wait = self.clock() + self.wait, min(2 * self.wait, LONGEST)
+            self.next_try, self.wait = self.clock() + self.wait, min(2 * self.wait, LONGEST_WAIT)
             if not self.warned:
                 self.warned = True
                 warnings.warn(
-                    f"{type(self.logger).__name__} does not log: {type(error).__name__}: {_brief(error)} Training goes "
-                    "on, with every row in metrics.csv; it is tried again now and then.",
+                    f"{type(self.logger).__name__} does not log: {type(error).__name__}: {_first_line(error)} Training "
+                    "continues, with every row in metrics.csv, and the logger is tried again from time to time.",
                     stacklevel=2,
                 )
         else:
-            self.due, self.wait = -math.inf, WAIT
+            self.next_try, self.wait = -math.inf, FIRST_WAIT
 
 
-class Tracking:
-    """The record of a run, and its loggers, from its start until the `with` block ends.
+class Loggers:
+    """The loggers of a run, its record included, from the start of a `with` block to its end.
 
     Args:
-        loggers: Besides the record in `run.json`, which every run has.
+        loggers: Loggers beside the record in `run.json`, which every run has.
         log: The run's own log.
         folder: The run's folder.
         config: The resolved configuration.
-        progress: Whose step it starts from and whose status it ends with.
-        ranks: Processes that train together, for the record. Default: 1.
+        progress: The run's progress: its step at the start, and its status at the end.
+        ranks: Number of processes that train together, for the record. Default: 1.
     """
 
     def __init__(
@@ -122,18 +123,17 @@ class Tracking:
         *,
         ranks: int = 1,
     ):
-        self.progress = progress
+        self.log_file, self.folder, self.config, self.progress = log, folder, config, progress
         self.guards = [Guard(logger) for logger in (Record(ranks), *loggers)]
-        self.begin = lambda guard: guard.start(folder, config, progress.step, log.kept)
 
     def log(self, row: Row) -> None:
         """Gives a row to every logger."""
         for guard in self.guards:
             guard.log(row)
 
-    def __enter__(self) -> Tracking:
+    def __enter__(self) -> Loggers:
         for guard in self.guards:
-            self.begin(guard)
+            guard.start(self.folder, self.config, self.progress.step, self.log_file.earlier_rows)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -142,11 +142,11 @@ class Tracking:
         elif isinstance(error, KeyboardInterrupt):
             status = "interrupted by SIGINT"
         else:
-            status = f"failed: {type(error).__name__}: {_brief(error)}"
+            status = f"failed: {type(error).__name__}: {_first_line(error)}"
         for guard in self.guards:
             guard.close(status)
 
 
-def _brief(error: BaseException) -> str:
-    """The first line of what an error says."""
-    return (str(error).strip().splitlines() or ["nothing is said"])[0][:300]
+def _first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message."""
+    return (str(error).strip().splitlines() or ["no message"])[0][:300]

@@ -1,4 +1,4 @@
-"""How far a training run has come: what a checkpoint keeps of it, and what a person is told."""
+"""The progress of a training run: the state that a checkpoint keeps beside the weights."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 from convlstm.checkpoints import STATE, CheckpointError
 
-# What the first checkpoints did not have.
-NEWER = {"skipped", "skipped_in_a_row", "averaged"}
+ADDED_LATER = {"skipped", "skipped_in_a_row", "averaged"}
+"""Fields that the first checkpoints did not have."""
 
 
 @dataclass
 class Progress:
-    """What a checkpoint keeps beside the weights, so that a resumed run goes on exactly.
+    """The progress of a training run, from which a resumed run continues exactly.
 
     Attributes:
-        step: Batches that were trained on or skipped.
-        seed: Of the run.
-        seconds: Spent in training.
-        loss_sum, loss_count: Of the losses since the last row of `metrics.csv`.
-        best, best_step: The best score so far and its step.
-        validations_without_improvement: Since then.
-        skipped, skipped_in_a_row: Steps that changed nothing since something was not finite, in all and just now.
-        averaged: Steps that are in the average of the weights.
+        step: Batches so far, trained on or skipped.
+        seed: Seed of the run.
+        seconds: Time spent in training.
+        loss_sum, loss_count: Sum and number of the losses since the last row of `metrics.csv`.
+        best, best_step: Best validation score so far, and its step. None before the first one.
+        validations_without_improvement: Validations since the best one.
+        skipped, skipped_in_a_row: Steps without an update because something was not finite: all, and the latest ones.
+        averaged: Steps in the average of the weights.
         status: 'running', or how training ended.
-        data: What the data says of itself.
+        data: The data's description of itself.
     """
 
     step: int = 0
@@ -44,21 +44,26 @@ class Progress:
     data: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def restored(cls, state: dict[str, Any], folder: Path) -> Progress:
-        """The progress that the state in a checkpoint's folder describes; CheckpointError where it describes none."""
-        fresh = vars(cls())
-        wrong = set(state) ^ set(fresh) - (NEWER - set(state))
-        for name in set(state) & set(fresh):
-            value, like = state[name], fresh[name]
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if like is None:
-                fits = value is None or number
-            else:
-                fits = number if isinstance(like, float) else type(value) is type(like)
-            wrong |= set() if fits else {name}
+    def restored(cls, state: dict[str, Any], checkpoint: Path) -> Progress:
+        """Returns the progress that a checkpoint's state describes.
+
+        Raises:
+            CheckpointError: The state lacks a field, has an unknown one, or one of the wrong type.
+        """
+        defaults = vars(cls())
+        wrong = set(state) ^ set(defaults) - (ADDED_LATER - set(state))
+        wrong |= {name for name in set(state) & set(defaults) if not _fits(state[name], defaults[name])}
         if wrong:
             raise CheckpointError(
-                f"'{folder / STATE}' is damaged or of another version (see {', '.join(sorted(wrong))}). Use another "
-                "checkpoint."
+                f"'{checkpoint / STATE}' is damaged or of another version (see {', '.join(sorted(wrong))}). Use "
+                "another checkpoint."
             )
         return cls(**state)
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Returns True if a value has the type of a field with this default."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if default is None:
+        return value is None or number
+    return number if isinstance(default, float) else type(value) is type(default)

@@ -1,4 +1,4 @@
-"""`run.json`: with which code, versions, machine and command a run was started, and each time that it went on."""
+"""The record of a run, `run.json`: the code, versions, machine and command of its start and of each resume."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 
 from convlstm.backend import files
 from convlstm.backend.blas import load_fast_blas
+from convlstm.backend.memory import memory
 from convlstm.runs.summary import RECORD, entries
 
 import mlx.core as mx
@@ -27,14 +28,14 @@ VARIABLES = ("CONVLSTM_BLAS", "CONVLSTM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_TH
 
 
 class Record:
-    """A logger that keeps `run.json`: an entry for the start of the run and for each time that it went on.
+    """A logger that writes `run.json`, with an entry for the start of the run and for each resume.
 
-    An entry says when, from which step on, where and by which command; the commit of the code, and whether it had been
-    changed since; versions, hardware, and how it ended. An entry without an end is that of a process that was killed,
-    or that still runs.
+    An entry contains the time, the step, the machine and the command; the commit of the code, and if the code had been
+    changed since; versions, hardware, and how it ended. An entry without an end belongs to a process that was killed or
+    that still runs.
 
     Args:
-        ranks: Processes that train together. Default: 1.
+        ranks: Number of processes that train together. Default: 1.
     """
 
     def __init__(self, ranks: int = 1):
@@ -60,7 +61,7 @@ class Record:
         return step
 
     def log(self, step: int, row: Mapping[str, float | int]) -> None:
-        """Nothing: the rows are in `metrics.csv`."""
+        """Does nothing: the rows are in `metrics.csv`."""
 
     def close(self, status: str) -> None:
         self.entry |= {"ended": _now(), "status": status}
@@ -72,9 +73,9 @@ class Record:
 
 @cache
 def code() -> dict[str, Any]:
-    """The commit of the project, and whether it has been changed; nulls where it is in no repository of its own.
+    """Returns the project's commit, and if its files have been changed since; None if it is not a repository.
 
-    It is that of when the process asked first: later changes are not in the code that runs.
+    The first call decides for the process: the code that runs has none of the later changes.
     """
     top, commit = _git("rev-parse", "--show-toplevel"), _git("rev-parse", "HEAD")
     if top is None or commit is None or Path(top).resolve() != PROJECT:
@@ -84,8 +85,8 @@ def code() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says; None where it cannot say it."""
-    # A status may refresh git's index, which is somebody else's file.
+    """Returns the output of a git command, or None if it fails."""
+    # Without locks, since `status` would refresh the index, which may belong to another user.
     line = ["git", "--no-optional-locks", "-C", str(PROJECT), *arguments]
     try:
         done = subprocess.run(line, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
@@ -96,7 +97,7 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def versions() -> dict[str, str]:
-    """The version of Python and of the packages that decide what is computed."""
+    """Returns the versions of Python and of the packages that affect the results."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -107,31 +108,24 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: platform, processor, cores that this process may use, memory, MLX's device and the BLAS it uses."""
+    """Returns platform, processor, cores that this process may use, memory, MLX's device and the BLAS that it uses."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    found = {
+    machine = {
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": cores,
-        "memory_gib": _memory(),
+        "memory_gib": round(memory() / 2**30, 1),
         "device": str(mx.default_device()),
     }
     if mx.default_device() == mx.Device(mx.cpu):
-        return found | {"blas": load_fast_blas().name}
-    info = mx.device_info()
-    return found | {"device_name": info.get("device_name") or info.get("architecture")}
-
-
-def _memory() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (OSError, ValueError):
-        return None
+        return machine | {"blas": load_fast_blas().name}
+    device = mx.device_info()
+    return machine | {"device_name": device.get("device_name") or device.get("architecture")}
 
 
 @cache
 def _processor() -> str:
-    """The processor's name."""
+    """Returns the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -144,5 +138,5 @@ def _processor() -> str:
 
 
 def _now() -> str:
-    """The time with its zone, to the second."""
+    """Returns the local time with its zone, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

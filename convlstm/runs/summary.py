@@ -1,4 +1,4 @@
-"""What the files in a run's folder say about it: status, step, best score, configuration. Nothing is loaded or run."""
+"""The summary of a run, from the files in its folder alone: status, step, best score, configuration."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.checkpoints.old_names import updated
-from convlstm.metrics.pixels import HIGHER_IS_BETTER
-from convlstm.runs.lock import held
+from convlstm.metrics.table import logged_score
+from convlstm.runs.lock import is_locked
 from convlstm.runs.log import MetricsLog, numbers
 
 import yaml
@@ -22,19 +22,19 @@ STATE = Path("checkpoints", "last", "state.json")
 
 
 @dataclass
-class Run:
-    """A run.
+class RunSummary:
+    """A run, as its files describe it.
 
     Attributes:
-        folder: Its folder.
-        status: 'running', 'finished', 'stopped early', 'interrupted by ...', 'failed: ...', 'killed', or 'unknown'
-            where the files do not tell.
-        step, max_steps: How far it has come, and how far it is to go.
-        monitor: The score that its checkpoints are chosen by.
-        best, best_step: The best value of it and the step that had it; None where there was no validation yet.
-        started: When it began, as ISO 8601 with the zone.
-        seconds: How long it has trained.
-        commit: The commit of the code when it last started, with a '+' where the code had been changed.
+        folder: The run's folder.
+        status: 'running', 'finished', 'stopped early', 'interrupted by ...', 'failed: ...', 'killed', or 'unknown' if
+            the files do not say.
+        step, max_steps: Steps so far, and steps in all.
+        monitor: Name of the score that chooses the best checkpoint.
+        best, best_step: Best value of that score, and its step. None before the first validation.
+        started: Start of the run, as ISO 8601 with the zone.
+        seconds: Time spent in training.
+        commit: Commit of the code at the latest start, with a '+' if the code had been changed.
         config: The resolved configuration by dotted key.
     """
 
@@ -52,33 +52,33 @@ class Run:
 
 
 def find(folder: Path) -> list[Path]:
-    """The folders of all runs in a folder, itself included, in their order; a run is not looked into."""
-    found = []
-    for place, names, files in os.walk(folder, onerror=_raise):
-        if CONFIG in files and ({RECORD, METRICS} & set(files) or "checkpoints" in names):
-            found.append(Path(place))
-            names.clear()
-        names[:] = sorted(name for name in names if not name.startswith("."))
-    return found
+    """Returns the folders of all runs in a folder, itself included, in order. Folders inside a run are not searched."""
+    runs = []
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        if CONFIG in files and ({RECORD, METRICS} & set(files) or "checkpoints" in folders):
+            runs.append(Path(parent))
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    return runs
 
 
-def read(folder: Path) -> Run:
-    """What a run's files say; what is missing or damaged is left at its default."""
-    run = Run(folder)
+def read(folder: Path) -> RunSummary:
+    """Returns the summary of a run; missing and damaged values have their defaults."""
+    run = RunSummary(folder)
     try:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         config = None
     run.config = flat(updated(config)) if isinstance(config, dict) else {}
-    run.max_steps = _a(int, run.config.get("trainer.max_steps"))
-    run.monitor = _a(str, run.config.get("trainer.monitor"))
+    run.max_steps = _typed(int, run.config.get("trainer.max_steps"))
+    run.monitor = _typed(str, run.config.get("trainer.monitor"))
     _read_metrics(run)
     state = _mapping(folder / STATE)
     if type(state.get("step")) is int:
         run.step = max(run.step, state["step"])
     starts = entries(folder)
     if starts:
-        run.started, code = _a(str, starts[0].get("started")), starts[-1].get("code")
+        run.started, code = _typed(str, starts[0].get("started")), starts[-1].get("code")
         if isinstance(code, dict) and isinstance(code.get("commit"), str):
             run.commit = code["commit"][:10] + ("+" if code.get("changed") else "")
     run.status = _status(folder, starts, state)
@@ -86,13 +86,13 @@ def read(folder: Path) -> Run:
 
 
 def entries(folder: Path) -> list[dict[str, Any]]:
-    """The starts in a run's record; none where there is no record or where it is damaged."""
+    """Returns the starts in a run's record, or an empty list if the record is missing or damaged."""
     starts = _mapping(folder / RECORD).get("starts")
     return [entry for entry in starts if isinstance(entry, dict)] if isinstance(starts, list) else []
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a configuration by dotted key; a list is a value."""
+    """Returns the values of a configuration by dotted key. A list counts as one value."""
     return dict(_leaves(config, prefix))
 
 
@@ -104,12 +104,8 @@ def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def higher_is_better(monitor: str) -> bool:
-    """Whether more of a score of the validation is better."""
-    return monitor.removeprefix("val_") in HIGHER_IS_BETTER
-
-
-def _read_metrics(run: Run) -> None:
+def _read_metrics(run: RunSummary) -> None:
+    """Sets the step, the seconds and the best score from `metrics.csv`."""
     try:
         rows = [numbers(row) for row in MetricsLog.read(run.folder / METRICS)]
     except (OSError, ValueError):
@@ -119,29 +115,30 @@ def _read_metrics(run: Run) -> None:
     scored = [(row[run.monitor], int(row["step"])) for row in rows if run.monitor in row] if run.monitor else []
     scored = [(value, step) for value, step in scored if abs(value) < float("inf")]
     if scored and run.monitor:
-        sign = -1 if higher_is_better(run.monitor) else 1
+        sign = -1 if logged_score(run.monitor).higher_is_better else 1
         run.best, run.best_step = min(scored, key=lambda pair: (sign * pair[0], pair[1]))
 
 
 def _status(folder: Path, starts: list[dict[str, Any]], state: Mapping[str, Any]) -> str:
-    if held(folder):
+    if is_locked(folder):
         return "running"
     if starts:
         last = starts[-1]
         if isinstance(last.get("status"), str):
             return last["status"]
-        # Locks may not reach from one machine to another.
+        # A lock may be invisible from another machine.
         return "killed" if last.get("host") == platform.node() else "unknown"
     status = state.get("status")
     return status if isinstance(status, str) and status != "running" else "unknown"
 
 
-def _a(kind: type, value: Any) -> Any:
-    """The value if it is of that kind, else None."""
+def _typed(kind: type, value: Any) -> Any:
+    """Returns a value if it has this type, else None."""
     return value if type(value) is kind else None
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file; an empty one if the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

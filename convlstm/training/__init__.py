@@ -1,1 +1,1 @@
-"""Training: the step, the loop around it, checkpoints and learning-rate schedules."""
+"""Training: the loop, the step, the settings, learning-rate schedules and optimizers."""

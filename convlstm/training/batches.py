@@ -1,4 +1,4 @@
-"""Which batch a step trains on: a function of the step, so that a resumed run goes on where it was."""
+"""The batches of a run. The batch of a step depends on the step alone, so a resumed run continues exactly."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Batches:
 
     Args:
         data: Has `size(split)` and `stream(split, batch_size, seed=, epoch=, start=)`.
-        batch_size: Sequences in a step.
-        seed: Of the order of the data and of the steps' random keys.
-        ranks: The processes that share every batch; the data's `stream` takes `rank=` and `ranks=` if there are others.
-            Default: this one has all of it.
+        batch_size: Number of sequences in a step.
+        seed: Seed of the order of the data and of the steps' random keys. Default: 0.
+        ranks: The processes that share every batch. If there are several, the data's `stream` takes `rank=` and
+            `ranks=`, too. Default: only this one.
 
     Raises:
-        ValueError: The data has fewer training sequences than a batch.
+        ValueError: The data have fewer training sequences than a batch.
     """
 
     def __init__(self, data: Any, batch_size: int, seed: int = 0, *, ranks: Ranks = ALONE):
@@ -48,59 +48,59 @@ class Batches:
         self.data, self.batch_size, self.seed, self.per_epoch = data, batch_size, seed, size // batch_size
         self.ranks = ranks
 
-    def place(self, step: int) -> tuple[int, int]:
-        """The epoch of the step after `step` steps, and the number of its batch in it."""
+    def position(self, step: int) -> tuple[int, int]:
+        """Returns the epoch of the step after `step` steps, and the number of its batch in that epoch."""
         return divmod(step, self.per_epoch)
 
     def key(self, step: int) -> mx.array:
-        """The random key of the step after `step` steps."""
+        """Returns the random key of the step after `step` steps."""
         seed = np.random.SeedSequence([self.seed, step]).generate_state(1, np.uint64)[0]
         return mx.random.key(int(seed))
 
     def indices(self, step: int) -> list[int] | None:
-        """The sequences of all ranks in the batch of the step after `step` steps, where the data can tell."""
+        """Returns the sequences of all ranks in the batch after `step` steps, or None if the data do not say."""
         if not hasattr(self.data, "indices"):
             return None
-        epoch, number = self.place(step)
+        epoch, number = self.position(step)
         return [
             int(index) for index in self.data.indices("train", self.batch_size, number, seed=self.seed, epoch=epoch)
         ]
 
     def training(self, step: int) -> Iterator[Arrays]:
-        """The batches from that of the step after `step` steps on, without end."""
-        epoch, start = self.place(step)
+        """Yields the training batches after `step` steps, without end."""
+        epoch, start = self.position(step)
         while True:
             yield from self._stream("train", self.batch_size, seed=self.seed, epoch=epoch, start=start)
             epoch, start = epoch + 1, 0
 
     def validation(self, size: int) -> Iterator[tuple[Arrays, int]]:
-        """The batches that hold the first `size` sequences of the validation split, and how many of each are meant.
+        """Yields batches with the first `size` sequences of the validation split, and how many of each batch to score.
 
-        Of n sequences in a batch, rank r of R has those from n r // R to n (r + 1) // R, so that none is left out.
+        Of n sequences in a batch, rank r of R has those from n r // R to n (r + 1) // R.
         """
         rank, ranks = self.ranks.rank, self.ranks.size
         batch_size = -(-min(self.batch_size, size) // ranks) * ranks
-        left, there = size, self.data.size("validation")
+        left, available = size, self.data.size("validation")
         for batch in self._stream("validation", batch_size):
-            together = min(batch_size, there)
+            together = min(batch_size, available)
             take = min(left - together * rank // ranks, len(batch["inputs"]))
             if take > 0:
                 yield batch, take
-            left, there = left - together, there - together
+            left, available = left - together, available - together
             if left <= 0:
                 return
 
     def whole(self, step: int, share: Arrays) -> Arrays:
-        """The batch of the step after `step` steps, of which this rank has a share."""
+        """Returns the batch of all ranks after `step` steps, given this rank's share of it."""
         if self.ranks.size == 1:
             return share
         return next(Batches(self.data, self.batch_size, self.seed).training(step))
 
-    def _stream(self, split: str, batch_size: int, **place: int) -> Iterator[Arrays]:
-        place |= {} if self.ranks.size == 1 else {"rank": self.ranks.rank, "ranks": self.ranks.size}
+    def _stream(self, split: str, batch_size: int, **position: int) -> Iterator[Arrays]:
+        position |= {} if self.ranks.size == 1 else {"rank": self.ranks.rank, "ranks": self.ranks.size}
         try:
-            yield from self.data.stream(split, batch_size, **place)
+            yield from self.data.stream(split, batch_size, **position)
         except Exception as error:
             line = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"({Path(line.filename).name}, line {line.lineno})"
-            raise DataError(f"{type(error).__name__}: {error} {where}", split) from error
+            source = f"({Path(line.filename).name}, line {line.lineno})"
+            raise DataError(f"{type(error).__name__}: {error} {source}", split) from error

@@ -1,4 +1,4 @@
-"""The console of a training run: a progress bar with the speed, the loss and the time that is left."""
+"""The console of a training run: a progress bar with the speed, the loss and the remaining time."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import time
 
 from tqdm import tqdm
 
-LONG = 30 * 60  # seconds that are long for a first look
-COMPILING = 2  # steps at the start that say nothing about the speed
+LONG = 30 * 60  # seconds from which a run is long for a first try
+COMPILING = 2  # steps at the start that compile, so that their time says nothing about the speed
 TIMED = 5  # steps from which the time of the whole run is estimated
-QUIET = 15  # seconds between lines where there is no terminal to draw a bar on
+QUIET = 15  # seconds between lines if there is no terminal for a bar
 
 
 class Console:
-    """Tells how a run goes: with a bar where the standard error is a terminal, else with a line now and then.
+    """Shows the progress of a run: with a bar if the standard error is a terminal, else with a line now and then.
 
     Args:
-        step: The step that the run starts from.
-        max_steps: The step at which it ends.
-        batch_size: Sequences in a step.
-        quiet: Whether nothing is told at all. Default: False.
+        step: Step at which the run starts.
+        max_steps: Step at which it ends.
+        batch_size: Number of sequences in a step.
+        quiet: True to print nothing. Default: False.
     """
 
     def __init__(self, step: int, max_steps: int, batch_size: int, *, quiet: bool = False):
         self.quiet = quiet
         self.max_steps, self.batch_size = max_steps, batch_size
         self.times: list[float] = []
-        self.told = time.perf_counter()
+        self.last_line = time.perf_counter()
         self.bar = tqdm(
             total=max_steps,
             initial=step,
@@ -39,24 +39,24 @@ class Console:
         )
 
     def advance(self, seconds: float) -> None:
-        """Counts a step that took so long."""
+        """Counts a step that took this time."""
         self.times.append(seconds)
         self.bar.update()
 
     def speed(self, steps: int) -> float:
-        """Sequences per second over the last steps, the first ones left out where there are others: they compile."""
+        """Returns the sequences per second over the last steps, without the compiling ones if there are others."""
         steady = (self.times[COMPILING:] or self.times)[-steps:]
         return self.batch_size * len(steady) / sum(steady)
 
     def show(self, step: int, loss: float, speed: float) -> None:
-        """Puts the loss and the speed beside the bar, or in a line of their own if the last one is a while ago."""
+        """Shows the loss and the speed beside the bar, or in a line if the last one was a while ago."""
         self.bar.set_postfix_str(f"loss {loss:.4g}, {speed:.1f} seq/s", refresh=False)
-        if self.bar.disable and time.perf_counter() - self.told > QUIET:
+        if self.bar.disable and time.perf_counter() - self.last_line > QUIET:
             left = duration((self.max_steps - step) * self.batch_size / speed)
             self.say(f"step {step} of {self.max_steps}: loss {loss:.4g}, {speed:.1f} seq/s, {left} left")
 
     def estimate(self, step: int) -> None:
-        """Says how long the whole run will take, once there are enough steps to tell."""
+        """Prints an estimate of the remaining time once, after enough steps."""
         if len(self.times) != COMPILING + TIMED:
             return
         each = sum(self.times[COMPILING:]) / TIMED
@@ -76,15 +76,15 @@ class Console:
             return
         self.bar.write(text)
         sys.stdout.flush()
-        self.told = time.perf_counter()
+        self.last_line = time.perf_counter()
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Closes the bar and leaves it on the screen."""
         self.bar.close()
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Returns a time as text, in a suitable unit."""
     if seconds < 10:
         return f"{seconds:.2g} s"
     if seconds < 120:

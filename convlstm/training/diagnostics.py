@@ -1,4 +1,7 @@
-"""The health of training: how far a step moves the weights, and what is left where the loss is not finite."""
+"""Diagnostics of training: how far a step moves the weights, and how to compute a step that failed again.
+
+`python -m convlstm.training.diagnostics FOLDER` does the latter.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,13 @@ class NonFiniteLossError(RuntimeError):
     """The loss, or the norm of its gradient, was NaN or infinite for too many steps in a row."""
 
 
-def copies(model: nn.Module) -> dict[str, mx.array]:
-    """The model's trainable weights by name, as they are now."""
+def weights(model: nn.Module) -> dict[str, mx.array]:
+    """Returns the model's current trainable weights by name."""
     return tree_flatten(model.trainable_parameters(), destination={})  # type: ignore[return-value]
 
 
 def update_ratio(before: dict[str, mx.array], after: dict[str, mx.array]) -> float:
-    """|after - before| / |before|, norms over all weights: how far a step moved them. NaN where all were zero."""
+    """Returns |after - before| / |before|, norms over all weights. NaN if all weights were zero."""
     norms = [mx.zeros(()), mx.zeros(())]
     for name, array in before.items():
         w = array.astype(mx.float32)
@@ -47,12 +50,12 @@ def update_ratio(before: dict[str, mx.array], after: dict[str, mx.array]) -> flo
 
 
 def peak_memory() -> float:
-    """The most memory that MLX had at once in this process, in MB of 10^6 bytes."""
+    """Returns the most memory that MLX has used at once in this process, in MB of 10^6 bytes."""
     return mx.get_peak_memory() / 1e6
 
 
 def non_finite(loss: float, norm: float) -> str:
-    """What is not finite, in words; "" where both are."""
+    """Says which of loss and norm is not finite; returns "" if both are finite."""
     if not math.isfinite(loss):
         return f"the loss became {loss}"
     return "" if math.isfinite(norm) else f"the norm of the gradient became {norm}"
@@ -60,15 +63,15 @@ def non_finite(loss: float, norm: float) -> str:
 
 @dataclass
 class FailedStep:
-    """What a step that was not finite came to.
+    """A step that was not finite.
 
     Attributes:
-        step: Its number, the first being 1.
-        loss, gradient_norm: What was computed.
-        learning_rate: That it would have had.
-        parts: In which its batch went through the model, all ranks together.
-        precision: Of the model's pass.
-        truth_share: What scheduled sampling gave the model, or None.
+        step: Number of the step, from 1.
+        loss, gradient_norm: The values that were computed.
+        learning_rate: Learning rate of the step.
+        parts: Number of parts of the batch, all ranks together.
+        precision: Precision of the model's pass.
+        truth_share: Probabilities of scheduled sampling, or None.
     """
 
     step: int
@@ -80,26 +83,26 @@ class FailedStep:
     truth_share: list[float] | None = None
 
     @property
-    def place(self) -> str:
-        """Where it is kept in a run's folder."""
+    def folder(self) -> str:
+        """Folder of its files in the run's folder."""
         return f"{FOLDER}/step_{self.step}"
 
 
 def dump(folder: Path, failed: FailedStep, loss: Loss, batches: Batches, batch: Arrays) -> None:
-    """Keeps what a step can be computed from again, beside the checkpoint from before it: see `reproduce`.
+    """Writes the files that `reproduce` needs to compute a step again, except for the checkpoint before it.
 
     Args:
-        folder: Where to.
+        folder: Folder to write to.
         failed: The step.
-        loss: What was minimised.
-        batches: The run's, which know the step's random key and which sequences are in its batch.
-        batch: The batch.
+        loss: The loss that was minimised.
+        batches: The batches of the run, for the random key of the step and the sequences of its batch.
+        batch: The batch of the step.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    epoch, place = batches.place(failed.step - 1)
+    epoch, position = batches.position(failed.step - 1)
     report = asdict(failed) | {
         "epoch": epoch,
-        "batch": place,
+        "batch": position,
         "sequences": batches.indices(failed.step - 1),
         "seed": batches.seed,
         "key": batches.key(failed.step - 1).tolist(),
@@ -110,7 +113,10 @@ def dump(folder: Path, failed: FailedStep, loss: Loss, batches: Batches, batch: 
 
 
 def description(value: Any) -> Any:
-    """What `build` makes the like of a value from; None for one that does not keep its arguments under their names."""
+    """Returns a description from which `build` makes an equal value.
+
+    Returns None for an object that does not keep its arguments under their names.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -126,12 +132,13 @@ def description(value: Any) -> Any:
 def reproduce(
     folder: str | Path, *, model: nn.Module | None = None, loss: Loss | None = None, trusted: Sequence[str] = TRUSTED
 ) -> tuple[float, float]:
-    """The loss and the norm of the gradient of a step that `dump` has kept, computed again.
+    """Computes a step that failed again, and returns the loss and the norm of the gradient.
 
     Args:
         folder: `non_finite/step_N` in a run's folder.
-        model: What takes the weights. Default: the model that the configuration describes.
-        loss: Default: the one that was minimised, if it is one of `convlstm.losses` or of a package named as trusted.
+        model: Model that takes the weights. Default: the model that the configuration describes.
+        loss: Loss to compute. Default: the one that was minimised, if it is defined in `convlstm.losses` or in a
+            package that is named as trusted.
         trusted: Packages whose classes the configuration may name. Default: as for `convlstm.load`.
 
     Raises:
@@ -172,7 +179,7 @@ def reproduce(
 
 
 def main(arguments: list[str]) -> None:
-    """The command that a run prints when it ends for this."""
+    """Computes a step again, as the message of a `NonFiniteLossError` suggests."""
     if len(arguments) != 1:
         sys.exit(f"usage: python -m convlstm.training.diagnostics runs/NAME/{FOLDER}/step_N")
     try:

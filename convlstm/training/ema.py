@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, which validation and forecasts use where it is on."""
+"""The exponential moving average of a model's weights, which validations and forecasts use if it is on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 
-def check_decay(owner: str, decay: float | None) -> float | None:
-    """The decay, or None; raises ValueError naming `owner` where it is not between 0 and 1."""
+def check_decay(owner: str, decay: float | None) -> None:
+    """Raises ValueError if a decay is neither between 0 and 1 nor None."""
     if decay is not None and not 0 < decay < 1:
         raise ValueError(f"[{owner}] 'ema' must be between 0 and 1, or null for no average, but got {decay!r}.")
-    return decay
 
 
 class WeightAverage:
@@ -27,14 +26,14 @@ class WeightAverage:
 
         a_{t+1} = d_t a_t + (1 - d_t) w_{t+1},   d_t = min(decay, (1 + t) / (10 + t)),   a_0 = w_0
 
-    w_t are the weights after t steps: the decay grows with the steps, so that the first weights are soon forgotten.
+    w_t are the weights after t steps. The decay grows with the steps, so the first weights soon count little.
 
     Args:
-        model: Whose weights are averaged, from those it has now.
-        decay: Share of the old average that a step keeps, between 0 and 1, once there are steps enough.
-        steps: Steps that are in the average already, t. Default: 0.
+        model: Model whose weights are averaged, from its current ones on.
+        decay: Share of the old average that a late step keeps, between 0 and 1.
+        steps: Steps that the average contains already, t. Default: 0.
 
-    Source: the decay's growth is that of TensorFlow's `ExponentialMovingAverage`.
+    Source: the growth of the decay is that of TensorFlow's `ExponentialMovingAverage`.
     """
 
     def __init__(self, model: nn.Module, decay: float, *, steps: int = 0):
@@ -47,7 +46,7 @@ class WeightAverage:
         )
 
     def update(self, model: nn.Module) -> None:
-        """Takes the model's weights after a step into the average."""
+        """Adds the model's weights after a step to the average."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         weights = _named(model.trainable_parameters())
         blended = self._blend(
@@ -59,33 +58,33 @@ class WeightAverage:
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """Meanwhile the model has the averages for its weights."""
-        own = model.trainable_parameters()
+        """Gives the model the averaged weights for the length of a `with` block."""
+        weights = model.trainable_parameters()
         model.update(tree_unflatten(list(self.weights.items())))
         try:
             yield
         finally:
-            model.update(own)
+            model.update(weights)
 
 
 def begin_average(
-    model: nn.Module, decay: float | None, progress: Progress, resume: Path | None
+    model: nn.Module, decay: float | None, progress: Progress, checkpoint: Path | None
 ) -> WeightAverage | None:
-    """The average that a run goes on with: that of the checkpoint, or one that starts with the model's weights.
+    """Returns the average that a run continues, from the checkpoint if it has one, else from the model's weights.
 
     Args:
-        model: Whose weights are averaged.
-        decay: As `WeightAverage` takes it; None for no average.
-        progress: Says how many steps are in the checkpoint's average, and afterwards in this one.
-        resume: The checkpoint's folder, or None.
+        model: Model whose weights are averaged.
+        decay: Decay of the average, or None for no average.
+        progress: The run's progress. Its `averaged` is set to the steps in the returned average.
+        checkpoint: Checkpoint that the run is resumed from, or None.
     """
-    kept = None if decay is None or resume is None else checkpoints.read_ema(resume, model)
-    progress.averaged = 0 if kept is None else progress.averaged
+    saved = None if decay is None or checkpoint is None else checkpoints.read_ema(checkpoint, model)
+    progress.averaged = 0 if saved is None else progress.averaged
     if decay is None:
         return None
     average = WeightAverage(model, decay, steps=progress.averaged)
-    if kept is not None:
-        average.weights = {name: kept[name] for name in average.weights}
+    if saved is not None:
+        average.weights = {name: saved[name] for name in average.weights}
     return average
 
 

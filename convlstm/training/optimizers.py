@@ -1,4 +1,4 @@
-"""Optimizers that `mlx.optimizers` does not have."""
+"""Optimizers that `mlx.optimizers` lacks."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import mlx.optimizers as optim
 
 
 class CycledAdam(optim.Adam):
-    r"""Adam whose first moment has a rate that changes with the step, as under PyTorch's `OneCycleLR`.
+    r"""Adam with a decay rate of the first moment that changes with the step, as with PyTorch's `OneCycleLR`.
 
         m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
         w = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-    for step t = 1, 2, ..., with b1 and lr those of the step.
+    for step t = 1, 2, ..., with b1 and lr of that step.
 
     Args:
-        learning_rate: A number, or a function of the step that gives one.
-        beta1: b1 likewise, such as `convlstm.training.schedules.one_cycle_beta`.
+        learning_rate: lr, a number or a function of the step that returns one.
+        beta1: b1, likewise, such as `convlstm.training.schedules.one_cycle_beta`.
         beta2: b2. Default: 0.999.
-        eps: Default: 1e-8.
+        eps: Number that keeps the denominator above 0. Default: 1e-8.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range.
 
     Sources: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015; Smith, A disciplined approach to neural
     network hyper-parameters, 2018, for the cycle.
@@ -47,7 +47,7 @@ class CycledAdam(optim.Adam):
         self._maybe_schedule("beta1", beta1)
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
-        """The parameter after a step; the state's `m` and `v` become the next ones."""
+        """Returns the parameter after a step, and updates `m` and `v` in the state."""
         kind = gradient.dtype
         lr, b1, b2 = self.learning_rate.astype(kind), self.state["beta1"].astype(kind), self.betas[1]
         m = b1 * state["m"] + (1 - b1) * gradient

@@ -1,4 +1,4 @@
-"""The precision in which a model trains: float32, or bfloat16 with float32 weights behind it."""
+"""The precision of training: float32, or bfloat16 for the model's pass with float32 weights behind it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def check_precision(owner: str, value: str) -> str:
-    """The precision; raises ValueError naming `owner` where it is none of `PRECISIONS`."""
+    """Returns the precision, or raises ValueError if it is not one of `PRECISIONS`."""
     if value not in PRECISIONS:
         raise ValueError(f"[{owner}] 'precision' must be one of {', '.join(PRECISIONS)} but got {value!r}.")
     return value
 
 
-def warn_where_slow(precision: str) -> None:
+def warn_if_slow(precision: str) -> None:
     """Warns of bfloat16 on a CPU."""
     if precision == "bfloat16" and mx.default_device() == mx.Device(mx.cpu):
         warnings.warn(
@@ -33,13 +33,16 @@ def warn_where_slow(precision: str) -> None:
 
 
 def to_bfloat16(x: mx.array) -> mx.array:
-    """The array as bfloat16 where it is float32, else as it is."""
+    """Returns a float32 array as bfloat16, and any other array unchanged."""
     return x.astype(mx.bfloat16) if x.dtype == mx.float32 else x
 
 
 @contextmanager
 def weights_in_bfloat16(model: nn.Module) -> Iterator[None]:
-    """Meanwhile the model's trainable float32 weights are bfloat16; gradients pass to those it has before and after."""
+    """Casts the model's trainable float32 weights to bfloat16 for the length of a `with` block.
+
+    Gradients pass to the float32 weights.
+    """
     weights = model.trainable_parameters()
     model.update(tree_map(to_bfloat16, weights))
     try:
@@ -49,7 +52,7 @@ def weights_in_bfloat16(model: nn.Module) -> Iterator[None]:
 
 
 def in_float32(loss: Loss) -> Loss:
-    """The loss, computed in float32 whatever the precision of the forecast and the targets."""
+    """Returns a loss that casts forecast and target to float32 first."""
 
     def wide(forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
         return loss(forecast.astype(mx.float32), target.astype(mx.float32), mask)

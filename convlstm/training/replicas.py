@@ -1,12 +1,11 @@
-"""What keeps the processes of a run alike: one state to begin with, one end, and a check that the weights agree."""
+"""Keeping the processes of a run alike: the same state at the start, checks of the weights, and a common end."""
 
 from __future__ import annotations
 
 import math
 import signal
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from convlstm.backend.signals import STOPS
@@ -21,14 +20,14 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map_with_path
 
-# Of the largest weight: what rounding can come to between two checkpoints; a gradient that is missing is far more.
 ROUNDING = 1e-5
+"""Share of the largest weight that rounding may come to between two checkpoints. A lost gradient comes to far more."""
 
 
 def begin_alike(
     ranks: Ranks, model: nn.Module, optimizer: optim.Optimizer, progress: Progress, average: WeightAverage | None
 ) -> None:
-    """Gives every rank the weights, optimizer state, progress and average of weights that rank 0 has."""
+    """Gives rank 0's weights, optimizer state, progress and average of the weights to every rank."""
     if ranks.size == 1:
         return
     model.update(_shared(ranks, model.parameters()))
@@ -40,6 +39,7 @@ def begin_alike(
 
 
 def _shared(ranks: Ranks, tree: Any) -> Any:
+    """Returns rank 0's arrays in the form of this rank's tree."""
     theirs = ranks.share_arrays(_named(tree)) or {}
     return tree_map_with_path(lambda name, array: theirs[name], tree)
 
@@ -51,10 +51,10 @@ def _named(tree: Any) -> dict[str, mx.array]:
 def check_alike(
     ranks: Ranks, model: nn.Module, optimizer: optim.Optimizer, step: int, average: WeightAverage | None
 ) -> None:
-    """Checks that all ranks have the same weights, optimizer state and average of weights, to the last bit.
+    """Checks that weights, optimizer state and average of the weights have the same bits on all ranks.
 
-    Where another processor, or the way to exchange gradients, rounds otherwise, all go on with rank 0's, and a warning
-    says so. What a model keeps without training it, such as running statistics, is a rank's own.
+    If they differ by rounding alone, because processors or the exchange of gradients round differently, all ranks
+    continue with rank 0's, with a warning. Arrays that a model does not train, such as running statistics, may differ.
 
     Raises:
         RanksError: They differ by more than rounding.
@@ -66,27 +66,27 @@ def check_alike(
     if len(set(ranks.gather(digest(tree)))) == 1:
         return
     theirs = _shared(ranks, tree)
-    own, other = _named(tree), _named(theirs)
-    apart = ranks.gather(max(distance(array, other[name]) for name, array in own.items()))
-    rank, most = max(enumerate(apart), key=lambda item: (math.isnan(item[1]), item[1]))
-    if not most <= ROUNDING:
+    arrays, arrays_of_rank_0 = _named(tree), _named(theirs)
+    distances = ranks.gather(max(distance(array, arrays_of_rank_0[name]) for name, array in arrays.items()))
+    rank, largest = max(enumerate(distances), key=lambda item: (math.isnan(item[1]), item[1]))
+    if not largest <= ROUNDING:
         raise RanksError(
             f"[Ranks] the weights of step {step} must be the same on every rank, but those of rank {rank} are "
-            f"{most:.1e} of the largest away from those of rank 0. Give all ranks the same project, versions and data, "
-            "and go on from the last checkpoint."
+            f"{largest:.1e} of the largest away from those of rank 0. Give all ranks the same project, versions and "
+            "data, and resume from the last checkpoint."
         )
     put_back(tree, theirs)
     model.update(tree["weights"])
     if ranks.main:
         warnings.warn(
-            f"the ranks round otherwise: up to step {step} their weights grew {most:.1e} of the largest apart. All go "
-            "on with those of rank 0; another number of ranks, or other machines, give other last digits.",
+            f"the ranks round differently: up to step {step} their weights grew {largest:.1e} of the largest apart. "
+            "All continue with those of rank 0. Another number of ranks, or other machines, give other last digits.",
             stacklevel=4,
         )
 
 
 def distance(array: mx.array, other: mx.array) -> float:
-    """The largest difference, as a share of the largest value; of whole numbers, infinite unless they are the same."""
+    """Returns the largest difference as a share of the largest value; infinity if whole numbers differ at all."""
     if not mx.issubdtype(array.dtype, mx.floating):
         return 0.0 if mx.array_equal(array, other) else math.inf
     a, b = array.astype(mx.float32), other.astype(mx.float32)
@@ -94,10 +94,10 @@ def distance(array: mx.array, other: mx.array) -> float:
 
 
 def agreed(ranks: Ranks, batches: Iterator[Arrays]) -> Iterator[Arrays]:
-    """The batches, until one rank or more cannot load its share.
+    """Yields the batches until a rank fails to load its share.
 
     Raises:
-        DataError: On every rank, with what went wrong on the first of those.
+        DataError: On every rank, with the problem of the first one that failed.
     """
     if ranks.size == 1:
         yield from batches
@@ -115,35 +115,18 @@ def agreed(ranks: Ranks, batches: Iterator[Arrays]) -> Iterator[Arrays]:
 
 
 def raise_together(ranks: Ranks, problem: DataError | None) -> None:
-    """Raises the first rank's problem with the data on all ranks, if one of them has one."""
-    found = ranks.gather(None if problem is None else [str(problem), problem.split])
-    for rank, told in enumerate(found):
-        if told is not None:
-            text, split = told
+    """Raises the first rank's problem with the data on all ranks, if a rank has one."""
+    problems = ranks.gather(None if problem is None else [str(problem), problem.split])
+    for rank, described in enumerate(problems):
+        if described is not None:
+            text, split = described
             raise DataError(f"{text} on rank {rank}" if ranks.size > 1 else text, split) from problem
 
 
-def stop_signal(ranks: Ranks, received: list[int]) -> str:
-    """The name of the signal that asks for an end, on whichever rank it came, or "" where none did."""
-    if ranks.size == 1:
-        return signal.Signals(received[0]).name if received else ""
-    came = ranks.any(*(number in received for number in STOPS))
-    return next((signal.Signals(number).name for number, here in zip(STOPS, came, strict=True) if here), "")
-
-
-class Elsewhere:
-    """The run's folder on the ranks that write nothing: rank 0 does."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def add(self, row: dict[str, float | int]) -> None:
-        """Nothing: rank 0 writes the row."""
-
-    def save(self, *arguments: Any, insist: bool = False) -> bool:
-        """Nothing: rank 0 writes the checkpoint."""
-        return True
-
-    def last_good(self) -> str:
-        """Nothing: rank 0 names it."""
-        return ""
+def interruption(ranks: Ranks, received: list[int]) -> str:
+    """Returns 'interrupted by ...' with the signal that asks any of the ranks to stop, or "" if there is none."""
+    stops: Sequence[int] = received
+    if ranks.size > 1:
+        asked = ranks.any(*(number in received for number in STOPS))
+        stops = [number for number, is_asked in zip(STOPS, asked, strict=True) if is_asked]
+    return f"interrupted by {signal.Signals(stops[0]).name}" if stops else ""

@@ -1,9 +1,9 @@
-"""Scheduled sampling: with which probability training feeds a true frame where a forecast feeds its own prediction.
+"""Scheduled sampling: the probability that training feeds a true frame, and not the model's own prediction.
 
-A schedule is a function of the step, so a run that is resumed goes on where it was. It gives the probabilities at that
-step: one, of feeding the frames after the inputs, or two, of feeding the inputs after the first and the frames after
-them. A schedule of one leaves the inputs true. A model that feeds on its predictions takes them as the `truth_share` of
-its `training_loss`, and draws once for each sequence and step.
+A schedule is a function of the step, so a resumed run continues exactly. It returns one or two probabilities. One: that
+of a true frame after the inputs, which are always true. Two: that of a true input after the first, and that of a true
+frame after the inputs. A model that feeds on its predictions takes them as the `truth_share` of its `training_loss`,
+and draws once for each sequence and step.
 """
 
 from __future__ import annotations
@@ -27,15 +27,20 @@ def _check(name: str, start: float, end: float, steps: float) -> None:
 
 
 def linear(start: float = 1.0, end: float = 0.0, steps: int = 50_000) -> Sampling:
-    r"""A straight line from `start` at step 0 to `end` at step `steps`, and `end` from there on.
+    r"""Returns a straight line from `start` at step 0 to `end` at step `steps`, and `end` after it.
 
-    The defaults are OpenSTL's, a 50,000th less with every step, which it takes off before it draws: one step earlier.
+    The defaults are OpenSTL's, which subtracts a 50,000th before each draw and so is one step ahead.
+
+    Args:
+        start: Probability at step 0. Default: 1.
+        end: Probability from step `steps` on. Default: 0.
+        steps: Length of the line. Default: 50,000.
 
     Returns:
-        A function of the step that gives the probability of feeding a true frame after the inputs, (1,).
+        Function of the step that returns the probability of a true frame after the inputs, (1,).
 
     Raises:
-        ValueError: `start` or `end` is no probability, or there is no step.
+        ValueError: `start` or `end` is not a probability, or `steps` is below 1.
 
     Source: Bengio et al., Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks, 2015.
     """
@@ -48,13 +53,18 @@ def linear(start: float = 1.0, end: float = 0.0, steps: int = 50_000) -> Samplin
 
 
 def exponential(start: float = 1.0, end: float = 0.0, steps: float = 10_000) -> Sampling:
-    r"""`end + (start - end) exp(-step / steps)`: 37% of the way to `end` is left after `steps`.
+    r"""Returns `end + (start - end) exp(-step / steps)`: after `steps`, 37% of the way to `end` is left.
+
+    Args:
+        start: Probability at step 0. Default: 1.
+        end: Probability in the end. Default: 0.
+        steps: Time constant. Default: 10,000.
 
     Returns:
-        A function of the step that gives the probability of feeding a true frame after the inputs, (1,).
+        Function of the step that returns the probability of a true frame after the inputs, (1,).
 
     Raises:
-        ValueError: `start` or `end` is no probability, or there is no step.
+        ValueError: `start` or `end` is not a probability, or `steps` is below 1.
 
     Source: Bengio et al., 2015, whose k is exp(-1 / steps).
     """
@@ -67,10 +77,13 @@ def exponential(start: float = 1.0, end: float = 0.0, steps: float = 10_000) -> 
 
 
 def inverse_sigmoid(k: float = 3_000.0) -> Sampling:
-    r"""`k / (k + exp(step / k))`: near 1 at first, a half at step `k ln k`, near 0 at twice that.
+    r"""Returns `k / (k + exp(step / k))`: near 1 at first, 0.5 at step `k ln k`, near 0 at twice that.
+
+    Args:
+        k: Time constant. Default: 3,000.
 
     Returns:
-        A function of the step that gives the probability of feeding a true frame after the inputs, (1,).
+        Function of the step that returns the probability of a true frame after the inputs, (1,).
 
     Raises:
         ValueError: `k` is less than 1.
@@ -88,26 +101,27 @@ def inverse_sigmoid(k: float = 3_000.0) -> Sampling:
 def reverse(
     hold: int = 25_000, end: int = 50_000, rise: str = "exponential", time_constant: float = 5_000.0, start: float = 0.5
 ) -> Sampling:
-    r"""PredRNN-v2's reverse schedule: inputs are fed more and more often, the frames after them more and more seldom.
+    r"""Returns PredRNN-v2's reverse schedule: true inputs become more frequent, true frames after them less frequent.
 
         inputs:  start until `hold`, then 1 - (1 - start) exp(-(step - hold) / time_constant) until `end`, then 1
         targets: start until `hold`, then a straight line to 0 at `end`
 
-    A model that must forecast its own inputs, too, learns to look further back than to the frame before.
+    A model that also has to predict its own inputs learns to look back further than one frame.
 
     Args:
-        hold: Steps during which nothing changes. Default: 25,000.
-        end: Step from which inputs are always fed, and targets never. Default: 50,000.
-        rise: Of the share of inputs after `hold`: 'exponential', or 'linear' up to 1 at `end`. Default: 'exponential'.
+        hold: Step until which nothing changes. Default: 25,000.
+        end: Step from which inputs are always true, and the frames after them never. Default: 50,000.
+        rise: Rise of the share of inputs after `hold`: 'exponential', or 'linear' up to 1 at `end`. Default:
+            'exponential'.
         time_constant: Steps of the exponential rise. Default: 5,000, as in predrnn-pytorch and OpenSTL; the former's
             script for Moving-MNIST has 2,500.
         start: Both shares at step 0. Default: 0.5.
 
     Returns:
-        A function of the step that gives the probabilities of feeding a true input, and a true frame after them, (2,).
+        Function of the step that returns the probabilities of a true input and of a true frame after the inputs, (2,).
 
     Raises:
-        ValueError: `start` is no probability, `end` does not lie after `hold`, or `rise` is unknown.
+        ValueError: `start` is not a probability, `end` is not after `hold`, or `rise` is unknown.
 
     Source: Wang et al., PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning, 2021; the code of
     predrnn-pytorch.

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a learning rate, or a function of the step that gives one."""
+"""Learning-rate schedules. Each returns a learning rate, or a function of the step that returns one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Schedule = Callable[[mx.array], mx.array]
 
 
 def _ramp(step: mx.array, start: float, end: float, length: float) -> mx.array:
-    """From `start` at step 0 to `end` at `length` along half a cosine, then `end`."""
+    """Returns half a cosine from `start` at step 0 to `end` at `length`, and `end` after it."""
     share = mx.clip(step / max(length, 1e-6), 0, 1)
     return end + (start - end) * 0.5 * (1 + mx.cos(math.pi * share))
 
@@ -26,7 +26,15 @@ def _check(name: str, learning_rate: float, steps: int) -> None:
 
 
 def constant(learning_rate: float, warmup_steps: int = 0) -> float | Schedule:
-    """`learning_rate`, after a linear warm-up of `warmup_steps` steps where there is one."""
+    """Returns `learning_rate`, with a linear warm-up of `warmup_steps` steps if they are above 0.
+
+    Args:
+        learning_rate: The learning rate.
+        warmup_steps: Steps of the warm-up. Default: 0.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
     _check("constant", learning_rate, 1)
     if warmup_steps < 0:
         raise ValueError(f"[constant] 'warmup_steps' must be at least 0 but got {warmup_steps}.")
@@ -36,9 +44,16 @@ def constant(learning_rate: float, warmup_steps: int = 0) -> float | Schedule:
 
 
 def cosine(learning_rate: float, steps: int, warmup_share: float = 0.05, final_share: float = 0.01) -> Schedule:
-    """A linear warm-up to `learning_rate` for `warmup_share` of the steps, then half a cosine down.
+    """Returns a linear warm-up to `learning_rate`, followed by half a cosine down to a share of it.
 
-    At `steps` and after it the rate is `final_share` of `learning_rate`.
+    Args:
+        learning_rate: The highest learning rate.
+        steps: Step at which the cosine ends.
+        warmup_share: Share of `steps` for the warm-up. Default: 0.05.
+        final_share: Share of `learning_rate` at `steps` and after it. Default: 0.01.
+
+    Raises:
+        ValueError: A number is out of range.
     """
     _check("cosine", learning_rate, steps)
     if not 0 <= warmup_share < 1:
@@ -54,7 +69,17 @@ def cosine(learning_rate: float, steps: int, warmup_share: float = 0.05, final_s
 
 
 def staircase(learning_rate: float, every: int, factor: float = 0.7, minimum: float = 0.0) -> Schedule:
-    """`learning_rate`, times `factor` after every `every` steps, but no less than `minimum`."""
+    """Returns a learning rate that is multiplied by `factor` every `every` steps.
+
+    Args:
+        learning_rate: The learning rate at the start.
+        every: Steps between two changes.
+        factor: Factor of each change, above 0 and at most 1. Default: 0.7.
+        minimum: The lowest learning rate. Default: 0.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
     if not learning_rate > 0:
         raise ValueError(f"[staircase] 'learning_rate' must be above 0 but got {learning_rate}.")
     if every < 1:
@@ -69,9 +94,19 @@ def staircase(learning_rate: float, every: int, factor: float = 0.7, minimum: fl
 def one_cycle(
     learning_rate: float, steps: int, warmup_share: float = 0.3, div: float = 25.0, final_div: float = 1e4
 ) -> Schedule:
-    """Half a cosine from `learning_rate / div` up to `learning_rate`, and another down to that start over `final_div`.
+    """Returns half a cosine up from `learning_rate / div`, and one down to `learning_rate / div / final_div`.
 
-    The way up takes `warmup_share` of the steps. The defaults are those of OpenSTL and of PyTorch's `OneCycleLR`.
+    The defaults are those of OpenSTL and of PyTorch's `OneCycleLR`.
+
+    Args:
+        learning_rate: The highest learning rate.
+        steps: Number of steps in all.
+        warmup_share: Share of the steps on the way up. Default: 0.3.
+        div: The highest learning rate over the first one. Default: 25.
+        final_div: The first learning rate over the last one. Default: 10,000.
+
+    Raises:
+        ValueError: A number is out of range.
     """
     _check("one_cycle", learning_rate, steps)
     if not 0 < warmup_share < 1:
@@ -89,9 +124,18 @@ def one_cycle(
 
 
 def one_cycle_beta(steps: int, warmup_share: float = 0.3, low: float = 0.85, high: float = 0.95) -> Schedule:
-    """Adam's beta1 beside `one_cycle`: from `high` down to `low` while the rate goes up, and back.
+    """Returns Adam's beta1 for `one_cycle`: from `high` down to `low` while the learning rate rises, and back up.
 
     The defaults are those of PyTorch's `OneCycleLR`.
+
+    Args:
+        steps: Number of steps in all.
+        warmup_share: Share of the steps on the way down. Default: 0.3.
+        low: The lowest value. Default: 0.85.
+        high: The highest value. Default: 0.95.
+
+    Raises:
+        ValueError: A number is out of range.
     """
     if steps < 1:
         raise ValueError(f"[one_cycle_beta] 'steps' must be at least 1 but got {steps}.")

@@ -1,4 +1,4 @@
-"""One training step: the gradient, of a batch at once or in parts, and the update unless something is not finite."""
+"""A training step: the gradient of a batch, at once or in parts, and the update if everything is finite."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Step = Callable[..., tuple[mx.array, mx.array]]
 
 
 def to_device(batch: dict[str, np.ndarray]) -> Batch:
-    """A batch as MLX arrays: frames as float32 in [0, 1], the mask as it is."""
+    """Returns a batch as MLX arrays: frames as float32 in [0, 1], the mask unchanged."""
     arrays = {name: as_unit(np.asarray(batch[name])) for name in ("inputs", "targets")}
     if batch.get("mask") is not None:
         arrays["mask"] = mx.array(np.asarray(batch["mask"]))
@@ -32,7 +32,7 @@ def to_device(batch: dict[str, np.ndarray]) -> Batch:
 
 
 def number(scalar: mx.array) -> float:
-    """A scalar's value; MLX's own `item` is declared as a complex number, too."""
+    """Returns the value of a scalar. MLX declares the result of `item` as a union of types."""
     return scalar.item()  # type: ignore[return-value]
 
 
@@ -47,32 +47,32 @@ def make_step(
     ranks: Ranks = ALONE,
     sampling: Sampling | None = None,
 ) -> Step:
-    """A function `step(batch, key, steps=0) -> (forecast's loss, gradient norm)` that updates model and optimizer.
+    """Returns a function `step(batch, key, steps=0) -> (loss of the forecast, norm of the gradient)`.
 
-    Where the loss or the norm is not finite, model and optimizer are left as they were.
+    It updates model and optimizer, unless the loss or the norm is not finite.
 
-    In bfloat16 the model runs forwards and backwards on bfloat16 copies of its trainable weights and of the inputs. The
-    weights themselves, their gradients, the optimizer and the loss are float32, and so is what the model does not train
-    (frozen weights, running statistics).
+    In bfloat16 the model runs forward and backward on bfloat16 copies of its trainable weights and of the inputs. The
+    weights themselves, their gradients, the optimizer and the loss are float32, and so are arrays that the model does
+    not train (frozen weights, running statistics).
 
-    In parts, and on several ranks, the loss and its gradient are those of the whole batch, whatever the number of known
-    pixels in a part: each call of `loss` counts as much as the values that it is the mean of.
+    In parts, and on several ranks, the loss and its gradient are those of the whole batch, also if the parts have
+    different numbers of known pixels: each call of `loss` is weighted by the number of values that it is the mean of.
 
     Args:
-        model: Called as `model(inputs, horizon, key=key)`; or, where training minimises more than the forecast's loss,
-            as `model.training_loss(loss, inputs, targets, mask, key) -> (what is minimised, the forecast's loss)`. The
-            targets stay float32: a model that reads them beside the inputs gives them the inputs' type.
-        optimizer: Its state must have been initialised with the model's parameters.
+        model: Called as `model(inputs, horizon, key=key)`; if it has this method, as `model.training_loss(loss, inputs,
+            targets, mask, key) -> (loss to minimise, loss of the forecast)`. The targets stay float32: a model that
+            reads them beside the inputs casts them to the inputs' type.
+        optimizer: An optimizer whose state was initialised with the model's parameters.
         loss: Called as `loss(forecast, targets, mask)`; a mean over all values, or over those where the mask is not 0.
-        max_grad_norm: Gradients whose norm over all parameters is larger are scaled down to it. None: never.
+        max_grad_norm: Norm over all parameters above which gradients are scaled down. Default: None, no limit.
         precision: 'float32' or 'bfloat16'. Default: 'float32'.
-        parts: Equal parts in which a batch goes through the model, one after the other. Default: 1.
-        ranks: The processes that share every batch. Default: this one has all of it.
-        sampling: Gives, for the number of `steps` before a step, the `truth_share` that `model.training_loss` is called
-            with as well. None: it is called without.
+        parts: Number of equal parts of a batch that go through the model one after the other. Default: 1.
+        ranks: The processes that share every batch. Default: only this one.
+        sampling: Function of the number of `steps` before a step that returns the `truth_share` for
+            `model.training_loss`. Default: None, which leaves that argument out.
 
     Raises:
-        ValueError: `precision` is neither, or a batch cannot be cut into the parts.
+        ValueError: `precision` is unknown, or a batch cannot be cut into the parts.
     """
     narrow = check_precision("make_step", precision) == "bfloat16"
     loss = in_float32(loss) if narrow else loss
@@ -80,8 +80,8 @@ def make_step(
     def objective(loss: Loss, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
         inputs, targets, mask = batch["inputs"], batch["targets"], batch.get("mask")
         if hasattr(model, "training_loss"):
-            more = {} if share is None else {"truth_share": share}
-            return model.training_loss(loss, inputs, targets, mask, key, **more)
+            options = {} if share is None else {"truth_share": share}
+            return model.training_loss(loss, inputs, targets, mask, key, **options)
         value = loss(model(inputs, targets.shape[1], key=key), targets, mask)
         return value, value
 
@@ -116,9 +116,9 @@ def make_step(
     def step(batch: Batch, key: mx.array, steps: int = 0) -> tuple[mx.array, mx.array]:
         before = tree_map(lambda array: array, state)
         value, norm = advance(batch, key, None if sampling is None else sampling(mx.array(steps)))
-        # The norm needs all gradients, and nothing of the update: that is left to be done array by array, each of which
-        # frees its old values. Evaluated at once, new weights and state would lie beside the old ones, and some of them
-        # beside what the backward pass still needs. And an update that nobody asks for is never done.
+        # The norm needs all gradients and none of the update. The update is evaluated afterwards, array by array, which
+        # frees each old array at once: together, new weights and state would lie in memory beside the old ones and
+        # beside arrays of the backward pass. An update that is not finite is never evaluated.
         mx.eval(value)
         mx.eval(norm)
         if not (math.isfinite(number(value)) and math.isfinite(number(norm))):
@@ -137,15 +137,15 @@ def make_step(
 def gradient_in_parts(
     model: nn.Module, objective: Callable[..., tuple[mx.array, mx.array]], loss: Loss, parts: int, ranks: Ranks
 ) -> Callable[[Batch, mx.array, mx.array | None], tuple[mx.array, Any]]:
-    """A function `gradient(batch, key, share) -> (forecast's loss, gradients)` for this rank's share of a batch.
+    """Returns a function `gradient(batch, key, share) -> (loss, gradients)` for this rank's share of a batch.
 
-    It is the mean over parts and ranks. A part's n-th call of the loss is the mean over c_n values, so that it counts
-    c_n / (mean of c_n over parts and ranks) in it, and what the model adds to the losses counts once.
+    Both are means over parts and ranks. In a part, the n-th call of the loss is the mean over c_n values. Its weight is
+    c_n / (mean of c_n over parts and ranks). Terms that the model adds to the losses have weight 1.
     """
     size, rank, state = ranks.size, ranks.rank, model.state
 
     def count(batch: Batch, key: mx.array, share: mx.array | None) -> mx.array:
-        """How many values each call of the loss is the mean of. Nothing of the model is computed for it."""
+        """Returns the number of values behind each call of the loss. Nothing of the model is computed for it."""
         counts: list[mx.array] = []
 
         def counting(forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -155,7 +155,7 @@ def gradient_in_parts(
 
         before = tree_map(lambda array: array, state)
         objective(counting, batch, key, share)
-        put_back(state, before)  # what the model keeps of what it has seen
+        put_back(state, before)  # the model may keep statistics of its inputs
         return mx.stack(counts)
 
     def weighed(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
@@ -186,16 +186,16 @@ def gradient_in_parts(
         for part, k, each in zip(cut, keys, weights, strict=True):
             result = computed(each, part, k, share)
             total = result if total is None else tree_map(mx.add, total, result)
-            mx.eval(total)  # so that of each part only the gradient is kept
+            mx.eval(total)  # frees all of the part but its gradient
         return ranks.mean(total)
 
     return gradient
 
 
 def put_back(tree: Any, arrays: Any) -> None:
-    """Makes the arrays in a tree of dicts and lists, which stay the same objects, those of a copy of the tree."""
-    for place in tree if isinstance(tree, dict) else range(len(tree)):
-        if isinstance(tree[place], mx.array):
-            tree[place] = arrays[place]
-        elif isinstance(tree[place], dict | list | tuple):
-            put_back(tree[place], arrays[place])
+    """Replaces the arrays in a tree of dicts and lists by those of a copy of the tree; the containers stay the same."""
+    for key in tree if isinstance(tree, dict) else range(len(tree)):
+        if isinstance(tree[key], mx.array):
+            tree[key] = arrays[key]
+        elif isinstance(tree[key], dict | list | tuple):
+            put_back(tree[key], arrays[key])

@@ -1,4 +1,4 @@
-"""The scores of a model on the validation split."""
+"""Validation: the scores of a model on the validation split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
-from convlstm.metrics.pixels import HIGHER_IS_BETTER, FrameMetrics
+from convlstm.metrics import FrameMetrics, logged_score
+from convlstm.metrics.table import FRAMES
 from convlstm.training.batches import Arrays, DataError
 from convlstm.training.replicas import raise_together
 from convlstm.training.step import number, to_device
@@ -14,7 +15,7 @@ from convlstm.training.step import number, to_device
 import mlx.core as mx
 import numpy as np
 
-SCORES = ("mse_per_frame", "mae_per_frame", "psnr")
+SCORES = tuple(kind for kind, score in FRAMES.items() if score.logged)
 MONITORED = ("val_loss", *(f"val_{name}" for name in SCORES))
 
 
@@ -24,17 +25,17 @@ def validate(
     batches: Iterable[tuple[Arrays, int]],
     ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """The scores by column of `metrics.csv`, `MONITORED`: the same on every rank.
+    """Returns the scores by column of `metrics.csv`, those of `MONITORED`. They are the same on every rank.
 
     Args:
         forecast: Called as `forecast(inputs, horizon)`.
         loss: Called as `loss(forecast, targets, mask)`.
-        batches: Each with the number of its sequences, from the first, that are scored; they may differ in number
-            among the ranks.
-        ranks: The processes whose scores are put together. Default: this one alone.
+        batches: Batches, each with the number of its first sequences to score. Ranks may have different numbers of
+            batches.
+        ranks: The processes whose scores are combined. Default: only this one.
 
     Raises:
-        DataError: The data failed, on every rank if it did so on one.
+        DataError: The data failed. It is raised on every rank if they failed on one.
     """
     metrics = FrameMetrics(ssim=False)
     losses: list[float] = []
@@ -52,23 +53,23 @@ def validate(
         problem = error
     raise_together(ranks, problem)
     if ranks.size > 1:
-        metrics, losses, weights = together(ranks, metrics, losses, weights)
+        metrics, losses, weights = combined(ranks, metrics, losses, weights)
     scores = metrics.compute()
     mean = float(np.average(losses, weights=weights)) if sum(weights) else float("nan")
     return {"val_loss": mean} | {f"val_{name}": float(scores[name]["overall"]) for name in SCORES}
 
 
 def known_share(targets: mx.array, mask: mx.array | None) -> float:
-    """The share of the values that count in a loss, which is the mean over them."""
+    """Returns the share of the targets that the loss is the mean of."""
     if mask is None:
         return 1.0
     return float(np.count_nonzero(np.broadcast_to(np.array(mask), targets.shape))) / targets.size
 
 
-def together(
+def combined(
     ranks: Ranks, metrics: FrameMetrics, losses: list[float], weights: list[float]
 ) -> tuple[FrameMetrics, list[float], list[float]]:
-    """What all ranks have gathered, in the order of the ranks."""
+    """Returns metrics, losses and weights of all ranks, in the order of the ranks."""
     merged, all_losses, all_weights = FrameMetrics(ssim=metrics.ssim), [], []
     for state, rank_losses, rank_weights in ranks.gather([metrics.state(), losses, weights]):
         merged.merge(FrameMetrics.from_state(state))
@@ -78,5 +79,5 @@ def together(
 
 
 def better(monitor: str, value: float, best: float) -> bool:
-    """Whether a value of the monitored score is better than the best."""
-    return value > best if monitor.removeprefix("val_") in HIGHER_IS_BETTER else value < best
+    """Returns True if a value of the monitored score is better than the best one so far."""
+    return value > best if logged_score(monitor).higher_is_better else value < best

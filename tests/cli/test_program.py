@@ -150,7 +150,7 @@ def test_a_name_that_is_taken(train, run):
     before = snapshot(run.parent)
     status, out, err = train(*SHORT, "seed=1", f"output={run.parent}", "name=run")
     assert (status, out) == (1, "")
-    assert err == f"train.py: '{run}' holds a run already. Go on with it (resume=auto), or choose another name=..."
+    assert err == f"train.py: '{run}' holds a run already. Resume it (resume=auto), or choose another name=..."
     assert snapshot(run.parent) == before
 
 
@@ -173,7 +173,7 @@ def test_a_changed_configuration_is_listed(changes, keys, train, run):
             *OVERRIDES, "trainer.max_steps=3", *changes, f"output={run.parent}", "name=run", resume
         )
         assert (status, out) == (1, "")
-        assert "cannot go on with another configuration" in err
+        assert "cannot be resumed with another configuration" in err
         assert all(key in err for key in keys)
         assert err.count("\n  ") == len(changes) + ("loss=mse" in changes), "and nothing else"
         assert snapshot(run.parent) == before

@@ -13,18 +13,16 @@ import time
 
 from convlstm.distributed.ranks import ALONE
 from convlstm.distributed.watchdog import LOST
-from convlstm.training import diagnostics as health
+from convlstm.training.diagnostics import reproduce
 from convlstm.training.replicas import distance
 from tests.support import ranks
 from tests.support.ranks import Gaps, fitted, place_of
+from tests.support.short_runs import MEASURED
 from tests.support.tiny import OVERRIDES, PROJECT, environment
 
 import mlx.core as mx
 import numpy as np
 import pytest
-
-# What a clock or the memory decides.
-MEASURED = ("seconds", "sequences_per_second", "peak_memory_mb")
 
 
 def rows(folder):
@@ -142,7 +140,7 @@ def test_ranks_that_round_otherwise_go_on_with_the_weights_of_rank_0_and_say_so(
     assert quiet == [end] == ["finished at 20"]
     assert len(warned) == 1
     assert re.match(
-        r"the ranks round otherwise: up to step 8 their weights grew \S+e-0\d of the largest apart", warned[0]
+        r"the ranks round differently: up to step 8 their weights grew \S+e-0\d of the largest apart", warned[0]
     )
     assert step_of(folder / "rounding") == 20
 
@@ -162,7 +160,7 @@ def test_the_dump_of_a_step_is_that_of_all_ranks(pair):
     with np.load(dump / "batch.npz") as batch:
         assert batch["inputs"].shape[0] == 8
         assert np.isnan(batch["inputs"]).any(axis=(1, 2, 3, 4)).sum() == 1
-    value, _ = health.reproduce(dump, model=ranks.Blur(), loss=ranks.MeanSquaredError())
+    value, _ = reproduce(dump, model=ranks.Blur(), loss=ranks.MeanSquaredError())
     assert np.isnan(value)
 
 
@@ -193,7 +191,7 @@ def test_a_killed_rank_ends_the_run_which_goes_on_with_one(tmp_path):
     assert "ranks       2, each with 2 of the 4 sequences of a batch\n" in out
     assert out.count("device ") == 1
     assert err.count("rank 1 of 2 (") == 1
-    assert "ended without a word: it was killed, or its machine went down. This rank ends, too. To go on" in err
+    assert "ended without a word: it was killed, or its machine went down. This rank ends, too. To resume" in err
     assert f"exited with code {LOST}" in err
     assert "Traceback" not in err
     again = shlex.split(re.search(r"with any number of ranks:  python (.*)", err)[1])
@@ -208,7 +206,7 @@ def test_a_signal_to_one_rank_is_an_orderly_end(tmp_path):
     line = ["train.py", *FADE, f"output={tmp_path}", "name=pair"]
     out, err = ranks.finished(ranks.launched(2, *line, TINY_STOP=f"{signal.SIGTERM.value}:2:3"))
     assert out.count("interrupted by SIGTERM at step 11 of 20") == 1
-    assert out.count("Everything is saved. To go on:  python train.py") == 1
+    assert out.count("Everything is saved. To resume:  python train.py") == 1
     assert step_of(tmp_path / "pair") == 11
     assert "rank" not in re.sub(r"Node with rank \d exited with code 143", "", err)
 

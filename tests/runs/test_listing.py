@@ -13,11 +13,11 @@ from pathlib import Path
 
 from convlstm.runs import record
 from convlstm.runs.__main__ import main
-from convlstm.runs.comparison import differences
+from convlstm.runs.comparison import differing_keys
 from convlstm.runs.listing import arranged, table
-from convlstm.runs.lock import RunInUseError, held, hold
+from convlstm.runs.lock import RunInUseError, is_locked, lock
 from convlstm.runs.record import Record
-from convlstm.runs.summary import Run, entries, find, flat, read
+from convlstm.runs.summary import RunSummary, entries, find, flat, read
 from tests.support.project import PROJECT
 
 import mlx.core as mx
@@ -118,39 +118,39 @@ def test_a_damaged_record_begins_anew(tmp_path):
 
 HOLD = """
 import pathlib, sys, time
-from convlstm.runs.lock import hold
-with hold(pathlib.Path(sys.argv[1])):
-    print("held", flush=True)
+from convlstm.runs.lock import lock
+with lock(pathlib.Path(sys.argv[1])):
+    print("locked", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_folder_is_held_until_its_process_ends_however_that_ends(tmp_path):
     run = leave(tmp_path / "run", starts=[{"host": platform.node()}])
-    assert not held(run)
+    assert not is_locked(run)
     assert read(run).status == "killed"
     process = subprocess.Popen([sys.executable, "-c", HOLD, run], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        assert held(run)
+        assert process.stdout.readline() == "locked\n"
+        assert is_locked(run)
         assert read(run).status == "running"
         with (
             pytest.raises(RunInUseError, match=r"another process is training in '.*/run'. Wait until it ends or"),
-            hold(run),
+            lock(run),
         ):
             pass
         process.send_signal(signal.SIGKILL)
-    assert not held(run)
-    with hold(run):
-        assert held(run)
-    assert not held(run)
+    assert not is_locked(run)
+    with lock(run):
+        assert is_locked(run)
+    assert not is_locked(run)
 
 
 def test_a_folder_that_is_not_there_is_made_to_be_held(tmp_path):
-    assert not held(tmp_path / "new" / "run")
-    with hold(tmp_path / "new" / "run"):
-        assert held(tmp_path / "new" / "run")
+    assert not is_locked(tmp_path / "new" / "run")
+    with lock(tmp_path / "new" / "run"):
+        assert is_locked(tmp_path / "new" / "run")
 
 
 # What the files say
@@ -166,7 +166,7 @@ def test_a_run_is_read_from_its_files(tmp_path):
     folder = leave(tmp_path / "a", config=config, rows=[(10, 0.5), (20, 0.25), (30, "nan")], starts=starts)
     with (folder / "metrics.csv").open("a") as file:
         file.write("38,,,12.5\n40,0.25,,13.5\n41,0.1")
-    assert read(folder) == Run(
+    assert read(folder) == RunSummary(
         folder,
         status="finished",
         step=40,
@@ -240,12 +240,12 @@ def test_flat():
 def test_differences_are_the_keys_that_are_not_the_same():
     one = {"name": "a", "output": "x", "resume": None, "logger": None, "seed": 0, "model._target_": "A", "model.k": 3}
     two = one | {"name": "b", "output": "y", "resume": "r", "logger": 1, "seed": 1}
-    assert differences([one, one]) == []
-    assert differences([one, two]) == ["seed"]
-    assert differences([one, two, one | {"data.mask": True}]) == ["seed", "data.mask"]
+    assert differing_keys([one, one]) == []
+    assert differing_keys([one, two]) == ["seed"]
+    assert differing_keys([one, two, one | {"data.mask": True}]) == ["seed", "data.mask"]
     # What another class takes is told by the class.
     other = {**one, "model._target_": "B", "model.k": 5, "model.q": 1}
-    assert differences([one, other]) == ["model._target_", "model.k"]
+    assert differing_keys([one, other]) == ["model._target_", "model.k"]
 
 
 def test_a_value_that_is_taken_from_another_is_told_once():
@@ -258,18 +258,22 @@ def test_a_value_that_is_taken_from_another_is_told_once():
             "trainer.warmup_steps": other,
         }
 
-    assert differences([config(1, 10, 1), config(2, 20, 5)]) == [
+    assert differing_keys([config(1, 10, 1), config(2, 20, 5)]) == [
         "schedule.learning_rate",
         "trainer.max_steps",
         "trainer.warmup_steps",
     ]
-    assert differences([config(1, 10, 1), config(1, 10, 1) | {"schedule.steps": 9}]) == ["schedule.steps"]
+    assert differing_keys([config(1, 10, 1), config(1, 10, 1) | {"schedule.steps": 9}]) == ["schedule.steps"]
 
 
 RUNS = [
-    Run(Path("r/a"), "finished", 40, 40, "val_loss", 0.5, 20, started="2026-01-03", seconds=9.0, config={"k": 2}),
-    Run(Path("r/b"), "killed", 30, 40, "val_loss", 0.25, 10, started="2026-01-01", seconds=30.0, config={"k": 10}),
-    Run(Path("r/c"), "running", 5, None, started="2026-01-02", config={}),
+    RunSummary(
+        Path("r/a"), "finished", 40, 40, "val_loss", 0.5, 20, started="2026-01-03", seconds=9.0, config={"k": 2}
+    ),
+    RunSummary(
+        Path("r/b"), "killed", 30, 40, "val_loss", 0.25, 10, started="2026-01-01", seconds=30.0, config={"k": 10}
+    ),
+    RunSummary(Path("r/c"), "running", 5, None, started="2026-01-02", config={}),
 ]
 
 
@@ -293,7 +297,7 @@ def test_runs_are_sorted_and_those_without_a_value_come_last(key, order):
 
 
 def test_the_best_run_comes_first_where_more_is_better():
-    scored = [Run(Path(name), monitor="val_psnr", best=best) for name, best in (("a", 20.0), ("b", 22.0))]
+    scored = [RunSummary(Path(name), monitor="val_psnr", best=best) for name, best in (("a", 20.0), ("b", 22.0))]
     assert [str(run.folder) for run in arranged(scored, "best")] == ["b", "a"]
 
 
@@ -308,7 +312,7 @@ def test_the_table():
 
 
 def test_the_table_names_the_score_of_each_run_where_these_differ():
-    mixed = [RUNS[0], Run(Path("r/d"), monitor="val_psnr", best=21.5, best_step=5, commit="abc+")]
+    mixed = [RUNS[0], RunSummary(Path("r/d"), monitor="val_psnr", best=21.5, best_step=5, commit="abc+")]
     assert table(mixed, [], base=Path("r")).splitlines() == [
         "run  status    step   best                code",
         "a    finished  40/40  val_loss 0.5 at 20  -",
@@ -321,7 +325,7 @@ def test_the_table_has_short_names_and_values():
         {"model._target_": f"convlstm.models.{name}", "a.steps": 1, "b.steps": n, "x": "long " * 9, "y": [1, None]}
         for n, name in enumerate(("One", "Two"))
     ]
-    shown = [Run(Path(str(n)), config=config) for n, config in enumerate(configs)]
+    shown = [RunSummary(Path(str(n)), config=config) for n, config in enumerate(configs)]
     lines = table(shown, ["model._target_", "a.steps", "b.steps", "x", "y"]).splitlines()
     assert lines[0].split() == ["run", "status", "step", "best", "model", "a.steps", "b.steps", "x", "y"]
     assert lines[1].endswith("One    1        0        long long long long long lo~  [1, null]")
@@ -396,7 +400,7 @@ def test_the_command_says_what_is_not_there(tmp_path, two, capsys):
 
 
 def test_the_command_loads_neither_the_model_nor_the_framework(two):
-    code = "import sys; from convlstm.runs import main; main([sys.argv[1]]); print('mlx.core' in sys.modules)"
+    code = "import sys; from convlstm.runs.__main__ import main; main(sys.argv[1:]); print('mlx.core' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, two], cwd=PROJECT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
 

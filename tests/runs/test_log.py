@@ -52,12 +52,12 @@ def test_rows_after_the_step_and_a_torn_line_are_dropped(place):
     assert [row["step"] for row in MetricsLog.read(place)] == ["1", "2"], "the rest of the last number may be missing"
 
     log = MetricsLog(place, ["step", "loss", "more"], step=1)
-    assert log.kept == [{"step": 1, "loss": 0.1 + 0.2}]
+    assert log.earlier_rows == [{"step": 1, "loss": 0.1 + 0.2}]
     log.add({"step": 2, "loss": 0.5, "more": 1})
     assert place.read_text() == "step,loss,more\n1,0.30000000000000004,\n2,0.5,1\n"
     assert lines(place) == [{"step": 1, "loss": 0.1 + 0.2}, {"step": 2, "loss": 0.5, "more": 1}]
 
-    assert MetricsLog(place, ["step"]).kept == []
+    assert MetricsLog(place, ["step"]).earlier_rows == []
     assert place.read_text() == "step\n"
     place.write_text("")
     assert MetricsLog.read(place) == []
@@ -127,9 +127,11 @@ def test_a_checkpoint_waits_for_the_rows_before_it(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, "write", full)
-        with pytest.warns(UserWarning, match=r"the row of step 3 was not written, training goes on: .*No space"):
+        with pytest.warns(UserWarning, match=r"the row of step 3 was not written, training continues: .*No space"):
             run.add({"step": 3})
-        with pytest.warns(UserWarning, match=r"the checkpoint of step 3 was not written, training goes on: .*No space"):
+        with pytest.warns(
+            UserWarning, match=r"the checkpoint of step 3 was not written, training continues: .*No space"
+        ):
             assert not run.save(LAST, model, optimizer, Progress(step=3), None)
         assert not (tmp_path / LAST).exists()
     assert os.write is write

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 
-from convlstm.runs.lock import RunInUseError, hold
+from convlstm.runs.lock import RunInUseError, lock
 from convlstm.runs.log import MetricsLog
-from convlstm.runs.logging import LONGEST, WAIT, Guard
+from convlstm.runs.logging import FIRST_WAIT, LONGEST_WAIT, Guard
 from convlstm.runs.summary import entries
 from convlstm.training.batches import DataError
 from tests.support.logged import CONFIG, run
@@ -76,16 +76,16 @@ def test_a_logger_that_fails_warns_once_and_is_tried_again(tmp_path):
         guard.log({"step": 1, "loss": 0.5})
     (warning,) = told
     assert str(warning.message) == (
-        "Recorder does not log: ConnectionError: no route to the server Training goes on, with every row in "
-        "metrics.csv; it is tried again now and then."
+        "Recorder does not log: ConnectionError: no route to the server Training continues, with every row "
+        "in metrics.csv, and the logger is tried again from time to time."
     )
-    clock.now = WAIT  # due, and fails again: nothing is said
+    clock.now = FIRST_WAIT  # due, and fails again: nothing is said
     guard.log({"step": 2, "loss": 0.5})
     logger.broken = set()
-    clock.now = 3 * WAIT - 1  # not due yet: the wait has doubled
+    clock.now = 3 * FIRST_WAIT - 1  # not due yet: the wait has doubled
     guard.log({"step": 3, "loss": 0.5})
     assert logger.steps == []
-    clock.now = 3 * WAIT
+    clock.now = 3 * FIRST_WAIT
     guard.log({"step": 4, "loss": 0.5})
     assert logger.steps == [1, 2, 3, 4]
     guard.log({"step": 5, "loss": 0.5})
@@ -101,16 +101,16 @@ def test_the_wait_grows_up_to_an_hour_and_starts_anew(tmp_path):
         warnings.simplefilter("ignore")
         for step in range(1, 10):
             guard.log({"step": step})
-            waits.append(guard.due - clock.now)
-            clock.now = guard.due
-    assert waits[:3] == [WAIT, 2 * WAIT, 4 * WAIT]
-    assert waits[-1] == LONGEST
+            waits.append(guard.next_try - clock.now)
+            clock.now = guard.next_try
+    assert waits[:3] == [FIRST_WAIT, 2 * FIRST_WAIT, 4 * FIRST_WAIT]
+    assert waits[-1] == LONGEST_WAIT
     logger.broken = set()
     guard.log({"step": 10})
     assert logger.steps == list(range(1, 11))
     logger.broken = {"log"}
     guard.log({"step": 11})
-    assert guard.due - clock.now == WAIT
+    assert guard.next_try - clock.now == FIRST_WAIT
 
 
 @pytest.mark.parametrize("broken", ["start", "log", "close"])
@@ -138,7 +138,7 @@ def test_a_logger_that_comes_back_at_the_end_has_all_rows(tmp_path):
     ("error", "status"),
     [
         (RuntimeError("the loss became nan\nat step 3"), "failed: RuntimeError: the loss became nan"),
-        (ValueError(), "failed: ValueError: nothing is said"),
+        (ValueError(), "failed: ValueError: no message"),
         (KeyboardInterrupt(), "interrupted by SIGINT"),
     ],
 )
@@ -196,6 +196,6 @@ def test_a_logger_that_fails_leaves_the_run_as_it_is_without(tmp_path):
 def test_a_run_that_another_process_is_in_is_left_alone(tmp_path):
     fit(tmp_path, max_steps=4)
     before = snapshot(tmp_path)
-    with hold(tmp_path), pytest.raises(RunInUseError, match="another process is training in"):
+    with lock(tmp_path), pytest.raises(RunInUseError, match="another process is training in"):
         fit(tmp_path, resume=last(tmp_path))
     assert snapshot(tmp_path) == before

@@ -14,8 +14,9 @@ import time
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.losses import MeanSquaredError
 from convlstm.training import sampling
-from convlstm.training.loop import MEASURED, Trainer
+from convlstm.training.loop import Trainer
 from tests.support import tiny
+from tests.support.short_runs import MEASURED
 from tests.support.tiny import OVERRIDES, PROJECT, environment, snapshot, stop_at, train
 
 import mlx.core as mx
@@ -82,7 +83,7 @@ def test_sigterm_and_resume_by_name_equal_the_uninterrupted_run(reference, tmp_p
 
     again = train(*run)
     assert again.returncode == 1
-    assert "holds a run already. Go on with it (resume=auto)" in again.stderr
+    assert "holds a run already. Resume it (resume=auto)" in again.stderr
 
     done = train(*run, "resume=auto")
     assert done.returncode == 0, done.stderr
@@ -102,7 +103,7 @@ def test_ctrl_c_names_the_command_that_goes_on(reference, tmp_path):
     assert stopped.returncode == 130, (step, stopped.stderr)
     assert "Traceback" not in stopped.stderr
 
-    _, found, command = stopped.stdout.rstrip().splitlines()[-1].partition("To go on:  ")
+    _, found, command = stopped.stdout.rstrip().splitlines()[-1].partition("To resume:  ")
     assert found, stopped.stdout
     words = shlex.split(command)
     assert words[:2] == ["python", "train.py"]

@@ -166,7 +166,7 @@ def test_a_sweep_goes_on_after_a_bad_value_and_can_be_taken_up_again(train, tmp_
     assert status == 0
     assert [row["status"] for row in table(sweep)] == ["finished", "finished"]
     assert (sweep / "1" / "run.json").read_bytes() == record, "the run that was finished was left alone"
-    assert "To go on" not in out
+    assert "To continue the jobs" not in out
     weights = [sweep / job / "checkpoints" / "last" / "model.safetensors" for job in ("0", "1")]
     assert weights[0].read_bytes() != weights[1].read_bytes()
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from convlstm.runs.log import MetricsLog
-from convlstm.runs.logging import Tracking
+from convlstm.runs.logging import Loggers
 from convlstm.runs.progress import Progress
 
 CONFIG = {"model": {"kernel_size": 3, "hidden_channels": [4, 4]}, "seed": 0}
 
 
-def run(folder, made, steps, step=0, status="finished", value=lambda step: 1 / step, config=CONFIG):
-    """Logs rows of the steps to some loggers, as a run that begins or goes on at `step` does."""
+def run(folder, loggers, steps, step=0, status="finished", value=lambda step: 1 / step, config=CONFIG):
+    """Logs rows of the steps to some loggers, as a run does that starts or continues at `step`."""
     folder.mkdir(exist_ok=True)
     progress = Progress(step=step)
     log = MetricsLog(folder / "metrics.csv", ["step", "seconds", "train_loss", "val_psnr"], step)
-    with Tracking(made, log, folder, config, progress) as tracking:
+    with Loggers(loggers, log, folder, config, progress) as logging:
         for n in steps:
             row = {"step": n, "seconds": 0.5 * n, "train_loss": value(n)} | ({"val_psnr": 20 + n} if n % 4 == 0 else {})
             log.add(row)
-            tracking.log(row)
+            logging.log(row)
         progress.status = status

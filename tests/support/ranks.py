@@ -13,7 +13,11 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from convlstm import checkpoints
 from convlstm.datasets.stream import batches
@@ -22,6 +26,7 @@ from convlstm.losses import MeanSquaredError
 from convlstm.training.batches import DataError
 from convlstm.training.diagnostics import NonFiniteLossError
 from convlstm.training.loop import Trainer
+from convlstm.training.run import Run
 from tests.support.project import PROJECT
 
 import mlx.core as mx
@@ -219,21 +224,19 @@ class Blur(nn.Module):
         return mx.repeat(mx.sigmoid(forecast)[:, None], horizon, axis=1)
 
 
-class Drifting(Trainer):
-    """Something changes the weights of rank 1 alone."""
+@contextmanager
+def drifting(share: float) -> Iterator[None]:
+    """Changes the weights of rank 1 alone by a share of them, once, in the runs of a `with` block."""
 
-    drift = 0.01
+    original = Run.count
 
-    def _count(self, *arguments) -> None:
-        super()._count(*arguments)
-        if self.ranks.rank == 1 and self.progress.step == 5:
-            self.model.convolution.weight = self.model.convolution.weight * (1 + self.drift)
+    def count(run: Run, *arguments: Any) -> None:
+        original(run, *arguments)
+        if run.ranks.rank == 1 and run.progress.step == 5:
+            run.model.convolution.weight = run.model.convolution.weight * (1 + share)
 
-
-class Rounding(Drifting):
-    """The same, by as much as another processor's rounding may come to."""
-
-    drift = 1e-6
+    with mock.patch.object(Run, "count", count):
+        yield
 
 
 SEED = 3
@@ -246,18 +249,18 @@ def place_of(rank: int, epoch: int) -> tuple[str, int, int]:
     return "train", epoch, int(order[5 if rank else 1])
 
 
-def fitted(ranks: Ranks, folder: Path, *, steps=50, data=None, resume=False, trainer=Trainer, **changes) -> str:
+def fitted(ranks: Ranks, folder: Path, *, steps=50, data=None, resume=False, **changes) -> str:
     """Trains `Blur` and returns how that ended."""
     mx.random.seed(1)
     model = Blur()
-    trainer = trainer(**{"max_steps": steps, "batch_size": 8, **TRAINER, **changes})
-    trainer.ranks = ranks
+    trainer = Trainer(**{"max_steps": steps, "batch_size": 8, **TRAINER, **changes})
     data, loss = Gaps() if data is None else data, MeanSquaredError()
     found = checkpoints.find(folder, prefer=("last",)) if resume and ranks.main else None
     config = {"model": {"_target_": "ranks.Blur"}}
     try:
-        trainer.check(model, loss, data)
-        progress = trainer.fit(model, optim.Adam(0.02), loss, data, folder, config, seed=SEED, resume=found)
+        trainer.check(model, loss, data, ranks=ranks)
+        run = {"seed": SEED, "resume": found, "ranks": ranks}
+        progress = trainer.fit(model, optim.Adam(0.02), loss, data, folder, config, **run)
     except (ValueError, DataError, RanksError, NonFiniteLossError) as error:
         return f"{type(error).__name__}: {error}"
     return f"{progress.status} at {progress.step}"
@@ -278,7 +281,7 @@ def training(ranks: Ranks) -> dict:
         "resumed": run("stopped", resume=True, steps=20),
         "again": run("stopped", resume=True, steps=20),
         "small": run("small", steps=10, data=Gaps(validation=1)),
-        "drifting": run("drifting", trainer=Drifting),
+        "drifting": drifted(run),
         "rounding": rounding(run),
         "bad": run("bad", data=Gaps(bad=place_of(1, 3)), max_skipped=0),
         "skipped": run("skipped", steps=10, data=Gaps(bad=place_of(1, 3))),
@@ -286,10 +289,16 @@ def training(ranks: Ranks) -> dict:
     }
 
 
+def drifted(run) -> str:
+    with drifting(0.01):
+        return run("drifting")
+
+
 def rounding(run) -> list[str]:
-    with warnings.catch_warnings(record=True) as warned:
+    """Drift as small as the rounding of another processor."""
+    with warnings.catch_warnings(record=True) as warned, drifting(1e-6):
         warnings.simplefilter("always")
-        return [run("rounding", trainer=Rounding, steps=20), *(str(warning.message) for warning in warned)]
+        return [run("rounding", steps=20), *(str(warning.message) for warning in warned)]
 
 
 def four(ranks: Ranks) -> dict:

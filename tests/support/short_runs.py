@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convlstm.losses import MeanSquaredError
 from convlstm.runs.log import MetricsLog
-from convlstm.training.loop import MEASURED, Trainer
+from convlstm.training.loop import Trainer
 from tests.support.tiny import Fade
 
 import mlx.optimizers as optim
@@ -12,12 +12,15 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 MSE = MeanSquaredError()
+MEASURED = ("seconds", "sequences_per_second", "peak_memory_mb")
+"""Columns that differ from run to run, since a clock or the machine decides them."""
 
 
 class Frames:
     """Random frames, a function of (seed, epoch, index).
 
-    `disturb` is called with a batch's place before it comes; the targets of the steps in `poisoned` are infinite.
+    `disturb` is called with (split, epoch, number) before each batch. The targets of the steps in `poisoned` are
+    infinite.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Frames:
 
 
 def at_step(step, action, batches=7):
-    """A disturbance of the batch that the given step reads, the first being 1."""
+    """Returns a `disturb` that calls `action` before the batch of a step, counted from 1."""
     return lambda split, epoch, number: action() if (split, epoch * batches + number + 1) == ("train", step) else None
 
 
@@ -69,12 +72,13 @@ def fit(
     rate=0.05,
     seed=0,
     resume=None,
+    overwrite=False,
     optimizer=None,
     sampling=None,
     loggers=(),
     **settings,
 ):
-    """Trains a `Fade`; gives the model and the progress."""
+    """Trains a `Fade`, and returns the model and the progress."""
     model = Fade() if model is None else model
     settings = {"max_steps": 12, "batch_size": 2, "log_every": 1, "validate_every": 5, "checkpoint_every": 4} | settings
     progress = Trainer(**settings).fit(
@@ -90,6 +94,7 @@ def fit(
         },
         seed=seed,
         resume=resume,
+        overwrite=overwrite,
         sampling=sampling,
         loggers=loggers,
     )

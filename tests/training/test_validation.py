@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 from convlstm.distributed.ranks import ALONE
 from convlstm.losses import MeanSquaredError
+from convlstm.runs.folder import NullFolder
 from convlstm.training.batches import Batches, DataError
-from convlstm.training.replicas import Elsewhere, agreed, raise_together, stop_signal
+from convlstm.training.replicas import agreed, interruption, raise_together
 from convlstm.training.validation import known_share, validate
 from tests.support.ranks import Gaps
 
@@ -81,12 +82,12 @@ def test_one_rank_agrees_with_itself():
     with pytest.raises(DataError, match=r"^broken$") as raised:
         raise_together(ALONE, DataError("broken", "validation"))
     assert raised.value.split == "validation"
-    assert stop_signal(ALONE, []) == ""
-    assert stop_signal(ALONE, [15, 2]) == "SIGTERM"
+    assert interruption(ALONE, []) == ""
+    assert interruption(ALONE, [15, 2]) == "interrupted by SIGTERM"
 
 
 def test_the_other_ranks_have_no_folder(tmp_path):
-    folder = Elsewhere(tmp_path / "run")
+    folder = NullFolder(tmp_path / "run")
     folder.add({"step": 1})
     assert folder.save("last", None, None, None, None, insist=True)
     assert folder.last_good() == ""
