@@ -1,10 +1,10 @@
-# make train, make test, make bench: each sets up .venv first if it is absent or pyproject.toml has changed.
+# make train, make test, make bench: each sets up .venv first if it is missing or pyproject.toml has changed.
 #
-#   EXTRA   MLX's backend: cpu, cuda12 or cuda13 on Linux (default cpu), nothing on macOS, where MLX brings Metal
+#   EXTRA   MLX's backend: cpu, cuda12 or cuda13 on Linux (default cpu); empty on macOS, where MLX includes Metal
 #   VENV    the environment's folder (default .venv)
-#   PYTHON  the Python that makes it (default: the first suitable one on the PATH)
+#   PYTHON  the Python to make it with (default: the first suitable one on the PATH)
 #   ARGS    more overrides for train.py, such as ARGS='data.root=~/mnist'; options of `make bench`, such as
-#           ARGS='--rows default --runs 9 --out bench.json', or of `make soak`, such as ARGS='kill=100 --seed 3'
+#           ARGS='--rows default --runs 9 --out bench.json', or of `make faults`, such as ARGS='kill=100 --seed 3'
 
 VENV ?= .venv
 EXTRA ?= $(if $(filter Linux,$(shell uname -s)),cpu)
@@ -24,21 +24,21 @@ comma := ,
 RUN_READY := $(VENV)/.ready-$(or $(EXTRA),macos)
 TEST_READY := $(RUN_READY)-dev
 BENCH_READY := $(RUN_READY)-bench
-# The distribution that EXTRA must bring: mlx_cpu, mlx_cuda_12 or mlx_cuda_13.
+# The distribution that EXTRA installs: mlx_cpu, mlx_cuda_12 or mlx_cuda_13.
 BACKEND := mlx_$(subst cuda,cuda_,$(EXTRA))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test bench soak doctor clean check-extra
+.PHONY: help setup train test bench faults doctor clean check-extra
 
 help: ## print this
 	@echo 'make TARGET [EXTRA=cpu|cuda12|cuda13]'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
 		printf '  %-8s %s\n' "$$name" "$$text"; done
 
-setup: $(RUN_READY) ## make .venv with what this platform needs
+setup: $(RUN_READY) ## make .venv with everything this platform needs
 
-train: $(RUN_READY) ## set up, train the quickstart, evaluate it and name its pictures; run again, it resumes
+train: $(RUN_READY) ## set up, train the quickstart, evaluate it and list its pictures; a second call resumes
 	$(PY) train.py experiment=quickstart name=$(notdir $(RUN)) resume=auto $(ARGS)
 	$(PY) evaluate.py ckpt=$(RUN)
 	@echo; echo 'Pictures:'; find $(RUN)/evaluation -name '*.png' -o -name '*.gif' | sort | sed 's/^/  /'
@@ -52,10 +52,10 @@ test: $(TEST_READY) ## set up, then lint, types and tests
 bench: $(BENCH_READY) ## set up, then time training and forecasting beside PyTorch on this CPU
 	$(PY) -m benchmarks $(ARGS)
 
-soak: $(RUN_READY) ## set up, then kill, starve and damage short runs: says what is lost, and fails where anything is
-	$(PY) -m soak $(ARGS)
+faults: $(RUN_READY) ## set up, then test short runs under kills, full disks, damage and more; fails if anything is lost
+	$(PY) -m fault_tests $(ARGS)
 
-doctor: $(RUN_READY) ## say which device and which BLAS MLX uses here, and how fast they are
+doctor: $(RUN_READY) ## print which device and BLAS MLX uses here, and how fast they are
 	$(PY) -m convlstm.doctor
 
 clean: ## remove .venv and the caches; runs/ stays
@@ -87,8 +87,8 @@ check-extra:
 			echo "      Run 'make clean' first, or keep both: make ... EXTRA=$(EXTRA) VENV=.venv-$(EXTRA)" >&2; \
 			exit 1;; esac; done; fi
 
-# An environment with a working pip. One that the user made is kept. Debian's Python lacks ensurepip, and venv with it,
-# until python3-venv is installed: there the system's pip fills the environment, or else a downloaded one.
+# An environment with a working pip. The user's own environment is kept. Without the package python3-venv, Debian's
+# Python has no ensurepip; then the system's pip fills the environment, or a downloaded one.
 $(VENV)/.pip: | check-extra
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 		python=; \

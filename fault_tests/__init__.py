@@ -1,1 +1,1 @@
-"""Short runs of train.py under faults: what is tried, what survives, what is lost. `python -m soak --help`."""
+"""Short runs of train.py under faults: whatever happens to them, nothing that was saved may be lost."""

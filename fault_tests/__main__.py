@@ -1,4 +1,4 @@
-"""Tries faults on short runs of train.py: `python -m soak --help`, or `make soak ARGS='kill=100 --seed 3'`."""
+"""Tests short runs of train.py under faults: `python -m fault_tests --help`, `make faults ARGS='kill=100 --seed 3'`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "sleep": (sleep, 3),
     "rank": (rank, 4),
 }
-"""Each kind of fault and how often it is tried by default."""
+"""Each kind of fault and its default number of tries."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Count:
 
 
 def table(counts: dict[tuple[str, str], Count]) -> str:
-    """Faults tried, survived and lost, by kind, and all together."""
+    """Returns the table of faults tried, survived and lost, by kind and in total."""
     total = Count(sum(c.tried for c in counts.values()), sum(c.lost for c in counts.values()))
     rows = [(f"{fault}: {kind}", count) for (fault, kind), count in sorted(counts.items())]
     rows.append(("all", total))
@@ -57,22 +57,26 @@ def table(counts: dict[tuple[str, str], Count]) -> str:
     return "\n".join(lines)
 
 
-def chosen(words: Iterable[str]) -> dict[str, int]:
-    """How often to try which fault; ValueError for what is no `FAULT` or `FAULT=NUMBER`."""
+def parse(words: Iterable[str]) -> dict[str, int]:
+    """Returns the number of tries of each fault, from words of the form `FAULT` or `FAULT=NUMBER`.
+
+    Raises:
+        ValueError: There is no such fault, or the number is not allowed.
+    """
     counts = {}
     for word in words:
         name, _, number = word.partition("=")
         if name not in FAULTS:
             raise ValueError(f"there is no fault '{name}'. Choose from: {', '.join(FAULTS)}")
         if number and not (number.isdigit() and int(number) > 0):
-            raise ValueError(f"'{name}' must be tried a whole number of times, at least 1, but got {number!r}.")
+            raise ValueError(f"the tries of '{name}' must be a whole number of at least 1 but got {number!r}.")
         counts[name] = int(number) if number else FAULTS[name][1]
     return counts or {name: number for name, (_, number) in FAULTS.items()}
 
 
-def soak(bench: Bench, counts: dict[str, int], seed: int) -> int:
-    """Tries the faults, prints the table, and returns how many of them lost something."""
-    found: dict[tuple[str, str], Count] = {}
+def run(bench: Bench, counts: dict[str, int], seed: int) -> int:
+    """Tries the faults, prints the table, and returns the number of tries that lost something."""
+    rows: dict[tuple[str, str], Count] = {}
     notes: list[str] = []
     start = time.perf_counter()
     bar = tqdm(total=sum(counts.values()), unit="fault", disable=None)
@@ -80,7 +84,7 @@ def soak(bench: Bench, counts: dict[str, int], seed: int) -> int:
         for number, (name, count) in enumerate(counts.items()):
             bar.set_description_str(name)
             for one in FAULTS[name][0](bench, np.random.default_rng([seed, number]), count):
-                row = found.setdefault((name, one.kind), Count())
+                row = rows.setdefault((name, one.kind), Count())
                 row.tried += 1
                 if one.lost:
                     row.lost += 1
@@ -88,30 +92,34 @@ def soak(bench: Bench, counts: dict[str, int], seed: int) -> int:
                 if one.note:
                     notes.append(f"{name}: {one.kind}: {one.note}")
                 bar.update()
-    finally:  # what came of the tries before Ctrl-C is told, too
+    finally:  # Ctrl-C also prints the tries so far
         bar.close()
-        print(table(found))
+        print(table(rows))
         for note in notes:
             print(f"note: {note}")
         print(f"{time.perf_counter() - start:.0f} seconds, seed {seed}")
-    return sum(count.lost for count in found.values())
+    return sum(count.lost for count in rows.values())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
-    parser.add_argument("faults", nargs="*", metavar="FAULT[=NUMBER]", help=f"of: {', '.join(FAULTS)} (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
-    parser.add_argument("--out", type=Path, help="folder of the runs (default: a temporary one); lost ones are kept")
+    parser = argparse.ArgumentParser(prog="python -m fault_tests", description=__doc__)
+    parser.add_argument(
+        "faults", nargs="*", metavar="FAULT[=NUMBER]", help=f"one of {', '.join(FAULTS)} (default: all)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the runs (default: a temporary one); runs that lost something stay"
+    )
     options = parser.parse_args()
     try:
-        counts = chosen(options.faults)
+        counts = parse(options.faults)
         if "full_disk" in counts:
             in_namespace()
-        folder = options.out or Path(tempfile.mkdtemp(prefix="soak-"))
+        folder = options.out or Path(tempfile.mkdtemp(prefix="fault-tests-"))
         bench = Bench(folder)
     except ValueError as error:
         parser.error(str(error))
-    lost = soak(bench, counts, options.seed)
+    lost = run(bench, counts, options.seed)
     if lost:
         print(f"The runs that lost something are in '{folder}'.")
         sys.exit(1)

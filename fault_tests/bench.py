@@ -1,12 +1,10 @@
-"""Where short runs are made, disturbed, taken up again and compared."""
+"""A bench on which short runs are started, disturbed, resumed and compared."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -17,17 +15,17 @@ from typing import Any
 from convlstm import checkpoints
 from fault_tests.child import ROOT, Plan
 from fault_tests.equality import differences
+from fault_tests.launch import launch_line
 
 BATCH, BATCHES, STEPS = 2, 13, 60
-"""Sequences in a step, steps in an epoch, steps of a run."""
+"""Sequences of a step, steps of an epoch, steps of a run."""
 
 VALIDATION = 5
-LIMIT = 900  # seconds after which a run hangs
+LIMIT = 900  # seconds after which a run counts as hanging
 NAME = "mine"
-LAUNCH = Path(sys.executable).with_name("mlx.launch")
 
 SHORT = (
-    "data._target_=soak.data.Data",
+    "data._target_=fault_tests.data.Data",
     "data.digits=builtin",
     "data.frame_size=16",
     "data.digit_size=8",
@@ -47,10 +45,10 @@ SHORT = (
     "trainer.validate_every=11",
     "trainer.checkpoint_every=5",
 )
-"""A run of a second after a second of starting: losses, validations and checkpoints that do not fall together."""
+"""A run of a second after a start of a second. Its losses, validations and checkpoints come at different steps."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""Of the kernels: for so little to compute, threads only wait for each other, long ones where the machine is busy."""
+"""Threads of the kernels: with so little to compute they only wait for each other, long on a busy machine."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "plain": (),
@@ -60,25 +58,25 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "averaged": ("trainer.ema=0.9", "trainer.accumulate=2", "trainer.keep_last=3"),
     "bfloat16": ("trainer.precision=bfloat16", "data.prefetch=1"),
 }
-"""What else is part of the state that a run must go on from."""
+"""Settings that add to the state from which a run resumes."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run of train.py ended."""
+    """The end of a run of train.py: its exit status and what it printed."""
 
     status: int
     out: str
     err: str
 
     def tail(self) -> str:
-        """The last of what it said of a failure."""
+        """Returns the last lines on standard error."""
         return " | ".join(self.err.strip().splitlines()[-3:])
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A run that nothing disturbed: its folder, its accesses to it, the seconds of its start and of its training."""
+    """An undisturbed run: its folder, its number of accesses, the seconds of its start and of its training."""
 
     folder: Path
     accesses: int
@@ -87,36 +85,36 @@ class Reference:
 
 
 class Bench:
-    """Makes runs below a folder.
+    """Starts and compares runs below a folder.
 
     Args:
-        folder: Where to; it is made.
+        folder: The folder, which is created if needed.
 
     Raises:
-        ValueError: There is something in it.
+        ValueError: The folder is not empty.
     """
 
     def __init__(self, folder: Path):
         if folder.exists() and any(folder.iterdir()):
-            raise ValueError(f"[Bench] 'folder' must be empty or not there but '{folder}' is neither. Choose another.")
+            raise ValueError(f"[Bench] 'folder' must be empty or missing but '{folder}' is neither. Choose another.")
         self.folder, self._number = folder.resolve(), 0
         self._references: dict[str, Reference] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def new(self) -> Path:
-        """The folder of a run that is yet to begin."""
+        """Returns the folder of a new run."""
         self._number += 1
         return self.folder / f"{self._number:04d}" / NAME
 
     def drop(self, run: Path) -> None:
-        """Removes a run of which nothing was lost."""
+        """Removes a run that lost nothing."""
         shutil.rmtree(run.parent, ignore_errors=True)
 
     def reference(self, variant: str) -> Reference:
-        """The undisturbed run of a variant, made at its first use.
+        """Returns the undisturbed run of a variant, which is trained at its first use.
 
         Raises:
-            RuntimeError: It failed.
+            RuntimeError: The run failed.
         """
         if variant not in self._references:
             run, log = self.new(), self.folder / "reference.log"
@@ -126,7 +124,7 @@ class Bench:
             trains = time.perf_counter()
             ended = finish(process)
             if ended.status != 0:
-                raise RuntimeError(f"[soak] the undisturbed run '{variant}' failed: {ended.tail()}")
+                raise RuntimeError(f"[Bench] the undisturbed run '{variant}' failed: {ended.tail()}")
             accesses = int(log.read_text().rpartition("accesses ")[2])
             times = trains - start, time.perf_counter() - trains
             self._references[variant] = Reference(run, accesses, *times)
@@ -142,22 +140,21 @@ class Bench:
         ranks: int = 1,
         variables: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """Starts a run, or goes on with it, in a process group of its own.
+        """Starts or resumes a run, in a process group of its own.
 
         Args:
             variant: One of `VARIANTS`.
             run: The run's folder.
             overrides: More arguments of train.py.
-            plan: What goes wrong in the file system.
-            resume: As train.py takes it. Default: 'auto'.
-            ranks: Processes that train together. Default: 1.
-            variables: For the environment. None: as it is.
+            plan: Faults of the file system. Default: none.
+            resume: The argument of train.py. Default: 'auto'.
+            ranks: Number of processes that train together. Default: 1.
+            variables: Variables to add to the environment. Default: none.
         """
-        program = ["train.py"] if plan is None else ["-m", "soak.child", plan.as_json()]
-        place = [f"output={run.parent}", f"name={run.name}", f"resume={resume}"]
-        launch = [str(LAUNCH), "-n", str(ranks), "-p", str(free_ports(ranks)), "--"] if ranks > 1 else []
+        program = ["train.py"] if plan is None else ["-m", "fault_tests.child", plan.as_json()]
+        folder = [f"output={run.parent}", f"name={run.name}", f"resume={resume}"]
         return subprocess.Popen(
-            [*launch, sys.executable, *program, *SHORT, *VARIANTS[variant], *place, *overrides],
+            launch_line(ranks, *program, *SHORT, *VARIANTS[variant], *folder, *overrides),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **ONE_THREAD, **(variables or {})},
@@ -168,21 +165,25 @@ class Bench:
         )
 
     def train(self, variant: str, run: Path, *overrides: str, **how: Any) -> Ended:
-        """Starts a run, or goes on with it, as `start` does, and waits for its end."""
+        """Starts or resumes a run, as `start` does, and waits for its end."""
         return finish(self.start(variant, run, *overrides, **how))
 
     def lost(self, variant: str, run: Path) -> str:
-        """Takes a disturbed run to its end. What is not as in the undisturbed one; "" where nothing was lost."""
+        """Takes a disturbed run to its end. Returns its differences from the undisturbed one, "" for none."""
         reference, ended = self.reference(variant), self.train(variant, run)
         if ended.status != 0:
-            return f"it does not go on (status {ended.status}): {ended.tail()}"
-        found = differences(run, reference.folder)
-        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
-        return "; ".join(found[:4]) + more
+            return f"it does not resume (status {ended.status}): {ended.tail()}"
+        return shortened(differences(run, reference.folder))
+
+
+def shortened(losses: list[str]) -> str:
+    """Returns the first four of several losses as one text, and the number of the others."""
+    more = f"; and {len(losses) - 4} more" if len(losses) > 4 else ""
+    return "; ".join(losses[:4]) + more
 
 
 def step_of(run: Path) -> int | None:
-    """The step that a run would go on from; None where it would begin anew.
+    """Returns the step from which a run would resume, or None if it would begin anew.
 
     Raises:
         CheckpointError: There are checkpoints, and none of them can be read.
@@ -192,25 +193,12 @@ def step_of(run: Path) -> int | None:
     ):
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an older checkpoint in the place of a damaged one
+        warnings.simplefilter("ignore")  # about an earlier checkpoint in place of a damaged one
         return checkpoints.read_state(checkpoints.find(run, prefer=("last", "best")))["step"]
 
 
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses."""
-    for first in range(20000 + os.getpid() % 5000, 32000, count):
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as one:
-                    one.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise RuntimeError("[soak] there are no free ports for ranks")
-
-
 def wait_until_it_trains(process: subprocess.Popen[str]) -> None:
-    """Waits for the line that train.py prints last before it trains, or for its end."""
+    """Waits for the last line that train.py prints before it trains, or for the program's end."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("data "):
@@ -218,7 +206,7 @@ def wait_until_it_trains(process: subprocess.Popen[str]) -> None:
 
 
 def finish(process: subprocess.Popen[str]) -> Ended:
-    """Waits for the end of a run; status 1 and a word where it has none."""
+    """Waits for the end of a run. One that hangs is killed and has status 1."""
     try:
         out, err = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:

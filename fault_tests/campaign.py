@@ -1,4 +1,4 @@
-"""Short runs that are struck several times each and then taken to their end."""
+"""Short runs that meet several faults each and are then taken to their end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fault_tests.faults import Try
 import numpy as np
 
 MOST = 6
-"""Strikes in a run, at most."""
+"""Largest number of strikes in a run."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Strike:
     """A fault that a run has met.
 
     Attributes:
-        kind: Of the fault, a row of the table.
-        ended: How the run ended.
-        allowed: The exit statuses that are right then.
-        says: Words of which the run must have said one; () where it need not say anything.
-        traceback: Whether a traceback is a loss. Where it is not it is a note.
+        kind: Kind of the fault, a row of the table.
+        ended: The end of the run.
+        allowed: Exit statuses that are correct after this fault.
+        says: Texts of which the run must print one; () if it need not print any.
+        traceback: True if a traceback counts as a loss, False if it is only a note.
     """
 
     kind: str
@@ -36,11 +36,11 @@ class Strike:
 
 
 Striker = Callable[[Bench, np.random.Generator, str, Path, int], Strike]
-"""`striker(bench, rng, variant, run, step)` starts a run, or goes on with it from that step, and strikes it once."""
+"""`striker(bench, rng, variant, run, step)` starts a run, or resumes it from that step, and strikes it once."""
 
 
 def campaign(bench: Bench, rng: np.random.Generator, count: int, strike: Striker) -> Iterator[Try]:
-    """Strikes runs until `count` strikes have met one; each run must end where the one without strikes did."""
+    """Yields the results of `count` strikes on runs, each of which must end as the run without strikes did."""
     while count > 0:
         variant, run, tries, lost = str(rng.choice(list(VARIANTS))), bench.new(), [], ""
         bench.reference(variant)
@@ -48,7 +48,7 @@ def campaign(bench: Bench, rng: np.random.Generator, count: int, strike: Striker
             before = step_of(run)
             struck = strike(bench, rng, variant, run, before or 0)
             if struck.ended.status == 0:
-                break  # it was at its end before it was struck
+                break  # it ended before the strike
             lost = lost_at_once(run, before, struck)
             tries.append(Try(struck.kind, note=untidy(struck.ended)))
             if lost:
@@ -63,7 +63,7 @@ def campaign(bench: Bench, rng: np.random.Generator, count: int, strike: Striker
 
 
 def lost_at_once(run: Path, before: int | None, struck: Strike) -> str:
-    """What a strike took that was there before it, or how the run ended otherwise than it should; "" for neither."""
+    """Returns the checkpoint that a strike destroyed, or the fault in the run's end; "" for neither."""
     ended = struck.ended
     try:
         step = step_of(run)
@@ -76,10 +76,10 @@ def lost_at_once(run: Path, before: int | None, struck: Strike) -> str:
     if struck.traceback and untidy(ended):
         return untidy(ended)
     if struck.says and not any(word in ended.out + ended.err for word in struck.says):
-        return f"it did not say {' or '.join(struck.says)}: {ended.tail()}"
+        return f"it did not print {' or '.join(struck.says)}: {ended.tail()}"
     return ""
 
 
 def untidy(ended: Ended) -> str:
-    """A word about a traceback, where there is one."""
+    """Returns a description of the traceback that a run printed, or ""."""
     return f"a traceback: {ended.tail()}" if "Traceback" in ended.err else ""

@@ -1,7 +1,7 @@
-"""train.py with faults in its file system: `python -m soak.child PLAN ARGUMENTS...`, where PLAN is a `Plan` as JSON.
+"""train.py with faults in its file system: `python -m fault_tests.child PLAN ARGUMENTS...`; PLAN is a `Plan` as JSON.
 
-An access is an opening, renaming, making or removing of something in the run's folder, or a flush to the disk. They are
-counted from 1, so that a fault can be put before any of them; a program does the same ones in every run.
+An access opens, renames, creates or removes something in the run's folder, or flushes a file to the disk. Accesses are
+counted from 1, so that a fault can precede any of them. A program makes the same accesses in every run.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", 
 
 @dataclass
 class Plan:
-    """What goes wrong.
+    """The faults of a run.
 
     Args:
         folder: The run's folder.
-        signals: The numbers of the accesses at which the program sends itself a signal, and of the signals.
-        torn: The number of the access from which on no file can grow beyond so many bytes, and these. None: never.
-        fatal: Whether the write that tries is cut off there, and the program with it. Otherwise it is an error.
-        delay: Longest time in seconds that an access takes; 0 is as fast as the disk.
-        seed: Of the delays.
-        log: File to write to: a line `flushed INODE BYTES CHANGED` for every flush, and at the end `accesses NUMBER`.
+        signals: Signals that the program sends to itself, by number of the access.
+        torn: Number of an access and a number of bytes: from that access on no file can grow beyond that size.
+            Default: None, never.
+        fatal: A write beyond that size ends the program. If False, it raises an error. Default: True.
+        delay: Longest delay of an access, in seconds. Default: 0.
+        seed: Seed of the delays. Default: 0.
+        log: File for a line `flushed INODE BYTES CHANGED` after every flush, and `accesses NUMBER` at the end. Default:
+            none.
     """
 
     folder: str
@@ -46,12 +48,12 @@ class Plan:
     log: str = os.devnull
 
     def as_json(self) -> str:
-        """What `python -m soak.child` takes."""
+        """Returns the plan as the argument of `python -m fault_tests.child`."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """The plan that `as_json` describes."""
+        """Returns the plan that `as_json` describes."""
         values = json.loads(text)
         values["signals"] = {int(access): number for access, number in values["signals"].items()}
         values["torn"] = values["torn"] and tuple(values["torn"])
@@ -59,7 +61,7 @@ class Plan:
 
 
 class Disturber:
-    """Counts the accesses of this process and does at each what a plan says."""
+    """A counter of this process's accesses that carries out a plan."""
 
     def __init__(self, plan: Plan):
         self.plan, self.count, self.rng = plan, 0, random.Random(plan.seed)
@@ -67,7 +69,7 @@ class Disturber:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def install(self) -> None:
-        """Watches everything from here on."""
+        """Begins to count."""
         sys.addaudithook(self.audit)
         os.fsync = self.around(os.fsync)
         if hasattr(os, "fdatasync"):
@@ -75,7 +77,7 @@ class Disturber:
         atexit.register(lambda: os.write(self.log, f"accesses {self.count}\n".encode()))
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Python calls it with everything it does."""
+        """Receives an event from Python and counts it if it is an access."""
         if event not in WATCHED or not isinstance(arguments[0], str | bytes | os.PathLike):
             return
         relative = event in ("os.remove", "os.rmdir", "os.mkdir") and arguments[-1] not in (-1, None)
@@ -83,7 +85,7 @@ class Disturber:
             self.access()
 
     def around(self, flush: Any) -> Any:
-        """A function that flushes a file, counted and told."""
+        """Returns a function that flushes a file, counts it and logs it."""
 
         def counted(file: Any) -> None:
             self.access()
@@ -95,7 +97,7 @@ class Disturber:
         return counted
 
     def access(self) -> None:
-        """Counts one."""
+        """Counts an access and carries out its faults."""
         self.count += 1
         plan = self.plan
         if plan.delay:

@@ -1,4 +1,4 @@
-"""Damaged files: cut, emptied, a bit flipped, a block of zeros, missing, of another checkpoint, more than there was."""
+"""Damaged files: cut, emptied, with flipped bits or zeros, missing, of another checkpoint, or too long."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ DAMAGES: dict[str, Damage] = {
 
 
 def damage(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
-    """Copies of a run that was killed, each damaged in another way: they go on from a sound checkpoint or say why not.
+    """Damages copies of a killed run; each must resume from an intact checkpoint or explain why it cannot.
 
-    Of five tries, three damage a file of the newest checkpoint, one a file of each checkpoint, one the end of the
+    Of five tries, three damage a file of the newest checkpoint, one a file of each checkpoint, and one the end of the
     metrics or the run's configuration, as a crash of the machine does.
     """
     base = _base(bench)
@@ -90,11 +90,11 @@ def damage(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
 
 
 def _base(bench: Bench) -> Path:
-    """A run that was killed at the beginning of an epoch with several checkpoints behind it."""
+    """Returns a run that was killed at the beginning of an epoch, after several checkpoints."""
     run = bench.new()
     ended = bench.train(VARIANT, run, variables={SIGNAL: f"train:3:{2 * BATCH}:9"})
     if ended.status != -9 or not (run / BEFORE).is_dir():
-        raise RuntimeError(f"[soak] the run that was to be damaged ended with status {ended.status}: {ended.tail()}")
+        raise RuntimeError(f"[damage] the run to be damaged ended with status {ended.status}: {ended.tail()}")
     return run
 
 
@@ -103,17 +103,17 @@ def _files(folder: Path) -> list[str]:
 
 
 def _last(bench: Bench, rng: np.random.Generator, run: Path) -> tuple[str, str]:
-    """A file of the newest checkpoint: named itself it is refused, and the run goes on from the one before."""
+    """Damages a file of the newest checkpoint, which is refused by name; the run resumes from the one before."""
     file, what = str(rng.choice(_files(run / LAST))), str(rng.choice(list(DAMAGES)))
     if what == "of another checkpoint" and _same(run, file):
         what = "cut"
     DAMAGES[what](run / LAST / file, rng)
     name = f"a file of 'last' {what}"
     if rng.random() < 0.3 and (wrong := _refused(bench, run, str(run / LAST))):
-        return name, f"{what} {file}, named itself: {wrong}"
+        return name, f"{what} {file}, by name: {wrong}"
     ended = bench.train(VARIANT, run)
     if ended.status != 0:
-        return name, f"{what} {file}: it does not go on (status {ended.status}): {ended.tail()}"
+        return name, f"{what} {file}: it does not resume (status {ended.status}): {ended.tail()}"
     missing = [place for place in (LAST, BEFORE) if f"{run / place}'" not in ended.err]
     if missing or "warning" not in ended.err:
         return name, f"{what} {file}: no warning that names {' and '.join(missing)}: {ended.err.strip()}"
@@ -125,22 +125,22 @@ def _same(run: Path, file: str) -> bool:
 
 
 def _all(bench: Bench, rng: np.random.Generator, run: Path) -> tuple[str, str]:
-    """A file of each checkpoint: nothing to go on from, and nothing may be touched; with the files back it goes on."""
-    kept = run.with_name("kept")
-    shutil.copytree(run, kept, symlinks=True)
+    """Damages a file of each checkpoint. Resuming must fail and touch nothing; with intact files the run resumes."""
+    copy = run.with_name("kept")
+    shutil.copytree(run, copy, symlinks=True)
     for folder in sorted((run / FOLDER).iterdir()):
-        what = DAMAGES[str(rng.choice(["cut", "with a bit flipped", "missing"]))]
-        what(folder / str(rng.choice(_files(folder))), rng)
+        change = DAMAGES[str(rng.choice(["cut", "with a bit flipped", "missing"]))]
+        change(folder / str(rng.choice(_files(folder))), rng)
     name = "a file of each checkpoint"
     if wrong := _refused(bench, run, "auto"):
         return name, f"{name}: {wrong}"
     shutil.rmtree(run)
-    kept.rename(run)
+    copy.rename(run)
     return name, bench.lost(VARIANT, run)
 
 
 def _run(bench: Bench, rng: np.random.Generator, run: Path) -> tuple[str, str]:
-    """The end of the metrics, which a crash leaves torn or full of zeros, or a lost configuration."""
+    """Damages the end of the metrics, as a crash does, or empties the configuration."""
     what = str(rng.choice(["a torn row", "zeros", "noise", "config.yaml", "metrics.jsonl"]))
     if what in ("config.yaml", "metrics.jsonl"):
         os.truncate(run / what, 0)
@@ -155,14 +155,14 @@ def _run(bench: Bench, rng: np.random.Generator, run: Path) -> tuple[str, str]:
 
 
 def _refused(bench: Bench, run: Path, resume: str) -> str:
-    """What was wrong with how train.py refused to go on, which leaves all as it was; "" for nothing."""
+    """Returns the fault in how train.py refused to resume, which must change nothing; "" for none."""
     before = _content(run)
     ended: Ended = bench.train(VARIANT, run, resume=resume)
     if ended.status != 1 or untidy(ended):
         return f"status {ended.status}: {ended.tail()}"
     if str(run / FOLDER) not in ended.err:
         return f"it did not name a file: {ended.tail()}"
-    return "" if _content(run) == before else "it changed what was there"
+    return "" if _content(run) == before else "it changed the run's files"
 
 
 def _content(run: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Moving-MNIST that fails, or sends its program a signal, at a sequence that the environment names."""
+"""Moving-MNIST that fails, or sends its program a signal, at a sequence given in the environment."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from convlstm.datasets.moving_mnist import MovingMNIST
 
 import numpy as np
 
-SIGNAL, ERROR = "SOAK_SIGNAL", "SOAK_ERROR"
-"""Variables of the environment: `SPLIT:EPOCH:INDEX:` and signal numbers joined by commas, or an exception's name."""
+SIGNAL, ERROR = "FAULT_SIGNAL", "FAULT_ERROR"
+"""Environment variables: `SPLIT:EPOCH:INDEX:`, then signal numbers joined by commas, or an exception's name."""
 
-TIME = "SOAK_TIME"
-"""Another one: a file that is made right before the signals."""
+TIME = "FAULT_TIME"
+"""Environment variable with the path of a file that is created right before the signals."""
 
 PAUSE = 0.005  # seconds between two signals
 
 
 class LoaderError(Exception):
-    """An exception of nobody's hierarchy, with arguments that do not make another one of it."""
+    """An exception outside every hierarchy, whose `args` cannot construct it again."""
 
     def __init__(self, split: str, index: int):
         super().__init__(f"[LoaderError] sequence {index} of '{split}' is meant to fail.")
@@ -30,7 +30,7 @@ class LoaderError(Exception):
 
 KINDS = (OSError, MemoryError, KeyError, ValueError, RuntimeError, StopIteration, EOFError, AssertionError)
 ERRORS = (LoaderError.__name__, *(kind.__name__ for kind in KINDS))
-"""Names of what the data can raise."""
+"""Names of the exceptions that the data can raise."""
 
 
 def _error(name: str, split: str, index: int) -> BaseException:
@@ -40,7 +40,7 @@ def _error(name: str, split: str, index: int) -> BaseException:
 
 
 class Data(MovingMNIST):
-    """The data of the soak's runs: it takes what `MovingMNIST` takes, and moves noise, which takes no time to draw."""
+    """The data of the runs: `MovingMNIST` with its arguments, but with images of noise, which take no time to draw."""
 
     def __init__(self, *, digits: str = "builtin", **arguments: Any):
         rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ class Data(MovingMNIST):
         super().__init__(digits=Digits(train, test, digits), **arguments)
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
-        """What `MovingMNIST` gives, where the environment wants nothing else at this sequence."""
+        """Returns the sequence of `MovingMNIST`, unless the environment demands a fault here."""
         place = f"{split}:{epoch if split == 'train' else 0}:{index}:"
         for variable in (SIGNAL, ERROR):
             wanted = os.environ.get(variable, "")

@@ -1,4 +1,4 @@
-"""Whether a run that was disturbed ended where the undisturbed one did, to the last bit."""
+"""A comparison of a disturbed run with the undisturbed one, to the last bit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from convlstm import checkpoints
 from convlstm.runs.log import MetricsLog
 
 CLOCKED = ("seconds", "sequences_per_second", "peak_memory_mb")
-"""What a clock, or what else the machine was doing, decides."""
+"""Values that depend on the clock or on other work of the machine."""
 
 
 def differences(run: Path, reference: Path) -> list[str]:
-    """What is not the same in two finished runs; [] where all of it is.
+    """Returns the differences of two finished runs; [] if they are the same.
 
-    The weights, the optimizer's state and all other arrays of the checkpoints `last` and `best`, byte by byte; what
-    they say of the training; the rows of the metrics. Temporary files that were left behind are a difference, too.
+    Compares the weights, the optimizer's state and all other arrays of the checkpoints `last` and `best` byte by byte,
+    their training state, and the rows of the metrics. Temporary files that were left behind count as well.
     """
     found = [f"left behind: {path.relative_to(run)}" for path in sorted(run.rglob("*.tmp*"))]
     for name in ("last", "best"):
@@ -40,7 +40,7 @@ def differences(run: Path, reference: Path) -> list[str]:
 
 
 def steps(run: Path) -> list[str]:
-    """The steps that have a row in the metrics."""
+    """Returns the steps that have a row in the metrics."""
     return [row["step"] for row in MetricsLog.read(run / "metrics.csv")]
 
 
@@ -56,7 +56,7 @@ def _rows(path: Path) -> dict[str, dict[str, Any]]:
         rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
     else:
         rows = list(MetricsLog.read(path))
-    # A step that has two rows must not pass for one that has one.
+    # The number distinguishes two rows of the same step.
     return {f"step {row['step']} (row {i})": _unclocked(row) for i, row in enumerate(rows)}
 
 

@@ -1,4 +1,4 @@
-"""What a kind of fault is: a function that tries it so many times and says of each what came of it."""
+"""The interface of a fault: a function that tries it a number of times and reports each result."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Try:
-    """One fault, and what came of it.
+    """The result of one fault.
 
     Attributes:
-        kind: The row of the table that counts it, such as 'SIGKILL at a write'.
-        lost: What was lost; "" where nothing was.
-        note: What is not a loss, but not as it should be either.
+        kind: Row of the table that counts it, such as 'SIGKILL at a write'.
+        lost: Description of the loss; "" if there was none.
+        note: Description of a flaw that is no loss.
     """
 
     kind: str

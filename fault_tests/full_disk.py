@@ -1,4 +1,4 @@
-"""A disk without room: a small one of its own where one can be mounted, else a limit on the size of each file."""
+"""A full disk: a small one of its own if this process may mount it, otherwise a limit on the size of each file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fault_tests.bench import BATCH, BATCHES, STEPS, VARIANTS, Bench, finish, step_of, wait_until_it_trains
+from fault_tests.bench import BATCH, BATCHES, STEPS, VARIANTS, Bench, finish, shortened, step_of, wait_until_it_trains
 from fault_tests.campaign import Strike, lost_at_once
 from fault_tests.child import Plan
 from fault_tests.data import SIGNAL
@@ -22,30 +22,30 @@ import numpy as np
 
 SIZE = 8 << 20  # bytes of the small disk
 FULL = ("No space left on device", "File too large")
-NAMESPACE = "SOAK_NAMESPACE"
+NAMESPACE = "FAULT_NAMESPACE"
 BALLAST = "ballast"
 
 
 def can_mount() -> bool:
-    """Whether this process may mount a disk."""
+    """Returns True if this process may mount a disk."""
     return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("mount") is not None
 
 
 def in_namespace() -> None:
-    """Starts this program again where it may mount disks that only it can see, if there is such a place."""
+    """Restarts this program in a namespace in which it may mount disks for itself, if the system allows one."""
     inside = ["unshare", "--user", "--map-root-user", "--mount"]
     if sys.platform != "linux" or can_mount() or NAMESPACE in os.environ or shutil.which("unshare") is None:
         return
     if subprocess.run([*inside, "true"], capture_output=True).returncode == 0:
         os.environ[NAMESPACE] = "1"
-        os.execvp("unshare", [*inside, sys.executable, "-m", "soak", *sys.argv[1:]])
+        os.execvp("unshare", [*inside, sys.executable, "-m", "fault_tests", *sys.argv[1:]])
 
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[None]:
-    """Meanwhile a folder is a disk of `SIZE` bytes."""
+    """Mounts a disk of `SIZE` bytes at a folder."""
     place.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "soak", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)], check=True)
     try:
         yield
     finally:
@@ -53,14 +53,14 @@ def small_disk(place: Path) -> Iterator[None]:
 
 
 def fill(disk: Path, room: int) -> None:
-    """Leaves room for so many bytes on a disk."""
+    """Fills a disk up to `room` free bytes."""
     with (disk / BALLAST).open("wb") as file:
         size = max(0, shutil.disk_usage(disk).free - room)
         file.write(bytes(size))
 
 
 def full_disk(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
-    """Runs that meet a full disk, from the start or after a while, and go on once there is room."""
+    """Yields the results of runs that meet a full disk, at the start or later, and resume once there is room."""
     kinds = ("file size", "stop", "warn", "relief", "start") if can_mount() else ("file size",)
     for number in range(count):
         kind, variant = kinds[number % len(kinds)], str(rng.choice(list(VARIANTS)))
@@ -84,7 +84,7 @@ def _tried(bench: Bench, run: Path, kind: str, lost: str) -> Try:
 
 
 def _limited(bench: Bench, rng: np.random.Generator, variant: str, run: Path) -> str:
-    """From some access on no file can grow beyond some bytes: writes fail as on a full disk."""
+    """Limits the size of files from a random access on, so that writes fail as on a full disk."""
     access = int(rng.integers(1, 1 + bench.reference(variant).accesses // 2))
     ended = bench.train(variant, run, plan=Plan(str(run), torn=(access, int(rng.integers(0, 4000))), fatal=False))
     return lost_at_once(run, None, Strike("", ended, (1,), FULL)) or bench.lost(variant, run)
@@ -104,17 +104,16 @@ def _filled(bench: Bench, rng: np.random.Generator, variant: str, run: Path, kin
     ended = bench.train(variant, run, choice)
     if ended.status == 0:
         (disk / BALLAST).unlink()
-        found = differences(run, bench.reference(variant).folder)  # there was room enough
-        return "; ".join(found[:4])
+        return shortened(differences(run, bench.reference(variant).folder))  # there was enough room
     lost = lost_at_once(run, before, Strike("", ended, (1,), FULL))
     if not lost and kind == "warn" and "training continues" not in ended.err:
-        lost = f"it did not go on: {ended.tail()}"
+        lost = f"it did not continue: {ended.tail()}"
     (disk / BALLAST).unlink()
     return lost or bench.lost(variant, run)
 
 
 def _relieved(bench: Bench, rng: np.random.Generator, variant: str, run: Path, choice: str) -> str:
-    """Room comes back while the run goes on with a warning: then it ends as if nothing had been."""
+    """Makes room while the run continues with a warning; it must then end as the undisturbed one."""
     process = bench.start(variant, run, choice)
     wait_until_it_trains(process)
     wait = float(rng.uniform(0, bench.reference(variant).training / 2))
@@ -125,5 +124,4 @@ def _relieved(bench: Bench, rng: np.random.Generator, variant: str, run: Path, c
     if ended.status != 0:
         lost = lost_at_once(run, None, Strike("", ended, (1,), FULL))
         return lost or bench.lost(variant, run)
-    found = differences(run, bench.reference(variant).folder)
-    return "; ".join(found[:4])
+    return shortened(differences(run, bench.reference(variant).folder))

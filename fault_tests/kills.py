@@ -1,4 +1,4 @@
-"""Signals: at any moment, at and inside writes, early and late in an epoch, in a validation; several in a run."""
+"""Signals at any moment, at and inside writes, early and late in an epoch, in a validation; several in a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fault_tests.faults import Try
 import numpy as np
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
-# A second Ctrl-C of the impatient; a cluster's SIGTERM whose grace is short.
+# Shares of the tries. Two SIGINT are an impatient user, SIGTERM with SIGKILL a cluster with a short grace period.
 SIGNALS = {(KILL,): 0.35, (TERM,): 0.2, (INT,): 0.2, (INT, INT): 0.1, (TERM, KILL): 0.15}
 MOMENTS = {
     "at any moment": 0.12,
@@ -34,7 +34,7 @@ STATUSES = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGXFSZ, 1
 
 
 def kill(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
-    """Short runs, killed again and again, then taken to their end: it must be that of the run that nothing killed."""
+    """Yields the results of killing short runs repeatedly; each must end as the undisturbed run did."""
     yield from campaign(bench, rng, count, _strike)
 
 
@@ -55,7 +55,7 @@ def _strike(bench: Bench, rng: np.random.Generator, variant: str, run: Path, ste
     else:
         place = f"{_sequence(rng, step, moment)}:{','.join(str(int(number)) for number in numbers)}"
         ended = bench.train(variant, run, resume=resume, variables={SIGNAL: place})
-    # Python itself prints one where the signal comes before a line of ours has run, or twice.
+    # Python itself prints a traceback if the signal comes twice, or before our first line has run.
     return Strike(kind, ended, STATUSES, traceback=len(numbers) == 1 and moment != "at any moment")
 
 
@@ -86,14 +86,14 @@ def _timed(
         wait_until_it_trains(process)
     time.sleep(rng.uniform(0, reference.training / 2 + (0 if trains else reference.starting)))
     for number in numbers:
-        # As a terminal does it: to what the program has started as well.
+        # Like a terminal, to all processes of the program.
         send(process, number)
         time.sleep(rng.uniform(0, 0.03))
     return finish(process)
 
 
 def _sequence(rng: np.random.Generator, step: int, moment: str) -> str:
-    """A sequence that is loaded at that moment after a step, as `soak.data` takes it."""
+    """Returns a sequence that is loaded at a moment after a step, in the form of `fault_tests.data`."""
     if moment == "in a validation":
         return f"validation:0:{rng.integers(VALIDATION)}"
     early = moment == "early in an epoch"
@@ -103,6 +103,6 @@ def _sequence(rng: np.random.Generator, step: int, moment: str) -> str:
 
 
 def send(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """A signal to a process and what it has started, if it is still there."""
+    """Sends a signal to a process and the processes that it has started, if it still runs."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)

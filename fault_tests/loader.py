@@ -1,4 +1,4 @@
-"""Data that raises, of all kinds, at any sequence of training or validation."""
+"""Data that raises exceptions of several classes, at any sequence of training or validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def loader(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
-    """Runs whose data raises; they must end with a message that names it, and go on where they were."""
+    """Yields the results of runs whose data raises; each must end with a message about it, and resume."""
     yield from campaign(bench, rng, count, _strike)
 
 

@@ -1,7 +1,7 @@
-"""The machine loses its power: what was not flushed to the disk is gone.
+"""A loss of power: content that was not flushed to the disk is gone.
 
-File systems that keep a journal keep what was renamed, made and removed in its order, and may lose the content of files
-that were not flushed: these are found as they were, empty, or full of zeros.
+File systems with a journal preserve renames, creations and removals in their order, but may lose the content of files
+that were not flushed. Such a file is later as it was before, empty, or full of zeros.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ Flushed = set[tuple[int, int, int]]
 
 
 def power_cut(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
-    """Runs that are killed at an access and lose all that they have not flushed."""
+    """Yields the results of runs that are killed at an access and lose everything that was not flushed."""
     yield from campaign(bench, rng, count, _strike)
 
 
 def _strike(bench: Bench, rng: np.random.Generator, variant: str, run: Path, step: int) -> Strike:
-    log, place = bench.folder / "flushed.log", int(rng.integers(1, 1 + bench.reference(variant).accesses // 3))
-    safe = {_known(path) for path in run.rglob("*") if path.is_file()}
-    ended = bench.train(variant, run, plan=Plan(str(run), {place: int(signal.SIGKILL)}, log=str(log)))
+    log, access = bench.folder / "flushed.log", int(rng.integers(1, 1 + bench.reference(variant).accesses // 3))
+    safe = {_version(path) for path in run.rglob("*") if path.is_file()}
+    ended = bench.train(variant, run, plan=Plan(str(run), {access: int(signal.SIGKILL)}, log=str(log)))
     lines = [line.split() for line in log.read_text().splitlines() if line.startswith("flushed ")]
     lose(run, safe | {(int(inode), int(size), int(time)) for _, inode, size, time in lines}, rng)
     return Strike("power cut at a write", ended, (-signal.SIGKILL,))
 
 
 def lose(run: Path, flushed: Flushed, rng: np.random.Generator) -> None:
-    """Takes from the files of a run what is not on the disk.
+    """Removes the content of a run's files that is not on the disk.
 
     Args:
         run: The run's folder.
-        flushed: What is: inode, bytes and time of the last change of every file that was flushed.
-        rng: Decides what becomes of the rest.
+        flushed: Inode, bytes and time of the last change of every file that was flushed.
+        rng: Generator that decides the fate of all other files.
     """
     for path in sorted(path for path in run.rglob("*") if path.is_file()):
-        inode, size, _ = _known(path)
-        if _known(path) in flushed:
+        inode, size, _ = _version(path)
+        if _version(path) in flushed:
             continue
-        kept = max((bytes_ for number, bytes_, _ in flushed if number == inode and bytes_ < size), default=0)
+        length = max((bytes_ for number, bytes_, _ in flushed if number == inode and bytes_ < size), default=0)
         if (fate := rng.integers(3)) > 0:
-            os.truncate(path, kept)
+            os.truncate(path, length)
         if fate > 1:
             os.truncate(path, size)  # zeros from where it was cut
 
 
-def _known(path: Path) -> tuple[int, int, int]:
+def _version(path: Path) -> tuple[int, int, int]:
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""A laptop that sleeps: the program stands still and goes on."""
+"""A laptop that sleeps: the program stops for a while and continues."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 
-from fault_tests.bench import VARIANTS, Bench, finish, wait_until_it_trains
+from fault_tests.bench import VARIANTS, Bench, finish, shortened, wait_until_it_trains
 from fault_tests.equality import differences
 from fault_tests.faults import Try
 from fault_tests.kills import send
@@ -17,7 +17,7 @@ NAPS = 3
 
 
 def sleep(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
-    """Runs that stand still for a while, now and then; they must not notice."""
+    """Yields the results of runs that are stopped for a while several times, which must not affect them."""
     for _ in range(count):
         variant, run = str(rng.choice(list(VARIANTS))), bench.new()
         reference = bench.reference(variant)
@@ -29,7 +29,7 @@ def sleep(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
             time.sleep(rng.uniform(0, 1))
             send(process, signal.SIGCONT)
         ended = finish(process)
-        found = differences(run, reference.folder) if ended.status == 0 else [f"status {ended.status}: {ended.tail()}"]
-        if not found:
+        lost = differences(run, reference.folder) if ended.status == 0 else [f"status {ended.status}: {ended.tail()}"]
+        if not lost:
             bench.drop(run)
-        yield Try("SIGSTOP, then SIGCONT", "; ".join(found[:4]))
+        yield Try("SIGSTOP, then SIGCONT", shortened(lost))

@@ -1,4 +1,4 @@
-"""A disk that takes its time, and kills that find a write half done on it."""
+"""A slow disk, on which a kill meets half-written files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fault_tests.kills import STATUSES, send
 
 import numpy as np
 
-DELAY = 0.05  # seconds that an access takes at most
-WAIT = 6.0  # seconds of training after which a run is killed at the latest
+DELAY = 0.05  # longest delay of an access, in seconds
+WAIT = 6.0  # seconds of training within which a run is killed
 
 
 def slow_disk(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
-    """Runs on a slow disk, killed while they train."""
+    """Yields the results of killing runs on a slow disk while they train."""
     yield from campaign(bench, rng, count, _strike)
 
 

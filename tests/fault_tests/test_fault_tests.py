@@ -1,4 +1,4 @@
-"""The soak's own judgement: it must see what is lost, and a fault must be one."""
+"""The judgement of the fault tests: they see every loss, and a fault is one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import pytest
 
 
 def finished(folder, weight=0.5, best=0.1, seconds=1.0, losses=(0.5, 0.25)):
-    """A run's folder as train.py leaves it, without training."""
+    """Writes a run's folder as train.py does, without training."""
     folder.mkdir(parents=True)
     model, optimizer = nn.Linear(2, 1), optim.Adam(0.1)
     model.update({"weight": mx.full((1, 2), weight), "bias": mx.zeros(1)})
@@ -41,7 +41,7 @@ def finished(folder, weight=0.5, best=0.1, seconds=1.0, losses=(0.5, 0.25)):
     return folder
 
 
-def test_what_a_clock_decides_is_no_difference(tmp_path):
+def test_values_of_the_clock_are_no_difference(tmp_path):
     assert differences(finished(tmp_path / "a"), finished(tmp_path / "b", seconds=2.0)) == []
     assert steps(tmp_path / "a") == ["1", "2"]
 
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_at_the_end_is_seen(tmp_path, damage):
     assert "model.safetensors" in found
 
 
-def test_what_was_left_behind_is_a_difference(tmp_path):
+def test_a_file_left_behind_is_a_difference(tmp_path):
     run = finished(tmp_path / "a")
     (run / "checkpoints" / "last.tmp").mkdir()
     assert differences(run, finished(tmp_path / "b")) == ["left behind: checkpoints/last.tmp"]
@@ -89,17 +89,17 @@ def test_what_was_left_behind_is_a_difference(tmp_path):
         (3, Ended(-9, "", ""), "step 3 was saved, and step 2 is left"),
         (None, Ended(1, "", "a\nb"), "it ended with status 1: a | b"),
         (2, Ended(-9, "", "Traceback (most recent call last):\nKeyError"), "a traceback: Traceback"),
-        (2, Ended(-9, "not it", ""), "it did not say room"),
+        (2, Ended(-9, "not it", ""), "it did not print room"),
     ],
 )
-def test_what_a_strike_took_at_once(tmp_path, before, ended, expected):
+def test_losses_of_a_strike(tmp_path, before, ended, expected):
     says = ("room",) if ended.out else ()
     found = lost_at_once(finished(tmp_path / "a"), before, Strike("", ended, (-9,), says))
     assert found.startswith(expected)
     assert bool(found) is bool(expected)
 
 
-def test_a_run_without_a_sound_checkpoint_is_lost(tmp_path):
+def test_a_run_without_an_intact_checkpoint_is_lost(tmp_path):
     run = finished(tmp_path / "a")
     assert step_of(run) == 2
     for name in ("last", "best"):
@@ -143,17 +143,17 @@ for name in "ab":
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     assert sorted(path.name for path in run.iterdir()) == left
-    told = log.read_text().splitlines()
-    assert len([text for text in told if text.startswith("flushed")]) == {0: 2}.get(
+    lines = log.read_text().splitlines()
+    assert len([text for text in lines if text.startswith("flushed")]) == {0: 2}.get(
         status, 1 if plan.get("torn") else 0
     )
     if status == 0:
-        assert told[-1] == "accesses 4"
+        assert lines[-1] == "accesses 4"
     if "torn" in plan:
         assert (run / "b").stat().st_size == 10
 
 
-def test_a_power_cut_takes_what_was_not_flushed(tmp_path):
+def test_a_power_cut_takes_content_that_was_not_flushed(tmp_path):
     for seed in range(8):
         run = tmp_path / str(seed)
         run.mkdir()
@@ -170,12 +170,12 @@ def test_a_power_cut_takes_what_was_not_flushed(tmp_path):
     assert {(tmp_path / str(seed) / "new").read_bytes() for seed in range(8)} > {b""}
 
 
-def test_the_table_counts_and_what_is_lost_is_the_result(tmp_path, monkeypatch, capsys):
+def test_the_table_counts_and_losses_are_the_result(tmp_path, monkeypatch, capsys):
     def fault(bench, rng, count):
         yield from (Try("odd" if n % 2 else "even", "the weights" if n == 1 else "", "a word") for n in range(count))
 
     monkeypatch.setitem(program.FAULTS, "kill", (fault, 4))
-    assert program.soak(Bench(tmp_path), {"kill": 4}, 3) == 1
+    assert program.run(Bench(tmp_path), {"kill": 4}, 3) == 1
     out = capsys.readouterr().out
     assert "lost: kill: odd: the weights" in out
     rows = [line.split() for line in out.splitlines() if re.match(r"(fault|kill: (odd|even)|all)\s", line)]
@@ -184,34 +184,34 @@ def test_the_table_counts_and_what_is_lost_is_the_result(tmp_path, monkeypatch, 
     assert "seed 3" in out
 
 
-def test_what_was_tried_before_ctrl_c_is_told(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_prints_the_tries_so_far(tmp_path, monkeypatch, capsys):
     def fault(bench, rng, count):
         yield Try("first")
         raise KeyboardInterrupt
 
     monkeypatch.setitem(program.FAULTS, "kill", (fault, 4))
     with pytest.raises(KeyboardInterrupt):
-        program.soak(Bench(tmp_path), {"kill": 4}, 0)
+        program.run(Bench(tmp_path), {"kill": 4}, 0)
     assert re.search(r"all +1 +1 +0\n", capsys.readouterr().out)
 
 
-def test_which_faults_and_how_often():
-    assert program.chosen([]) == {name: number for name, (_, number) in program.FAULTS.items()}
-    assert program.chosen(["kill=100", "sleep"]) == {"kill": 100, "sleep": program.FAULTS["sleep"][1]}
+def test_faults_and_numbers_are_parsed():
+    assert program.parse([]) == {name: number for name, (_, number) in program.FAULTS.items()}
+    assert program.parse(["kill=100", "sleep"]) == {"kill": 100, "sleep": program.FAULTS["sleep"][1]}
     with pytest.raises(ValueError, match=r"there is no fault 'kil'\. Choose from: kill, "):
-        program.chosen(["kil=3"])
-    with pytest.raises(ValueError, match="'kill' must be tried a whole number of times, at least 1, but got '0'"):
-        program.chosen(["kill=0"])
+        program.parse(["kil=3"])
+    with pytest.raises(ValueError, match="the tries of 'kill' must be a whole number of at least 1 but got '0'"):
+        program.parse(["kill=0"])
 
 
-def test_a_folder_that_is_used_is_refused(tmp_path):
+def test_a_folder_in_use_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"\[Bench\] 'folder' must be empty or not there"):
+    with pytest.raises(ValueError, match=r"\[Bench\] 'folder' must be empty or missing"):
         Bench(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_run_that_does_not_go_on_where_it_was_is_lost(tmp_path):
+def test_a_run_that_resumes_elsewhere_is_lost(tmp_path):
     bench = Bench(tmp_path)
 
     def strike(bench, rng, variant, run, step):
@@ -230,4 +230,4 @@ def test_a_run_that_does_not_go_on_where_it_was_is_lost(tmp_path):
 @pytest.mark.slow
 def test_kills_are_survived(tmp_path):
     counts = {"kill": 3, "loader": 1, "damage": 2}
-    assert program.soak(Bench(tmp_path), counts, 0) == 0
+    assert program.run(Bench(tmp_path), counts, 0) == 0
