@@ -18,6 +18,8 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 FETCH_PIP := import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen("https://bootstrap.pypa.io/get-pip.py").read())
 
 RUN := runs/quickstart
+# A process for each core, four at most; a file stays in one, since its tests share runs. Files in alphabetical order.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 comma := ,
@@ -47,7 +49,7 @@ test: $(TEST_READY) ## set up, then lint, types and tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
 
 bench: $(BENCH_READY) ## set up, then time training and forecasting beside PyTorch on this CPU
 	$(PY) -m benchmarks $(ARGS)

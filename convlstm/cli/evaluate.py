@@ -193,7 +193,8 @@ def labels(folders: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
         if depth > max(len(run.parts) for run in runs):
-            return [f"{name}/{folder.name}#{n}" for n, (name, folder) in enumerate(zip(names, folders, strict=True), 1)]
+            pairs = zip(runs, folders, strict=True)
+            return [f"{run.name}/{folder.name}#{n}" for n, (run, folder) in enumerate(pairs, 1)]
     raise AssertionError("unreachable")
 
 

@@ -139,7 +139,7 @@ def test_several_runs_stand_side_by_side(runs, evaluate, tmp_path):
 
     status, _, _ = evaluate(f"ckpt=[{runs / 'a'},{runs / 'a' / 'checkpoints' / 'last'}]", f"out={tmp_path / 'twice'}")
     assert status == 0
-    assert len(scores(tmp_path / "twice")["forecasters"]) == 4
+    assert list(scores(tmp_path / "twice")["forecasters"]) == ["a/best#1", "a/last#2", "persistence", "zeros"]
 
 
 def test_runs_of_other_data_are_scored_on_the_first_ones_and_told(runs, run, evaluate, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import sys
 
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.report.rain_scores import observed_share
@@ -239,6 +241,6 @@ def test_the_evaluation_itself_is_told(tmp_path):
     _, rows = cells(section, "Settings and data of this evaluation")
     assert rows == {"split": ["test"], "data.name": [ODD], "data.thresholds": ["[0.5, 2]"], "members.perturbed": ["3"]}
     _, rows = cells(section, "Training, code and machine")
-    assert "pytest" in rows["command"][0]
+    assert rows["command"] == [shlex.join(sys.orig_argv)]
     assert "Written 20" in root.all("header")[0].text()
     assert "Settings" not in of("runs", read(page(tmp_path, evaluation()))).text()

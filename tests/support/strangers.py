@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from convlstm.checkpoints import CheckpointError, UntrustedTargetError, seal
+from convlstm.runs.record import code
 
 import pytest
 import yaml
@@ -105,6 +106,7 @@ def describe(last, **changes):
 
 def seen(monkeypatch, secret, attempt):
     """Returns the result of a command, and its acts that touch the secret folder, the network, programs or pickles."""
+    code()  # asks git, once for the process
     WATCH.seen, WATCH.secret = [], secret
     try:
         result = attempt()

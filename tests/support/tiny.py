@@ -1,7 +1,7 @@
-"""The smallest runs there are, for the tests of training, evaluation and the doors.
+"""The smallest possible runs, for the tests of training, evaluation and the commands.
 
-As `data._target_=tests.support.tiny.Data` the data also disturbs the program that reads it: TINY_STOP is `SIGNAL:EPOCH:INDEX`, the
-signal that the program sends to itself when it loads that training sequence.
+With `data._target_=tests.support.tiny.Data` the data can also disturb the program that reads it: TINY_STOP is
+`SIGNAL:EPOCH:INDEX`, the signal that the program sends to itself when it loads that training sequence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 
 TESTS = PROJECT / "tests"
 
-# 11 steps an epoch; losses and validations that do not fall together with checkpoints.
+# An epoch has 11 steps. Rows of losses, validations and checkpoints fall on different steps.
 OVERRIDES = (
     "data._target_=tests.support.tiny.Data",
     "data.digits=builtin",
@@ -46,7 +46,7 @@ OVERRIDES = (
 
 
 def blots(seed: int = 0) -> Digits:
-    """Images that take no time to draw."""
+    """Returns images that take no time to draw."""
     rng = np.random.default_rng(seed)
     return Digits(*(rng.integers(0, 256, (n, 8, 8), np.uint8) for n in (30, 10)), "builtin")
 
@@ -71,7 +71,7 @@ class Data(MovingMNIST):
 
 
 class Fade(nn.Module):
-    """The last frame times a weight, plus another: a model whose training can be followed by hand."""
+    """A model whose training can be followed by hand: the last frame times a weight, plus a bias."""
 
     def __init__(self, weight: float = 0.5, bias: float = 0.1, dropout: float = 0.0):
         super().__init__()
@@ -85,7 +85,7 @@ class Fade(nn.Module):
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of a program that can import this module."""
+    """Returns the environment of a program that can import this module."""
     return {**os.environ, "PYTHONPATH": str(PROJECT), **variables}
 
 
@@ -96,24 +96,24 @@ def train(*overrides: str, **variables: str) -> subprocess.CompletedProcess:
 
 
 def stop_at(number: signal.Signals, step: int) -> str:
-    """TINY_STOP for a signal that comes while one of the steps around `step` runs: data is loaded a few steps ahead."""
+    """Returns TINY_STOP for a signal during a step around `step`: data is loaded a few steps ahead."""
     epoch, batch = divmod(step, 11)
     return f"{number.value}:{epoch}:{2 * batch}"
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """All files below a folder."""
+    """Returns the content of all files below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def call(door: str, monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Calls a door within this process: exit status, standard output, standard error."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the door sets it; this takes it back after the test
-    monkeypatch.setattr(sys, "argv", [f"{door}.py", *arguments])
+def call(command: str, monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """Calls a command within this process; returns its exit status, standard output and standard error."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command sets it; this takes it back after the test
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", *arguments])
     capsys.readouterr()
     status: int | str | None = 0
     try:
-        importlib.import_module(f"convlstm.cli.{door}").main()
+        importlib.import_module(f"convlstm.cli.{command}").main()
     except SystemExit as end:
         status = end.code
     out, err = capsys.readouterr()
