@@ -122,7 +122,7 @@ def test_the_command(monkeypatch, capsys):
         (["ckpt=nowhere"], "'nowhere' does not exist"),
         (["model=convlstm_stack", "horizon=0"], "'horizon' must be a whole number of at least 1 but got 0"),
         (["model=convlstm_stack", "frame_size=[1,2,3]"], "'frame_size' must be the side of a frame"),
-        (["model=convlstm_stack", "frame_size=[9000,9000]"], "'frame_size' must be at most 8192x8192"),
+        (["model=convlstm_stack", "frame_size=[9000,9000]"], "of at most 8192x8192 pixels but got [9000, 9000]"),
         (["model=convlstm_stack", "frame_size=63"], "cannot be cut into patches of 4x4"),
         (["model=convlstm_stack", "memory=3"], "'memory' must be true or false but got 3"),
         (["model=convlstm_stack", "trusted=mine"], "'trusted' must be a list of packages"),

@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,15 @@ def given_arguments(*left_out: str) -> list[str]:
     search_path = [change for change in overrides.hydra if change.startswith("hydra.searchpath=")]
     changes = [change for change in overrides.task if change.partition("=")[0].lstrip("+") not in left_out]
     return [*config_dir(), *search_path, *changes]
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments with options, and their values, before changes: Hydra refuses `a=1 -m b=1,2`."""
+    options, changes = list[str](), list[str]()
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_value = before.startswith("-") and "=" not in before + argument and not argument.startswith("~")
+        (options if argument.startswith("-") or is_value else changes).append(argument)
+    return [*options, *changes]
 
 
 def quoted(argument: str) -> str:

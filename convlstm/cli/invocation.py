@@ -40,7 +40,7 @@ def command(verb: str, /, *arguments: str, **values: Any) -> str:
 def assignment(key: str, value: Any) -> str:
     """Returns an argument that sets a key, with its value quoted for Hydra."""
     text = str(value)
-    plain_text = re.fullmatch(r"[\w./~:@%+-]+", text) is not None
+    plain_text = re.fullmatch(r"[\w./~:@%+-]+", text, re.ASCII) is not None
     return f"{key}={text}" if plain_text else f'{key}="' + text.replace('"', '\\"') + '"'
 
 

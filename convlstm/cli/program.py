@@ -11,7 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convlstm.backend.jit import drop_damaged
-from convlstm.cli.configuration import CONFIGS, Note, check_groups, own_configs, prepare_own_files, quoted, update_names
+from convlstm.cli.configuration import (
+    CONFIGS,
+    Note,
+    check_groups,
+    options_first,
+    own_configs,
+    prepare_own_files,
+    quoted,
+    update_names,
+)
 from convlstm.cli.invocation import program
 from convlstm.cli.jobs import finish, run_job
 from convlstm.cli.mistakes import MISTAKES, message, unknown
@@ -42,9 +51,7 @@ def run(
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through to us
     sys.argv = [f"++{a}" if a.startswith(tuple(f"{name}." for name in open_sections)) else a for a in sys.argv]
-    sys.argv[1:] = [quoted(a) for a in sys.argv[1:]]
-    # Hydra refuses `a=1 -m b=1,2`: options must not stand between changes.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda a: a not in ("-m", "--multirun"))
+    sys.argv[1:] = options_first([quoted(a) for a in sys.argv[1:]])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a reader of a pipe sees how far the program is
 

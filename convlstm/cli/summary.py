@@ -8,6 +8,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.cli.configuration import plain
+from convlstm.cli.keys import FLAG, PACKAGES, PATH, Values, check, optional, whole
 from convlstm.cli.program import fail, run
 from convlstm.cli.sections import check_types, instantiate
 from convlstm.summary import layers, macs, memory, parameters
@@ -17,10 +18,29 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 
+def _is_frame_size(value: Any) -> bool:
+    sides = value if isinstance(value, list) else [value, value]
+    whole_numbers = len(sides) == 2 and all(type(side) is int and side >= 1 for side in sides)
+    return whole_numbers and math.prod(sides) <= 1 << 26
+
+
+KEYS: dict[str, Values] = {
+    "ckpt": optional(PATH),
+    "input_frames": whole(1),
+    "horizon": whole(1),
+    "batch_size": whole(1),
+    "frame_size": Values("the side of a frame, or [height, width], of at most 8192x8192 pixels", _is_frame_size),
+    "memory": FLAG,
+    "trusted": PACKAGES,
+}
+
+
 def execute(config: DictConfig) -> None:
     """Prints a summary of the model that a configuration describes."""
     settings = plain(config)
-    check(settings)
+    check("summary", KEYS, settings)
+    if (settings["ckpt"] is None) == (settings.get("model") is None):
+        fail("name either a model (model=simvp) or a run's folder (ckpt=runs/NAME).")
     if settings["ckpt"] is None:
         check_types({"model": settings["model"]})
         model, name = instantiate(config, "model"), HydraConfig.get().runtime.choices["model"]
@@ -57,25 +77,6 @@ def execute(config: DictConfig) -> None:
 def placeholder(shape: tuple[int, ...]) -> mx.array:
     """Returns zeros, which are never computed."""
     return mx.zeros(shape)
-
-
-def check(settings: dict[str, Any]) -> None:
-    """Ends the program with a message if a value is not allowed."""
-    if (settings["ckpt"] is None) == (settings.get("model") is None):
-        fail("name either a model (model=simvp) or a run's folder (ckpt=runs/NAME).")
-    for key in ("input_frames", "horizon", "batch_size"):
-        if type(settings[key]) is not int or settings[key] < 1:
-            fail(f"'{key}' must be a whole number of at least 1 but got {settings[key]!r}.")
-    size = settings["frame_size"]
-    sides = [size] if isinstance(size, int) else size
-    if not isinstance(sides, list) or len(sides) > 2 or not all(type(s) is int and s >= 1 for s in sides):
-        fail(f"'frame_size' must be the side of a frame, or [height, width], but got {size!r}.")
-    if math.prod(sides) > 1 << 26:
-        fail(f"'frame_size' must be at most 8192x8192 but got {size!r}.")
-    if type(settings["memory"]) is not bool:
-        fail(f"'memory' must be true or false but got {settings['memory']!r}.")
-    if not isinstance(settings["trusted"], list):
-        fail(f"'trusted' must be a list of packages but got {settings['trusted']!r}.")
 
 
 def amount(size: int) -> str:
