@@ -95,6 +95,7 @@ def test_an_old_checkpoint_has_the_scores_it_had(name, run, monkeypatch, capsys)
     check(np.array([scores[key]["per_lead"] for key in ("mse_per_pixel", "ssim")]), expected(name)["scores"])
 
 
+@pytest.mark.filterwarnings("default:.* is called .* now")  # two runs name their transform on the command line
 @pytest.mark.parametrize("name", RUNS)
 def test_an_old_run_resumes_as_it_did(name, run, monkeypatch, capsys):
     overrides = [*ABOUT["common"], *RUNS[name], "trainer.max_steps=4", f"resume={run}"]
