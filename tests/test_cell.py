@@ -9,45 +9,39 @@ from tests.support.reference import close, doubles, normal, randomise
 import mlx.core as mx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 KERNELS = (1, 3, 5, (3, 5), (5, 1))
 STRIDES = (1, 2, 3, (1, 2), (3, 1))
 PADDINGS = ("same", "valid", 0, 2, (1, 0), (0, 3))
 DILATIONS = (1, 2, (2, 1), (1, 3))
-PEEPHOLES = ("none", "channel", "place")
-DRAWS = 150
 
 
-def drawn(seed):
-    """Arguments of a cell, drawn from a seed, with the sizes of an input and of the grid that it leads to."""
-    rng = np.random.default_rng(seed)
-
-    def pick(*options):
-        return options[rng.integers(len(options))]
-
-    while True:
-        arguments = {
-            "in_channels": pick(1, 2, 3),
-            "out_channels": pick(1, 2, 3),
-            "kernel_size": pick(*KERNELS),
-            "recurrent_kernel_size": pick(None, *KERNELS),
-            "stride": pick(*STRIDES),
-            "padding": pick(*PADDINGS),
-            "dilation": pick(*DILATIONS),
-            "bias": pick(True, False),
-        }
-        frame = (pick(*range(1, 13)), pick(*range(1, 13)))
-        grid = sizes(frame, arguments)
-        if min(grid) > 0:
-            break
-    peepholes = pick(*PEEPHOLES)
+@st.composite
+def cells(draw):
+    """Draws the arguments of a cell, the size of an input, and the size of the grid that it leads to."""
+    arguments = {
+        "in_channels": draw(st.integers(1, 3)),
+        "out_channels": draw(st.integers(1, 3)),
+        "kernel_size": draw(st.sampled_from(KERNELS)),
+        "recurrent_kernel_size": draw(st.sampled_from((None, *KERNELS))),
+        "stride": draw(st.sampled_from(STRIDES)),
+        "padding": draw(st.sampled_from(PADDINGS)),
+        "dilation": draw(st.sampled_from(DILATIONS)),
+        "bias": draw(st.booleans()),
+    }
+    smallest = [min(size for size in range(1, 14) if sizes((size, size), arguments)[n] > 0) for n in (0, 1)]
+    frame = tuple(draw(st.integers(size, 13)) for size in smallest)
+    grid = sizes(frame, arguments)
+    peepholes = draw(st.sampled_from(["none", "channel", "place"]))
     arguments |= {"peepholes": peepholes != "none", "grid_size": grid if peepholes == "place" else None}
     return arguments, frame, grid
 
 
 def sizes(frame, arguments):
-    """Height and width after the convolution of the input, counting the places where the kernel fits."""
-    found = []
+    """Returns height and width after the convolution of the input, counting the places where the kernel fits."""
+    lengths = []
     for n, length in enumerate(frame):
         k, s, d = (reference.pair(arguments[name])[n] for name in ("kernel_size", "stride", "dilation"))
         before, after = 0, 0
@@ -55,32 +49,17 @@ def sizes(frame, arguments):
             before, after = reference.same_pads(length, k, s, d)
         elif arguments["padding"] != "valid":
             before = after = reference.pair(arguments["padding"])[n]
-        found.append(len(range(0, length + before + after - d * (k - 1), s)))
-    return tuple(found)
+        lengths.append(len(range(0, length + before + after - d * (k - 1), s)))
+    return tuple(lengths)
 
 
 def geometry(arguments):
     return {name: arguments[name] for name in ("stride", "padding", "dilation")}
 
 
-def test_the_draws_cover_every_choice():
-    all_drawn = [drawn(seed)[0] for seed in range(DRAWS)]
-    for name, choices in (
-        ("kernel_size", KERNELS),
-        ("recurrent_kernel_size", (None, *KERNELS)),
-        ("stride", STRIDES),
-        ("padding", PADDINGS),
-        ("dilation", DILATIONS),
-        ("bias", (True, False)),
-    ):
-        assert {arguments[name] for arguments in all_drawn} == set(choices)
-    kinds = [(arguments["peepholes"], arguments["grid_size"] is not None) for arguments in all_drawn]
-    assert set(kinds) == {(False, False), (True, False), (True, True)}
-
-
-@pytest.mark.parametrize("seed", range(DRAWS))
-def test_cell_equals_the_five_equations(seed, rng):
-    arguments, frame, grid = drawn(seed)
+@given(drawn=cells())
+def test_cell_equals_the_five_equations(drawn):
+    (arguments, frame, grid), rng = drawn, np.random.default_rng(0)
     cell = randomise(ConvLSTMCell(**arguments), rng)
     x = normal(rng, (2, *frame, arguments["in_channels"]))
     h, c = (normal(rng, (2, *grid, arguments["out_channels"])) for _ in "hc")
@@ -89,10 +68,11 @@ def test_cell_equals_the_five_equations(seed, rng):
         np.testing.assert_allclose(actual, value, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_gradients_equal_finite_differences(seed, rng):
-    arguments, frame, grid = drawn(seed)
-    O, reverse = arguments["out_channels"], bool(seed % 2)
+@settings(max_examples=settings().max_examples // 2)
+@given(drawn=cells(), reverse=st.booleans())
+def test_gradients_equal_finite_differences(drawn, reverse):
+    (arguments, frame, grid), rng = drawn, np.random.default_rng(0)
+    O = arguments["out_channels"]
     layer = randomise(ConvLSTM(**arguments, reverse=reverse, algorithm="native"), rng)
     inputs = {
         "x": normal(rng, (2, 3, *frame, arguments["in_channels"])),
