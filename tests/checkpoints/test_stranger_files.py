@@ -11,6 +11,8 @@ from tests.support.strangers import DESCRIPTION, refused, watched
 
 import mlx.optimizers as optim
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 TEXTS = {
     "apply": "model: !!python/object/apply:os.system ['touch it_ran']",
@@ -133,15 +135,19 @@ def test_restore_is_as_careful(last, secret):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "state.json", "config.yaml"])
-def test_random_bytes_give_one_of_our_errors(file, last, secret, rng):
+def test_changed_bytes_give_one_of_our_errors(file, last, secret):
     """Changes some bytes of a file and writes matching checksums."""
     content = (last / file).read_bytes()
     header = 8 + int.from_bytes(content[:8], "little") if file == "model.safetensors" else len(content)
+    byte = st.sampled_from(b'\x00\xff{}[]",:-!&*09eE.~ \n') | st.integers(0, 255)
     failed = 0
-    for _ in range(120):
+
+    @given(changes=st.dictionaries(st.integers(0, header - 1), byte, min_size=1, max_size=5))
+    def changed_bytes(changes):
+        nonlocal failed
         changed = bytearray(content)
-        for place in rng.integers(header, size=rng.integers(1, 6)):
-            changed[place] = rng.choice(list(b'\x00\xff{}[]",:-!&*09eE.~ \n'))
+        for position, value in changes.items():
+            changed[position] = value
         (last / file).write_bytes(changed)
         seal(last)
         try:
@@ -150,4 +156,6 @@ def test_random_bytes_give_one_of_our_errors(file, last, secret, rng):
             failed += 1
         else:
             assert isinstance(model, EncoderForecaster)
+
+    changed_bytes()
     assert failed > 30
