@@ -1,4 +1,4 @@
-"""Loaders: each split of a data set as one stream of batches. Nothing here knows about models."""
+"""Data sets and readers of radar files. Each split of a data set is one stream of batches."""
 
 from convlstm.datasets.moving_mnist import MovingMNIST
 from convlstm.datasets.radar_echo import RadarEcho

@@ -1,27 +1,30 @@
-"""Where crops are taken from frames: places with known pixels, and in training more often wet ones."""
+"""The positions of crops in frames: those with known pixels, and in training more often wet ones."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Candidates for wet crops lie this share of a crop's side apart, before they are shifted at random.
+# Candidates for wet crops lie 1/4 of a crop's side apart, before they are shifted at random.
 _STRIDE = 4
 
 
 class Crops:
-    """The places of an archive's crops of one size.
-
-    ``fixed`` is where validation and test look: the place with the largest share of known pixels, of several the
-    nearest to the centre. Training draws its places from those with a share of at least ``least_known``, or as much
-    as the best place has.
+    """The positions of an archive's crops of one size.
 
     Args:
         known: (H, W) whole numbers, how often each pixel is known.
         size: Height and width of a crop, at most those of the frame.
-        least_known: Share of known pixels that is enough for a place, relative to a frame that is known all over.
-        blocks: First rows and first columns of the blocks that wet shares are given by.
-        full_shape: Height and width of the frame in the pixels of ``blocks``.
-        coarsen: Their number along a pixel of ``known``. Default: ``1``.
+        least_known: Share of known pixels that is enough for a position in training, relative to a frame of which all
+            pixels are known. If no position has it, the share of the best position is enough.
+        blocks: First rows and first columns of the blocks of wet shares.
+        full_shape: Height and width of the frame in the pixels of `blocks`.
+        coarsen: Number of these pixels along a pixel of `known`. Default: 1.
+
+    Attributes:
+        size: Height and width of a crop.
+        fixed: Top and left of the crops of validation and test: the position with the largest share of known pixels,
+            and the nearest to the centre if there are several.
+        count: Number of crops that cover the known part of a frame.
     """
 
     def __init__(
@@ -46,30 +49,29 @@ class Crops:
         off_centre = (2 * rows - totals.shape[0] + 1) ** 2 + (2 * columns - totals.shape[1] + 1) ** 2
         nearest = off_centre.argmin()
         self.fixed = (int(rows[nearest]), int(columns[nearest]))
-        # How many crops it takes to cover what is known.
         full = int(known.max())
         self.count = max(1, round(everything / max(full, 1) / (height * width)))
 
         self._good = totals >= min(best, least_known * full * height * width)
-        self._places = np.flatnonzero(self._good).astype(np.int32)
+        self._positions = np.flatnonzero(self._good).astype(np.int32)
         steps = [max(1, side // _STRIDE) for side in size]
         axes = [np.unique(np.append(np.arange(0, n, step), n - 1)) for n, step in zip(totals.shape, steps, strict=True)]
         self._shift = [step // 2 for step in steps]
         self._tops, self._lefts = axes
         self._candidates = self._good[np.ix_(*axes)]
-        # The share of each block in a crop by its first row, (tops, blocks), and by its first column.
+        # The share of each block in a crop, by the crop's first row, (tops, blocks), and by its first column.
         self._by_row, self._by_column = (
             _overlap(axis * coarsen, side * coarsen, first, length)
             for axis, side, first, length in zip(axes, size, blocks, full_shape, strict=True)
         )
 
     def draw(self, rng: np.random.Generator, wet_blocks: np.ndarray | None = None) -> tuple[int, int]:
-        """Top and left of a random crop.
+        """Returns top and left of a random crop.
 
         Args:
-            rng: Draws it.
-            wet_blocks: (rows, columns), the wet share of each block: places are drawn in proportion to that of the
-                crop. None: all places are drawn alike. So they are where it is dry all over.
+            rng: Generator that draws it.
+            wet_blocks: (rows, columns), the wet share of each block: positions are drawn in proportion to the wet share
+                of their crop. With None, or if everything is dry, all positions are equally likely. Default: None.
         """
         if wet_blocks is not None:
             wet = (self._by_row @ wet_blocks @ self._by_column.T) * self._candidates
@@ -78,20 +80,20 @@ class Crops:
                 chosen = int(np.searchsorted(total, rng.random() * total[-1], side="right"))
                 row, column = divmod(min(chosen, wet.size - 1), wet.shape[1])
                 return self._shifted(rng, int(self._tops[row]), int(self._lefts[column]))
-        place = int(self._places[rng.integers(len(self._places))])
-        return divmod(place, self._good.shape[1])
+        position = int(self._positions[rng.integers(len(self._positions))])
+        return divmod(position, self._good.shape[1])
 
     def _shifted(self, rng: np.random.Generator, top: int, left: int) -> tuple[int, int]:
         shift = [int(rng.integers(-most, most + 1)) for most in self._shift]
-        place = [
+        row, column = (
             min(max(side + by, 0), most - 1)
             for side, by, most in zip((top, left), shift, self._good.shape, strict=True)
-        ]
-        return (place[0], place[1]) if self._good[place[0], place[1]] else (top, left)
+        )
+        return (row, column) if self._good[row, column] else (top, left)
 
 
 def _overlap(starts: np.ndarray, side: int, first: np.ndarray, length: int) -> np.ndarray:
-    """The share of each block's pixels, by its first one, in spans of ``side`` pixels: (starts, blocks)."""
+    """Returns the share of each block's pixels in spans of `side` pixels from each of `starts`: (starts, blocks)."""
     last = np.append(first[1:], length)
     shared = np.minimum(last, (starts + side)[:, None]) - np.maximum(first, starts[:, None])
     return np.maximum(shared, 0) / side

@@ -1,4 +1,6 @@
-"""Digits to move: MNIST's from a folder or downloaded into it, or those of :mod:`convlstm.datasets.glyphs`."""
+"""Images of digits: MNIST's, from a folder or downloaded into it, or those of `convlstm.datasets.glyphs`."""
+
+from __future__ import annotations
 
 import gzip
 import hashlib
@@ -16,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from convlstm.datasets.folders import data_folder
 from convlstm.datasets.glyphs import draw_digits
 
 import numpy as np
@@ -36,31 +39,22 @@ MD5 = {
 }
 SOURCES = ("auto", "mnist", "builtin")
 
-# A mirror that has answered may still be slow; seconds without a byte before the next one is tried.
+# Seconds without a byte before the next mirror is tried: a mirror that has answered may still be slow.
 _STALL = 20.0
 
 
 class Digits(NamedTuple):
-    """Digit images of shape (N, 28, 28), uint8, white on black."""
+    """Images of digits, (N, 28, 28), uint8, white on black."""
 
     train: np.ndarray
     test: np.ndarray
     source: str = "custom"
 
     def sha256(self) -> str:
-        """Hex digest of all pixels, the training digits first."""
+        """Returns the hex digest of all pixels, the training digits first."""
         digest = hashlib.sha256(np.ascontiguousarray(self.train).data)
         digest.update(np.ascontiguousarray(self.test).data)
         return digest.hexdigest()
-
-
-def default_root() -> Path:
-    """``$CONVLSTM_DATA/mnist``, or ``convlstm/mnist`` in the user's cache folder."""
-    data = os.environ.get("CONVLSTM_DATA")
-    if data:
-        return Path(data).expanduser() / "mnist"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "convlstm" / "mnist"
 
 
 def load_digits(
@@ -70,43 +64,45 @@ def load_digits(
     mirrors: str | Iterable[str] = MIRRORS,
     timeout: float = 2.0,
 ) -> Digits:
-    """Training and test digits.
+    """Returns training and test digits.
 
     Args:
-        source: ``"mnist"``: the files in ``root``, downloaded there if they are absent. ``"builtin"``: digits drawn
-            from fonts. ``"auto"``: MNIST if it is in ``root`` or can be downloaded, else built-in, with a warning.
-        root: Folder of the MNIST files. Default: :func:`default_root`.
-        mirrors: Addresses of the folders to download from, tried in turn; none to stay offline.
-        timeout: Seconds to wait for a mirror's answer. Default: ``2.0``.
+        source: `"mnist"`: the files in `root`, downloaded there if they are missing. `"builtin"`: digits drawn from
+            fonts. `"auto"`: MNIST if it is in `root` or can be downloaded, else built-in digits, with a warning.
+            Default: `"auto"`.
+        root: Folder of the MNIST files. Default: `$CONVLSTM_DATA/mnist`, or `convlstm/mnist` in the user's cache
+            folder.
+        mirrors: Addresses of the folders to download from, tried in turn; none to stay offline. Default: `MIRRORS`.
+        timeout: Seconds to wait for a mirror's answer. Default: 2.0.
 
     Raises:
-        ValueError: If ``source`` is unknown, or a file in ``root`` is not the original one.
-        FileNotFoundError: If MNIST was asked for and can be neither found nor downloaded.
+        ValueError: If `source` is unknown, or a file in `root` is not the original one.
+        FileNotFoundError: If `source` is `"mnist"` and MNIST can be neither found nor downloaded.
     """
     if source not in SOURCES:
         raise ValueError(f"[MovingMNIST] 'digits' must be one of {', '.join(SOURCES)} but got {source!r}.")
     if source == "builtin":
         return Digits(*draw_digits(), "builtin")
-    root = default_root() if root is None else Path(root).expanduser()
+    root = data_folder("mnist") if root is None else Path(root).expanduser()
     try:
         train, test = mnist_files(root, mirrors=mirrors, timeout=timeout)
     except FileNotFoundError as error:
         if source == "mnist":
             raise
-        warnings.warn(f"{error} Going on with built-in digits drawn from fonts.", stacklevel=3)
+        warnings.warn(f"{error} Built-in digits drawn from fonts are used instead.", stacklevel=3)
         return Digits(*draw_digits(), "builtin")
     return Digits(read_idx(train), read_idx(test), "mnist")
 
 
 def mnist_files(root: Path, *, mirrors: str | Iterable[str] = MIRRORS, timeout: float = 2.0) -> list[Path]:
-    """Paths of MNIST's training and test images, their checksums verified; see :func:`load_digits`."""
+    """Returns the paths of MNIST's training and test images, with verified checksums; see `load_digits`."""
     mirrors = [mirrors] if isinstance(mirrors, str) else list(mirrors)
     paths = []
     for name in (TRAIN_FILE, TEST_FILE):
-        found = [path for path in (root / f"{name}.gz", root / name) if path.is_file()]
-        if found:
-            _verify(found[0])
-            paths.append(found[0])
+        present = [path for path in (root / f"{name}.gz", root / name) if path.is_file()]
+        if present:
+            _verify(present[0])
+            paths.append(present[0])
         else:
             paths.append(download(f"{name}.gz", root, MD5[f"{name}.gz"], mirrors=mirrors, timeout=timeout))
     return paths
@@ -120,18 +116,18 @@ def _verify(path: Path) -> None:
     if digest.hexdigest() != MD5[path.name]:
         raise ValueError(
             f"[MovingMNIST] {path} ({path.stat().st_size} bytes) is damaged or not MNIST's: expected md5 "
-            f"{MD5[path.name]} but found {digest.hexdigest()}. Delete the file to have it downloaded again, or "
-            "point data.root elsewhere."
+            f"{MD5[path.name]} but found {digest.hexdigest()}. Delete the file so that it is downloaded again, or set "
+            "data.root to another folder."
         )
 
 
 def download(name: str, root: Path, md5: str, *, mirrors: Iterable[str], timeout: float = 2.0) -> Path:
-    """Fetch ``name`` into the folder ``root`` from the first of ``mirrors`` that has it, and return its path.
+    """Downloads `name` into the folder `root` from the first of `mirrors` that has it, and returns its path.
 
-    The file appears in ``root`` once it is complete and its md5 is right, and not before.
+    The file appears in `root` only when it is complete and has the right md5.
 
     Raises:
-        FileNotFoundError: If no mirror gave the file, or ``root`` cannot be written to; it says why.
+        FileNotFoundError: If no mirror gave the file, or `root` cannot be written to. The message has the reason.
     """
     reasons = []
     for mirror in mirrors:
@@ -142,15 +138,15 @@ def download(name: str, root: Path, md5: str, *, mirrors: Iterable[str], timeout
             return root / name
         except _Unwritable as error:
             raise FileNotFoundError(
-                f"[MovingMNIST] {name} is not in {root} and cannot be written there ({error}). Point data.root at a "
+                f"[MovingMNIST] {name} is not in {root} and cannot be written there ({error}). Set data.root to a "
                 "folder that has the file or can be written to, or set data.digits=builtin."
             ) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             reasons.append(f"{url}: {error}")
     raise FileNotFoundError(
         f"[MovingMNIST] {name} is not in {root} and was not downloaded "
-        f"({'; '.join(reasons) or 'there is no mirror to try'}). Put the file there, point data.root at a folder "
-        "that has it, or set data.digits=builtin."
+        f"({'; '.join(reasons) or 'there is no mirror to try'}). Put the file there, set data.root to a folder that "
+        "has it, or set data.digits=builtin."
     )
 
 
@@ -159,10 +155,10 @@ class _Unwritable(Exception):
 
 
 def _open(url: str, timeout: float) -> http.client.HTTPResponse:
-    """The open answer of ``url``, or an exception within ``timeout`` seconds.
+    """Returns the open answer of `url`, or raises an exception within `timeout` seconds.
 
-    A socket's own time limit covers neither the look-up of the name nor a host with many dead addresses; hence
-    the thread, which is left behind if it is late.
+    A socket's own time limit covers neither the look-up of the name nor a host with many dead addresses. So a thread
+    waits for the answer, and is abandoned if it is late.
     """
     answers: queue.Queue[http.client.HTTPResponse | Exception] = queue.Queue()
 
@@ -195,7 +191,7 @@ def _save(answer: http.client.HTTPResponse, path: Path, md5: str) -> None:
     except OSError as error:
         raise _Unwritable(error) from error
     try:
-        # No bar where the output is not a terminal.
+        # No bar if the output is not a terminal.
         with file, tqdm(total=length or None, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
             while block := answer.read(1 << 16):
                 digest.update(block)
@@ -214,17 +210,17 @@ def _save(answer: http.client.HTTPResponse, path: Path, md5: str) -> None:
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """The uint8 array in an IDX file, the format of MNIST's files, gzipped or not.
+    """Returns the uint8 array in an IDX file, the format of MNIST's files, gzipped or not.
 
     Raises:
-        ValueError: If the file is no IDX file of bytes, or its length is not what its header says.
+        ValueError: If the file is not an IDX file of bytes, or its length does not match its header.
     """
     data = Path(path).read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"[read_idx] {path} is a damaged gzip file ({error}). Get it anew.") from error
+            raise ValueError(f"[read_idx] {path} is a damaged gzip file ({error}). Download it again.") from error
     # Two zeros, the code of unsigned bytes, the number of dimensions; then each dimension, big-endian.
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
         raise ValueError(f"[read_idx] {path} must be an IDX file of unsigned bytes but starts with {data[:4].hex()}.")
@@ -236,7 +232,7 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """Images of shape (N, H, W), uint8, as (N, size, size): cubic, widened to an average where they shrink."""
+    """Returns images (N, H, W), uint8, as (N, size, size), by cubic interpolation that averages if they shrink."""
     if images.shape[1:] == (size, size):
         return images
     rows, columns = (_cubic(side, size) for side in images.shape[1:])
@@ -248,7 +244,7 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def _cubic(source: int, target: int) -> np.ndarray:
-    """Weights (target, source) of Keys' cubic convolution, a = -1/2, its support scaled up where target < source."""
+    """Returns the weights (target, source) of Keys' cubic convolution, a = -1/2, with wider support to shrink."""
     scale = max(source / target, 1.0)
     centres = (np.arange(target) + 0.5) * source / target - 0.5
     t = np.abs(np.arange(source) - centres[:, None]) / scale

@@ -1,4 +1,6 @@
-"""Digits drawn from fonts, in place of handwritten ones where there is no MNIST and no network."""
+"""Digits drawn from fonts, as a substitute for MNIST without a network."""
+
+from __future__ import annotations
 
 import functools
 import importlib.util
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Fonts that matplotlib ships, as `font.ttf`. The last ones are kept for the test digits.
+# Fonts that matplotlib ships, as `font.ttf`. Three more are for the test digits only.
 _FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
@@ -30,14 +32,14 @@ _TEST_FONTS = _FONTS + ("DejaVuSansMono-Oblique", "STIXGeneralBolIta", "cmtt10")
 
 @functools.lru_cache(maxsize=2)
 def draw_digits(fonts: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Digits drawn from the fonts that matplotlib ships: 5000 for training, 1000 for tests, the same every time.
+    """Returns digits drawn from the fonts that matplotlib ships: 5000 for training, 1000 for tests, always the same.
 
-    They vary in font, weight, slant, rotation, width and size, and lie in the frame as MNIST's do: scaled to a box
-    of 20 x 20, placed in 28 x 28 by their centre of mass. Test digits are variations of their own, a part of them
-    in fonts that no training digit has.
+    They vary in font, weight, slant, rotation, width and size. Their position is as in MNIST: scaled to a box of at
+    most 20 x 20, placed in 28 x 28 by their centre of mass. Test digits are other variations, some of them in fonts
+    that no training digit has.
 
     Args:
-        fonts: Folder of the ``.ttf`` files. Default: that of the installed matplotlib.
+        fonts: Folder of the `.ttf` files. Default: the folder of the installed matplotlib.
 
     Returns:
         Training and test digits, (N, 28, 28), uint8, white on black, read-only; the digits 0 to 9 in turn.
@@ -71,19 +73,19 @@ def _font_folder() -> Path:
 
 
 def _draw(folder: Path, fonts: tuple[str, ...], count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` digits, 0 to 9 in turn: (count, 28, 28), uint8."""
+    """Returns `count` digits, 0 to 9 in turn: (count, 28, 28), uint8."""
     glyph = functools.cache(functools.partial(_glyph, folder))
     images = np.zeros((count, 28, 28), np.uint8)
     for i in range(count):
         font = fonts[rng.integers(len(fonts))]
-        # Any bolder, and the holes of bold digits close.
+        # The holes of bold digits would close if they were bolder.
         weight = int(rng.integers(0, 2 if "Bol" in font or font == "cmb10" else 4))
         images[i] = _place(_distort(glyph(font, str(i % 10), weight), rng), box=int(rng.integers(17, 21)))
     return images
 
 
 def _glyph(folder: Path, font: str, character: str, weight: int):
-    """A character in white on a black square of 96 pixels, its lines ``weight`` pixels thicker on either side."""
+    """Returns a white character on a black square of 96 pixels, its lines `weight` pixels thicker on either side."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("L", (96, 96))
@@ -94,14 +96,14 @@ def _glyph(folder: Path, font: str, character: str, weight: int):
 
 
 def _distort(image, rng: np.random.Generator):
-    """Turn, slant and narrow an image about its centre."""
+    """Returns an image turned, slanted and narrowed about its centre."""
     from PIL import Image
 
     turn = rng.normal(0, math.radians(8))
     slant = rng.normal(0.05, 0.15)
     width, height = rng.uniform(0.8, 1.2, size=2)
     cos, sin = math.cos(turn), math.sin(turn)
-    # From a place in the result to one in the source, (x, y) -> (a x + b y, d x + e y), as Pillow wants it.
+    # From a position in the result to one in the source, (x, y) -> (a x + b y, d x + e y), as Pillow expects it.
     a, b = (cos + slant * sin) / width, (slant * cos - sin) / width
     d, e = sin / height, cos / height
     centre = image.width / 2
@@ -110,7 +112,7 @@ def _distort(image, rng: np.random.Generator):
 
 
 def _place(image, box: int) -> np.ndarray:
-    """Scale what is drawn to fit ``box`` x ``box`` and put its centre of mass in the middle of 28 x 28."""
+    """Returns the drawn part scaled to fit `box` x `box`, with its centre of mass in the middle of 28 x 28."""
     from PIL import Image
 
     drawn = image.crop(image.getbbox())

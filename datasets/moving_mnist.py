@@ -1,62 +1,64 @@
 """Moving-MNIST: digits that move over a frame and bounce off its edges (Srivastava et al., 2015)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from pathlib import Path
 
 from convlstm.arguments import check_whole
 from convlstm.backend.memory import check_memory
 from convlstm.datasets import arguments
-from convlstm.datasets.digits import MIRRORS, Digits, default_root, load_digits, resize
-from convlstm.datasets.stream import BatchStream, batch_indices, batches
+from convlstm.datasets.digits import MIRRORS, Digits, load_digits, resize
+from convlstm.datasets.folders import data_folder
+from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 
 import numpy as np
 
-_SPLITS = ("train", "validation", "test")
 _TEST_SEQUENCES_FILE = "mnist_test_seq.npy"
 
 
-class MovingMNIST:
-    """Sequences of digits that move straight on and bounce off the edges of the frame.
+class MovingMNIST(SequenceDataset):
+    """Sequences of digits that move in straight lines and bounce off the edges of the frame.
 
-    A sequence of split ``s`` and index ``i`` is a function of ``(seed, epoch, i)`` for training, so that every epoch
-    is new and none needs storage, and of ``i`` alone for validation and test. For each digit it draws an image, a
-    start ``p`` in the unit square, an angle ``a`` and a speed ``v``, then for every frame and each axis
+    A training sequence is a function of `(seed, epoch, index)`, so every epoch is new and needs no storage; a sequence
+    of validation or test is a function of its index alone. Each sequence draws for each digit an image, a start `p` in
+    the unit square, an angle `a` and a speed `v`. Then for every frame and each axis
 
         p = p + v (sin a, cos a);   p < 0 or p > 1: back to the edge, and that velocity flips
-        place = int(p (H - digit_size, W - digit_size))
+        pixel = int(p (H - digit_size, W - digit_size))
 
-    Digits are combined by maximum. Validation digits are the last of the training digits, set aside; test digits are
-    the test digits. If ``root`` holds the published test file ``mnist_test_seq.npy`` and the arguments describe its
-    sequences (64 x 64, two digits of 28, step 0.1, at most 20 frames, digits other than built-in), then these are
-    the test sequences.
+    Digits are combined by maximum. Validation uses the last of the training digits, which training does not use; test
+    uses the test digits. If `root` has the published test file `mnist_test_seq.npy`, and the arguments describe its
+    sequences (64 x 64, two digits of 28, step 0.1, at most 20 frames, digits other than built-in), these are the test
+    sequences.
 
     Args:
-        root: Folder of the MNIST files. Default: ``$CONVLSTM_DATA/mnist``, or ``convlstm/mnist`` in the user's cache.
-        digits: ``"mnist"``, ``"builtin"`` (drawn from fonts) or ``"auto"``: MNIST if it is in ``root`` or can be
-            downloaded there, else built-in, with a warning. Or a :class:`~convlstm.datasets.digits.Digits`, of one's own
-            images. Default: ``"auto"``.
+        root: Folder of the MNIST files. Default: `$CONVLSTM_DATA/mnist`, or `convlstm/mnist` in the user's cache.
+        digits: `"mnist"`, `"builtin"` (drawn from fonts) or `"auto"`: MNIST if it is in `root` or can be downloaded
+            there, else built-in digits, with a warning. Or `convlstm.datasets.digits.Digits` of your own images.
+            Default: `"auto"`.
         mirrors: Addresses of the folders to download MNIST from, tried in turn; an empty list stays offline.
-        timeout: Seconds to wait for a mirror's answer. Default: ``2.0``.
-        frame_size: Side of the frame in pixels, or ``(H, W)``. Default: ``64``.
-        digit_size: Side of a digit's square in pixels; images of another size are resampled. Default: ``28``.
-        num_digits: Digits in a sequence. Default: ``2``.
-        step: Way per frame as a share of the free square, in ``[0, 1]``; or ``(low, high)``, from which each digit
-            draws its own. Default: ``0.1``.
-        input_frames: Frames of ``inputs``. Default: ``10``.
-        target_frames: Frames of ``targets``. Default: ``10``.
-        train_sequences: Training sequences in an epoch. Default: ``10000``.
-        validation_sequences: Validation sequences. Default: ``1000``.
-        test_sequences: Test sequences, at most as many as the published file has if it is used. Default: ``10000``.
-        dtype: ``"float32"`` for values in [0, 1], or ``"uint8"`` for 0 to 255. Default: ``"float32"``.
-        prefetch: Batches made ahead. Default: ``4``.
-        threads: Background threads that make them; more than one gains nothing, as Python runs one at a time.
-            Default: ``1``.
+            Default: those of `convlstm.datasets.digits.MIRRORS`.
+        timeout: Seconds to wait for a mirror's answer. Default: 2.0.
+        frame_size: Side of the frame in pixels, or `(H, W)`. Default: 64.
+        digit_size: Side of a digit's square in pixels; images of another size are resampled. Default: 28.
+        num_digits: Digits in a sequence. Default: 2.
+        step: Distance per frame as a share of the free square, in [0, 1]; or `(low, high)`, from which each digit draws
+            its own. Default: 0.1.
+        input_frames: Frames of `inputs`. Default: 10.
+        target_frames: Frames of `targets`. Default: 10.
+        train_sequences: Training sequences in an epoch. Default: 10000.
+        validation_sequences: Validation sequences. Default: 1000.
+        test_sequences: Test sequences; at most those in the published file if it is used. Default: 10000.
+        dtype: `"float32"` for values in [0, 1], or `"uint8"` for 0 to 255. Default: `"float32"`.
+        prefetch: Batches made ahead. Default: 4.
+        threads: Background threads that make them. More than one gains nothing, as Python runs one at a time.
+            Default: 1.
 
     Raises:
-        ValueError: If an argument is out of its range or a file in ``root`` is damaged.
-        FileNotFoundError: If ``digits`` is ``"mnist"`` and MNIST can be neither found nor downloaded.
+        ValueError: If an argument is out of its range or a file in `root` is damaged.
+        FileNotFoundError: If `digits` is `"mnist"` and MNIST can be neither found nor downloaded.
     """
 
     def __init__(
@@ -79,6 +81,9 @@ class MovingMNIST:
         prefetch: int = 4,
         threads: int = 1,
     ):
+        super().__init__(
+            "MovingMNIST", input_frames=input_frames, target_frames=target_frames, prefetch=prefetch, threads=threads
+        )
         height, width = arguments.sides("MovingMNIST", "frame_size", frame_size)
         digit_size = check_whole("MovingMNIST", "digit_size", digit_size, 1, None)
         if digit_size > min(height, width):
@@ -89,15 +94,11 @@ class MovingMNIST:
         if dtype not in ("float32", "uint8"):
             raise ValueError(f"[MovingMNIST] 'dtype' must be 'float32' or 'uint8' but got {dtype!r}.")
         self.frame_shape = (height, width, 1)
-        self.input_frames = check_whole("MovingMNIST", "input_frames", input_frames, 1, arguments.MOST_FRAMES)
-        self.target_frames = check_whole("MovingMNIST", "target_frames", target_frames, 1, arguments.MOST_FRAMES)
         self._frames = self.input_frames + self.target_frames
         self._digit_size = digit_size
         self._num_digits = check_whole("MovingMNIST", "num_digits", num_digits, 1, 1000)
-        self._step = _step(step)
+        self._step = arguments.number_range("MovingMNIST", "step", step, 0, 1)
         self._dtype = np.dtype(dtype)
-        self._prefetch = check_whole("MovingMNIST", "prefetch", prefetch, 1, 1000)
-        self._threads = check_whole("MovingMNIST", "threads", threads, 1, 1000)
         sizes = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
         self._sizes = {
             split: check_whole("MovingMNIST", f"{split}_sequences", size, 1, arguments.MOST_SEQUENCES)
@@ -119,7 +120,7 @@ class MovingMNIST:
         check_memory(
             "MovingMNIST", "all images at 'digit_size'", (len(images.train) + len(images.test)) * digit_size**2
         )
-        # MNIST's customary 5000, or a tenth of another set.
+        # 5000 of MNIST, as is customary, or a tenth of another set.
         held_out = 5000 if len(images.train) == 60000 else max(1, len(images.train) // 10)
         self._images = {
             "train": resize(images.train[:-held_out], digit_size),
@@ -129,72 +130,27 @@ class MovingMNIST:
         self._record = {"digits": images.source, "digits_sha256": images.sha256()}
 
         self._published = None
-        path = (default_root() if root is None else Path(root).expanduser()) / _TEST_SEQUENCES_FILE
+        path = (data_folder("mnist") if root is None else Path(root).expanduser()) / _TEST_SEQUENCES_FILE
         wanted = (height, width, digit_size, self._num_digits, self._step) == (64, 64, 28, 2, (0.1, 0.1))
         if wanted and self._frames <= 20 and digits in ("auto", "mnist") and path.is_file():
             self._published = _open_published(path)
             self._sizes["test"] = min(self._sizes["test"], self._published.shape[1])
 
-    def size(self, split: str) -> int:
-        """Number of sequences in an epoch of ``split``: ``"train"``, ``"validation"`` or ``"test"``."""
-        if split not in _SPLITS:
-            raise ValueError(f"[MovingMNIST] 'split' must be one of {', '.join(_SPLITS)} but got {split!r}.")
-        return self._sizes[split]
-
-    def stream(
-        self,
-        split: str,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        epoch: int = 0,
-        start: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> BatchStream:
-        """One epoch of batches of ``split``, from batch number ``start``; see :func:`convlstm.datasets.stream.batches`.
-
-        A batch is a dict of ``inputs`` (N, input_frames, H, W, 1) and ``targets`` (N, target_frames, H, W, 1). The
-        last, partial batch is dropped for training and kept otherwise.
-        """
-        return batches(
-            self.size(split),
-            lambda index: self.sample(split, index, seed=seed, epoch=epoch),
-            batch_size,
-            seed=seed,
-            epoch=epoch,
-            start=start,
-            rank=rank,
-            ranks=ranks,
-            drop_last=split == "train",
-            prefetch=self._prefetch,
-            threads=self._threads,
-        )
-
-    def indices(self, split: str, batch_size: int, number: int, *, seed: int = 0, epoch: int = 0) -> list[int]:
-        """The sequences in batch ``number`` of :meth:`stream`, each an ``index`` of :meth:`sample`."""
-        return batch_indices(self.size(split), batch_size, number, seed=seed, epoch=epoch)
-
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
-        """Sequence ``index`` of ``split``: ``inputs`` (T, H, W, 1) and ``targets``, a function of the arguments.
+        """Returns sequence `index` of `split`: `inputs` (T, H, W, 1) and `targets`, a function of the arguments.
 
-        ``seed`` and ``epoch`` matter to training sequences only.
+        `seed` and `epoch` matter to training sequences only.
         """
-        size = self.size(split)
-        index = check_whole("MovingMNIST", "index", index, 0, None)
-        seed = check_whole("MovingMNIST", "seed", seed, 0, None)
-        epoch = check_whole("MovingMNIST", "epoch", epoch, 0, None)
-        if index >= size:
-            raise ValueError(f"[MovingMNIST] 'index' must be below the size of {split!r} ({size}) but got {index}.")
+        key = self._key(split, index, seed, epoch)
         if split == "test" and self._published is not None:
-            frames = self._scaled(self._published[: self._frames, index])
+            frames = self._scaled(self._published[: self._frames, key[-1]])
         else:
-            frames = self._generate(split, index, seed, epoch)
+            frames = self._generate(split, key)
         frames = frames[..., None]
         return {"inputs": frames[: self.input_frames], "targets": frames[self.input_frames :]}
 
     def describe(self) -> dict:
-        """What the sequences are made of, as a record for JSON."""
+        """Returns a record of the sequences for JSON."""
         return {
             "name": "moving_mnist",
             **self._record,
@@ -209,9 +165,8 @@ class MovingMNIST:
             "target_frames": self.target_frames,
         }
 
-    def _generate(self, split: str, index: int, seed: int, epoch: int) -> np.ndarray:
-        key = (seed, epoch) if split == "train" else (0, 0)
-        rng = np.random.default_rng([_SPLITS.index(split), *key, index])
+    def _generate(self, split: str, key: tuple[int, int, int]) -> np.ndarray:
+        rng = np.random.default_rng([SPLITS.index(split), *key])
         height, width, _ = self.frame_shape
         size, images = self._digit_size, self._images[split]
         low, high = self._step
@@ -234,10 +189,10 @@ class MovingMNIST:
 
 
 def bounce(position: float, velocity: float, frames: int, free: int) -> list[int]:
-    """Pixels along one axis of a digit that ``free`` pixels are free to: one for each frame.
+    """Returns the position of a digit along one axis in pixels, from 0 to `free`, for each frame.
 
-    Every frame adds ``velocity`` to ``position``. A digit that reaches the edge of [0, 1] is held there, and its
-    velocity flips: what it would have moved beyond is lost, not reflected.
+    Every frame adds `velocity` to `position`. A digit that reaches the edge of [0, 1] stops there, and its velocity
+    flips: the rest of its step is lost, not reflected.
     """
     pixels = []
     for _ in range(frames):
@@ -250,28 +205,17 @@ def bounce(position: float, velocity: float, frames: int, free: int) -> list[int
     return pixels
 
 
-def _step(value: float | Sequence[float]) -> tuple[float, float]:
-    ends = list(value) if isinstance(value, Sequence) else [value, value]
-    numbers = all(isinstance(end, Real) and not isinstance(end, bool) for end in ends)
-    if len(ends) != 2 or not numbers or not 0 <= ends[0] <= ends[1] <= 1:
-        raise ValueError(
-            f"[MovingMNIST] 'step' must be a share of the free square, from 0 to 1, or a range (low, high) of it but "
-            f"got {value!r}."
-        )
-    return float(ends[0]), float(ends[1])
-
-
 def _open_published(path: Path) -> np.ndarray:
     try:
         sequences = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
-            f"[MovingMNIST] {path} cannot be read ({error}). Delete it or point data.root elsewhere."
+            f"[MovingMNIST] {path} cannot be read ({error}). Delete it or set data.root to another folder."
         ) from error
     shape = sequences.shape
     if len(shape) != 4 or (shape[0], *shape[2:]) != (20, 64, 64) or shape[1] == 0 or sequences.dtype != np.uint8:
         raise ValueError(
             f"[MovingMNIST] {path} must be a uint8 array of (20, N, 64, 64) but is {sequences.dtype} of {shape}. "
-            "Delete it or point data.root elsewhere."
+            "Delete it or set data.root to another folder."
         )
     return sequences

@@ -1,4 +1,6 @@
-"""From "how to load sample i" to one epoch of batches: seeded order, rank shard, batch, ordered prefetch."""
+"""One epoch of batches from a function that loads a sample: seeded order, shares of ranks, ordered prefetch."""
+
+from __future__ import annotations
 
 import threading
 import weakref
@@ -9,12 +11,12 @@ from convlstm.arguments import check_whole
 import mlx.data as dx
 import numpy as np
 
-# What mlx-data carries between its threads. Booleans travel as uint8 and come back as booleans.
+# Types that mlx-data carries between its threads. Booleans travel as uint8 and come back as booleans.
 _CARRIED = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "int32", "int64", "float32", "float64"))
 
 
 def count_batches(size: int, batch_size: int, *, drop_last: bool = True) -> int:
-    """Number of batches in one epoch of :func:`batches`; without ``drop_last`` a last, partial batch counts."""
+    """Returns the number of batches in one epoch of `batches`; without `drop_last` a last, partial batch counts."""
     return size // batch_size if drop_last else -(-size // batch_size)
 
 
@@ -25,7 +27,7 @@ def _order(size: int, shuffle: bool, seed: int, epoch: int) -> np.ndarray:
 def batch_indices(
     size: int, batch_size: int, number: int, *, shuffle: bool = False, seed: int = 0, epoch: int = 0
 ) -> list[int]:
-    """The samples of all ranks in batch ``number`` of :func:`batches` with the same arguments."""
+    """Returns the samples of all ranks in batch `number` of `batches` with the same arguments."""
     return _order(size, shuffle, seed, epoch)[number * batch_size : (number + 1) * batch_size].tolist()
 
 
@@ -43,34 +45,33 @@ def batches(
     drop_last: bool = True,
     prefetch: int = 4,
     threads: int = 2,
-) -> "BatchStream":
-    """One epoch of batches over ``size`` samples, loaded ahead in background threads.
+) -> BatchStream:
+    """Returns one epoch of batches over `size` samples, loaded ahead in background threads.
 
-    Batch ``k`` is a function of ``(seed, epoch, k)``: neither ``threads`` and ``prefetch`` nor ``start`` and
-    ``ranks`` change which samples are in it. Put together along the first axis, in the order of the ranks, the
-    batches ``k`` of all ranks are the batch ``k`` of a single rank: of ``n`` samples, rank ``r`` of ``R`` has those
-    from ``n r // R`` to ``n (r + 1) // R``.
+    Batch `k` is a function of `(seed, epoch, k)`: `threads`, `prefetch`, `start` and `ranks` do not change its samples.
+    Concatenated along the first axis, in the order of the ranks, the batches `k` of all ranks are the batch `k` of a
+    single rank: of `n` samples, rank `r` of `R` has those from `n r // R` to `n (r + 1) // R`.
 
     Args:
         size: Number of samples in the data set.
-        load: Maps a sample's index in ``[0, size)`` to a dict of arrays, of the same keys, shapes and dtypes for
-            every sample. It runs in background threads, several at a time if ``threads`` is above 1, so it must
-            not draw on shared random state. What it raises reaches the loop over the batches.
-        batch_size: Samples in one step of all ranks together, a multiple of ``ranks``.
-        shuffle: Take the samples in an order drawn from ``(seed, epoch)`` instead of ``0, 1, 2, ...``
-        seed: Seed of the order. Default: ``0``.
-        epoch: Number of the epoch, for an order of its own. Default: ``0``.
-        start: Number of the first batch to yield; to resume after ``k`` batches is to start at ``k``. Default: ``0``.
-        rank: Which share of each batch to load. Default: ``0``.
-        ranks: Number of shares. Default: ``1``.
-        drop_last: Leave out a last, partial batch, so that all batches are of one size on every rank. Otherwise it
-            is kept whole: some ranks have a sample of it more than others, and some may have none, which are then a
-            batch short. Default: ``True``.
-        prefetch: Batches loaded ahead. Default: ``4``.
-        threads: Background threads. Default: ``2``.
+        load: Maps a sample's index in `[0, size)` to a dict of arrays, with the same keys, shapes and dtypes for every
+            sample. It runs in background threads, several at a time if `threads` is above 1, so it must not draw from
+            shared random state. Its exceptions reach the loop over the batches.
+        batch_size: Samples in one step of all ranks together, a multiple of `ranks`.
+        shuffle: Take the samples in an order drawn from `(seed, epoch)` instead of 0, 1, 2, ... Default: False.
+        seed: Seed of the order. Default: 0.
+        epoch: Number of the epoch; each epoch has its own order. Default: 0.
+        start: Number of the first batch to yield. To resume after `k` batches, start at `k`. Default: 0.
+        rank: Number of the share of each batch to load. Default: 0.
+        ranks: Number of shares. Default: 1.
+        drop_last: Leave out a last, partial batch, so that all batches have one size on every rank. Otherwise it is
+            kept whole: some ranks have one sample more than others, and ranks without a sample get no last batch.
+            Default: True.
+        prefetch: Batches loaded ahead. Default: 4.
+        threads: Background threads. Default: 2.
 
     Returns:
-        A :class:`BatchStream` of dicts: the samples' arrays stacked along a new first axis.
+        A `BatchStream` of dicts: the samples' arrays stacked along a new first axis.
 
     Raises:
         ValueError: If an argument is out of its range, or the epoch would have no batch.
@@ -88,8 +89,8 @@ def batches(
         raise ValueError(f"[batches] 'rank' must be below 'ranks' ({ranks}) but got {rank}.")
     if batch_size % ranks != 0:
         raise ValueError(
-            f"[batches] 'batch_size' is that of all ranks together and must be a multiple of 'ranks' ({ranks}) "
-            f"but got {batch_size}."
+            f"[batches] 'batch_size' counts the samples of all ranks and must be a multiple of 'ranks' ({ranks}) but "
+            f"got {batch_size}."
         )
     total = count_batches(size, batch_size, drop_last=drop_last)
     if total == 0:
@@ -125,7 +126,7 @@ def _stack(key: str, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 class _Shared:
-    """What the consumer and the background threads both see."""
+    """State that the consumer and the background threads share."""
 
     def __init__(self):
         self.closed = False
@@ -136,18 +137,18 @@ class _Shared:
 
 
 class BatchStream:
-    """An iterator over batches, dicts of numpy arrays, that an ``mlx.data`` stream loads ahead in order.
+    """An iterator over batches, dicts of numpy arrays, that an `mlx.data` stream loads ahead in order.
 
-    It adds to the ``mlx.data.Stream`` that it holds what a training run needs of it. An exception of the loader
-    is raised at its batch as it was, with its traceback. And the stream's threads end before Python does: left
-    running Python code at that moment, they abort the process. So they are stopped and joined when the batches
-    are used up, at an exception, by :meth:`close`, when the iterator is dropped (after ``break``), or at exit.
+    It adds two things to `mlx.data.Stream`. An exception of the loader is raised unchanged at its batch, with its
+    traceback. And the stream's threads end before Python does, since threads that still run Python code then abort the
+    process. They are stopped and joined when the batches are used up, at an exception, by `close`, when the iterator is
+    dropped (after `break`), or at exit.
 
-    It is iterated once. ``len()`` is the number of batches that it yields in all.
+    It can be iterated once. `len()` is the total number of batches that it yields.
 
     Args:
         load_batch: Maps a batch's number to its arrays; runs in background threads.
-        numbers: The batches' numbers.
+        numbers: Numbers of the batches.
         prefetch: Batches loaded ahead.
         threads: Background threads.
     """
@@ -157,7 +158,7 @@ class BatchStream:
     ):
         self._numbers = numbers
         self._position = 0
-        # The threads hold `shared`, never `self`: dropping the iterator must be enough to stop them.
+        # The threads refer to `shared`, never to `self`: dropping the iterator must be enough to stop them.
         self._shared = shared = _Shared()
         self._stop = weakref.finalize(self, _stop, shared)
         if len(numbers) == 0:
@@ -180,20 +181,20 @@ class BatchStream:
 
         entries = [{"number": number} for number in numbers]
         buffer = dx.buffer_from_vector(entries).sample_transform(work)  # type: ignore[attr-defined]
-        # With fewer entries than its prefetch, mlx-data 0.1 loads all of them anew for every one it yields.
+        # With fewer entries than its prefetch, mlx-data 0.1 loads all of them again for every one that it yields.
         shared.stream = buffer.ordered_prefetch(min(prefetch, len(numbers)), min(threads, len(numbers)))
 
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def __iter__(self) -> "BatchStream":
+    def __iter__(self) -> BatchStream:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
         if self._shared.closed or self._position == len(self._numbers):
             self.close()
             raise StopIteration
-        # No local name for the stream: a traceback would keep it, and its threads, past the exit.
+        # No local variable for the stream: a traceback would keep it and its threads alive past the exit.
         batch = next(self._shared.stream)
         number = self._numbers[self._position]
         self._position += 1
@@ -206,19 +207,19 @@ class BatchStream:
         return {key: array.view(bool) if key in self._shared.booleans else array for key, array in batch.items()}
 
     def close(self) -> None:
-        """Stop loading and wait for the threads to end. Nothing more is yielded; closing twice is fine."""
+        """Stops loading and waits for the threads to end. Nothing more is yielded. It may be called twice."""
         self._stop()
 
 
 def _stop(shared: _Shared) -> None:
     shared.closed = True
     if threading.get_ident() in shared.workers:
-        # The garbage collector can drop an iterator from within its own worker, which cannot wait for itself.
+        # The garbage collector can drop an iterator inside its own worker, which cannot wait for itself.
         threading.Thread(target=_drop, args=(shared,)).start()
     else:
         _drop(shared)
 
 
 def _drop(shared: _Shared) -> None:
-    # The stream's destructor lets the queued batches run, empty now, and joins the threads.
+    # The stream's destructor runs the queued batches, which are empty now, and joins the threads.
     shared.stream = iter(())

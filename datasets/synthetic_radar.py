@@ -1,58 +1,60 @@
-"""Synthetic radar: rain areas and cells that move, grow and decay, for where there is no archive of radar files."""
+"""A synthetic radar: rain areas and cells that move, grow and decay, for use without an archive of radar files."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 from convlstm.arguments import check_whole
 from convlstm.datasets import arguments
 
 import numpy as np
 
-# mm/h. The weakest rain that the radar sees; below it a pixel is dry.
+# mm/h. The weakest rain that the radar sees. Pixels below it are dry.
 _SENSITIVITY = 0.1
-# mm/h. Rates level off towards it, as they do where a radar's processing caps the reflectivity of hail.
+# mm/h. Rates level off towards it, as when a radar's processing caps the reflectivity of hail.
 _CEILING = 150.0
-# Pixels between the nodes at which paths of the air are followed.
+# Pixels between the nodes from which paths of the air are traced.
 _SPACING = 16
 _EDDIES = 4
 
 
 class SyntheticRadar:
-    """Rain rates of a random field that is carried by a smooth wind and lives longer the larger its scale.
+    """Rain rates of a random field that a smooth wind carries. Larger scales live longer.
 
-    A Gaussian field ``g`` over a domain that wraps around, larger than the frame, is carried along paths of the air
-    and mapped to rates:
+    A Gaussian field `g` over a periodic domain, larger than the frame, is carried along paths of the air and mapped to
+    rates:
 
         E|g(k)|^2 = (1 + (L k)^2)^(-slope / 2),   slope about 3.3
         corr(g_t(k), g_(t + n)(k)) = (1 + n tanh a) exp(-n a),   a = 2.15 step / (lifetime / k)
-        rate = 0.1 + r (exp(c (g - g0)) - 1) where g > g0, else 0
+        rate = 0.1 + r (exp(c (g - g0)) - 1) if g > g0, else 0
 
-    with ``k`` in cycles per km. Each sample draws its organisation between layers of rain (stratiform) and showers
-    (convective), and with it the outer scale ``L``, ``slope``, how elongated rain areas are, the wet share, which sets
-    ``g0``, and the median and 99th percentile of the wet pixels, which set ``r`` and ``c``. The wind is a uniform wind
-    that turns slowly, and eddies of 150 to 600 km, free of divergence, that travel with it. Every frame is read from
-    ``g`` once, at the places where its air was at the start, so that moving does not blur.
+    with `k` in cycles per km. Each sample draws its organisation between layers of rain (stratiform) and showers
+    (convective). The organisation decides from which values the sample draws the outer scale `L`, `slope`, the
+    elongation of rain areas, the wet share, which sets `g0`, and the median and 99th percentile of the wet pixels,
+    which set `r` and `c`. The wind is a uniform wind that turns slowly, plus divergence-free eddies of 150 to 600 km
+    that travel with it. Every frame is read from `g` once, at the positions of its air at the start, so that motion
+    does not blur.
 
-    The settings are those of rain on radar, measured on 2 km grids in the Netherlands, Finland and Queensland: wet
-    pixels have a median of 0.5 to 2.5 mm/h and a 99th percentile of 5 to 60 mm/h; power in decibels falls as
-    ``k^-2.3`` to ``k^-2.9``, which cutting ``g`` at ``g0`` makes of a steeper spectrum; along its path, a scale keeps
-    1/e of its correlation for about 1.2 minutes per km of wavelength and loses little of it at first, so that
-    correlation in time is not exponential.
+    The constants are those of rain on radar, measured on 2 km grids in the Netherlands, Finland and Queensland. Wet
+    pixels have a median of 0.5 to 2.5 mm/h and a 99th percentile of 5 to 60 mm/h. Power in decibels falls as `k^-2.3`
+    to `k^-2.9`; the spectrum of `g` is steeper, since cutting it at `g0` flattens it. Along its path, a scale keeps 1/e
+    of its correlation for about 1.2 minutes per km of wavelength. It loses little of it at first, so correlation in
+    time is not exponential.
 
     Args:
-        frame_size: Side of the frame in pixels, or ``(H, W)``, at least 8. Default: ``(128, 128)``.
-        frames: Frames of a sample. Default: ``15``.
-        step_minutes: Minutes from frame to frame. Default: ``5.0``.
-        pixel_km: Side of a pixel in km. Default: ``2.0``.
-        wind: Speed of the uniform wind in m/s, or ``(low, high)``, from which each sample draws its own.
-            Default: ``(0.0, 20.0)``.
-        eddies: Root mean square speed of the eddies in m/s, or ``(low, high)``. Default: ``3.0``.
-        lifetime: Minutes per km of wavelength after which 1/e of a scale's correlation is left; ``inf`` for rain that
-            moves only. Default: ``1.2``.
-        wet_share: Share of wet pixels (0.1 mm/h and more) over all frames of a sample, or ``(low, high)``.
-            Default: ``(0.05, 0.6)``.
-        convection: Organisation from 0 (stratiform) to 1 (convective), or ``(low, high)``. Default: ``(0.0, 1.0)``.
+        frame_size: Side of the frame in pixels, or `(H, W)`, at least 8. Default: (128, 128).
+        frames: Frames of a sample. Default: 15.
+        step_minutes: Minutes from frame to frame. Default: 5.0.
+        pixel_km: Side of a pixel in km. Default: 2.0.
+        wind: Speed of the uniform wind in m/s, or `(low, high)`, from which each sample draws its own.
+            Default: (0.0, 20.0).
+        eddies: Root mean square speed of the eddies in m/s, or `(low, high)`. Default: 3.0.
+        lifetime: Minutes per km of wavelength after which 1/e of a scale's correlation is left; `inf` for rain that
+            only moves. Default: 1.2.
+        wet_share: Share of wet pixels (0.1 mm/h and more) over all frames of a sample, or `(low, high)`.
+            Default: (0.05, 0.6).
+        convection: Organisation from 0 (stratiform) to 1 (convective), or `(low, high)`. Default: (0.0, 1.0).
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -77,29 +79,29 @@ class SyntheticRadar:
     ):
         self.frame_size = arguments.sides("SyntheticRadar", "frame_size", frame_size, 8)
         self.frames = check_whole("SyntheticRadar", "frames", frames, 1, None)
-        self.step_minutes = _number("step_minutes", step_minutes, 0.1, 1440)
-        self.pixel_km = _number("pixel_km", pixel_km, 0.01, 100)
-        self.wind = _range("wind", wind, 0, 100)
-        self.eddies = _range("eddies", eddies, 0, 100)
-        self.lifetime = _number("lifetime", lifetime, 0.01, math.inf)
-        self.wet_share = _range("wet_share", wet_share, 0.001, 1)
-        self.convection = _range("convection", convection, 0, 1)
+        self.step_minutes = arguments.number("SyntheticRadar", "step_minutes", step_minutes, 0.1, 1440)
+        self.pixel_km = arguments.number("SyntheticRadar", "pixel_km", pixel_km, 0.01, 100)
+        self.wind = arguments.number_range("SyntheticRadar", "wind", wind, 0, 100)
+        self.eddies = arguments.number_range("SyntheticRadar", "eddies", eddies, 0, 100)
+        self.lifetime = arguments.number("SyntheticRadar", "lifetime", lifetime, 0.01, math.inf)
+        self.wet_share = arguments.number_range("SyntheticRadar", "wet_share", wet_share, 0.001, 1)
+        self.convection = arguments.number_range("SyntheticRadar", "convection", convection, 0, 1)
 
-        # What leaves the frame on one side comes back on the other only after the margin.
+        # The domain is periodic: rain that leaves the frame comes back only after crossing this margin.
         way = self.wind[1] * 0.06 * self.step_minutes * (self.frames - 1) / self.pixel_km
         self._domain = tuple(_fast_length(side + round(min(max(side / 2, way), 2 * side))) for side in self.frame_size)
         rows, columns = self._domain
         ky, kx = np.meshgrid(np.fft.fftfreq(rows), np.fft.rfftfreq(columns), indexing="ij")
-        # Waves shorter than two pixels in any direction: the corners of the spectrum would show as a grid.
+        # Without waves shorter than two pixels in any direction: the corners of the spectrum would show as a grid.
         self._waves = np.flatnonzero(np.hypot(ky, kx) <= 0.5)
         ky, kx = (k.ravel()[self._waves].astype(np.float32) for k in (ky, kx))
-        # Undoes what reading by a quadratic B-spline smooths, see _read.
+        # Compensates for the smoothing of a quadratic B-spline, see _read.
         self._sharpening = 1 / ((0.75 + 0.25 * np.cos(2 * np.pi * ky)) * (0.75 + 0.25 * np.cos(2 * np.pi * kx)))
         # irfft2 takes the real part of these waves, half their variance.
         self._sharpening[(kx == 0) | (kx == 0.5)] *= math.sqrt(2)
         self._ky, self._kx = ky / np.float32(self.pixel_km), kx / np.float32(self.pixel_km)
         self._k = np.hypot(self._ky, self._kx)
-        # The mean over the domain is a wave that does not fit into it.
+        # The mean over the domain counts as a wave that is too long for it.
         self._k[0] = self._k[1:].min() / 2
         self._nodes = [np.arange(-1, (side - 1) // _SPACING + 3) * float(_SPACING) for side in self.frame_size]
         self._to_pixels = [
@@ -107,10 +109,10 @@ class SyntheticRadar:
         ]
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """Rain rates in mm/h, (frames, H, W) float32 without NaN, from what ``rng`` draws."""
+        """Returns rain rates in mm/h, (frames, H, W) float32 without NaN, with random numbers from `rng`."""
         convection = rng.uniform(*self.convection)
         low, high = self.wet_share
-        # Showers cover less.
+        # Showers cover smaller areas.
         wet = low + (high - low) * rng.random() ** (1 + convection)
         median = _SENSITIVITY + 0.4 * 5**convection * math.exp(0.25 * rng.standard_normal())
         heavy = median * 7 * 3.5**convection * math.exp(0.2 * rng.standard_normal())
@@ -120,7 +122,7 @@ class SyntheticRadar:
         field = np.empty((self.frames, *self.frame_size), np.float32)
         for frame, (rows, columns, out) in enumerate(zip(y, x, field, strict=True)):
             noise = amplitude * rng.standard_normal(2 * len(amplitude), np.float32).view(np.complex64)
-            # AR(2) with the double root 'memory', started in its stationary state.
+            # AR(2) with the double root `memory`, started in its stationary state.
             if frame == 0:
                 before, now = noise, noise
                 first = 2 * memory / (1 + memory**2)
@@ -135,7 +137,7 @@ class SyntheticRadar:
         return _rates(field, wet, median, heavy)
 
     def describe(self) -> dict:
-        """What the samples are made of, as a record for JSON."""
+        """Returns a record of the samples for JSON."""
         return {
             "name": "synthetic_radar",
             "frame_size": list(self.frame_size),
@@ -150,12 +152,12 @@ class SyntheticRadar:
         }
 
     def _statistics(self, rng: np.random.Generator, convection: float) -> tuple[np.ndarray, np.ndarray]:
-        """Amplitude of each wave for a field of variance 1, and the share of it that a step keeps."""
+        """Returns the amplitude of each wave for a field of variance 1, and the share of it that a step keeps."""
         outer = 500.0 * 0.4**convection * math.exp(0.25 * rng.standard_normal())
         slope = 3.3 + 0.25 * rng.standard_normal()
         elongation, angle = rng.uniform(1.0, 3.0), rng.uniform(0.0, math.pi)
         k = self._k
-        # Fronts and lines are long, the cells in them round.
+        # Fronts and lines are long; the cells in them are round.
         along = np.abs(math.cos(angle) * self._kx + math.sin(angle) * self._ky) / k
         stretch = 1 + (elongation - 1) * along**2 / (1 + 20.0 * k)
         power = (1 + (outer * k * stretch) ** 2) ** np.float32(-slope / 2)
@@ -165,7 +167,7 @@ class SyntheticRadar:
         return np.sqrt(power) * self._sharpening, np.exp(-age)
 
     def _paths(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns, each (frames, H, W), where the air of a pixel was at the first frame."""
+        """Returns the row and the column of each pixel's air at the first frame, each (frames, H, W)."""
         scale = 0.06 * self.step_minutes / self.pixel_km  # m/s to pixels per step
         times = np.arange(self.frames)
         speed, heading = rng.uniform(*self.wind), rng.uniform(0.0, 2 * math.pi)
@@ -181,14 +183,14 @@ class SyntheticRadar:
         def eddy(position):
             return across @ np.cos(((waves * towards).T @ position + phases[:, None]).astype(np.float32))
 
-        # In coordinates that travel with the uniform wind the eddies stand still.
+        # The eddies stand still in coordinates that travel with the uniform wind.
         nodes = np.stack([axis.ravel() for axis in np.meshgrid(*self._nodes, indexing="ij")])
         position = nodes[:, None] - np.stack(moved)[:, :, None]
         for step in range(1, self.frames):
             start = position[:, step:].reshape(2, -1)
             middle = start - eddy(start) / 2
             position[:, step:] = (start - eddy(middle)).reshape(2, -1, nodes.shape[1])
-        # Whole domains off, while float64 can tell them from pixels.
+        # Subtract whole domains while the precision of float64 is available.
         sides = np.reshape(self._domain, (2, 1, 1))
         position -= sides * np.floor(position[:, :, :1] / sides)
         grid = position.reshape(2, self.frames, *map(len, self._nodes)).astype(np.float32)
@@ -197,24 +199,24 @@ class SyntheticRadar:
 
 
 def _read(field: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
-    """Read the field, which wraps around, at fractional rows and columns, by a quadratic B-spline.
+    """Reads the periodic field at fractional rows and columns into `out`, by a quadratic B-spline.
 
-    It smooths waves above some three pixels as much between pixels as on them, which can be undone beforehand. Linear
-    interpolation smooths between pixels only, so that the texture would flicker as it moves.
+    The spline smooths waves longer than about three pixels as much between pixels as on them, which can be compensated
+    for beforehand. Linear interpolation smooths only between pixels, so the texture would flicker as it moves.
     """
     height, width = field.shape
     padded = np.empty((height + 3, width + 3), np.float32)
     padded[1:-2, 1:-2] = field
     padded[0, 1:-2], padded[-2:, 1:-2] = field[-1], field[:2]
     padded[:, 0], padded[:, -2:] = padded[:, -3], padded[:, 1:3]
-    places, weights = [], []
+    corners, weights = [], []
     for position, side in ((rows, height), (columns, width)):
         position = position - side * np.floor(position / side)
         nearest = np.rint(position)
         offset = position - nearest
-        places.append(nearest.astype(np.intp))
+        corners.append(nearest.astype(np.intp))
         weights.append((0.5 * (0.5 - offset) ** 2, 0.75 - offset**2, 0.5 * (0.5 + offset) ** 2))
-    index = places[0] * (width + 3) + places[1]
+    index = corners[0] * (width + 3) + corners[1]
     flat = padded.ravel()
     out[...] = 0
     for row, by_row in enumerate(weights[0]):
@@ -225,9 +227,9 @@ def _read(field: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndar
 
 
 def _rates(field: np.ndarray, wet: float, median: float, heavy: float) -> np.ndarray:
-    """Map the field to mm/h: ``wet`` is the wet share, ``median`` and ``heavy`` the wet pixels' 50 and 99 %."""
-    some = field.ravel()[:: 1 + field.size // 20000]
-    start, middle, end = np.quantile(some, [1 - wet, 1 - wet / 2, 1 - wet / 100])
+    """Returns the field as mm/h, with the wet share `wet` and 50 and 99 % of the wet pixels at `median` and `heavy`."""
+    subset = field.ravel()[:: 1 + field.size // 20000]
+    start, middle, end = np.quantile(subset, [1 - wet, 1 - wet / 2, 1 - wet / 100])
     middle, end = max(middle - start, 1e-6), max(end - start, 2e-6)
     low, high = 0.01 / end, 15 / end
     wanted = (heavy - _SENSITIVITY) / (median - _SENSITIVITY)
@@ -250,7 +252,7 @@ def _rates(field: np.ndarray, wet: float, median: float, heavy: float) -> np.nda
 
 
 def _upsampling(side: int, nodes: int) -> np.ndarray:
-    """Matrix (side, nodes) of cubic (Catmull-Rom) interpolation from nodes that begin one spacing before the frame."""
+    """Returns a matrix (side, nodes) of cubic (Catmull-Rom) interpolation; nodes start one spacing before the frame."""
     whole, t = np.divmod(np.arange(side) / _SPACING, 1)
     weights = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]) / 2
     matrix = np.zeros((side, nodes), np.float32)
@@ -260,7 +262,7 @@ def _upsampling(side: int, nodes: int) -> np.ndarray:
 
 
 def _fast_length(least: int) -> int:
-    """The smallest even length of at least ``least`` that has no prime factor above 5."""
+    """Returns the smallest even length of at least `least` that has no prime factor above 5."""
     length = least + least % 2
     while True:
         rest = length
@@ -270,23 +272,3 @@ def _fast_length(least: int) -> int:
         if rest == 1:
             return length
         length += 2
-
-
-def _number(name: str, value: float, least: float, most: float) -> float:
-    if not _is_number(value) or not least <= value <= most:
-        raise ValueError(f"[SyntheticRadar] '{name}' must be a number from {least:g} to {most:g} but got {value!r}.")
-    return float(value)
-
-
-def _range(name: str, value: float | Sequence[float], least: float, most: float) -> tuple[float, float]:
-    ends = list(value) if isinstance(value, Sequence) else [value, value]
-    if len(ends) != 2 or not all(map(_is_number, ends)) or not least <= ends[0] <= ends[1] <= most:
-        raise ValueError(
-            f"[SyntheticRadar] '{name}' must be a number from {least:g} to {most:g}, or a range (low, high) of them, "
-            f"but got {value!r}."
-        )
-    return float(ends[0]), float(ends[1])
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,9 +1,12 @@
-"""Between physical values and the model's [0, 1]: each transform with its inverse."""
+"""Transforms from physical values to the model's [0, 1], each with its inverse."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from numbers import Real
+
+from convlstm.datasets.arguments import is_number
 
 import numpy as np
 
@@ -11,43 +14,43 @@ UNITS = ("mm/h", "raw")
 
 
 class RadarTransform:
-    """A map of physical values to [0, 1] that rises, and its inverse. NaN stays NaN.
+    """A rising map of physical values to [0, 1], and its inverse. NaN stays NaN.
 
-    Values beyond the ends of the range become the ends. A subclass states ``units``, the units of the physical
-    values: ``"mm/h"`` or ``"raw"``.
+    Values beyond the ends of the range become the ends. A subclass sets `units`, the units of the physical values:
+    `"mm/h"` or `"raw"`.
     """
 
     units: str
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Physical values of any shape to float32 in [0, 1], of the same shape."""
+        """Returns float32 in [0, 1] for physical values, in the same shape."""
         raise NotImplementedError
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
-        """Values on the model's scale, clipped to [0, 1], to float32 physical values of the same shape."""
+        """Returns float32 physical values for values on the model's scale, clipped to [0, 1], in the same shape."""
         raise NotImplementedError
 
     def describe(self) -> dict:
-        """The transform and its arguments, as a record for JSON."""
+        """Returns the transform and its arguments as a record for JSON."""
         return {"name": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
 class Reflectivity(RadarTransform):
-    """Rain rate to reflectivity, scaled: the mapping of HKO-7 (Shi et al., 2017).
+    """Rain rate as scaled reflectivity: the mapping of HKO-7 (Shi et al., 2017).
 
         dBZ = 10 log10(a) + 10 b log10(x);   y = (dBZ - minimum) / (maximum - minimum)
 
-    With the defaults, ``y`` is 0 up to 0.017 mm/h and 1 from 516 mm/h on. ``inverse(0)`` is 0 mm/h: no rain.
+    With the defaults, `y` is 0 up to 0.017 mm/h and 1 from 516 mm/h on. `inverse(0)` is 0 mm/h: no rain.
 
     Args:
-        a: Factor of the Z-R relation Z = a R^b, R in mm/h. Default: ``58.53``.
-        b: Its exponent. Default: ``1.56``.
-        minimum: dBZ of ``y = 0``. Default: ``-10.0``.
-        maximum: dBZ of ``y = 1``. Default: ``60.0``.
+        a: Factor of the Z-R relation Z = a R^b, R in mm/h. Default: 58.53.
+        b: Exponent of the relation. Default: 1.56.
+        minimum: dBZ of `y = 0`. Default: -10.0.
+        maximum: dBZ of `y = 1`. Default: 60.0.
 
     Raises:
-        ValueError: If ``a`` or ``b`` is not positive, or ``minimum`` is not below ``maximum``.
+        ValueError: If `a` or `b` is not positive, or `minimum` is not below `maximum`.
     """
 
     a: float = 58.53
@@ -75,18 +78,18 @@ class Reflectivity(RadarTransform):
 
 @dataclass(frozen=True)
 class LogRain(RadarTransform):
-    """The logarithm of the rain rate, scaled.
+    """The scaled logarithm of the rain rate.
 
         y = log10(x / minimum) / log10(maximum / minimum)
 
-    Less rain than ``minimum`` becomes 0, and ``inverse(0)`` is 0 mm/h: no rain.
+    Less rain than `minimum` becomes 0, and `inverse(0)` is 0 mm/h: no rain.
 
     Args:
-        minimum: Rain rate of ``y = 0`` in mm/h. Default: ``0.1``.
-        maximum: Rain rate of ``y = 1`` in mm/h. Default: ``100.0``.
+        minimum: Rain rate of `y = 0` in mm/h. Default: 0.1.
+        maximum: Rain rate of `y = 1` in mm/h. Default: 100.0.
 
     Raises:
-        ValueError: If an argument is not positive, or ``minimum`` is not below ``maximum``.
+        ValueError: If an argument is not positive, or `minimum` is not below `maximum`.
     """
 
     minimum: float = 0.1
@@ -108,14 +111,14 @@ class LogRain(RadarTransform):
 
 @dataclass(frozen=True)
 class Linear(RadarTransform):
-    """A division: ``y = x / scale``. Made for the counts of 0 to 255 of SEVIR's ``vil``.
+    """A division, `y = x / scale`, as for the counts of 0 to 255 of SEVIR's `vil`.
 
     Args:
-        scale: Value of ``y = 1``. Default: ``255.0``.
-        units: Units of the values, ``"raw"`` or ``"mm/h"``. Default: ``"raw"``.
+        scale: Value of `y = 1`. Default: 255.0.
+        units: Units of the values, `"raw"` or `"mm/h"`. Default: `"raw"`.
 
     Raises:
-        ValueError: If ``scale`` is not positive or ``units`` is another word.
+        ValueError: If `scale` is not positive or `units` is another word.
     """
 
     scale: float = 255.0
@@ -134,31 +137,31 @@ class Linear(RadarTransform):
 
 
 def default_transform(units: str) -> RadarTransform:
-    """:class:`Reflectivity` for ``"mm/h"``, :class:`Linear` for ``"raw"``."""
+    """Returns `Reflectivity` for `"mm/h"`, `Linear` for `"raw"`."""
     return Reflectivity() if units == "mm/h" else Linear()
 
 
 def to_unit(transform: RadarTransform | None, values: Sequence[float]) -> list[float]:
-    """Thresholds in physical units on the model's scale, exactly as :meth:`RadarTransform.forward` maps data.
+    """Returns thresholds on the model's scale, exactly as `RadarTransform.forward` maps the data.
 
     Args:
-        transform: The transform of the data; None stands for :class:`Reflectivity`, the default for rain.
-        values: The thresholds, in the transform's units.
+        transform: Transform of the data; None stands for `Reflectivity`, the default for rain.
+        values: The thresholds in the transform's units.
     """
     transform = default_transform("mm/h") if transform is None else transform
     return [float(y) for y in transform.forward(np.asarray(values, np.float32))]
 
 
 def rain_rate(dbz: np.ndarray, a: float = 200.0, b: float = 1.6) -> np.ndarray:
-    """Rain rate in mm/h of a reflectivity in dBZ by the Z-R relation Z = a R^b; the defaults are Marshall and Palmer's.
+    """Returns the rain rate in mm/h of a reflectivity in dBZ by the Z-R relation Z = a R^b.
 
-    -inf dBZ is 0 mm/h, and NaN stays NaN.
+    The defaults are those of Marshall and Palmer. -inf dBZ is 0 mm/h, and NaN stays NaN.
     """
     return 10 ** ((dbz - 10 * math.log10(a)) / (10 * b))
 
 
 def reflectivity(rain: np.ndarray, a: float = 200.0, b: float = 1.6) -> np.ndarray:
-    """Reflectivity in dBZ of a positive rain rate in mm/h: the inverse of :func:`rain_rate`."""
+    """Returns the reflectivity in dBZ of a positive rain rate in mm/h, the inverse of `rain_rate`."""
     return 10 * math.log10(a) + 10 * b * np.log10(rain)
 
 
@@ -174,8 +177,7 @@ def _log_inverse(y: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _check(owner: str, name: str, value: float, *, positive: bool) -> None:
-    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or (positive and value <= 0):
+    if not is_number(value) or not math.isfinite(value) or (positive and value <= 0):
         raise ValueError(
             f"[{owner}] '{name}' must be a {'positive' if positive else 'finite'} number but got {value!r}."
         )

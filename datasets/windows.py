@@ -8,12 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-# Radars do not keep time to the second: how far a difference may be from the step, as a share of it.
-_TOLERANCE = 0.1
+# The difference from the step that still counts as one step, as a share of it: radars do not keep time to the second.
+TOLERANCE = 0.1
 
 
 class Timed(Protocol):
-    """What has times: an :class:`~convlstm.datasets.archive.Archive`."""
+    """A series with times, such as `convlstm.datasets.archives.archive.Archive`."""
 
     times: np.ndarray
     event: np.ndarray
@@ -22,8 +22,12 @@ class Timed(Protocol):
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows in the order of time. By window: the number of its ``series``, ``start``, its first frame in that, and
-    the times of its ``first`` and ``last`` frame, datetime64[s].
+    """Windows in the order of time.
+
+    Attributes:
+        series: Number of each window's series.
+        start: Number of each window's first frame in its series.
+        first, last: Times of each window's first and last frame, datetime64[s].
     """
 
     series: np.ndarray
@@ -33,7 +37,7 @@ class Windows:
 
     @classmethod
     def of(cls, series: Iterable[tuple[int, Timed]], length: int, stride: int) -> Windows:
-        """All windows of ``length`` frames of numbered series, see :func:`window_starts`."""
+        """Returns all windows of `length` frames of numbered series, as `window_starts` finds them."""
         number, start, first, last = [], [], [], []
         for n, one in series:
             starts = window_starts(one.times, one.event, one.step, length, stride)
@@ -45,7 +49,7 @@ class Windows:
         return windows.take(np.argsort(windows.first, kind="stable"))
 
     def take(self, which: np.ndarray) -> Windows:
-        """The windows of these numbers."""
+        """Returns the windows of these numbers."""
         return Windows(self.series[which], self.start[which], self.first[which], self.last[which])
 
     def __len__(self) -> int:
@@ -53,11 +57,13 @@ class Windows:
 
 
 def step_of(times: np.ndarray, event: np.ndarray) -> float:
-    """Minutes between frames: the most common difference within an event, the smallest of these; NaN without any.
+    """Returns the minutes between frames: the most common difference within an event, or NaN if there is none.
+
+    If several differences are equally common, it is the smallest of them.
 
     Args:
         times: datetime64[s] of (F,), rising within each event.
-        event: int of (F,), the frames of each event together.
+        event: int of (F,); the frames of an event follow each other.
     """
     seconds = np.diff(times).astype(np.int64)[np.diff(event) == 0]
     if len(seconds) == 0:
@@ -67,15 +73,15 @@ def step_of(times: np.ndarray, event: np.ndarray) -> float:
 
 
 def breaks(times: np.ndarray, event: np.ndarray, step: float) -> np.ndarray:
-    """Where frame i + 1 does not follow frame i: (F - 1,) bool. A tenth of the ``step`` (minutes) is no matter."""
+    """Returns True for each frame that the next one does not follow by a `step` (minutes): (F - 1,) bool."""
     seconds = np.diff(times).astype(np.int64)
-    return (np.diff(event) != 0) | ~(np.abs(seconds - step * 60) <= _TOLERANCE * step * 60)
+    return (np.diff(event) != 0) | ~(np.abs(seconds - step * 60) <= TOLERANCE * step * 60)
 
 
 def window_starts(times: np.ndarray, event: np.ndarray, step: float, length: int, stride: int = 1) -> np.ndarray:
-    """First frames of all windows of ``length`` frames, each a ``step`` after the one before: (windows,) int.
+    """Returns the first frames of all windows of `length` frames that are a `step` apart: (windows,) int.
 
-    ``stride`` is the number of frames from one start to the next, counted from the first frame after a gap.
+    `stride` is the number of frames from one start to the next, counted from the first frame after a gap.
     """
     first = np.concatenate([[0], np.flatnonzero(breaks(times, event, step)) + 1])
     end = np.append(first[1:], len(times))
@@ -84,17 +90,18 @@ def window_starts(times: np.ndarray, event: np.ndarray, step: float, length: int
 
 
 def split_by_time(windows: Windows, shares: Sequence[float], gap: np.timedelta64) -> list[Windows] | None:
-    """Blocks of windows that follow each other in time, at least ``gap`` apart: from last frame to first frame.
+    """Returns blocks of windows that follow each other in time, at least `gap` apart from last frame to first frame.
 
-    The windows between the blocks are left out; the shares are of the others. Every block has a window at least.
+    The windows between the blocks are left out, and the shares are of the remaining ones. Every block has at least one
+    window.
 
     Args:
-        windows: In the order of time.
-        shares: Of the blocks, each positive, in the order of time; their sum does not matter.
+        windows: Windows in the order of time.
+        shares: Shares of the blocks, each positive, in the order of time; their sum does not matter.
         gap: Least time between the frames of two blocks.
 
     Returns:
-        The blocks, or None where there are too few windows.
+        The blocks, or None if there are too few windows.
     """
     weights = np.asarray(shares, float) / np.sum(shares)
     latest = np.maximum.accumulate(windows.last)
@@ -107,27 +114,27 @@ def split_by_time(windows: Windows, shares: Sequence[float], gap: np.timedelta64
                 return None
             blocks.append(np.arange(start, start + count))
             start = int(np.searchsorted(windows.first, latest[start + count - 1] + gap))
-        # What is too much for the shares to see goes to the last block.
+        # Windows that rounding leaves over go to the last block.
         blocks[-1] = np.arange(blocks[-1][0], len(windows))
         return blocks
 
-    # The more windows are to be shared out, the later the last block starts and the more it needs.
+    # More windows to share out need more room, as the last block starts later: bisection finds the most that fit.
     low, high = 0, len(windows)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if cut(middle) is not None else (low, middle - 1)
-    found = cut(low)
-    return None if found is None else [windows.take(block) for block in found]
+    blocks = cut(low)
+    return None if blocks is None else [windows.take(block) for block in blocks]
 
 
 def split_by_dates(windows: Windows, dates: Sequence[np.datetime64]) -> list[Windows]:
-    """Blocks of the windows before the first date, between it and the next, ..., and from the last date on.
+    """Returns blocks of the windows before the first date, between it and the next, ..., and from the last date on.
 
     A window that a date cuts in two is left out. Blocks can be empty.
     """
     begins = [np.datetime64("NaT"), *dates]
     ends = [*dates, np.datetime64("NaT")]
-    # Comparisons with NaT, where there is no date, are false.
+    # Comparisons with NaT, which stands for no date, are false.
     return [
         windows.take(np.flatnonzero(~(windows.first < begin) & ~(windows.last >= end)))
         for begin, end in zip(begins, ends, strict=True)

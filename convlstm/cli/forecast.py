@@ -31,8 +31,8 @@ from convlstm.cli.outputs import Output, name_of, stamp
 from convlstm.cli.program import fail, run
 from convlstm.cli.watching import watch
 from convlstm.cli.wording import shown
-from convlstm.datasets.clip import is_video, read_stack, read_video
-from convlstm.datasets.latest import Latest
+from convlstm.datasets.archives.forecast_input import ForecastInput
+from convlstm.datasets.video import is_video, read_stack, read_video
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.writers import FORMATS, Forecast, Layer, Place
@@ -99,7 +99,7 @@ def execute(config: DictConfig) -> None:
     if is_clip(path, settings):
         output.write(*forecast_clip(forecaster, path, settings))
         return
-    latest = Latest(
+    latest = ForecastInput(
         path,
         frames=forecaster.input_frames,
         trained=forecaster.record.get("data") or {},
@@ -159,7 +159,7 @@ def ensemble_of(folders: list[Path], settings: dict[str, Any]) -> EnsembleForeca
     )
 
 
-def newest(latest: Latest) -> np.datetime64:
+def newest(latest: ForecastInput) -> np.datetime64:
     """Returns the time of the newest frame, or ends the program if there is no frame."""
     _, problems = latest.look()
     for problem in problems:
@@ -172,7 +172,7 @@ def newest(latest: Latest) -> np.datetime64:
 
 
 def forecast_frames_up_to(
-    latest: Latest, forecaster: Forecaster, settings: dict[str, Any], until: np.datetime64
+    latest: ForecastInput, forecaster: Forecaster, settings: dict[str, Any], until: np.datetime64
 ) -> Forecast | str:
     """Returns the forecast from the frames up to a time, or the reason why there is none."""
     if len(latest.times) == 1 and latest.frames > 1:
@@ -234,7 +234,7 @@ def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "") -> str:
     return reason if settings["watch"] else fail(f"{reason}. Wait for more{remedy}.")
 
 
-def place_of(latest: Latest) -> Place | None:
+def place_of(latest: ForecastInput) -> Place | None:
     """Returns the place of the forecast's pixels, or None if the input does not tell it."""
     extent = latest.extent()
     if extent is None:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from convlstm.cli.outputs import Output, name_of, stamp
-from convlstm.datasets.latest import Latest
+from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.writers import Forecast
 
 import numpy as np
 
 
 def watch(
-    latest: Latest,
+    latest: ForecastInput,
     make: Callable[[np.datetime64], Forecast | str],
     output: Output,
     *,
@@ -52,7 +52,7 @@ class _Follower:
 
     def __init__(
         self,
-        latest: Latest,
+        latest: ForecastInput,
         make: Callable[[np.datetime64], Forecast | str],
         output: Output,
         forecasts: int | None,

@@ -1,22 +1,23 @@
-"""Readers of radar files: one small class for each format, and the choice among them.
+"""Readers of radar files, one class for each format, and the table of formats.
 
-A reader gives the times, the grid and the frames of a file; see :class:`Reader`. Libraries that only one format
-needs are imported when a file of that format is opened.
+A new format takes a file in this folder, with a subclass of `Reader`, and two lines here: its import and its place in
+the table. Libraries that only one format needs are imported when a file of that format is opened.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from convlstm.datasets.readers.arrays import Arrays
-from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, MissingLibraryError, Reader, ReadError
-from convlstm.datasets.readers.fmi import FMI
-from convlstm.datasets.readers.hko7 import HKO7
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Layout, MissingLibraryError, Reader, ReadError
+from convlstm.datasets.readers.fmi_pgm import FMI
+from convlstm.datasets.readers.hko7_png import HKO7
 from convlstm.datasets.readers.knmi import KNMI
-from convlstm.datasets.readers.mch import MCH
+from convlstm.datasets.readers.mch_gif import MCH
 from convlstm.datasets.readers.netcdf import NetCDF
+from convlstm.datasets.readers.numpy_files import NumPyFiles
 from convlstm.datasets.readers.odim import ODIM
 from convlstm.datasets.readers.png import PNG
 from convlstm.datasets.readers.sevir import SEVIR
@@ -27,80 +28,62 @@ __all__ = [
     "NO_ECHO_DBZ",
     "Contents",
     "Grid",
+    "Layout",
     "MissingLibraryError",
     "ReadError",
     "Reader",
-    "detect",
     "first_bytes",
-    "make",
-    "open_file",
+    "make_reader",
+    "recognise",
 ]
 
-# The particular before the general: the first that recognises a file is its reader.
-_READERS = (KNMI(), ODIM(), SEVIR(), NetCDF(), MCH(), FMI(), HKO7(), Zarr(), Arrays(), PNG())
+# The first reader that recognises a file reads it: the particular formats come before the general ones.
+_READERS = (KNMI(), ODIM(), SEVIR(), NetCDF(), MCH(), FMI(), HKO7(), Zarr(), NumPyFiles(), PNG())
 FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}
 
 _HEAD = 4096
 
 
-def detect(path: str | Path) -> Reader | None:
-    """The reader of a file, or of a Zarr folder, by its name and first bytes; ``None`` for anything else."""
+def recognise(path: str | Path, readers: Iterable[Reader] | None = None) -> Reader | None:
+    """Returns the first reader that recognises a file or a Zarr folder, by its name and first bytes, or None.
+
+    Args:
+        path: A file or a folder.
+        readers: The readers to try. Default: one of each format, in the order of `FORMATS`.
+    """
     path = Path(path)
     head = first_bytes(path)
     if head is None:
         return None
-    return next((reader for reader in FORMATS.values() if reader.recognises(path, head)), None)
+    readers = FORMATS.values() if readers is None else readers
+    return next((reader for reader in readers if reader.recognises(path, head)), None)
 
 
-def make(format: str, **options) -> Reader:
-    """The reader of a format with options of its own, such as ``make("png", pattern="%y%j%H%M", units="dBZ")``.
+def make_reader(format: str, **options) -> Reader:
+    """Returns the reader of a format with options, as in `make_reader("png", pattern="%y%j%H%M", units="dBZ")`.
 
     Args:
-        format: A key of :data:`FORMATS`.
-        **options: Fields of that reader's class. ``None`` stands for an option's default.
+        format: A key of `FORMATS`.
+        **options: Fields of that reader's class. None stands for an option's default.
 
     Raises:
         ValueError: If there is no such format, the format has no such option, or an option's value is refused.
     """
     if format not in FORMATS:
-        raise ValueError(f"[make] 'format' must be one of {', '.join(FORMATS)} but got {format!r}.")
+        raise ValueError(f"[make_reader] 'format' must be one of {', '.join(FORMATS)} but got {format!r}.")
     kind = type(FORMATS[format])
     known = [field.name for field in fields(kind)]
     for name in options:
         if name not in known:
             raise ValueError(
-                f"[make] the format {format!r} has no option {name!r}. "
+                f"[make_reader] the format {format!r} has no option {name!r}. "
                 f"{'It has ' + ', '.join(known) if known else 'It has none'}."
             )
     return kind(**{name: value for name, value in options.items() if value is not None})
 
 
-def open_file(path: str | Path, format: str = "auto", **options) -> tuple[Reader, Contents]:
-    """The reader and the contents of one file.
-
-    Args:
-        path: A file, or the folder of a Zarr store.
-        format: A key of :data:`FORMATS`, or ``"auto"`` to recognise it. Default: ``"auto"``.
-        **options: As for :func:`make`.
-
-    Raises:
-        ReadError: If the file is of no known format, damaged, or not understood.
-        ValueError: If ``format`` or an option is refused.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise ReadError(f"[open_file] {path} does not exist.")
-    if format == "auto":
-        found = detect(path)
-        if found is None:
-            raise ReadError(f"[open_file] {path} is of none of the known formats: {', '.join(FORMATS)}.")
-        format = found.format
-    reader = make(format, **options)
-    return reader, reader.contents(path)
-
-
 def first_bytes(path: Path) -> bytes | None:
-    """The first bytes of a file, unpacked if gzip packed them; ``b""`` for a folder, ``None`` if it cannot be read."""
+    """Returns the first bytes of a file, unpacked if it is gzipped; `b""` for a folder, None if it cannot be read."""
     if path.is_dir():
         return b""
     try:

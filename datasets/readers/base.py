@@ -1,4 +1,4 @@
-"""What every reader of radar files returns, and what they share."""
+"""The base class of all readers of radar files, and what a reader returns."""
 
 from __future__ import annotations
 
@@ -6,38 +6,49 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
-# A reflectivity of "no echo" where a file says no more than that: the lowest value of the usual 8-bit coding.
+# The reflectivity of "no echo" if a file gives no value for it: the lowest value of the usual 8-bit coding.
 NO_ECHO_DBZ = np.float32(-32.0)
 
-UNITS = ("mm/h", "dBZ", "raw")
+_UNITS = ("mm/h", "dBZ", "raw")
 
 
 class ReadError(ValueError):
-    """A radar file that is damaged, or that its reader does not understand. The message names the file."""
+    """A radar file is damaged, or its reader does not understand it. The message names the file."""
 
 
 class UnreadableError(ValueError):
-    """Why a file is not read, as a part of a reader says it: "has no frames". The reader adds the file's name."""
+    """The reason why a file cannot be read, such as "has no frames". The reader puts the file's name before it."""
 
 
 class MissingLibraryError(ReadError):
     """The library of a format is not installed. The message has the command that installs it."""
 
 
+class Layout(NamedTuple):
+    """The properties that all frames of a series share: rows and columns, and the units of the files."""
+
+    shape: tuple[int, int]
+    units: str
+
+    def __str__(self) -> str:
+        return f"{self.shape[0]} x {self.shape[1]} {self.units}"
+
+
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of a frame lie.
+    """The size and the position of a frame, and the units of its values.
 
     Args:
         shape: Rows and columns. Row 0 is the northern row, whatever the order in the file.
-        units: Of the values: ``"mm/h"``, ``"dBZ"`` or ``"raw"``.
-        pixel_size: Height and width of a pixel in ``pixel_units``, or ``None`` where the file does not say.
-        pixel_units: ``"m"``, or ``"deg"`` for a grid of latitudes and longitudes. Default: ``"m"``.
-        projection: PROJ string or WKT, whichever the file knows; its coordinates are in ``pixel_units``.
-        extent: Outer edges ``(x_min, y_min, x_max, y_max)`` in coordinates of the projection.
+        units: Units of the values: `"mm/h"`, `"dBZ"` or `"raw"`.
+        pixel_size: Height and width of a pixel in `pixel_units`, or None if the file does not give them.
+        pixel_units: `"m"`, or `"deg"` for a grid of latitudes and longitudes. Default: `"m"`.
+        projection: PROJ string or WKT, as the file has it; its coordinates are in `pixel_units`. Default: None.
+        extent: Outer edges `(x_min, y_min, x_max, y_max)` in coordinates of the projection. Default: None.
     """
 
     shape: tuple[int, int]
@@ -47,16 +58,34 @@ class Grid:
     projection: str | None = None
     extent: tuple[float, float, float, float] | None = None
 
+    @property
+    def layout(self) -> Layout:
+        """The shape and the units, which frames of one series must share."""
+        return Layout((self.shape[0], self.shape[1]), self.units)
+
+    @property
+    def physical_units(self) -> str:
+        """Units after reflectivity has become rain rate: `"mm/h"` or `"raw"`."""
+        return "raw" if self.units == "raw" else "mm/h"
+
+    @property
+    def pixel_km(self) -> float | None:
+        """Side of a pixel in km; None if it is unknown or in degrees."""
+        if self.pixel_size is None or self.pixel_units != "m":
+            return None
+        return float(np.mean(self.pixel_size)) / 1000
+
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in a file.
+    """The times and the grid of a file's frames.
 
     Args:
-        times: datetime64[s] of (frames,), UTC. Of an accumulation it is the end.
-        grid: The grid of all its frames.
+        times: datetime64[s] of (frames,), UTC. For an accumulation it is the end of the period.
+        grid: The grid of all frames.
         format: Name of the format.
-        event: int of (frames,): frames of different events never belong to one sequence. ``None``: a single event.
+        event: int of (frames,). Frames of different events never belong to one sequence. None means a single event.
+            Default: None.
     """
 
     times: np.ndarray
@@ -67,22 +96,24 @@ class Contents:
 
 @dataclass(frozen=True)
 class Reader:
-    """One format of radar files. The fields of a subclass are its options.
+    """A format of radar files. The fields of a subclass are its options.
 
-    A reader holds no file open and has no state of its own, so that it can be pickled and used by several threads.
+    A subclass sets `format` and defines `_recognises`, `_contents` and `_read`. These may raise anything for a damaged
+    file; `UnreadableError` gives the reason in words. A reader keeps no file open and has no state of its own, so it
+    can be pickled and used by several threads.
     """
 
     format = ""
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether ``path`` looks like this format, by its name and its first bytes. It never raises."""
+        """Returns True if `path` looks like this format, by its name and its first bytes. It never raises."""
         try:
             return self._recognises(Path(path), head)
-        except Exception:  # whatever a library makes of a strange file: it is not of this format
+        except Exception:  # whatever a library raises for a strange file: it is not of this format
             return False
 
     def contents(self, path: Path) -> Contents:
-        """Times and grid of a file, from its headers or its name.
+        """Returns the times and the grid of a file, from its headers or its name.
 
         Raises:
             ReadError: If the file is damaged or not understood, or the format's library is missing.
@@ -94,8 +125,8 @@ class Reader:
             raise
         except UnreadableError as error:
             raise self._error(path, str(error)) from error
-        except Exception as error:  # libraries raise anything over damaged files
-            raise self._error(path, f"cannot be read ({_said(error)}); it may be damaged") from error
+        except Exception as error:  # libraries raise anything for damaged files
+            raise self._error(path, f"cannot be read ({_text(error)}); it may be damaged") from error
         if len(contents.times) == 0:
             raise self._error(path, "has no frames")
         if np.isnat(contents.times).any():
@@ -105,7 +136,7 @@ class Reader:
         return contents
 
     def read(self, path: Path, position: int) -> np.ndarray:
-        """Frame ``position`` of a file: (H, W) float32 in ``Grid.units``, NaN where missing, north first.
+        """Returns frame `position` of a file: (H, W) float32 in `Grid.units`, NaN where missing, north first.
 
         Raises:
             ReadError: If the file is damaged or not understood, the format's library is missing, or the file has
@@ -122,7 +153,7 @@ class Reader:
             raise self._error(path, f"has no frame {position}") from error
         except Exception as error:
             raise self._error(
-                path, f"cannot be read at frame {position} ({_said(error)}); it may be damaged"
+                path, f"cannot be read at frame {position} ({_text(error)}); it may be damaged"
             ) from error
         if values.ndim != 2:
             raise self._error(path, f"must have frames of rows and columns but frame {position} is {values.shape}")
@@ -137,12 +168,16 @@ class Reader:
     def _read(self, path: Path, position: int) -> np.ndarray:
         raise NotImplementedError
 
-    def _error(self, path: Path, said: str) -> ReadError:
-        return ReadError(f"[{self.format}] {path} {said}.")
+    def _error(self, path: Path, reason: str) -> ReadError:
+        return ReadError(f"[{self.format}] {path} {reason}.")
 
 
 def library(name: str, path: Path) -> ModuleType:
-    """Import a format's library, or raise :class:`MissingLibraryError`, which names ``path`` and the command."""
+    """Imports the library of a format.
+
+    Raises:
+        MissingLibraryError: If it is not installed. The message names `path` and the command that installs it.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -152,17 +187,26 @@ def library(name: str, path: Path) -> ModuleType:
         ) from error
 
 
+def check_units(format: str, units: str) -> None:
+    """Raises ValueError if `units` are not units of a frame."""
+    if units not in _UNITS:
+        raise ValueError(
+            f"[{format}] 'units' must be one of {', '.join(_UNITS)} but got {units!r}. Accumulations become rates "
+            "through 'scale': 12 for mm in 5 minutes."
+        )
+
+
 def without_infinity(values: np.ndarray, units: str) -> np.ndarray:
-    """The values, with the reflectivity of no rain at all, 10 log 0, as :data:`NO_ECHO_DBZ`."""
+    """Returns the values, with `NO_ECHO_DBZ` for the reflectivity of no rain at all, 10 log 0."""
     return np.where(np.isneginf(values), NO_ECHO_DBZ, values) if units == "dBZ" else values
 
 
 def frame_number(position: int, frames: int) -> int:
-    """Return ``position`` if a file of ``frames`` frames has it; ``IndexError`` otherwise, for negative ones, too."""
+    """Returns `position` if a file of `frames` frames has it, else raises IndexError, also for negative numbers."""
     if not 0 <= position < frames:
         raise IndexError(position)
     return int(position)
 
 
-def _said(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""KNMI's HDF5 image files: accumulations or reflectivities of the Dutch composite."""
+"""KNMI's HDF5 image files: accumulations or reflectivities of the Dutch radar composite."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _METRES = {"KM": ("m", 1000.0), "M": ("m", 1.0), "DEG": ("deg", 1.0)}
 
 @dataclass(frozen=True)
 class KNMI(Reader):
-    """KNMI HDF5 (``image1/image_data`` with its calibration): one frame, mm in the file's period or dBZ.
+    """KNMI HDF5 (`image1/image_data` with its calibration): one frame, in mm of the file's period or in dBZ.
 
-    The rate is the accumulation over the time from ``product_datetime_start`` to ``product_datetime_end``.
+    The rate is the accumulation divided by the time from `product_datetime_start` to `product_datetime_end`.
     """
 
     format = "knmi"
@@ -50,14 +50,14 @@ class KNMI(Reader):
             values = pixels * np.float32(slope * factor) + np.float32(constant * factor)
             for name in ("calibration_missing_data", "calibration_out_of_image"):
                 code = number(calibration[name]) if name in calibration else None
-                # The reflectivities name their lowest code as missing, too: there was nothing to see.
+                # Reflectivities also list their lowest code as missing, but it means that there was no echo.
                 if code is not None and not (units == "dBZ" and code == 0):
                     values[pixels == code] = np.nan
             return values if _north_first(file["geographic"]) else values[::-1]
 
 
 def _units(file: Any) -> tuple[str, float]:
-    """Units of the frame, and the factor that takes the calibrated values there."""
+    """Returns the units of the frame, and the factor that converts calibrated values to them."""
     parameter = text(file["image1"].attrs["image_geo_parameter"])
     unit = parameter[parameter.rfind("[") + 1 :].rstrip("]").upper()
     if unit == "DBZ":
@@ -75,16 +75,17 @@ def _units(file: Any) -> tuple[str, float]:
 
 
 def _line(formula: str) -> tuple[float, float]:
-    """Slope and constant of GEO=0.01*PV+0.0. It is parsed, never run."""
-    found = _FORMULA.fullmatch(formula)
-    if found is None:
+    """Returns slope and constant of a formula such as GEO=0.01*PV+0.0, which is parsed and never run."""
+    match = _FORMULA.fullmatch(formula)
+    if match is None:
         raise UnreadableError(f"has the calibration {formula!r}, which is not GEO=a*PV+b")
-    slope, sign, constant = found.groups()
+    slope, sign, constant = match.groups()
     return float(slope), float((sign or "") + (constant or "0"))
 
 
 def _time(stamp: str) -> np.datetime64:
-    """26-AUG-2010;00:05:00.000 as a time. (strptime knows months in the user's language only.)"""
+    """Returns the time of a stamp such as 26-AUG-2010;00:05:00.000."""
+    # Without strptime, which knows months in the user's language only.
     day, month, year, hour, minute, second = re.split(r"[-;:]", stamp)
     date = datetime(int(year), _MONTHS.index(month.upper()) + 1, int(day), int(hour), int(minute), int(float(second)))
     return np.datetime64(date, "s")
@@ -99,7 +100,7 @@ def _grid(geographic: Any, shape: tuple[int, int], units: str) -> Grid:
     pixel_units, metres = _METRES[first([geographic], "geo_dim_pixel", text, "KM").split(",")[0].upper()]
     width, height = (abs(number(attributes[f"geo_pixel_size_{axis}"])) * metres for axis in "xy")
     left = number(attributes["geo_column_offset"]) * width
-    # Rows are counted from the projection's origin in the direction of the pixels: down, for a negative size.
+    # Rows count from the projection's origin in the direction of the pixels, which is down for a negative size.
     edge = number(attributes["geo_row_offset"]) * height
     bottom = -edge - shape[0] * height if _north_first(geographic) else edge
     projection = None
@@ -116,10 +117,10 @@ def _grid(geographic: Any, shape: tuple[int, int], units: str) -> Grid:
 
 
 def _in_metres(projection: str) -> str:
-    """The projection with its axes in metres, where KNMI gives them in kilometres."""
+    """Returns the projection with its axes in metres; KNMI may give them in kilometres."""
     radius = re.search(r"\+a=([\d.]+)", projection)
     if radius is None or float(radius.group(1)) > 1e5:
         return projection
     return re.sub(
-        rf"\+(a|b|x_0|y_0)=({_NUMBER})", lambda found: f"+{found[1]}={float(found[2]) * 1000:.10g}", projection
+        rf"\+(a|b|x_0|y_0)=({_NUMBER})", lambda match: f"+{match[1]}={float(match[2]) * 1000:.10g}", projection
     )

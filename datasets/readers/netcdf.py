@@ -1,4 +1,4 @@
-"""NetCDF files that keep the CF conventions, classic or NetCDF-4: a frame each, or stacks of time x y x x."""
+"""NetCDF files that follow the CF conventions, classic or NetCDF-4: a frame each, or stacks of time x y x x."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.datasets.readers.base import library
-from convlstm.datasets.readers.cf_reader import CFReader
-from convlstm.datasets.readers.cf_variable import Variable
-from convlstm.datasets.readers.hdf5 import SIGNATURE, has_scales, identity
+from convlstm.datasets.readers.block_cache import identity
+from convlstm.datasets.readers.cf.reader import CFReader
+from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.hdf5 import SIGNATURE, has_scales
 
 import numpy as np
 
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
-# The library is not made for several threads, not even with a file for each.
+# The library does not allow several threads, not even with a file for each.
 _LOCK = threading.RLock()
 
 
 @dataclass(frozen=True)
 class NetCDF(CFReader):
-    """CF NetCDF, classic or NetCDF-4; what becomes of its values, and the options: :class:`CFReader`."""
+    """CF NetCDF, classic or NetCDF-4. `CFReader` describes its values and options."""
 
     format = "netcdf"
 
     def _recognises(self, path: Path, head: bytes) -> bool:
         if head.startswith(_CLASSIC):
             return True
-        # What else is in HDF5 has been recognised before this.
+        # The other formats in HDF5 are tried before this one.
         return head.startswith(SIGNATURE) and (path.suffix.lower() in (".nc", ".nc4") or has_scales(path))
 
     @contextmanager
@@ -49,7 +50,7 @@ def _variable(variable: Any) -> Variable:
     return Variable(
         dimensions=variable.dimensions,
         shape=tuple(int(size) for size in variable.shape),
-        # Text has the type str, and is no field.
+        # Text has the type str and is not a field.
         dtype=np.dtype(variable.dtype) if isinstance(variable.dtype, np.dtype) else np.dtype(object),
         attributes={name: variable.getncattr(name) for name in variable.ncattrs()},
         load=lambda index: variable[index],

@@ -1,4 +1,4 @@
-"""What is in an .npz file, without reading it: an .npz is a zip file of .npy files."""
+"""The arrays of an .npz file, a zip file of .npy files, read without unpacking the others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from convlstm.datasets.readers.base import UnreadableError
-from convlstm.datasets.readers.hdf5 import identity
-from convlstm.datasets.readers.kept import BLOCKS
+from convlstm.datasets.readers.block_cache import BLOCKS, identity
 
 import numpy as np
 
@@ -18,7 +17,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 class Member(NamedTuple):
-    """One array of an .npz: where it begins in the file if it is not packed."""
+    """One array of an .npz; `start` is its first byte in the file, or None if it is packed."""
 
     name: str
     shape: tuple[int, ...]
@@ -28,12 +27,12 @@ class Member(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the array, unpacked."""
+        """Bytes of the unpacked array."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
 
 def is_npz(head: bytes) -> bool:
-    """Whether a file that begins so is a zip file whose first entry is an array."""
+    """Returns True if a file with these first bytes is a zip file whose first entry is an array."""
     if not head.startswith(b"PK\x03\x04") or len(head) < 30:
         return False
     (length,) = struct.unpack("<H", head[26:28])
@@ -41,8 +40,8 @@ def is_npz(head: bytes) -> bool:
 
 
 def members(path: Path) -> dict[str, Member]:
-    """The arrays of an .npz by name."""
-    found = {}
+    """Returns the arrays of an .npz by name."""
+    arrays = {}
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         for entry in archive.infolist():
             if not entry.filename.endswith(".npy"):
@@ -52,17 +51,17 @@ def members(path: Path) -> dict[str, Member]:
                 shape, fortran, dtype = _header(packed)
             start = None
             if entry.compress_type == zipfile.ZIP_STORED:
-                # The lengths of name and extra field are those of the entry's own header, not of the directory.
+                # The lengths of name and extra field come from the entry's own header; the directory may have others.
                 file.seek(entry.header_offset + 26)
                 file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
                 _header(file)
                 start = file.tell()
-            found[name] = Member(name, shape, dtype, fortran, start)
-    return found
+            arrays[name] = Member(name, shape, dtype, fortran, start)
+    return arrays
 
 
 def load(path: Path, member: Member) -> np.ndarray:
-    """An array: mapped into memory if it is not packed, else unpacked whole and kept for the next call.
+    """Returns an array, mapped into memory if it is not packed. A packed one is unpacked whole and cached.
 
     Raises:
         UnreadableError: If it is packed and larger than 1 GiB.

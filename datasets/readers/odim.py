@@ -12,15 +12,15 @@ from convlstm.datasets.readers.projection import project
 
 import numpy as np
 
-# Quantities, those first that are nearest to rain at the ground.
+# Quantities, in order of preference: those nearest to rain at the ground come first.
 _RATES, _AMOUNTS, _REFLECTIVITIES = ("RATE",), ("ACRR",), ("DBZH", "DBZ", "TH", "DBZV", "TV")
 _QUANTITIES = (*_RATES, *_AMOUNTS, *_REFLECTIVITIES)
-# Composites, and single images on a map: what has a map grid.
+# Objects that have a map grid: composites, and single images on a map.
 _OBJECTS = ("COMP", "IMAGE", "CVOL", "ETOP")
 
 
 class _Field(NamedTuple):
-    """One quantity of a file: its data, the groups that describe it (the nearest first), its units."""
+    """One quantity of a file: its data, the groups that describe it (the nearest first), and its units."""
 
     data: Any
     what: list[Any]
@@ -33,14 +33,14 @@ class _Field(NamedTuple):
 
 @dataclass(frozen=True)
 class ODIM(Reader):
-    """ODIM HDF5 composites: value = gain p + offset; ``nodata`` is missing, ``undetect`` is no rain or -32 dBZ.
+    """ODIM HDF5 composites: value = gain p + offset; `nodata` is missing, `undetect` is no rain or -32 dBZ.
 
-    Rates and accumulations are in mm/h, reflectivities in dBZ. An accumulation belongs to its end, and is divided by
-    the time from its start; all else belongs to the file's nominal time.
+    Rates and accumulations are in mm/h, reflectivities in dBZ. The time of an accumulation is its end, and its rate is
+    over the time from its start; everything else has the file's nominal time.
 
     Args:
-        variable: Quantity to read, such as ``"DBZH"``. Default: RATE, ACRR, DBZH, DBZ, TH, DBZV or TV, the first of
-            these that the file has.
+        variable: Quantity to read, such as `"DBZH"`. Default: the first of RATE, ACRR, DBZH, DBZ, TH, DBZV and TV that
+            the file has.
 
     Source: Michelson et al. (2021), EUMETNET OPERA weather radar information model for implementation with the HDF5
     file format, version 2.4.
@@ -65,7 +65,7 @@ class ODIM(Reader):
             gain, offset = first(field.what, "gain", number, 1.0), first(field.what, "offset", number, 0.0)
             pixels = field.data[...]
             values = pixels * np.float32(gain * field.factor) + np.float32(offset * field.factor)
-            # In this order: what is both is missing.
+            # In this order, so that a code with both meanings is missing.
             undetect, nodata = first(field.what, "undetect", number), first(field.what, "nodata", number)
             if undetect is not None:
                 values[pixels == undetect] = NO_ECHO_DBZ if field.units == "dBZ" else 0
@@ -76,19 +76,21 @@ class ODIM(Reader):
     def _field(self, file: Any) -> _Field:
         kind = first([file["what"]], "object", text, "COMP")
         if kind not in _OBJECTS:
-            raise UnreadableError(f"holds an object {kind!r}, not a composite: grid it before it is used here")
-        found: dict[str, tuple[Any, list[Any], list[Any]]] = {}
+            raise UnreadableError(f"holds an object {kind!r}, not a composite. Grid it before you use it here")
+        quantities: dict[str, tuple[Any, list[Any], list[Any]]] = {}
         for dataset in _numbered(file, "dataset"):
             for data in _numbered(dataset, "data"):
                 above = [data, dataset, file]
                 what, where = ([group[name] for group in above if name in group] for name in ("what", "where"))
-                found.setdefault(first(what, "quantity", text, "?"), (data["data"], what, where))
+                quantities.setdefault(first(what, "quantity", text, "?"), (data["data"], what, where))
         wanted = _QUANTITIES if self.variable is None else (self.variable,)
-        quantity = next((name for name in wanted if name in found), None)
+        quantity = next((name for name in wanted if name in quantities), None)
         if quantity is None:
-            raise UnreadableError(f"has the quantities {', '.join(found) or 'none'} but none of {', '.join(wanted)}")
-        data, what, where = found[quantity]
-        # The nominal time is that of the whole file.
+            raise UnreadableError(
+                f"has the quantities {', '.join(quantities) or 'none'} but none of {', '.join(wanted)}"
+            )
+        data, what, where = quantities[quantity]
+        # The nominal time belongs to the whole file.
         nominal = _time(what[::-1], "")
         if quantity in _RATES:
             return _Field(data, what, where, quantity, "mm/h", 1.0, nominal)
@@ -103,16 +105,16 @@ class ODIM(Reader):
 
 
 def _numbered(group: Any, name: str) -> list[Any]:
-    """The groups ``name``1, ``name``2, ... of a group, in this order."""
+    """Returns the groups name1, name2, ... of a group, in this order."""
     numbers = sorted(int(key[len(name) :]) for key in group if key.startswith(name) and key[len(name) :].isdigit())
     return [group[f"{name}{number}"] for number in numbers]
 
 
 def _time(groups: list[Any], which: str) -> np.datetime64:
-    """20240131 and 235500 as a time; ``which`` is ``""``, ``"start"`` or ``"end"``."""
+    """Returns the time of a date 20240131 and a clock 235500; `which` is `""`, `"start"` or `"end"`."""
     date, clock = (first(groups, f"{which}{part}", text) for part in ("date", "time"))
     if date is None or clock is None:
-        raise UnreadableError(f"does not say its '{which}date' and '{which}time'")
+        raise UnreadableError(f"has no '{which}date' or no '{which}time'")
     day = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
     return np.datetime64(f"{day}T{clock[:2]}:{clock[2:4]}:{clock[4:6] or '00'}", "s")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.datasets.readers.base import UNITS, Contents, Grid, Reader, UnreadableError, frame_number
-from convlstm.datasets.readers.names import pattern_expression, time_in_name
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, check_units, frame_number
+from convlstm.datasets.readers.file_names import check_pattern, time_in_name
 
 import numpy as np
 
@@ -16,17 +16,17 @@ _GREY, _PALETTE = 0, 3
 
 @dataclass(frozen=True)
 class PNG(Reader):
-    """Grey PNG of 8 or 16 bits, one frame per file: value = ``scale`` p + ``offset`` of a pixel p.
+    """Grey PNG of 8 or 16 bits, one frame per file: value = `scale` p + `offset` of a pixel p.
 
-    A picture with a palette is read by the numbers of its colours, if the format is named: it is not recognised, as
-    it may as well be a drawing. North is up.
+    A picture with a palette is read by the numbers of its colours, but only if the format is named: it may as well be
+    a drawing, so it is not recognised. North is up.
 
     Args:
         pattern: strptime pattern of the time in the name, found anywhere in it. Default: 12 or 14 digits.
-        units: ``"mm/h"``, ``"dBZ"`` or ``"raw"``, after ``scale`` and ``offset``. Default: ``"raw"``.
-        scale: Default: ``1.0``.
-        offset: Default: ``0.0``.
-        missing: The pixel that stands for missing. Default: none does.
+        units: `"mm/h"`, `"dBZ"` or `"raw"`, after `scale` and `offset`. Default: `"raw"`.
+        scale: Units per step of a pixel. Default: 1.0.
+        offset: Value of pixel 0. Default: 0.0.
+        missing: The pixel value that stands for missing. Default: none does.
     """
 
     format = "png"
@@ -38,7 +38,8 @@ class PNG(Reader):
     missing: int | None = None
 
     def __post_init__(self):
-        check_options(self.format, self.units, self.pattern)
+        check_units(self.format, self.units)
+        check_pattern(self.format, self.pattern)
 
     def _recognises(self, path: Path, head: bytes) -> bool:
         return is_grey(head) and not in_masks(path) and time_in_name(path.name, self.pattern) is not None
@@ -61,12 +62,12 @@ class PNG(Reader):
 
 
 def is_grey(head: bytes) -> bool:
-    """Whether a file that begins so is a grey PNG."""
+    """Returns True if a file with these first bytes is a grey PNG."""
     return head.startswith(SIGNATURE) and len(head) > 25 and head[25] == _GREY
 
 
 def shape_of(path: Path) -> tuple[int, int]:
-    """Height and width of a PNG whose pixels are numbers, or :class:`~.base.UnreadableError`."""
+    """Returns height and width of a PNG whose pixels are numbers, and raises UnreadableError for any other file."""
     with path.open("rb") as file:
         head = file.read(33)
     if len(head) < 33 or not head.startswith(SIGNATURE):
@@ -81,7 +82,7 @@ def shape_of(path: Path) -> tuple[int, int]:
 
 
 def pixels_of(path: Path) -> np.ndarray:
-    """The pixels of a picture: (H, W), the numbers of the colours where it has a palette."""
+    """Returns the pixels of a picture, (H, W); the numbers of the colours if it has a palette."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -89,20 +90,6 @@ def pixels_of(path: Path) -> np.ndarray:
 
 
 def in_masks(path: Path) -> bool:
-    """Whether a file is a mask by its name or by a folder above it, and so no frame."""
+    """Returns True if a file is a mask by its name or by a folder above it, and thus no frame."""
     names = [path.stem.lower(), *(parent.name.lower() for parent in list(path.parents)[:5])]
     return any(name in ("mask", "masks") or name.endswith(("_mask", "_masks", "-mask", ".mask")) for name in names)
-
-
-def check_options(format: str, units: str, pattern: str | None) -> None:
-    """Raise ``ValueError`` if ``units`` or ``pattern`` is not understood."""
-    if units not in UNITS:
-        raise ValueError(
-            f"[{format}] 'units' must be one of {', '.join(UNITS)} but got {units!r}. Accumulations become rates "
-            "through 'scale': 12 for mm in 5 minutes."
-        )
-    if pattern is not None:
-        try:
-            pattern_expression(pattern)
-        except ValueError as error:
-            raise ValueError(f"[{format}] {error}") from error

@@ -1,4 +1,4 @@
-"""Longitude and latitude to map coordinates, for the projections that radar composites name their corners in."""
+"""Longitude and latitude to map coordinates, for the projections of radar composites."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ELLIPSOIDS = {
 
 
 def project(projection: str | None, longitude: float, latitude: float) -> tuple[float, float] | None:
-    """Map coordinates in metres of a point in degrees, or ``None`` if the projection is not one of those known here.
+    """Returns the map coordinates in metres of a point in degrees, or None if the projection is not supported.
 
-    Polar stereographic and Lambert azimuthal equal-area, on the ellipsoid or the sphere, from a PROJ string
-    (Snyder, 1987: Map projections, a working manual; pages 161 and 187).
+    Supported are polar stereographic and Lambert azimuthal equal-area, on the ellipsoid or the sphere, from a PROJ
+    string (Snyder, 1987: Map projections, a working manual; pages 161 and 187).
     """
     words: dict[str, str] = dict(re.findall(r"\+(\w+)=([^\s+]+)", projection or ""))
     try:
@@ -36,7 +36,7 @@ def project(projection: str | None, longitude: float, latitude: float) -> tuple[
 
 
 def _degrees(words: dict[str, str], name: str, default: str = "0") -> float:
-    """An angle in degrees; PROJ allows a letter for the half of the globe behind it."""
+    """Returns an angle in degrees. PROJ allows a letter after it for the half of the globe."""
     value = words.get(name, default)
     if value[-1] in "NEnwWeSs":
         return float(value[:-1]) * (-1 if value[-1] in "SWsw" else 1)
@@ -44,13 +44,13 @@ def _degrees(words: dict[str, str], name: str, default: str = "0") -> float:
 
 
 def _ellipsoid(words: dict[str, str]) -> tuple[float, float]:
-    """Major axis in metres, and eccentricity."""
+    """Returns the major axis in metres, and the eccentricity."""
     if "R" in words:
         return float(words["R"]), 0.0
     a, flattening = _ELLIPSOIDS[words.get("ellps", words.get("datum", "WGS84"))]
     if "a" in words:
         a = float(words["a"])
-        # An axis alone makes a sphere, unless an ellipsoid is named beside it.
+        # An axis alone means a sphere, unless an ellipsoid is named as well.
         flattening = flattening if "ellps" in words or "datum" in words else 0.0
     if "b" in words:
         flattening = 1 - float(words["b"]) / a
@@ -91,7 +91,7 @@ def _equal_area(words: dict[str, str], longitude: float, latitude: float) -> tup
             return 2 * s
         return (1 - e * e) * (s / (1 - (e * s) ** 2) - math.log((1 - e * s) / (1 + e * s)) / (2 * e))
 
-    # Latitudes on the sphere of the same area, and its radius.
+    # Latitudes on the sphere of equal area, and its radius.
     polar = q(math.pi / 2)
     beta, beta_0 = math.asin(q(phi) / polar), math.asin(q(origin) / polar)
     radius = a * math.sqrt(polar / 2)

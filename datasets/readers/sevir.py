@@ -9,31 +9,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
-from convlstm.datasets.readers.hdf5 import holds, identity, open_hdf5
-from convlstm.datasets.readers.kept import BLOCKS
+from convlstm.datasets.readers.block_cache import BLOCKS, identity
+from convlstm.datasets.readers.hdf5 import holds, open_hdf5
 
 import numpy as np
 
 _MISSING = 255
 _CATALOG = "CATALOG.csv"
-# sevir/data/vil/2018/SEVIR_VIL_....h5 with sevir/CATALOG.csv, or less deep.
+# Folders from a file up to the catalogue: sevir/data/vil/2018/SEVIR_VIL_....h5 with sevir/CATALOG.csv, or fewer.
 _LEVELS = 4
 
 
 class _Event(NamedTuple):
-    """A row of the catalogue: its place in the file, and the times of its frames."""
+    """A row of the catalogue: the index of an event in its file, and the times of its frames."""
 
-    place: int
+    position: int
     times: tuple[np.datetime64, ...]
 
 
 @dataclass(frozen=True)
 class SEVIR(Reader):
-    """SEVIR's ``vil``, (N, H, W, T) uint8 in units of the file (0 to 254; 255 is missing), and each event by itself.
+    """SEVIR's `vil`, (N, H, W, T) uint8 in units of the file (0 to 254; 255 is missing).
 
-    The frames are those of the first event, then those of the second, and so on, for all events of the file that
-    CATALOG.csv lists: a shorter catalogue selects events. It is looked for beside the file and up to four folders
-    above it. Row 0 of the file is the southern one. ``Contents.event`` is an event's index in the file.
+    The frames of the first event come first, then those of the second, and so on, for all events of the file that
+    CATALOG.csv lists: a shorter catalogue selects events. The catalogue lies beside the file or up to four folders
+    above it. Row 0 of the file is the southern one. `Contents.event` is an event's index in the file.
 
     Source: Veillette, Samsi and Mattioli (2020), SEVIR: a storm event imagery dataset.
     """
@@ -50,28 +50,28 @@ class SEVIR(Reader):
             raise UnreadableError(f"must have vil (events, rows, columns, frames) but has {shape}")
         events = self._events(path)
         for event in events:
-            if event.place >= shape[0] or len(event.times) != shape[3]:
+            if event.position >= shape[0] or len(event.times) != shape[3]:
                 raise UnreadableError(
-                    f"has {shape[0]} events of {shape[3]} frames, but {_CATALOG} has an event {event.place} of "
+                    f"has {shape[0]} events of {shape[3]} frames, but {_CATALOG} has an event {event.position} of "
                     f"{len(event.times)} frames"
                 )
         return Contents(
             times=np.array([time for event in events for time in event.times], "datetime64[s]"),
             grid=Grid(shape=shape[1:3], units="raw", pixel_size=(1000.0, 1000.0)),
             format=self.format,
-            event=np.array([event.place for event in events for _ in event.times], np.int64),
+            event=np.array([event.position for event in events for _ in event.times], np.int64),
         )
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         events = self._events(path)
         number, frame = divmod(position, len(events[0].times))
-        event = events[frame_number(number, len(events))].place
+        event = events[frame_number(number, len(events))].position
 
         def load() -> np.ndarray:
             with open_hdf5(path) as file:
                 return file["vil"][event]
 
-        # An event's frames lie one pixel beside the next, so that one frame costs as much to read as all of them.
+        # Time is the fastest axis of the file, so one frame costs as much to read as all frames of the event.
         pixels = BLOCKS.get((path, identity(path), event), load)[::-1, :, frame]
         values = pixels.astype(np.float32)
         values[pixels == _MISSING] = np.nan
@@ -84,13 +84,13 @@ class SEVIR(Reader):
                 if not events:
                     raise UnreadableError(f"is not listed in {folder / _CATALOG}")
                 return events
-        raise UnreadableError(f"has its times in {_CATALOG}, which is neither beside it nor above: put it there")
+        raise UnreadableError(f"has its times in {_CATALOG}, which is neither beside it nor above it. Put it there")
 
 
-# The whole of SEVIR is one catalogue of 76,000 rows and a few dozen files.
+# SEVIR has one catalogue of 76,000 rows for a few dozen files.
 @lru_cache(maxsize=2)
 def _catalog(path: Path, _: tuple[int, int]) -> dict[str, list[_Event]]:
-    """The events of each file's name, in the order of their index."""
+    """Returns the events of each file by its name, in the order of their index."""
     files: dict[str, dict[int, _Event]] = {}
     with path.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
@@ -98,6 +98,6 @@ def _catalog(path: Path, _: tuple[int, int]) -> dict[str, list[_Event]]:
                 middle = np.datetime64(row["time_utc"].strip().replace(" ", "T"), "s")
                 offsets = (round(60 * float(minutes)) for minutes in row["minute_offsets"].split(":"))
                 event = _Event(int(row["file_index"]), tuple(middle + np.timedelta64(s, "s") for s in offsets))
-                # Some ids are there twice, but each place in a file is one event.
-                files.setdefault(Path(row["file_name"]).name, {}).setdefault(event.place, event)
+                # Some ids occur twice, but each index of a file is one event.
+                files.setdefault(Path(row["file_name"]).name, {}).setdefault(event.position, event)
     return {name: [events[index] for index in sorted(events)] for name, events in files.items()}

@@ -27,10 +27,13 @@ def evaluate(monkeypatch, capsys):
             {"_target_": "convlstm.datasets.digits.urllib.request.Request", "url": "http://x"},
             "not a class defined in a trusted",
         ),
-        ({"_target_": "convlstm.datasets.archive.Archive", "path": "SECRET", "cache": "SECRET/new"}, "is not a Data"),
-        ({"_target_": "convlstm.datasets.index.Store", "folder": "SECRET", "key": 1}, "is not a Data"),
         (
-            DATA | {"step": {"_target_": "convlstm.datasets.archive.Archive", "path": "SECRET"}},
+            {"_target_": "convlstm.datasets.archives.archive.Archive", "path": "SECRET", "cache": "SECRET/new"},
+            "is not a Data",
+        ),
+        ({"_target_": "convlstm.datasets.archives.index.Store", "folder": "SECRET", "key": 1}, "is not a Data"),
+        (
+            DATA | {"step": {"_target_": "convlstm.datasets.archives.archive.Archive", "path": "SECRET"}},
             "is not a RadarTransform",
         ),
         (DATA | {"step": [{"_target_": "marker.Model"}]}, "outside the trusted packages (convlstm.datasets)"),
@@ -55,8 +58,7 @@ def test_data_of_a_stranger_fetches_nothing_and_writes_nothing(last, run, secret
     (status, _, err), acts = seen(monkeypatch, secret, lambda: evaluate(f"ckpt={run}"))
     assert status == 1
     assert (
-        f"is not in {root} and was not downloaded (there is no mirror to try). Put the file there, point data.root"
-        in err
+        f"is not in {root} and was not downloaded (there is no mirror to try). Put the file there, set data.root" in err
     )
     assert acts == []
     assert sorted(path.name for path in secret.iterdir()) == ["key"]

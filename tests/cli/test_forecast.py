@@ -9,11 +9,11 @@ import threading
 import time
 from pathlib import Path
 
-from convlstm.datasets.readers import open_file
-from convlstm.datasets.recent import Recent
+from convlstm.datasets.archives.newest_frames import NewestFrames
 from convlstm.writers import Place
 from tests.support.forecast_runs import ENCODER, RAIN, write_run
 from tests.support.radar_archives import SHAPE, START, picture, time_of, write_picture, write_pictures
+from tests.support.radar_files import open_file
 from tests.support.tiny import PROJECT, call, environment
 
 import numpy as np
@@ -210,7 +210,7 @@ def test_real_events_keep_time_place_and_orientation(forecast, tmp_path, radar_r
     end = np.datetime64(issued, "s")
     np.testing.assert_array_equal(contents.times, end + np.array([step, 2 * step]) * np.timedelta64(60, "s"))
 
-    recent = Recent(radar_root / event)
+    recent = NewestFrames(radar_root / event)
     recent.look()
     source = recent.grid
     window, _ = recent.window(1, step, until=end, coarsen=coarsen)
@@ -376,7 +376,7 @@ def test_values_that_do_not_fit_are_named(forecast, tmp_path, argument, said):
 def test_an_empty_or_absent_input_is_named(forecast, tmp_path):
     status, _, err = forecast()
     assert status == 1
-    assert "there is nothing at" in err
+    assert "does not exist. Check the path" in err
     (tmp_path / "radar").mkdir()
     status, _, err = forecast()
     assert status == 1

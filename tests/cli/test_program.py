@@ -289,7 +289,7 @@ KEYS = "Keys of trainer: max_steps, batch_size, "
         ("optimizer.betas=3", "'optimizer.betas' must be list[float] but got 3."),
         ("loss=mse_mae loss.weights=2", "'loss.weights' must be list[float] | null but got 2."),
         ("model.kernel_size=4", "'kernel_size' must be odd but got 4"),
-        ("data.step=[0.1,2]", "'step' must be a share of the free square"),
+        ("data.step=[0.1,2]", "'step' must be a number from 0 to 1"),
         ("data.frame_size=18", "frames of 18x18 cannot be cut into patches of 4x4"),
         ("model.in_channels=2", "expected inputs of shape NTHWC with C=2 channels"),
         (

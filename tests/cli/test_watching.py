@@ -4,7 +4,7 @@ import os
 import signal
 
 from convlstm.cli.watching import watch
-from convlstm.datasets.latest import Latest
+from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.writers import Forecast
 from tests.support.radar_archives import OPTIONS, picture, time_of, write_picture, write_pictures
 
@@ -33,7 +33,7 @@ def follow(radar):
     """Follows the archive until so many forecasts were made; they are the last frame."""
 
     def run(output, forecasts):
-        latest = Latest(radar, frames=3, options=OPTIONS, step=5)
+        latest = ForecastInput(radar, frames=3, options=OPTIONS, step=5)
 
         def make(until):
             window, problems = latest.window(until)

@@ -1,45 +1,45 @@
+from convlstm.datasets.archives.frame_statistics import blocks_of, measure
 from convlstm.datasets.crops import Crops
-from convlstm.datasets.measure import blocks_of, measure
 
 import numpy as np
 import pytest
 
 
-def crops(known, size, **more):
+def crops(known, size, **settings):
     shape = known.shape
-    return Crops(known, size, **{"least_known": 0.8, "blocks": blocks_of(shape), "full_shape": shape, **more})
+    return Crops(known, size, **{"least_known": 0.8, "blocks": blocks_of(shape), "full_shape": shape, **settings})
 
 
-def drawn(places, rng, wet=None, times=400):
-    return np.array([places.draw(rng, wet) for _ in range(times)])
+def drawn(crops, rng, wet=None, times=400):
+    return np.array([crops.draw(rng, wet) for _ in range(times)])
 
 
-def test_fixed_is_the_centre_of_a_frame_that_is_known_all_over():
+def test_fixed_is_the_centre_of_a_completely_known_frame():
     assert crops(np.ones((64, 64), int), (32, 32)).fixed == (16, 16)
     assert crops(np.ones((9, 12), int), (4, 7)).fixed == (2, 2)
     assert crops(np.ones((8, 8), int), (8, 8)).fixed == (0, 0)
 
 
-def test_fixed_lies_in_the_known_area():
+def test_fixed_is_in_the_known_area():
     known = np.zeros((40, 60), int)
     known[5:20, 31:52] = 7
     top, left = crops(known, (10, 12)).fixed
     assert known[top : top + 10, left : left + 12].all()
-    # Of the places there, the one nearest the centre (15, 24).
+    # The position there that is nearest to the centre (15, 24).
     assert (top, left) == (10, 31)
-    # Where none is known all over, the place that is known most, and longest.
+    # If no position is completely known, the one that is known most.
     known[12, 40] = 6
     assert crops(known, (15, 21)).fixed == (5, 31)
 
 
-def test_fixed_against_all_places(rng):
+def test_fixed_is_the_best_of_all_positions(rng):
     known = rng.integers(0, 5, (20, 23))
     windows = np.lib.stride_tricks.sliding_window_view(known, (6, 9)).sum((2, 3))
     top, left = crops(known, (6, 9)).fixed
     assert windows[top, left] == windows.max()
 
 
-def test_count_is_what_covers_the_known_area():
+def test_count_covers_the_known_area():
     known = np.zeros((60, 60), int)
     assert crops(known + 3, (20, 20)).count == 9
     known[:20] = 3
@@ -48,7 +48,7 @@ def test_count_is_what_covers_the_known_area():
     assert crops(np.zeros((8, 8), int), (4, 4)).count == 1
 
 
-def test_draws_are_even_over_all_places(rng):
+def test_draws_are_even_over_all_positions(rng):
     places = drawn(crops(np.ones((64, 64), int), (61, 62)), rng, times=3000)
     counts = np.bincount(places[:, 0] * 3 + places[:, 1], minlength=12)
     assert len(counts) == 12
@@ -56,9 +56,9 @@ def test_draws_are_even_over_all_places(rng):
 
 
 @pytest.mark.parametrize(("least", "expected"), [(1.0, 0), (0.5, 4), (0.0, 8)])
-def test_draws_keep_to_places_that_are_known_enough(rng, least, expected):
+def test_draws_keep_to_positions_that_are_known_enough(rng, least, expected):
     known = np.zeros((64, 16), int)
-    known[24:48, :8] = 4  # with crops of 8: all of it known between 24 and 40, half of it 4 further out
+    known[24:48, :8] = 4  # a crop of 8 is all known from 24 to 40, and half known 4 rows outside
     rows = drawn(crops(known[:, :8], (8, 8), least_known=least), rng, times=600)[:, 0]
     if least == 0:
         assert (rows.min(), rows.max()) == (0, 56)
@@ -66,7 +66,7 @@ def test_draws_keep_to_places_that_are_known_enough(rng, least, expected):
         assert (rows.min(), rows.max()) == (24 - expected, 40 + expected)
 
 
-def test_draws_where_no_place_is_known_enough(rng):
+def test_draws_if_no_position_is_known_enough(rng):
     known = np.zeros((32, 32), int)
     known[10:14, 20:24] = 1
     places = drawn(crops(known, (16, 16), least_known=0.9), rng)
@@ -74,8 +74,8 @@ def test_draws_where_no_place_is_known_enough(rng):
     assert ((places[:, 1] <= 20) & (places[:, 1] + 16 >= 24)).all()
 
 
-def test_wet_places_are_drawn_in_proportion(rng):
-    """All rain in one corner: every wet draw touches it, and of the others those that happen to."""
+def test_wet_positions_are_drawn_in_proportion(rng):
+    """All rain is in one corner. Every wet draw touches it, and other draws do so by chance."""
     frame = np.zeros((128, 128), np.float32)
     frame[:32, :32] = 1
     wet = measure(frame, "mm/h", 0.1)[3].astype(float)
@@ -87,12 +87,12 @@ def test_wet_places_are_drawn_in_proportion(rng):
 
     assert touching(soaked) == 1
     assert touching(even) == pytest.approx((36 / 97) ** 2, abs=0.04)
-    # In proportion: the mean overlap is more than among crops that merely touch.
+    # In proportion: the mean overlap is larger than among crops that merely touch.
     overlap = np.prod(np.clip(32 - soaked, 0, None) / 32, axis=1)
     assert overlap.mean() > 0.3
 
 
-def test_wet_places_lie_in_the_known_area(rng):
+def test_wet_positions_are_in_the_known_area(rng):
     known = np.ones((128, 128), int)
     known[:40] = 0
     wet = np.ones((4, 4))
@@ -106,14 +106,14 @@ def test_without_rain_wet_draws_are_even(rng):
     assert len(np.unique(places, axis=0)) > 200
 
 
-def test_coarse_places_look_at_the_blocks_below_them(rng):
-    """Blocks are counted in the pixels of the files, places in coarse ones."""
+def test_coarse_positions_use_the_blocks_below_them(rng):
+    """Blocks are in pixels of the files, positions in coarse ones."""
     wet = np.zeros((4, 4))
     wet[3, 0] = 1  # rows 96 to 128 of 128, columns 0 to 32
     places = crops(np.ones((32, 32), int), (8, 8), blocks=blocks_of((128, 128)), full_shape=(128, 128), coarsen=4)
-    found = drawn(places, rng, wet)
-    assert found[:, 0].min() > 32 - 8 - 9
-    assert found[:, 1].max() < 9
+    drawn_ones = drawn(places, rng, wet)
+    assert drawn_ones[:, 0].min() > 32 - 8 - 9
+    assert drawn_ones[:, 1].max() < 9
 
 
 def test_a_draw_is_a_function_of_its_generator():

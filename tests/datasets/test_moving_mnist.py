@@ -1,67 +1,34 @@
-import json
 import math
-import os
-from pathlib import Path
 
 from convlstm.datasets import MovingMNIST
-from convlstm.datasets.digits import TRAIN_FILE, Digits
+from convlstm.datasets.digits import Digits
 from convlstm.datasets.moving_mnist import bounce
+from tests.support.moving_digits import DOT, SQUARES, equal, frames, small
 
 import numpy as np
 import pytest
-
-DATA = Path(os.environ.get("CONVLSTM_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data") / "mnist"
-
-
-def flat(values, side=28):
-    """Digits that are full squares, each of its own value."""
-    return np.broadcast_to(np.array(values, np.uint8)[:, None, None], (len(values), side, side)).copy()
-
-
-# Value 1 to 100 for training and validation, 201 to 250 for tests.
-SQUARES = Digits(flat(range(1, 101)), flat(range(201, 251)))
-DOT = Digits(flat([255, 255], side=1), flat([255, 255], side=1))
-
-
-def small(**arguments):
-    return MovingMNIST(**{"digits": SQUARES, "frame_size": 32, "digit_size": 8, "root": "absent", **arguments})
-
-
-def frames(data, split="train", index=0, **arguments):
-    sample = data.sample(split, index, **arguments)
-    return np.concatenate([sample["inputs"], sample["targets"]])[..., 0]
-
-
-def equal(one, other):
-    same = [
-        a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a) for a, b in zip(one, other, strict=True)
-    ]
-    return bool(same) and all(same)
-
-
-# Motion
 
 
 def test_bounce_in_closed_form():
     # Eighths are exact: up to the edge, down to the other one.
     assert bounce(0.5, 0.125, 14, 8) == [5, 6, 7, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2]
-    # 0.75, then held at 1 instead of reflected from there, and the same at 0.
+    # 0.75, then stopped at 1 instead of reflected from there, and the same at 0.
     assert bounce(0.375, 0.375, 8, 8) == [6, 8, 5, 2, 0, 3, 6, 8]
     assert bounce(0.25, -0.375, 3, 8) == [0, 3, 6]
-    # Places are truncated, not rounded.
+    # Positions are truncated, not rounded.
     assert bounce(0.5, 0.0, 2, 7) == [3, 3]
     assert bounce(0.5, 0.25, 3, 0) == [0, 0, 0]
 
 
 def dots(data, index, split="train"):
-    """Row and column of the one pixel that is lit in each frame, (T, 2)."""
+    """Returns the row and the column of the one lit pixel of each frame, (T, 2)."""
     lit = np.argwhere(frames(data, split, index))
     assert lit[:, 0].tolist() == list(range(data.input_frames + data.target_frames))
     return lit[:, 1:]
 
 
 @pytest.mark.parametrize("index", range(10))
-def test_a_dot_goes_straight_on_between_the_edges(index):
+def test_a_dot_moves_straight_between_the_edges(index):
     side = 10001
     data = MovingMNIST(digits=DOT, frame_size=(side, 11), digit_size=1, num_digits=1, root="absent", step=0.1)
     rows = dots(data, index)[:, 0]
@@ -70,12 +37,12 @@ def test_a_dot_goes_straight_on_between_the_edges(index):
     speed = np.abs(moves[inside[1:] & inside[:-1]])
     assert speed.max() - speed.min() <= 1
     assert speed.max() <= 1000
-    # The direction changes at an edge, and there only.
+    # The direction changes only at an edge.
     for t in range(1, len(moves)):
         assert (np.sign(moves[t]) == np.sign(moves[t - 1])) == inside[t]
 
 
-def test_a_step_is_as_long_as_asked_in_every_direction():
+def test_a_step_has_its_length_in_every_direction():
     data = MovingMNIST(digits=DOT, frame_size=501, digit_size=1, num_digits=1, root="absent", step=0.1)
     angles = []
     for index in range(60):
@@ -95,7 +62,7 @@ def test_the_centre_of_mass_moves_evenly():
         rows, columns = sequence.sum(axis=2) @ np.arange(200), sequence.sum(axis=1) @ np.arange(200)
         centre = np.stack([rows, columns], axis=1) / sequence.sum(axis=(1, 2))[:, None]
         line = centre[:1] + np.arange(20)[:, None] * (centre[-1:] - centre[:1]) / 19
-        if np.hypot(*(centre[-1] - centre[0])) > 0.019 * 172 * 19:  # met no edge
+        if np.hypot(*(centre[-1] - centre[0])) > 0.019 * 172 * 19:  # reached no edge
             tried += 1
             assert np.abs(centre - line).max() < 1.1
     assert tried >= 3
@@ -120,9 +87,6 @@ def test_digits_are_combined_by_maximum():
         brightest = sequence.max()
         # The brightest digit lies on top, whole, in every frame.
         assert ((sequence == brightest).sum(axis=(1, 2)) == 400).all()
-
-
-# Splits
 
 
 def values(data, split, count):
@@ -165,9 +129,6 @@ def test_the_order_of_the_digits_in_a_pool_does_not_leak_between_splits():
     assert not np.array_equal(frames(data, "validation", 0) > 0, frames(data, "test", 0) > 0)
 
 
-# Streams
-
-
 def test_a_batch_is_its_sequences():
     data = small(train_sequences=7)
     got = list(data.stream("train", 3, seed=1, epoch=2))
@@ -180,7 +141,7 @@ def test_a_batch_is_its_sequences():
             np.testing.assert_array_equal(batch[key], wanted)
 
 
-def test_the_stream_does_not_depend_on_how_it_is_run():
+def test_the_stream_does_not_depend_on_threads_start_and_ranks():
     data = small(train_sequences=24)
     whole = list(data.stream("train", 4, seed=1, epoch=2))
     busy = small(train_sequences=24, prefetch=7, threads=4)
@@ -236,127 +197,6 @@ def test_num_digits_and_digit_size():
         assert max(areas) == count * size**2
 
 
-# The digits and the record
-
-
-def test_builtin_digits_and_their_record():
-    record = MovingMNIST(digits="builtin", train_sequences=5, root="absent").describe()
-    assert json.loads(json.dumps(record)) == record
-    assert record["digits"] == "builtin"
-    assert record["test"] == "generated"
-    assert record["digit_images"] == {"train": 4500, "validation": 500, "test": 1000}
-    assert record["sequences"] == {"train": 5, "validation": 1000, "test": 10000}
-    assert len(record["digits_sha256"]) == 64
-
-
-def test_the_record_tells_configurations_apart():
-    assert small().describe() == small().describe()
-    for change in (
-        {"digits": Digits(SQUARES.train[::-1], SQUARES.test)},
-        {"frame_size": 33},
-        {"digit_size": 9},
-        {"num_digits": 1},
-        {"step": 0.2},
-        {"input_frames": 9},
-        {"target_frames": 9},
-        {"test_sequences": 5},
-    ):
-        assert small(**change).describe() != small().describe()
-
-
-def test_auto_falls_back_with_a_warning(tmp_path):
-    with pytest.warns(UserWarning, match=r"Going on with built-in digits") as warned:
-        data = MovingMNIST(root=tmp_path, mirrors=[])
-    assert data.describe()["digits"] == "builtin"
-    assert warned[0].filename == __file__
-
-
-def test_mirrors_and_timeout_reach_the_download(tmp_path):
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        mirror = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(FileNotFoundError, match=f"{mirror}.*no answer within 0.05 s"):
-            MovingMNIST(root=tmp_path, digits="mnist", mirrors=[mirror], timeout=0.05)
-
-
-@pytest.mark.skipif(not (DATA / f"{TRAIN_FILE}.gz").is_file(), reason="MNIST's files are not in $CONVLSTM_DATA/mnist")
-def test_mnist():
-    data = MovingMNIST(root=DATA, digits="mnist", mirrors=[])
-    assert data.describe()["digits"] == "mnist"
-    assert data.describe()["digit_images"] == {"train": 55000, "validation": 5000, "test": 10000}
-    batch = next(data.stream("validation", 100))
-    assert batch["targets"].shape == (100, 10, 64, 64, 1)
-    assert batch["targets"].max() == 1.0
-    # All-zero forecasts score about 174 summed over a frame's pixels, by the published test file.
-    assert (batch["targets"].astype(np.float64) ** 2).sum(axis=(2, 3, 4)).mean() == pytest.approx(174, rel=0.06)
-
-
-# The published test file
-
-
-@pytest.fixture
-def published(tmp_path):
-    """A folder with a file such as the published one, of five sequences, and the file's array."""
-    sequences = np.random.default_rng(0).integers(0, 256, (20, 5, 64, 64)).astype(np.uint8)
-    np.save(tmp_path / "mnist_test_seq.npy", sequences)
-    return tmp_path, sequences
-
-
-def from_file(root, **arguments):
-    with pytest.warns(UserWarning, match=r"Going on with built-in digits"):
-        return MovingMNIST(**{"root": root, "mirrors": [], **arguments})
-
-
-def test_the_published_test_file(published):
-    root, sequences = published
-    data = from_file(root)
-    assert data.describe()["test"] == "mnist_test_seq.npy"
-    assert data.size("test") == data.describe()["sequences"]["test"] == 5
-    batch = next(data.stream("test", 5))
-    wanted = sequences.transpose(1, 0, 2, 3)[..., None].astype(np.float32) / np.float32(255)
-    np.testing.assert_array_equal(batch["inputs"], wanted[:, :10])
-    np.testing.assert_array_equal(batch["targets"], wanted[:, 10:])
-
-
-def test_the_published_file_serves_shorter_and_fewer_sequences(published):
-    root, sequences = published
-    data = from_file(root, input_frames=4, target_frames=3, test_sequences=2, dtype="uint8")
-    assert data.size("test") == 2
-    np.testing.assert_array_equal(frames(data, "test", 1), sequences[:7, 1])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"frame_size": (64, 65)}, {"num_digits": 3}, {"digit_size": 20}, {"step": 0.2}, {"target_frames": 11}],
-)
-def test_the_published_file_is_left_alone_where_it_does_not_fit(published, change):
-    data = from_file(published[0], **change)
-    assert data.describe()["test"] == "generated"
-    assert data.size("test") == 10000
-
-
-def test_the_published_file_is_left_alone_where_built_in_digits_are_asked_for(published):
-    assert MovingMNIST(root=published[0], digits="builtin").describe()["test"] == "generated"
-
-
-@pytest.mark.parametrize("array", [np.zeros((5, 20, 64, 64), np.uint8), np.zeros((20, 5, 64, 64), np.float32)])
-def test_a_published_file_of_another_shape(tmp_path, array):
-    np.save(tmp_path / "mnist_test_seq.npy", array)
-    with pytest.raises(ValueError, match=r"must be a uint8 array of \(20, N, 64, 64\) but is .*Delete it or point"):
-        from_file(tmp_path)
-
-
-def test_a_published_file_that_is_truncated(published):
-    path = published[0] / "mnist_test_seq.npy"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"mnist_test_seq.npy cannot be read .*Delete it or point data.root elsewhere"):
-        from_file(published[0])
-
-
-# Errors
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -372,7 +212,7 @@ def test_a_published_file_that_is_truncated(published):
         ),
         ({"frame_size": "64"}, r"'frame_size' must be a whole number or \(height, width\) but got '64'"),
         ({"num_digits": 0}, "'num_digits' must be a whole number of at least 1 but got 0"),
-        ({"step": 1.5}, "'step' must be a share of the free square, from 0 to 1, .* but got 1.5"),
+        ({"step": 1.5}, "'step' must be a number from 0 to 1, or a range .* but got 1.5"),
         ({"step": (0.2, 0.1)}, r"'step' must be .* but got \(0.2, 0.1\)"),
         ({"step": (0.1,)}, r"'step' must be .* but got \(0.1,\)"),
         ({"step": float("nan")}, "'step' must be .* but got nan"),

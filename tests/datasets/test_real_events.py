@@ -1,8 +1,11 @@
-"""The real radar events, where they are. Their means and maxima are those of pysteps 1.21.5 over the same files."""
+"""Real radar events. The expected means and maxima are those of pysteps 1.21.5 for the same files."""
 
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
-from convlstm.datasets.readers import detect
+from convlstm.datasets import RadarEcho
+from convlstm.datasets.readers import recognise
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Event:
-    """What is known of an event; ``missing`` is the least and the largest share, ``mean`` and ``most`` of frame F/2."""
+    """Expected properties of an event; `missing` is (least, largest) share, `mean` and `most` are of frame F/2."""
 
     path: str
     format: str
@@ -28,6 +31,8 @@ class Event:
 KNMI = Event(
     "knmi_20100826", "knmi", 92, 5, "2010-08-26T00:00", (765, 700), (1000, 1000), (0.7437, 0.7438), 0.396990, 14.28
 )
+
+
 EVENTS = (
     KNMI,
     Event(
@@ -91,10 +96,10 @@ def files_of(root, event):
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.path)
-def test_every_event_is_what_is_known_of_it(radar_root, event):
+def test_every_event_has_its_known_properties(radar_root, event):
     frames = []
     for path in files_of(radar_root, event):
-        reader = detect(path)
+        reader = recognise(path)
         assert reader.format == event.format, path.name
         contents = reader.contents(path)
         grid = contents.grid
@@ -112,7 +117,7 @@ def test_every_event_is_what_is_known_of_it(radar_root, event):
     middle = len(frames) // 2
     for number in (0, middle, -1):
         _, path, position = frames[number]
-        frame = detect(path).read(path, position)
+        frame = recognise(path).read(path, position)
         share = np.isnan(frame).mean()
         assert event.missing[0] <= share <= event.missing[1], path.name
         if number == middle:
@@ -120,9 +125,49 @@ def test_every_event_is_what_is_known_of_it(radar_root, event):
             assert np.nanmax(frame) == pytest.approx(event.most, rel=1e-5)
 
 
-def test_the_netherlands_lie_where_they_should(radar_root):
-    # The largest square that is known everywhere.
+def test_the_known_square_of_the_netherlands(radar_root):
+    # The largest square whose pixels are all known.
     path = files_of(radar_root, KNMI)[0]
-    known = ~np.isnan(detect(path).read(path, 0))
+    known = ~np.isnan(recognise(path).read(path, 0))
     assert known[280:574, 222:516].all()
     assert not known[279:575, 221:517].all()
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ("bom_66_c10_20201031", ("netcdf", 144, 10.0, [512, 512], 0.0, 0.5)),
+        ("knmi_20100826", ("knmi", 92, 5.0, [765, 700], 0.74, 1.0)),
+        ("mch/20150515", ("mch_gif", 40, 5.0, [640, 710], 0.31, 1.0)),
+        ("mch/20160711", ("mch_gif", 40, 5.0, [640, 710], 0.30, 1.0)),
+        ("fmi_pgm/20160928", ("fmi_pgm", 40, 5.0, [1226, 760], 0.24, 1.0)),
+        ("mrms_20190610_crop512.npz", ("numpy", 36, 2.0, [512, 512], 0.0, None)),
+    ],
+)
+def test_a_real_event(radar_root, event, expected):
+    format, count, step, grid, missing, km = expected
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*bom_66.*negative rain counts as missing, 6 in all")
+        data = RadarEcho(archive=str(radar_root / event), input_frames=3, target_frames=4, progress=False)
+    ((name, record),) = data.describe()["archives"].items()
+    assert name == Path(event).name
+    assert (record["format"], record["frames"], record["step_minutes"], record["grid"]) == (format, count, step, grid)
+    assert record["missing_share"] == pytest.approx(missing, abs=0.006)
+    assert (data.units, data.frame_interval) == ("mm/h", step)
+    assert data.pixel_km == (None if km is None else pytest.approx(km, rel=1e-3))
+    batch = next(iter(data.stream("train", 2)))
+    assert np.isfinite(batch["inputs"]).all()
+    assert batch["targets"].max() > 0.3
+    assert batch["mask"].mean() == pytest.approx(1 - missing, abs=0.02)
+
+
+def test_crops_of_knmi_have_known_pixels(radar_root):
+    data = RadarEcho(
+        archive=str(radar_root / "knmi_20100826"), target_frames=10, frame_size=256, wet_sampling=0.5, progress=False
+    )
+    assert data.frame_shape == (256, 256, 1)
+    for split in ("validation", "test"):
+        assert all(data.sample(split, index)["mask"].all() for index in range(data.size(split)))
+    shares = [data.sample("train", index)["mask"].mean() for index in range(20)]
+    assert min(shares) > 0.75
+    assert len(set(shares)) > 3

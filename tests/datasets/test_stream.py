@@ -27,7 +27,7 @@ def indices(stream):
 
 
 def run(code):
-    """Run a script that has `batches` and `np` at hand; a hang fails the test."""
+    """Runs a script that can use `batches` and `np`. A script that hangs fails the test."""
     head = "import sys, time\nimport numpy as np\nfrom convlstm.datasets.stream import batches\n"
     return subprocess.run(
         [sys.executable, "-c", head + textwrap.dedent(code)],
@@ -52,7 +52,7 @@ def test_drop_last_decides_on_the_partial_batch():
     assert indices(batches(6, load, 3, drop_last=False)) == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_shuffle_is_a_permutation_of_its_own_for_each_seed_and_epoch():
+def test_shuffle_is_another_permutation_for_each_seed_and_epoch():
     def order(**arguments):
         return [i for batch in indices(batches(60, load, 6, shuffle=True, **arguments)) for i in batch]
 
@@ -82,7 +82,7 @@ def test_prefetch_and_threads_do_not_change_the_batches(prefetch, threads):
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 5])
-def test_starting_at_a_batch_is_skipping_those_before(start):
+def test_start_skips_batches(start):
     arguments = {"shuffle": True, "seed": 1, "epoch": 2, "drop_last": False}
     stream = batches(23, load, 5, start=start, **arguments)
     assert len(stream) == 5 - start
@@ -91,7 +91,7 @@ def test_starting_at_a_batch_is_skipping_those_before(start):
 
 @pytest.mark.parametrize("size", [29, 31, 12])
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_ranks_share_every_batch_and_lose_nothing(size, drop_last):
+def test_ranks_share_every_batch_completely(size, drop_last):
     arguments = {"shuffle": True, "seed": 1, "drop_last": drop_last}
     shares = [indices(batches(size, load, 6, rank=rank, ranks=3, **arguments)) for rank in range(3)]
     whole = indices(batches(size, load, 6, **arguments))
@@ -101,7 +101,7 @@ def test_ranks_share_every_batch_and_lose_nothing(size, drop_last):
     assert not drop_last or lengths == [[2, 2, 2]] * len(whole)
 
 
-def test_a_rank_may_have_nothing_of_a_partial_batch():
+def test_a_rank_may_have_no_sample_of_a_partial_batch():
     shares = [indices(batches(13, load, 6, rank=rank, ranks=3, drop_last=False)) for rank in range(3)]
     assert shares == [[[0, 1], [6, 7]], [[2, 3], [8, 9]], [[4, 5], [10, 11], [12]]]
     assert indices(batches(13, load, 6, rank=0, ranks=3, start=2, drop_last=False)) == []
@@ -122,7 +122,7 @@ def test_every_sample_is_loaded_once_when_the_prefetch_exceeds_the_epoch():
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64", "float32", "float64"])
-def test_dtypes_come_through(dtype):
+def test_dtypes_are_kept(dtype):
     (batch,) = batches(2, lambda index: {"x": np.array([index, 1, 0]).astype(dtype)}, 2)
     assert batch["x"].dtype == dtype
     np.testing.assert_array_equal(batch["x"], np.array([[0, 1, 0], [1, 1, 0]]).astype(dtype))
@@ -169,7 +169,7 @@ def test_a_stream_is_iterated_once():
 
 
 def stops(stop):
-    """Whether `stop` ends the loading of a long stream that was begun."""
+    """Returns True if `stop` ends the loading of a long stream that has started."""
     loaded = []
 
     def count(index):

@@ -2,9 +2,18 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 
 from convlstm.datasets.synthetic_radar import SyntheticRadar, _read
+from tests.support.rain_spectra import (
+    band_correlation,
+    correlation,
+    decibels,
+    gaussian_ranks,
+    overlap,
+    shift,
+    slope,
+    windowed,
+)
 
 import numpy as np
 import pytest
@@ -22,62 +31,6 @@ def defaults():
     return samples(32, (128, 128), 20)
 
 
-def decibels(rain):
-    return np.where(rain >= 0.1, 10 * np.log10(np.maximum(rain, 0.1)), -15.0)
-
-
-def gaussian_ranks(rain):
-    """Ranks of a sequence's rates, which show its Gaussian field wherever it is wet; as (N, T, H, W)."""
-    return rain.reshape(len(rain), -1).argsort(axis=1).argsort(axis=1).reshape(rain.shape) / rain[0].size
-
-
-def windowed(frames):
-    """Spectrum (..., H, W) of frames that do not wrap around."""
-    window = np.hanning(frames.shape[-2])[:, None] * np.hanning(frames.shape[-1])
-    return np.fft.fft2((frames - frames.mean(axis=(-2, -1), keepdims=True)) * window)
-
-
-def wavenumbers(height, width, pixel_km):
-    return np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)) / pixel_km
-
-
-def slope(frames, pixel_km, longest, shortest):
-    """Exponent of the power spectrum of frames (N, H, W) between two wavelengths in km."""
-    power = (np.abs(windowed(frames)) ** 2).mean(axis=0)
-    k = wavenumbers(*frames.shape[1:], pixel_km)
-    edges = np.geomspace(1 / longest, 1 / shortest, 7)
-    rings = [(k >= low) & (k < high) for low, high in pairwise(edges)]
-    return np.polyfit([np.log(k[ring].mean()) for ring in rings], [np.log(power[ring].mean()) for ring in rings], 1)[0]
-
-
-def band_correlation(a, b, pixel_km, longest, shortest):
-    """Correlation of frames a and b (N, H, W) in a band of wavelengths in km."""
-    a, b = windowed(a), windowed(b)
-    k = wavenumbers(*a.shape[1:], pixel_km)
-    band = (k >= 1 / longest) & (k < 1 / shortest)
-    a, b = a[:, band], b[:, band]
-    return (a * b.conj()).real.sum() / math.sqrt((np.abs(a) ** 2).sum() * (np.abs(b) ** 2).sum())
-
-
-def correlation(a, b):
-    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
-
-
-def shift(a, b):
-    """Whole pixels (dy, dx) by which a is best shifted to become b."""
-    peak = np.fft.ifft2(windowed(a).conj() * windowed(b)).real.argmax()
-    return [
-        (p + side // 2) % side - side // 2 for p, side in zip(np.unravel_index(peak, a.shape), a.shape, strict=True)
-    ]
-
-
-def overlap(a, b, dy, dx):
-    """The parts of a, shifted by (dy, dx), and of b that lie on each other."""
-    height, width = a.shape
-    rows, columns = slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx))
-    return a[rows.start - dy : rows.stop - dy, columns.start - dx : columns.stop - dx], b[rows, columns]
-
-
 def test_frozen_still_rain_does_not_change():
     rain = samples(1, (32, 48), 6, lifetime=math.inf, **STILL)[0]
     assert rain.std() > 0
@@ -93,26 +46,26 @@ def test_frozen_rain_moves_with_the_wind(speed, step, pixel):
     for first, *_, last in decibels(rain):
         dy, dx = shift(first, last)
         assert math.hypot(dy, dx) == pytest.approx(way, abs=1)
-        # Half a pixel off at most, which thresholds and small scales feel.
+        # The shift is wrong by up to half a pixel, which thresholds and small scales amplify.
         assert correlation(*overlap(first, last, dy, dx)) > 0.9
 
 
-def test_moving_does_not_blur():
+def test_motion_does_not_blur():
     for wind, eddies in ((0, 0), (13, 0), (13, 8)):
         field = gaussian_ranks(samples(12, 64, 8, lifetime=math.inf, wet_share=1, wind=wind, eddies=eddies))
-        # 3.3, a little less where rain areas are long and cells round.
+        # 3.3, or a little less, since rain areas are long and cells round.
         assert slope(field[:, -1], 2, 24, 5) == pytest.approx(-3.1, abs=0.25)
 
 
-def test_reading_follows_a_wave_over_the_edges(rng):
+def test_reading_follows_a_wave_across_the_edges(rng):
     rows, columns = rng.uniform(-60, 60, (2, 40, 50)).astype(np.float32)
     k = 2 * np.pi / np.array([32, 20])
     wave = np.sin(k[0] * np.arange(32))[:, None] + np.cos(k[1] * np.arange(20))
     smoothed = 0.75 + 0.25 * np.cos(k)
-    found = np.empty((40, 50), np.float32)
-    _read(wave, rows, columns, found)
+    read = np.empty((40, 50), np.float32)
+    _read(wave, rows, columns, read)
     np.testing.assert_allclose(
-        found, smoothed[0] * np.sin(k[0] * rows) + smoothed[1] * np.cos(k[1] * columns), atol=3e-3
+        read, smoothed[0] * np.sin(k[0] * rows) + smoothed[1] * np.cos(k[1] * columns), atol=3e-3
     )
 
 
@@ -125,7 +78,7 @@ def test_rain_enters_from_beyond_the_frame():
         entered.append((last[new] > 0).mean())
         returned.append(correlation(np.roll(first, (dy, dx), (0, 1))[new], last[new]))
     assert np.mean(entered) > 0.3
-    assert np.median(returned) < 0.5, "what comes in is what went out on the other side"
+    assert np.median(returned) < 0.5, "rain that enters is rain that left on the other side"
 
 
 def test_eddies_move_parts_apart():
@@ -145,10 +98,10 @@ def test_wind_is_free_of_divergence():
         (ry, rx), (cy, cx) = (np.gradient(place[-1].astype(float)) for place in (rows, columns))
         area = ry * cx - rx * cy
         assert np.abs(area - 1).max() < 0.1
-        assert np.abs(ry - 1).max() > 0.05, "it deforms, but keeps areas"
+        assert np.abs(ry - 1).max() > 0.05, "the wind must deform areas"
 
 
-def test_the_longest_ways_keep_pixels_in_place():
+def test_the_longest_paths_keep_pixels_in_order():
     """Beyond 10^6 pixels float32 cannot tell neighbours apart."""
     radar = SyntheticRadar(32, 30, wind=100, eddies=0, step_minutes=1440, pixel_km=0.01)
     rows, columns = radar._paths(np.random.default_rng(0))
@@ -162,11 +115,11 @@ def test_correlation_in_time_has_the_documented_form():
     for wavelength in (12, 24, 48):
         a = 2.15 * step / (lifetime * wavelength)
         for n in (1, 2, 4, 6):
-            found = band_correlation(ranks[:, 0], ranks[:, n], 2, wavelength * 1.15, wavelength / 1.15)
-            assert found == pytest.approx((1 + n * math.tanh(a)) * math.exp(-n * a), abs=0.12), (wavelength, n)
+            measured = band_correlation(ranks[:, 0], ranks[:, n], 2, wavelength * 1.15, wavelength / 1.15)
+            assert measured == pytest.approx((1 + n * math.tanh(a)) * math.exp(-n * a), abs=0.12), (wavelength, n)
 
 
-def test_small_scales_live_shorter():
+def test_small_scales_have_shorter_lives():
     rain = decibels(defaults())
     still = decibels(samples(8, 96, 7, **STILL))
     for now, later in ((0, 2), (0, 6)):
@@ -193,7 +146,7 @@ def test_shifting_by_the_flow_explains_more_than_persistence():
     assert np.mean(carried) > np.mean(kept) + 0.1
 
 
-def test_rates_are_those_of_rain():
+def test_rates_are_realistic():
     rain = defaults()
     assert rain.dtype == np.float32
     assert np.isfinite(rain).all()
@@ -203,20 +156,20 @@ def test_rates_are_those_of_rain():
     assert 0.5 < np.median(wet) < 1.5
     assert 8 < np.quantile(wet, 0.99) < 35
     assert 40 < wet.max() <= 150
-    # About lognormal: the logarithms are not skewed much.
+    # About lognormal: the logarithms have little skew.
     logs = np.log(wet)
     assert 0.9 < logs.std() < 1.5
     assert abs((((logs - logs.mean()) / logs.std()) ** 3).mean()) < 0.6
 
 
-def test_spectrum_is_that_of_rain():
+def test_spectrum_is_realistic():
     frames = decibels(defaults()[:, ::6]).reshape(-1, 128, 128)
     assert -3.0 < slope(frames, 2, 200, 40) < -1.9
     assert -3.1 < slope(frames, 2, 40, 8) < -2.3
 
 
-def test_persistence_scores_as_on_real_rain():
-    """On events in the Netherlands, Finland and Queensland: 0.34 to 0.49, 0.10 to 0.31, 0.03 to 0.23."""
+def test_persistence_scores_are_realistic():
+    """On real events (Netherlands, Finland, Queensland) they are 0.34 to 0.49, 0.10 to 0.31, and 0.03 to 0.23."""
     rain = defaults()
     for threshold, low, high in ((0.5, 0.3, 0.5), (2, 0.1, 0.31), (5, 0.03, 0.23)):
         seen, came = rain[:, :1] >= threshold, rain[:, 1:] >= threshold
@@ -266,11 +219,11 @@ def test_rain_areas_are_long():
         towards = k[:, large] / length[large]
         smaller, larger = np.linalg.eigvalsh((towards * np.abs(spectrum.ravel()[large]) ** 2) @ towards.T)
         ratios.append(larger / smaller)
-    # Round areas have 1.4, for there are few of them in a frame.
+    # Round areas would have 1.4, since a frame has few of them.
     assert np.median(ratios) > 1.6
 
 
-def test_rows_are_as_columns():
+def test_rows_and_columns_are_alike():
     rain = decibels(samples(24, 64, 3))
     down, right = correlation(rain[:, :, 2:], rain[:, :, :-2]), correlation(rain[..., 2:], rain[..., :-2])
     assert down == pytest.approx(right, abs=0.03)
@@ -295,7 +248,7 @@ def test_shapes(size, shape, frames):
         {"lifetime": 0.01},
     ],
 )
-def test_ends_of_the_ranges_give_rain(options):
+def test_extreme_settings_give_rain(options):
     rain = samples(4, 8, 3, **options)
     assert np.isfinite(rain).all()
     assert rain.min() >= 0
@@ -307,9 +260,9 @@ def test_a_sample_is_a_function_of_the_generator(rng):
     expected = [radar.sample(np.random.default_rng(seed)) for seed in seeds]
     radar.sample(rng)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda seed: radar.sample(np.random.default_rng(seed)), seeds))
+        parallel = list(pool.map(lambda seed: radar.sample(np.random.default_rng(seed)), seeds))
     again = [SyntheticRadar((128, 96), 4).sample(np.random.default_rng(seed)) for seed in seeds]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(parallel, expected)
     np.testing.assert_array_equal(again, expected)
     assert not np.array_equal(expected[0], expected[1])
     assert not np.array_equal(radar.sample(rng), radar.sample(rng)), "a generator goes on"

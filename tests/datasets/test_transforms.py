@@ -30,7 +30,7 @@ def test_reflectivity_in_closed_form():
 
 
 def test_thresholds_of_hko7_on_its_own_scale():
-    """The published code's `rainfall_to_pixel`, for its thresholds."""
+    """The expected values are those of `rainfall_to_pixel` in the published code."""
     values = np.array([0.5, 2, 5, 10, 30])
     published = (10 * np.log10(58.53) + 15.6 * np.log10(values) + 10) / 70
     assert to_unit(Reflectivity(), values.tolist()) == pytest.approx(published.tolist(), abs=1e-6)

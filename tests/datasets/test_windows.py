@@ -33,7 +33,7 @@ def test_step_is_the_most_common_difference():
     assert np.isnan(step_of(at(0, 5), np.array([0, 1])))
 
 
-def test_of_two_most_common_steps_the_smaller_counts():
+def test_the_smaller_of_two_equally_common_steps_counts():
     assert step_of(at(0, 10, 15, 25, 30), np.zeros(5)) == 5
 
 
@@ -72,12 +72,12 @@ def test_windows_of_several_series_in_the_order_of_time():
 
 
 def blocks(windows, shares, length, step=5):
-    found = split_by_time(windows, shares, np.timedelta64(length * step * 60, "s"))
-    return None if found is None else [block.start.tolist() for block in found]
+    parts = split_by_time(windows, shares, np.timedelta64(length * step * 60, "s"))
+    return None if parts is None else [part.start.tolist() for part in parts]
 
 
 def test_split_in_closed_form():
-    # 24 windows of 2 frames; after the last frame of a block, as much time as a window takes: 2 windows lie between.
+    # 24 windows of 2 frames. The gap after a block is as long as a window, so it costs 2 windows.
     windows = Windows.of([(0, series(25))], 2, 1)
     assert blocks(windows, [0.5, 0.25, 0.25], 2) == [
         list(range(10)),
@@ -96,13 +96,13 @@ def test_no_frame_is_shared_and_the_gap_is_a_window(length, stride, gaps, rng):
     one = Series(at(*(5 * keep)), 5)
     windows = Windows.of([(0, one)], length, stride)
     gap = np.timedelta64(length * 5, "m")
-    found = split_by_time(windows, [0.7, 0.1, 0.2], gap)
-    for before, after in pairwise(found):
+    parts = split_by_time(windows, [0.7, 0.1, 0.2], gap)
+    for before, after in pairwise(parts):
         assert after.first.min() - before.last.max() >= gap
-    kept = sum(map(len, found))
-    assert [len(block) / kept for block in found] == pytest.approx([0.7, 0.1, 0.2], abs=0.05)
-    # Nothing is left out but what lies between the blocks.
-    assert len(windows) - kept <= 2 * (2 * length // stride + 2)
+    used = sum(map(len, parts))
+    assert [len(part) / used for part in parts] == pytest.approx([0.7, 0.1, 0.2], abs=0.05)
+    # Only windows between the blocks are left out.
+    assert len(windows) - used <= 2 * (2 * length // stride + 2)
 
 
 def test_a_gap_in_time_costs_no_windows():
@@ -117,21 +117,21 @@ def test_the_shortest_series_that_can_be_split():
     assert blocks(Windows.of([(0, series(3))], 4, 1), [0.7, 0.3], 4) is None
 
 
-def test_windows_that_last_longer_hold_the_next_block_off():
+def test_longer_windows_delay_the_next_block():
     slow, fast = series(4, step=60), series(60)
     windows = Windows.of([(0, slow), (1, fast)], 4, 1)
-    found = split_by_time(windows, [0.1, 0.9], np.timedelta64(20, "m"))
-    assert 0 in found[0].series
-    assert found[1].first.min() >= slow.times[-1] + np.timedelta64(20, "m")
+    first, second = split_by_time(windows, [0.1, 0.9], np.timedelta64(20, "m"))
+    assert 0 in first.series
+    assert second.first.min() >= slow.times[-1] + np.timedelta64(20, "m")
 
 
-def test_dates_cut_windows_into_blocks_and_leave_out_what_lies_across():
+def test_dates_split_windows_and_leave_out_those_across():
     windows = Windows.of([(0, series(12))], 3, 1)  # from minute 0, 5, 10, ...
-    found = split_by_dates(windows, [at(20)[0], at(37)[0]])
-    assert [(block.first.min(), block.last.max()) for block in found] == [
+    parts = split_by_dates(windows, [at(20)[0], at(37)[0]])
+    assert [(part.first.min(), part.last.max()) for part in parts] == [
         (at(0)[0], at(15)[0]),
         (at(20)[0], at(35)[0]),
         (at(40)[0], at(55)[0]),
     ]
-    assert [len(block) for block in found] == [2, 2, 2]
+    assert [len(part) for part in parts] == [2, 2, 2]
     assert [len(block) for block in split_by_dates(windows, [at(100)[0]])] == [10, 0]

@@ -1,10 +1,10 @@
-"""The data set in docs/own_data.md runs as it stands, and the README's input is there."""
+"""The data set in docs/own_data.md runs unchanged, and the README's input exists."""
 
 from __future__ import annotations
 
 import re
 
-from convlstm.datasets.clip import read_video
+from convlstm.datasets.video import read_video
 from tests.support.project import PROJECT
 
 import numpy as np
@@ -15,7 +15,7 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", (PROJECT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_data_set_of_ones_own(tmp_path):
+def test_the_example_of_an_own_data_set(tmp_path):
     (code,), (configuration,) = blocks("docs/own_data.md", "python"), blocks("docs/own_data.md", "yaml")
     given = yaml.safe_load(configuration)
     assert given.pop("_target_") == "my_fields.MyFields"
@@ -26,7 +26,7 @@ def test_the_data_set_of_ones_own(tmp_path):
     exec(code, names)
     data = names["MyFields"](**given | {"path": tmp_path / given["path"]})
 
-    # 120 frames of which training has 70, validation 25 and test 25, in windows of 15.
+    # Of 120 frames, training has 70, validation 25 and test 25, in windows of 15.
     assert [data.size(split) for split in ("train", "validation", "test")] == [56, 11, 11]
     batch = next(iter(data.stream("test", 4, seed=0, epoch=0, start=0)))
     assert batch["inputs"].shape == (4, 5, 8, 12, 1)
@@ -39,7 +39,7 @@ def test_the_data_set_of_ones_own(tmp_path):
     assert data.describe()["transform"] == {"name": "Linear", "scale": 40.0, "units": "raw"}
 
 
-def test_the_digit_that_the_readme_forecasts_is_of_the_quickstarts_size():
+def test_the_digit_in_the_readme_has_the_size_of_the_quickstart():
     assert "input=examples/digit.gif" in (PROJECT / "README.md").read_text(encoding="utf-8")
     frames = read_video(PROJECT / "examples" / "digit.gif")
     assert frames.shape == (10, 32, 32, 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.extrapolation import Extrapolation
-from convlstm.datasets.archive import Archive
+from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.transforms import Reflectivity
 
 import mlx.core as mx

@@ -1,7 +1,7 @@
-"""Two small films, which no library of the tests could make: 4 frames of 16x16 pixels.
+"""Two small films of 4 frames of 16x16 pixels, which no library of the tests can write.
 
-Grey of 40, 90, 140 and 190, with half the blue in the left half. Encoded by FFmpeg as H.264 in MP4, and as MPEG-4 in
-Matroska, which does not say how many frames it has; packed and written as text.
+They are grey of 40, 90, 140 and 190, with half the blue in the left half. FFmpeg encoded them as H.264 in MP4, and as
+MPEG-4 in Matroska, which does not tell its number of frames. Here they are compressed and written as text.
 """
 
 import base64
@@ -33,8 +33,10 @@ _MATROSKA = (
 
 
 def mp4() -> bytes:
+    """Returns the film in MP4."""
     return zlib.decompress(base64.b85decode(_MP4))
 
 
 def matroska() -> bytes:
+    """Returns the film in Matroska."""
     return zlib.decompress(base64.b85decode(_MATROSKA))

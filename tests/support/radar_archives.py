@@ -1,4 +1,4 @@
-"""Small archives of radar files that tests write themselves."""
+"""Small archives of radar files for tests."""
 
 from __future__ import annotations
 
@@ -17,36 +17,39 @@ SHAPE = (40, 48)
 _MAGIC = b"STACK"
 
 
-def time_of(index: int, step: float = 5) -> np.datetime64:
-    """Time of frame ``index`` of an archive, ``step`` minutes apart."""
+def time_of(index: float, step: float = 5) -> np.datetime64:
+    """Returns the time of frame `index` of an archive with a frame every `step` minutes."""
     return START + np.timedelta64(round(index * step * 60), "s")
 
 
-def write_picture(folder: Path, index: int, pixels: np.ndarray, *, step: float = 5, prefix: str = "") -> Path:
-    """A PNG with the time of frame ``index`` in its name."""
+def name_of(index: float, step: float = 5, prefix: str = "") -> str:
+    """Returns the name of the picture of frame `index`."""
+    return f"{prefix}{str(time_of(index, step)).translate(str.maketrans('', '', '-T:'))}.png"
+
+
+def write_picture(folder: Path, index: float, pixels: np.ndarray, *, step: float = 5, prefix: str = "") -> Path:
+    """Writes a PNG with the time of frame `index` in its name."""
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = str(time_of(index, step)).replace("-", "").replace("T", "").replace(":", "")
-    path = folder / f"{prefix}{stamp}.png"
+    path = folder / name_of(index, step, prefix)
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
     return path
 
 
 def picture(index: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
-    """Pixels that are ``index + 1`` all over, but 0 in the lower half."""
+    """Returns pixels of `index + 1`, and of 0 in the lower half."""
     pixels = np.full(shape, index + 1, np.uint8)
     pixels[shape[0] // 2 :] = 0
     return pixels
 
 
-def write_pictures(folder: Path, frames: int, **more) -> list[Path]:
-    """An archive of :func:`picture` after :func:`picture`."""
-    shape = more.pop("shape", SHAPE)
-    return [write_picture(folder, index, picture(index, shape), **more) for index in range(frames)]
+def write_pictures(folder: Path, frames: int, *, shape: tuple[int, int] = SHAPE, **options) -> list[Path]:
+    """Writes an archive of frames of `picture`."""
+    return [write_picture(folder, index, picture(index, shape), **options) for index in range(frames)]
 
 
 @dataclass(frozen=True)
 class Stack(Reader):
-    """Many frames in a file: ``.stack``, an archive of NumPy with ``values`` (F, H, W), ``times`` and ``event``."""
+    """A format of many frames in a file: an `.npz` with `values` (F, H, W), `times` and `event`."""
 
     format = "stack"
 
@@ -72,12 +75,12 @@ class Stack(Reader):
 
 
 def write_stack(path: Path, values: np.ndarray, *, first: int = 0, step: float = 5, times=None, event=None) -> Path:
-    """A file for :class:`Stack`; its frames are ``step`` minutes apart."""
+    """Writes a file for `Stack` with a frame every `step` minutes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if times is None:
         times = np.array([time_of(first + index, step) for index in range(len(values))])
-    more = {} if event is None else {"event": event}
+    optional = {} if event is None else {"event": event}
     with path.open("wb") as file:
         file.write(_MAGIC)
-        np.savez(file, values=np.asarray(values, np.float32), times=times, **more)
+        np.savez(file, values=np.asarray(values, np.float32), times=times, **optional)
     return path

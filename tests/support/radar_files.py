@@ -5,16 +5,29 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
+
+from convlstm.datasets.readers import Contents, Reader, make_reader, recognise
 
 import numpy as np
 from PIL import Image
 
 
+def open_file(path: Path, format: str = "auto", **options: Any) -> tuple[Reader, Contents]:
+    """Returns the reader of a file, recognised if no format is named, and the file's contents."""
+    if format == "auto":
+        recognised = recognise(path)
+        assert recognised is not None, f"{path} is not recognised"
+        format = recognised.format
+    reader = make_reader(format, **options)
+    return reader, reader.contents(path)
+
+
 def write_knmi(path: Path, pixels: np.ndarray, **changes) -> Path:
-    """KNMI's accumulation of 5 minutes that ends at 00:05 on 26 August 2010; ``changes`` are of its attributes."""
+    """Writes KNMI's accumulation of 5 minutes that ends at 00:05 on 26 August 2010; `changes` are attributes."""
     import h5py
 
-    said = {
+    attributes = {
         "image_geo_parameter": b"ACCUMULATED_PRECIPITATION_[MM]",
         "calibration_formulas": b"GEO=0.01*PV+0.0",
         "calibration_missing_data": np.array([65535], np.int32),
@@ -27,26 +40,26 @@ def write_knmi(path: Path, pixels: np.ndarray, **changes) -> Path:
     } | changes
     with h5py.File(path, "w") as file:
         file.create_dataset("image1/image_data", data=pixels, compression="gzip")
-        file["image1"].attrs["image_geo_parameter"] = said["image_geo_parameter"]
+        file["image1"].attrs["image_geo_parameter"] = attributes["image_geo_parameter"]
         calibration = file.create_group("image1/calibration").attrs
         for name in ("calibration_formulas", "calibration_missing_data", "calibration_out_of_image"):
-            calibration[name] = said[name]
+            calibration[name] = attributes[name]
         overview = file.create_group("overview").attrs
         for name in ("product_datetime_start", "product_datetime_end"):
-            overview[name] = said[name]
+            overview[name] = attributes[name]
         geographic = file.create_group("geographic").attrs
         geographic["geo_pixel_size_x"] = np.array([1], np.float32)
         geographic["geo_column_offset"] = np.array([0], np.float32)
         geographic["geo_row_offset"] = np.array([3650], np.float32)
         for name in ("geo_pixel_size_y", "geo_dim_pixel"):
-            geographic[name] = said[name]
+            geographic[name] = attributes[name]
         projection = file.create_group("geographic/map_projection").attrs
-        projection["projection_proj4_params"] = said["projection_proj4_params"]
+        projection["projection_proj4_params"] = attributes["projection_proj4_params"]
     return path
 
 
 def write_odim(path: Path, fields: dict[str, np.ndarray], *, kind: str = "COMP", what: dict | None = None) -> Path:
-    """An ODIM composite on OPERA's map with a dataset for each quantity: p / 2 - 32, 255 no data, 0 undetected."""
+    """Writes an ODIM composite on OPERA's map, a dataset for each quantity: p / 2 - 32, 255 no data, 0 undetected."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -60,18 +73,24 @@ def write_odim(path: Path, fields: dict[str, np.ndarray], *, kind: str = "COMP",
         for number, (quantity, pixels) in enumerate(fields.items(), 1):
             data = file.create_group(f"dataset{number}/data1")
             data["data"] = pixels
-            said = {"quantity": np.bytes_(quantity), "gain": 0.5, "offset": -32.0, "nodata": 255.0, "undetect": 0.0}
-            said |= {"startdate": np.bytes_("20240131"), "starttime": np.bytes_("234500")}
-            said |= {"enddate": np.bytes_("20240201"), "endtime": np.bytes_("000000")}
+            attributes = {
+                "quantity": np.bytes_(quantity),
+                "gain": 0.5,
+                "offset": -32.0,
+                "nodata": 255.0,
+                "undetect": 0.0,
+            }
+            attributes |= {"startdate": np.bytes_("20240131"), "starttime": np.bytes_("234500")}
+            attributes |= {"enddate": np.bytes_("20240201"), "endtime": np.bytes_("000000")}
             group = file[f"dataset{number}"].create_group("what")
-            for name, value in (said | (what or {})).items():
-                # Some services write these beside the data, some above.
+            for name, value in (attributes | (what or {})).items():
+                # Some services write these beside the data, some in the group above.
                 (data.require_group("what") if name == "quantity" else group).attrs[name] = value
     return path
 
 
 def write_sevir(folder: Path, vil: np.ndarray, *, listed: list[int] | None = None, frames: int | None = None) -> Path:
-    """SEVIR's file of ``vil`` (N, H, W, T) in data/vil/2018, and CATALOG.csv with the events of these indices above."""
+    """Writes SEVIR's file of `vil` (N, H, W, T) in data/vil/2018, and CATALOG.csv with the events in `listed`."""
     import h5py
 
     path = folder / "data" / "vil" / "2018" / "SEVIR_VIL_STORMEVENTS_2018_0101_0630.h5"
@@ -91,17 +110,17 @@ def write_sevir(folder: Path, vil: np.ndarray, *, listed: list[int] | None = Non
 
 
 def write_rainfields(path: Path, pixels: np.ndarray, *, y: np.ndarray | None = None, mode: str = "NETCDF4") -> Path:
-    """The Bureau of Meteorology's accumulation from 00:00 to 00:10 on 31 October 2020, in 1/20 mm."""
+    """Writes the Bureau of Meteorology's accumulation from 00:00 to 00:10 on 31 October 2020, in 1/20 mm."""
     import netCDF4
 
     height, width = pixels.shape
     y = (height - 1) / 2 * 0.5 - 0.5 * np.arange(height) if y is None else y
     with netCDF4.Dataset(path, "w", format=mode) as file:
-        for name, places in (("y", y), ("x", 0.5 * np.arange(width) - (width - 1) / 2 * 0.5)):
-            file.createDimension(name, len(places))
+        for name, values in (("y", y), ("x", 0.5 * np.arange(width) - (width - 1) / 2 * 0.5)):
+            file.createDimension(name, len(values))
             variable = file.createVariable(name, "f8", (name,))
             variable.setncatts({"standard_name": f"projection_{name}_coordinate", "units": "km"})
-            variable[:] = places
+            variable[:] = values
         for name, seconds in (("start_time", 1604102400), ("valid_time", 1604103000)):
             variable = file.createVariable(name, "i4")
             variable.units = "seconds since 1970-01-01 00:00:00 UTC"
@@ -119,7 +138,7 @@ def write_rainfields(path: Path, pixels: np.ndarray, *, y: np.ndarray | None = N
 
 
 def write_aqc(path: Path, numbers: np.ndarray, comment: bytes = b"") -> Path:
-    """MeteoSwiss's GIF of numbers of colours; all 256 must be there, as Pillow leaves out what is not used."""
+    """Writes MeteoSwiss's GIF of colour numbers. All 256 must occur, as Pillow leaves out unused colours."""
     height, width = numbers.shape
     image = Image.frombytes("P", (width, height), np.asarray(numbers, np.uint8).tobytes())
     image.putpalette([value for number in range(256) for value in (number, 255 - number, 7 * number % 256)])
@@ -127,7 +146,7 @@ def write_aqc(path: Path, numbers: np.ndarray, comment: bytes = b"") -> Path:
     return path
 
 
-_FMI = """P5
+FMI_HEADER = """P5
 # radar KOR 1 21.6460 60.1280
 # obstime 201609281445
 # param CorrectedReflectivity
@@ -144,19 +163,16 @@ _FMI = """P5
 """
 
 
-def write_fmi(path: Path, pixels: np.ndarray, header: str = _FMI) -> Path:
-    """FMI's composite of 14:45 on 28 September 2016, packed if the name ends in .gz."""
+def write_fmi(path: Path, pixels: np.ndarray, header: str = FMI_HEADER) -> Path:
+    """Writes FMI's composite of 14:45 on 28 September 2016, gzipped if the name ends in .gz."""
     height, width = pixels.shape
     data = f"{header}{width} {height}\n255\n".encode() + np.asarray(pixels, np.uint8).tobytes()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
 
 
-FMI_HEADER = _FMI
-
-
 def write_png(path: Path, pixels: np.ndarray) -> Path:
-    """A grey PNG of 8 or 16 bits, as the array's dtype is."""
+    """Writes a grey PNG of 8 or 16 bits, like the array's dtype."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         Image.fromarray(pixels).save(file, "PNG")
@@ -164,7 +180,7 @@ def write_png(path: Path, pixels: np.ndarray) -> Path:
 
 
 def write_mask(path: Path, known: np.ndarray) -> Path:
-    """HKO-7's mask: a byte for each pixel, packed by zlib."""
+    """Writes HKO-7's mask: a byte for each pixel, packed by zlib."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(zlib.compress(np.asarray(known, bool).tobytes()))
     return path

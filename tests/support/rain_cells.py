@@ -1,4 +1,4 @@
-"""Smooth fields of rain cells whose motion is known."""
+"""Smooth fields of rain cells with known motion."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ SIZE = (96, 128)
 
 
 def grid(size=SIZE):
+    """Returns the rows and the columns of all pixels."""
     return np.meshgrid(*(np.arange(n, dtype=np.float64) for n in size), indexing="ij")
 
 
 def cells(y, x, seed=0, number=60, width=(4, 9)):
-    """A smooth field of many rain cells at the places (y, x), those far outside the frame included."""
+    """Returns a smooth field of many rain cells at the positions (y, x), also far outside the frame."""
     rng = np.random.default_rng(seed)
     field = np.zeros(np.broadcast_shapes(y.shape, x.shape))
     for cy, cx, s, a in zip(
@@ -30,10 +31,11 @@ def cells(y, x, seed=0, number=60, width=(4, 9)):
 
 
 def moving(dy, dx, frames=4, **arguments):
-    """(1, T, H, W, 1): the field moved on by (dy, dx) from frame to frame."""
+    """Returns (1, T, H, W, 1): the field, moved by (dy, dx) from frame to frame."""
     y, x = grid()
     return mx.array(np.stack([cells(y - t * dy, x - t * dx, **arguments) for t in range(frames)])[None, ..., None])
 
 
 def inner(flow, margin=16):
+    """Returns a flow without its margins."""
     return np.array(flow)[:, margin:-margin, margin:-margin]

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from convlstm.datasets.readers import open_file
 from convlstm.report.forecast_only import forecast_film, forecast_stills
 from convlstm.writers import FORMATS, Forecast, Layer, MissingWriterError, Place, format_of, write
 from convlstm.writers.crs import grid_mapping
+from tests.support.radar_files import open_file
 from tests.support.tiny import PROJECT
 
 import numpy as np

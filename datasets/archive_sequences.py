@@ -1,0 +1,303 @@
+"""The sequences of the splits of radar archives: windows in time, and the crops of their frames."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convlstm.datasets.archives.archive import Archive
+from convlstm.datasets.archives.frame_statistics import blocks_of
+from convlstm.datasets.crops import Crops
+from convlstm.datasets.readers import ReadError
+from convlstm.datasets.sequence_dataset import SPLITS
+from convlstm.datasets.windows import Windows, split_by_dates, split_by_time
+
+import numpy as np
+
+_NONE = Windows(*(np.zeros(0, kind) for kind in ("int64", "int64", "datetime64[s]", "datetime64[s]")))
+
+
+class ArchiveSequences:
+    """The sequences of radar archives. A sequence is a function of its split, seed, epoch and index.
+
+    Args:
+        archives: The archives of each split. Splits without archives share those of `"train"`.
+        shares: Shares of the splits that share archives; 0 for a split that is not wanted.
+        dates: Times at which validation and test begin, instead of shares; all splits share archives then. None:
+            shares.
+        length: Frames of a sequence.
+        stride: Frames from one sequence's start to the next.
+        frame_size: Height and width of a crop, or None for the whole frame.
+        multiple: Number that must divide the sides of a whole frame, which is cut to them.
+        coarsen: Side in pixels of the squares that become one pixel.
+        least_known: Share of known pixels that is enough for a position in training.
+        wet_sampling: Share of the training sequences that are drawn in proportion to their rain.
+        sizes: Number of sequences by split, or None for all.
+
+    Attributes:
+        archives: All archives.
+        frame_size: Height and width of a frame.
+        sizes: Number of sequences by split.
+        units: Units of the frames: `"mm/h"` or `"raw"`.
+        frame_interval: Minutes from frame to frame, of the first archive.
+        pixel_km: Side of a pixel in km, of the first archive; None if it is unknown or in degrees.
+
+    Raises:
+        ValueError: If the archives do not fit together or are too short or too small.
+    """
+
+    def __init__(
+        self,
+        archives: Mapping[str, Sequence[Archive]],
+        *,
+        shares: Mapping[str, float],
+        dates: Sequence[np.datetime64] | None,
+        length: int,
+        stride: int,
+        frame_size: tuple[int, int] | None,
+        multiple: int,
+        coarsen: int,
+        least_known: float,
+        wet_sampling: float,
+        sizes: Mapping[str, int | None],
+    ):
+        _check_apart(archives)
+        self.archives = [archive for of_split in archives.values() for archive in of_split]
+        self._length, self._stride, self._coarsen, self._wet_sampling = length, stride, coarsen, wet_sampling
+        self._split_record = [shares[split] for split in SPLITS] if dates is None else [str(date) for date in dates]
+        self.units = self._shared_units()
+        self.frame_size = self._crop_size(frame_size, multiple)
+        self.frame_interval = self._first_step()
+        pixel_km = self.archives[0].grid.pixel_km
+        self.pixel_km = None if pixel_km is None else pixel_km * coarsen
+        self._crops = [
+            Crops(
+                archive.known(coarsen),
+                self.frame_size,
+                least_known=least_known,
+                blocks=blocks_of(archive.grid.shape),
+                full_shape=archive.grid.shape,
+                coarsen=coarsen,
+            )
+            for archive in self.archives
+        ]
+        self._windows = self._split(archives, shares, dates)
+        self._prepare_training()
+        for split, wanted in sizes.items():
+            windows = self._windows[split]
+            if split != "train" and wanted is not None and wanted < len(windows):
+                evenly = np.linspace(0, len(windows) - 1, wanted).round().astype(int)
+                self._windows[split] = windows.take(evenly)
+        self.sizes = {split: len(windows) for split, windows in self._windows.items()}
+        if len(self._pool) > 0:
+            self.sizes["train"] = sizes["train"] or len(self._pool)
+        self._warned: set[str] = set()
+        self._lock = threading.Lock()
+
+    def frames(self, split: str, seed: int, epoch: int, index: int) -> np.ndarray:
+        """Returns the frames of a sequence, (T, H, W) float32, NaN where missing.
+
+        If one of its files can no longer be read, the whole sequence is missing, with one warning for each file.
+        """
+        number, start, (top, left) = self._draw(split, seed, epoch, index)
+        height, width = self.frame_size
+        frames = np.full((self._length, height, width), np.nan, np.float32)
+        for position, frame in enumerate(frames, start):
+            try:
+                whole = self.archives[number].frame(position, self._coarsen)
+            except ReadError as error:
+                self._warn(self.archives[number].file(position), error)
+                return np.full_like(frames, np.nan)
+            frame[:] = whole[top : top + height, left : left + width]
+        return frames
+
+    def times(self, split: str, seed: int, epoch: int, index: int) -> np.ndarray:
+        """Returns the times of the frames of a sequence, datetime64[s] of (T,)."""
+        number, start, _ = self._draw(split, seed, epoch, index)
+        return self.archives[number].times[start : start + self._length]
+
+    def describe(self) -> dict[str, Any]:
+        """Returns a record of the archives, the splits and the sampling for JSON."""
+        by_name: dict[str, Archive] = {}
+        for archive in self.archives:
+            same = sum(archive.name == other.name for other in by_name.values())
+            by_name[f"{archive.name} ({same + 1})" if same else archive.name] = archive
+        names = list(by_name)
+        digest = hashlib.sha256("".join(archive.fingerprint for archive in self.archives).encode())
+        return {
+            "archives": {name: archive.describe() for name, archive in by_name.items()},
+            "splits": {
+                split: {
+                    "archives": [names[number] for number in np.unique(windows.series)],
+                    "first": str(windows.first.min()),
+                    "last": str(windows.last.max()),
+                }
+                for split, windows in self._windows.items()
+                if len(windows) > 0
+            },
+            "places": {name: list(crops.fixed) for name, crops in zip(names, self._crops, strict=True)},
+            "coarsen": self._coarsen,
+            "stride": self._stride,
+            "wet_sampling": self._wet_sampling,
+            "wet_sampling_rule": "this share of sequences by the wet share of windows and crops, the others evenly",
+            "data_sha256": digest.hexdigest(),
+            "split": self._split_record,
+            "zr": list(self.archives[0].zr),
+        }
+
+    def _draw(self, split: str, seed: int, epoch: int, index: int) -> tuple[int, int, tuple[int, int]]:
+        """Returns the number of the archive, the first frame, and top and left of the crop of a sequence."""
+        windows = self._windows[split]
+        if split != "train":
+            number = int(windows.series[index])
+            return number, int(windows.start[index]), self._crops[number].fixed
+        rng = np.random.default_rng([0, seed, epoch, index])
+        wet = bool(rng.random() < self._wet_sampling and self._wet[-1] > 0)
+        if wet:
+            drawn = int(np.searchsorted(self._wet, rng.random() * self._wet[-1], side="right"))
+            drawn = min(drawn, len(self._pool) - 1)
+        else:
+            turn, place = divmod(index, len(self._pool))
+            drawn = _order(len(self._pool), seed, epoch, turn)[place]
+        window = self._pool[drawn]
+        number, start = int(windows.series[window]), int(windows.start[window])
+        blocks = self.archives[number].wet_blocks[start : start + self._length].mean(0) if wet else None
+        return number, start, self._crops[number].draw(rng, blocks)
+
+    def _prepare_training(self) -> None:
+        """Fills the pool that training draws from: each window once for each crop that covers the known part."""
+        train = self._windows["train"]
+        counts = np.array([crops.count for crops in self._crops])
+        self._pool = np.repeat(np.arange(len(train)), counts[train.series])
+        wet = np.zeros(len(train))
+        for number, archive in enumerate(self.archives):
+            sums = np.append(0.0, archive.wet.cumsum(dtype=np.float64))
+            ours = train.series == number
+            wet[ours] = np.diff(sums[train.start[ours] + np.array([[0], [self._length]])], axis=0)[0]
+        self._wet = np.maximum(wet, 0)[self._pool].cumsum()
+
+    def _split(
+        self,
+        archives: Mapping[str, Sequence[Archive]],
+        shares: Mapping[str, float],
+        dates: Sequence[np.datetime64] | None,
+    ) -> dict[str, Windows]:
+        windows, number = {}, 0
+        for split, of_split in archives.items():
+            windows[split] = Windows.of(enumerate(of_split, number), self._length, self._stride)
+            number += len(of_split)
+            if len(windows[split]) == 0:
+                raise ValueError(
+                    f"[RadarEcho] the archive of {split} is too short: {_lengths(of_split)} hold no sequence of "
+                    f"{self._length} frames without a gap. Use fewer input_frames or target_frames, or a longer one."
+                )
+        if dates is not None:
+            return self._split_by_dates(windows["train"], dates)
+        shared = {
+            split: share for split, share in shares.items() if share > 0 and split not in (set(archives) - {"train"})
+        }
+        gap = np.timedelta64(round(self._length * np.nanmax([archive.step for archive in archives["train"]]) * 60), "s")
+        blocks = split_by_time(windows["train"], list(shared.values()), gap)
+        if blocks is None:
+            raise ValueError(
+                f"[RadarEcho] 'archive' is too short to be split into {_listed(shared)}: {_lengths(archives['train'])} "
+                f"hold {len(windows['train'])} sequences of {self._length} frames, and at least {self._length - 1} "
+                "frames between two splits are not used. Use fewer input_frames or target_frames, fewer splits (a "
+                "share of 0, or an archive of their own), or a longer archive."
+            )
+        windows["train"] = _NONE
+        return dict.fromkeys(SPLITS, _NONE) | windows | dict(zip(shared, blocks, strict=True))
+
+    @staticmethod
+    def _split_by_dates(windows: Windows, dates: Sequence[np.datetime64]) -> dict[str, Windows]:
+        splits = dict(zip(SPLITS, split_by_dates(windows, dates), strict=True))
+        for split, of_split in splits.items():
+            if len(of_split) == 0:
+                raise ValueError(
+                    f"[RadarEcho] 'split_dates' leave no sequences for {split}: those of 'archive' are from "
+                    f"{windows.first.min()} to {windows.last.max()}. Choose other dates."
+                )
+        return splits
+
+    def _shared_units(self) -> str:
+        units = {archive.units: archive.name for archive in self.archives}
+        if len(units) > 1:
+            raise ValueError(
+                f"[RadarEcho] the archives must have the same units but have {_listed(units)}. Leave one out, or set "
+                "the reader's 'units'."
+            )
+        return next(iter(units))
+
+    def _first_step(self) -> float:
+        steps = {archive.name: archive.step for archive in self.archives}
+        if len(set(steps.values())) > 1:
+            listed = ", ".join(f"{name} {step:g} min" for name, step in steps.items())
+            warnings.warn(
+                f"[RadarEcho] the archives differ in the time between frames ({listed}). A model is trained on all of "
+                "them alike, and lead times count steps of the first.",
+                stacklevel=4,
+            )
+        return self.archives[0].step
+
+    def _crop_size(self, frame_size: tuple[int, int] | None, multiple: int) -> tuple[int, int]:
+        shapes = {(a.grid.shape[0] // self._coarsen, a.grid.shape[1] // self._coarsen): a.name for a in self.archives}
+        listed = ", ".join(f"{name} {height} x {width}" for (height, width), name in shapes.items())
+        listed += f" (with coarsen={self._coarsen})" if self._coarsen > 1 else ""
+        if frame_size is None:
+            if len(shapes) > 1:
+                raise ValueError(f"[RadarEcho] the archives' frames differ in size: {listed}. Set 'frame_size'.")
+            ((height, width),) = shapes
+            frame_size = (height - height % multiple, width - width % multiple)
+            if min(frame_size) == 0:
+                raise ValueError(
+                    f"[RadarEcho] frames cannot be cut to a multiple of {multiple} pixels: {listed}. Use a smaller "
+                    "'multiple' or 'coarsen'."
+                )
+        elif any(height < frame_size[0] or width < frame_size[1] for height, width in shapes):
+            raise ValueError(
+                f"[RadarEcho] 'frame_size' must be at most that of the archive's frames, {listed}, but got "
+                f"{frame_size[0]} x {frame_size[1]}. Use a smaller 'frame_size' or 'coarsen'."
+            )
+        return frame_size
+
+    def _warn(self, file: str, error: ReadError) -> None:
+        with self._lock:
+            known = file in self._warned
+            self._warned.add(file)
+        if not known:
+            warnings.warn(
+                f"[RadarEcho] {file} could be read when the archive was indexed but not any more, so sequences with "
+                f"its frames count as missing: {error}",
+                stacklevel=2,
+            )
+
+
+@functools.lru_cache(maxsize=4)
+def _order(size: int, seed: int, epoch: int, turn: int) -> np.ndarray:
+    return np.random.default_rng([0, seed, epoch, turn, 1]).permutation(size)
+
+
+def _check_apart(archives: Mapping[str, Sequence[Archive]]) -> None:
+    """Raises ValueError if a file belongs to two splits: the data of a test must not have been trained on."""
+    owner: dict[Path, str] = {}
+    for split, of_split in archives.items():
+        for file in {file for archive in of_split for file in archive.files}:
+            if file in owner:
+                raise ValueError(
+                    f"[RadarEcho] {file} belongs to the archives of both {owner[file]} and {split}. Give each split "
+                    "files of its own, or one 'archive' for all, which is split by time."
+                )
+            owner[file] = split
+
+
+def _lengths(archives: Sequence[Archive]) -> str:
+    return ", ".join(f"the {len(a)} frames of {a.name} at {a.step:g} min" for a in archives)
+
+
+def _listed(values: Mapping) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())

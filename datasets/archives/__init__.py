@@ -1,0 +1,1 @@
+"""Folders of radar files: as one series of frames in time, and their newest frames."""

@@ -1,0 +1,235 @@
+"""The input of a forecast: the newest frames of an archive, at the step and with the pixels that a model needs."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convlstm.arguments import check_whole
+from convlstm.datasets.archives.files import Problem
+from convlstm.datasets.archives.newest_frames import NewestFrames, Window
+from convlstm.datasets.readers import Grid
+
+import numpy as np
+
+# Relative tolerances of a step and of a pixel's size before a warning.
+_STEP, _PIXEL = 0.05, 0.05
+# Seconds. Clocks and time zones differ by less than the first.
+_AHEAD, _SOON = 24 * 3600, 600
+
+
+class ForecastInput:
+    """The newest frames of an archive, at the step and with the pixel size that a model was trained on.
+
+    If the training step is a multiple of the archive's step, every n-th frame is taken; if the training pixels are a
+    multiple of the archive's pixels, squares of pixels are averaged. Otherwise the closest possible frames are taken,
+    with a warning.
+
+    Args:
+        path: Folder, file, or Zarr store.
+        frames: Frames of a window. Default: 5.
+        trained: Record of the training data: `frame_interval` in minutes, `pixel_km`. Default: none.
+        section: Arguments of `convlstm.datasets.radar_echo.RadarEcho` in training. Its `coarsen` counts if the size of
+            the pixels is unknown, its `format`, `reader` and `zr` if they are not given here. Default: none.
+        format: Format of the files. Default: `"auto"`.
+        options: Options of the reader. Default: those of training, if they fit.
+        zr: `(a, b)` of Z = a R^b, for reflectivity. Default: that of training, or (200.0, 1.6).
+        step: Minutes from frame to frame. Default: the step of training.
+        coarsen: Side in pixels of the squares that become one pixel. Default: from the pixel size of training.
+        crop: Top, left, height and width in pixels after `coarsen`. Default: the whole frame.
+        patient: As for `convlstm.datasets.archives.newest_frames.NewestFrames`. Default: False.
+
+    Attributes:
+        path: The folder or file.
+        frames: Frames of a window.
+
+    Raises:
+        FileNotFoundError: If nothing exists at `path`.
+        ValueError: If an argument is refused.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        frames: int | None = None,
+        trained: Mapping[str, Any] | None = None,
+        section: Mapping[str, Any] | None = None,
+        format: str = "auto",
+        options: Mapping[str, Any] | None = None,
+        zr: Sequence[float] | None = None,
+        step: float | None = None,
+        coarsen: int | None = None,
+        crop: Sequence[int] | None = None,
+        patient: bool = False,
+    ):
+        self.path = Path(path).expanduser()
+        self.frames = check_whole("ForecastInput", "frames", 5 if frames is None else frames, 1, None)
+        section = section or {}
+        trained = trained or {}
+        self._interval, self._pixel_km = _positive(trained.get("frame_interval")), _positive(trained.get("pixel_km"))
+        self._squares = section.get("coarsen") or 1
+        self._given_step, self._given_coarsen = step, coarsen
+        self._crop = None if crop is None else [int(n) for n in crop]
+        if options is None and format in ("auto", section.get("format")):
+            options = section.get("reader")
+        self._newest = NewestFrames(
+            self.path,
+            format=format,
+            options=options,
+            zr=(section.get("zr") or (200.0, 1.6)) if zr is None else zr,
+            patient=patient,
+            depth=max(32, 6 * self.frames),
+        )
+        self._warned: set[str] = set()
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the known frames, rising, datetime64[s] of (F,).
+
+        Frames that are more than a day ahead of this machine's clock are left out, unless all are.
+        """
+        times = self._newest.times
+        past = times[times <= np.datetime64(int(time.time()) + _AHEAD, "s")]
+        return past if len(past) else times
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the frames in the files.
+
+        Raises:
+            ValueError: If no frame is known yet.
+        """
+        if self._newest.grid is None:
+            raise ValueError(f"[ForecastInput] no frame of {self.path} is known yet. Call look() first.")
+        return self._newest.grid
+
+    @property
+    def units(self) -> str:
+        """Units of the frames: `"mm/h"` or `"raw"`."""
+        return self.grid.physical_units
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames in the files."""
+        return self.grid.shape
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames of a window."""
+        _, _, height, width = self._cropped()
+        return height, width
+
+    @property
+    def step(self) -> float:
+        """Minutes from frame to frame: the given step, else training's if the archive has it, else the archive's."""
+        if self._given_step is not None:
+            return float(self._given_step)
+        step = self._newest.step
+        if self._interval is None:
+            if math.isnan(step):
+                raise ValueError(
+                    f"[ForecastInput] only one frame of {self.path} is known, so its step is not. Set step=MINUTES."
+                )
+            return step
+        if math.isnan(step) or _multiple(self._interval, step, _STEP):
+            return self._interval
+        self._warn(
+            f"the frames are {step:g} min apart, but the model was trained on steps of {self._interval:g} min, so it "
+            "expects rain to move and change at another speed"
+        )
+        return step
+
+    @property
+    def coarsen(self) -> int:
+        """Side in pixels of the squares that are averaged to one pixel."""
+        if self._given_coarsen is not None:
+            return int(self._given_coarsen)
+        pixel_km = self.grid.pixel_km
+        if pixel_km is None or self._pixel_km is None:
+            if self._pixel_km is not None:
+                self._warn(
+                    f"the size of the pixels is not known, but the model was trained on pixels of {self._pixel_km:g} km"
+                )
+            return int(self._squares)
+        squares = _multiple(self._pixel_km, pixel_km, _PIXEL)
+        if squares is None:
+            squares = max(1, round(self._pixel_km / pixel_km))
+            self._warn(
+                f"the pixels are {pixel_km * squares:.3g} km wide, but the model was trained on pixels of "
+                f"{self._pixel_km:g} km, so it sees rain as larger or smaller than it is"
+            )
+        return squares
+
+    def look(self) -> tuple[list[np.datetime64], list[Problem]]:
+        """Returns the times of frames that have come since the last look, and the problems of new files."""
+        new, problems = self._newest.look()
+        if len(times := self.times) == 0:
+            return new, problems
+        if times[-1] > np.datetime64(int(time.time()) + _SOON, "s"):
+            self._warn("the newest frame is ahead of this machine's clock: check that the frames' times are in UTC")
+        ahead = [moment for moment in new if moment > times[-1]]
+        reason = "is more than a day ahead of this machine's clock; left out"
+        problems += [Problem(f"the frame of {moment}", reason) for moment in ahead]
+        return [moment for moment in new if moment <= times[-1]], problems
+
+    def window(self, until: np.datetime64) -> tuple[Window, list[Problem]]:
+        """Returns the frames up to a time, averaged and cropped, and the problems of some.
+
+        Raises:
+            ValueError: If the crop lies outside the frame.
+        """
+        window, problems = self._newest.window(self.frames, self.step, until=until, coarsen=self.coarsen)
+        top, left, height, width = self._cropped()
+        frames = np.ascontiguousarray(window.frames[:, top : top + height, left : left + width])
+        return Window(frames, window.times, window.absent), problems
+
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """Returns the outer edges (x_min, y_min, x_max, y_max) of the frames of a window.
+
+        If the files have no position, coordinates start at the north-western corner. If the pixels have no size, it
+        returns None.
+        """
+        grid = self.grid
+        if grid.pixel_size is None:
+            return None
+        if grid.extent is None:
+            dy, dx = grid.pixel_size
+            x_min, y_max = 0.0, 0.0
+        else:
+            x_min, y_min, x_max, y_max = grid.extent
+            dy, dx = (y_max - y_min) / grid.shape[0], (x_max - x_min) / grid.shape[1]
+        top, left, height, width = self._cropped()
+        dy, dx = dy * self.coarsen, dx * self.coarsen
+        return x_min + left * dx, y_max - (top + height) * dy, x_min + (left + width) * dx, y_max - top * dy
+
+    def _cropped(self) -> list[int]:
+        height, width = (side // self.coarsen for side in self.grid.shape)
+        if self._crop is None:
+            return [0, 0, height, width]
+        top, left, high, wide = self._crop
+        if min(top, left) < 0 or min(high, wide) < 1 or top + high > height or left + wide > width:
+            raise ValueError(
+                f"[ForecastInput] 'crop' must lie within frames of {height}x{width} but got {self._crop}: top, left, "
+                "height and width in pixels, after 'coarsen'."
+            )
+        return self._crop
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(f"[ForecastInput] {text}.", stacklevel=4)
+
+
+def _multiple(whole: float, part: float, tolerance: float) -> int | None:
+    """Returns how many parts make the whole, or None if it is not a multiple of them."""
+    count = round(whole / part)
+    return count if count >= 1 and abs(whole / part / count - 1) <= tolerance else None
+
+
+def _positive(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else None

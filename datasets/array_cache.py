@@ -1,0 +1,41 @@
+"""A cache of arrays in memory, bounded by their size."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+import numpy as np
+
+
+class ArrayCache:
+    """The most recently used arrays, up to a number of bytes. Several threads may share one.
+
+    Args:
+        limit: Bytes to keep in total.
+        least: Number of arrays to keep even if they are larger than `limit`. Default: 0.
+    """
+
+    def __init__(self, limit: int, least: int = 0):
+        self._limit, self._least, self._bytes = limit, least, 0
+        self._arrays: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Callable[[], np.ndarray]) -> np.ndarray:
+        """Returns the array of `key`, loading it if it is not in the cache. The array is shared and read-only."""
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        # Outside the lock: two threads may load the same array, but neither waits for another's.
+        array = load()
+        array.setflags(write=False)
+        with self._lock:
+            if key in self._arrays:
+                self._bytes -= self._arrays.pop(key).nbytes
+            self._arrays[key] = array
+            self._bytes += array.nbytes
+            while self._bytes > self._limit and len(self._arrays) > self._least:
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        return array

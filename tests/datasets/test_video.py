@@ -1,0 +1,69 @@
+"""Frames without times: videos and stacks."""
+
+from convlstm.datasets.video import VideoError, is_video, read_stack, read_video
+from tests.support import films
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def film(path, count=3):
+    stills = [Image.new("RGB", (24, 16), (60 * n, 0, 255 - 60 * n)) for n in range(count)]
+    stills[0].save(path, save_all=True, append_images=stills[1:], duration=100)
+    return path
+
+
+def test_a_video_is_grey_or_coloured(tmp_path):
+    path = film(tmp_path / "a.gif")
+    colour, grey = read_video(path, 3), read_video(path)
+    assert colour.shape == (3, 16, 24, 3)
+    assert grey.shape == (3, 16, 24, 1)
+    np.testing.assert_allclose(colour[:, 3, 3, 0], [0, 60, 120], atol=4)
+    np.testing.assert_allclose(grey[2, 3, 3, 0], 0.299 * 120 + 0.114 * 135, atol=4)
+    assert is_video("A.MP4")
+    assert not is_video("a.nc")
+
+
+def test_an_mp4_is_decoded(tmp_path):
+    path = tmp_path / "a film=ü.mp4"
+    path.write_bytes(films.mp4())
+    colour = read_video(path, 3)
+    assert colour.shape == (4, 16, 16, 3)
+    for frame, grey in zip(colour, films.GREYS, strict=True):
+        np.testing.assert_allclose(frame[:, 10:].mean((0, 1)), grey, atol=4)
+        np.testing.assert_allclose(frame[:, :6].mean((0, 1)), [grey, grey, grey / 2], atol=4)
+    np.testing.assert_allclose(read_video(path)[:, :, 10:].mean((1, 2, 3)), films.GREYS, atol=4)
+    path.write_bytes(films.mp4()[:900])
+    with pytest.raises(VideoError, match="cannot be read as a video"):
+        read_video(path)
+
+
+def test_a_video_that_does_not_tell_its_number_of_frames(tmp_path):
+    path = tmp_path / "a film.mkv"
+    path.write_bytes(films.matroska())
+    with pytest.raises(VideoError, match=r"does not tell how many.*ffmpeg -i 'a film.mkv' 'a film.mp4'"):
+        read_video(path)
+
+
+def test_a_video_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"none")
+    with pytest.raises(VideoError, match=r"\[read_video\] .*a.mp4 cannot be read as a video .* FFmpeg"):
+        read_video(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"\[read_video\] 'channels' must be 1 or 3 but got 2"):
+        read_video(tmp_path / "a.mp4", 2)
+    monkeypatch.setattr("convlstm.datasets.video._LARGEST", 100)
+    with pytest.raises(VideoError, match=r"has 3 frames of 16x24, too many"):
+        read_video(film(tmp_path / "a.gif"))
+
+
+def test_a_stack_is_read_and_checked(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4, 5), np.uint8))
+    assert read_stack(tmp_path / "a.npy").shape == (3, 4, 5, 1)
+    np.save(tmp_path / "b.npy", np.ones((3, 4, 5, 2)))
+    assert read_stack(tmp_path / "b.npy", 2).shape == (3, 4, 5, 2)
+    with pytest.raises(VideoError, match=r"\[read_stack\] .* must have frames \(T, H, W\) .* with C=1 but has float64"):
+        read_stack(tmp_path / "b.npy")
+    (tmp_path / "c.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
+    with pytest.raises(VideoError, match=r"\[read_stack\] .*c.npy cannot be read .*; it may be damaged"):
+        read_stack(tmp_path / "c.npy")
