@@ -19,7 +19,7 @@ RANKS, VARIANT = 2, "plain"
 GRACE = 60.0
 """Seconds within which the other rank must end."""
 
-SAYS = "ended without a word"
+SAYS = "ended without a message"
 
 
 def rank(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:
