@@ -1,4 +1,4 @@
-"""What every model that is trained keeps to: `model(inputs, horizon)`, whichever it is."""
+"""The contract of every trainable model: `model(inputs, horizon)`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ MODELS = {
 models = pytest.mark.parametrize("name", MODELS)
 
 
-def made(name, rng, channels=2, **more):
-    """With random weights, so that no layer starts without effect."""
+def built(name, rng, channels=2, **more):
+    """Returns a model with random weights, so that no layer starts without effect."""
     model = MODELS[name](channels, **more)
     drawn = tree_map(lambda a: normal(rng, a.shape, a[0].size ** -0.5 if a.ndim > 1 else 0.3), model.parameters())
     model.update(drawn)
@@ -44,21 +44,21 @@ def made(name, rng, channels=2, **more):
 
 
 @models
-def test_any_horizon_grid_and_number_of_channels_and_a_batch_is_its_samples(name, rng):
+def test_any_horizon_grid_and_channels_and_a_batch_equals_its_samples(name, rng):
     for channels, (H, W), horizon in ((2, (8, 12), 1), (1, (12, 8), 7)):
-        model = made(name, rng, channels)
+        model = built(name, rng, channels)
         model.eval()
         x = normal(rng, (2, 3, H, W, channels))
         y = model(x, horizon)
         assert y.shape == (2, horizon, H, W, channels)
         assert mx.isfinite(y).all()
         close(mx.concatenate([model(x[n : n + 1], horizon) for n in range(2)]), y, 2e-5)
-        close(model(x, horizon + 2)[:, :horizon], y, 2e-5)  # beyond it, too, and the same until there
+        close(model(x, horizon + 2)[:, :horizon], y, 2e-5)  # a longer forecast begins with the shorter one
 
 
 @models
-def test_every_frame_that_it_reads_matters(name, rng):
-    model = made(name, rng)
+def test_every_input_frame_matters(name, rng):
+    model = built(name, rng)
     model.eval()
     x = normal(rng, (1, 3, 8, 12, 2))
     y = model(x, 2)
@@ -70,10 +70,10 @@ def test_every_frame_that_it_reads_matters(name, rng):
 @models
 def test_recomputing_makes_the_same_step(name, rng):
     x, targets = normal(rng, (2, 3, 8, 12, 2)), normal(rng, (2, 4, 8, 12, 2))
-    state = tree_flatten(made(name, rng).parameters())
+    state = tree_flatten(built(name, rng).parameters())
     results = []
     for recompute in (False, True):
-        model = made(name, rng, recompute=recompute)
+        model = built(name, rng, recompute=recompute)
         model.load_weights(state)
         optimizer = optim.SGD(0.1)
         optimizer.init(model.trainable_parameters())
@@ -81,8 +81,8 @@ def test_recomputing_makes_the_same_step(name, rng):
         values = step({"inputs": x, "targets": targets}, mx.random.key(0))
         results.append(([float(v) for v in values], dict(tree_flatten(model.parameters()))))
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-5)
-    moved = 0.0
+    largest_change = 0.0
     for part, before in state:
         close(results[0][1][part], results[1][1][part], 1e-5)
-        moved = max(moved, float(mx.abs(results[0][1][part] - before).max()))
-    assert moved > 1e-4
+        largest_change = max(largest_change, float(mx.abs(results[0][1][part] - before).max()))
+    assert largest_change > 1e-4

@@ -1,4 +1,4 @@
-"""The experiments of the literature: what they compose, and a step of each on small files."""
+"""The experiments of the literature: their settings, and a step of each on small files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-# A few pixels and channels instead of many.
+# Few pixels and channels.
 SMALL_LEVELS = [f"model.{way}.{n}.channels={c}" for way in ("downsample", "upsample") for n, c in enumerate((2, 3, 3))]
 ONE_STEP = ["trainer.max_steps=1", "trainer.validation_sequences=1", "data.progress=false"]
 HKO7 = ["data.input_frames=2", "data.target_frames=2", "model.hidden_channels=[2,3,3]", *SMALL_LEVELS, *ONE_STEP]
@@ -31,7 +31,7 @@ def composed(*overrides):
 
 @pytest.fixture
 def uncompiled():
-    """MLX without its compiler, which would take longer than the one step."""
+    """Turns off MLX's compiler, which would take longer than the one step."""
     mx.disable_compile()
     yield
     mx.enable_compile()
@@ -39,7 +39,7 @@ def uncompiled():
 
 @pytest.fixture
 def hko7(tmp_path, monkeypatch, rng):
-    """Six frames of 60 x 60 in each year from 2009 to 2015, with masks; it rains."""
+    """Writes six rainy frames of 60 x 60 with masks for each year from 2009 to 2015."""
     monkeypatch.setenv("CONVLSTM_DATA", str(tmp_path))
     for year in range(2009, 2016):
         for frame in range(6):
@@ -54,7 +54,7 @@ def hko7(tmp_path, monkeypatch, rng):
 
 @pytest.fixture
 def sevir(tmp_path, monkeypatch, rng):
-    """Three events of nine frames of 8 x 12: in 2018, before June 2019, and after."""
+    """Writes three events of nine frames of 8 x 12: in 2018, before June 2019, and after."""
     monkeypatch.setenv("CONVLSTM_DATA", str(tmp_path))
     write_sevir(tmp_path / "sevir", rng.integers(0, 255, (3, 8, 12, 9), np.uint8))
     catalog = tmp_path / "sevir" / "CATALOG.csv"
@@ -64,7 +64,7 @@ def sevir(tmp_path, monkeypatch, rng):
 
 
 def trained(experiment, monkeypatch, capsys, folder, *overrides):
-    """Runs train.py; the settings that its checkpoint has."""
+    """Runs train.py; returns the settings in its checkpoint."""
     line = [f"experiment={experiment}", f"output={folder}", "name=run", *overrides]
     status, out, err = call("train", monkeypatch, capsys, *line)
     assert status == 0, out + err
@@ -100,7 +100,7 @@ def test_hko_7_takes_a_step(model, hko7, uncompiled, tmp_path, monkeypatch, caps
     assert settings["model"]["cell"] == {"shi2017": "convlstm"}.get(model, model)
 
 
-def test_hko_7_s_pictures_become_what_they_were(hko7):
+def test_hko_7_s_pictures_keep_their_values(hko7):
     config = composed("experiment=shi2017_hko7", *HKO7)
     data = sections.instantiate(config, "data")
     assert [data.size(split) for split in ("validation", "test")] == [3, 3]
@@ -110,7 +110,7 @@ def test_hko_7_s_pictures_become_what_they_were(hko7):
     sample = data.sample("test", 0)
     assert not sample["mask"][:, :5].any()
     assert sample["mask"][:, 5:].all()
-    # The picture's values over 255, but for what is too little rain to have a rate.
+    # The picture's values over 255, except where there is too little rain to have a rate.
     pixels = np.round(sample["inputs"][:, 5:] * 255)
     assert np.abs(sample["inputs"][:, 5:] * 255 - pixels).max() < 1e-2
     assert pixels.max() > 150
@@ -155,7 +155,7 @@ def test_sevir_s_events_are_split_by_date_and_divided_by_255(sevir):
 def test_every_experiment_composes_and_fits_its_types(name, monkeypatch, tmp_path):
     monkeypatch.setenv("CONVLSTM_DATA", str(tmp_path))
     config = composed(f"experiment={name}")
-    config.name = "run"  # the time, which Hydra's own start knows
+    config.name = "run"  # its default, the time, needs a start by Hydra
     sections.check_types(OmegaConf.to_container(config, resolve=True))
     first = (PROJECT / "configs" / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert first[0] == "# @package _global_"

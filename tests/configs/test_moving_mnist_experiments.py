@@ -1,4 +1,4 @@
-"""The literature's experiments on Moving-MNIST: what they compose, and a step of each."""
+"""The experiments of the literature on Moving-MNIST: their settings, and two steps of each."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SMALL = {
     "openstl_simvp": ["model.hidden_channels=2", "model.translator_channels=4", "model.blocks=2", "model.levels=2"],
     "shi2015_moving_mnist": ["model.hidden_channels=[2,2,2]", "model.kernel_size=3"],
 }
-LITTLE = ["data.digits=builtin", "data.frame_size=16", "data.digit_size=8", "data.train_sequences=8"]
-LITTLE += ["data.validation_sequences=2", "trainer.batch_size=2", "trainer.max_steps=2", "trainer.validate_every=2"]
+FEW = ["data.digits=builtin", "data.frame_size=16", "data.digit_size=8", "data.train_sequences=8"]
+FEW += ["data.validation_sequences=2", "trainer.batch_size=2", "trainer.max_steps=2", "trainer.validate_every=2"]
 
 
 def composed(name):
@@ -48,7 +48,7 @@ def test_openstl_trains_one_cycle_over_two_hundred_epochs(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_two_steps_of_each(name, tmp_path, monkeypatch, capsys):
-    line = [f"experiment={name}", f"output={tmp_path}", "name=run", *SMALL[name], *LITTLE]
+    line = [f"experiment={name}", f"output={tmp_path}", "name=run", *SMALL[name], *FEW]
     status, out, err = call("train", monkeypatch, capsys, *line)
     assert status == 0, out + err
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())

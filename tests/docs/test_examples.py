@@ -1,4 +1,4 @@
-"""examples/: they run as a user would run them, and do what they say; and so does the README's Python."""
+"""The examples and the README's Python run as a user would run them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from own_arrays import Windows, drifting_spots, main
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of the example with two steps: its folder, and what it said."""
+    """Runs the example for two steps; returns its folder and its output."""
     folder = tmp_path_factory.mktemp("example") / "run"
     line = [sys.executable, "examples/own_arrays.py", "--out", str(folder), "--steps=2", "--frames=120", "--size=16"]
     done = subprocess.run(line, cwd=PROJECT, capture_output=True, text=True, timeout=240)
@@ -29,9 +29,9 @@ def run(tmp_path_factory):
 
 
 def test_own_arrays_leaves_a_run_and_a_forecast_in_physical_units(run):
-    folder, said = run
+    folder, output = run
     assert (folder / "metrics.csv").is_file()
-    assert re.search(r"^persistence +\d", said, re.MULTILINE)
+    assert re.search(r"^persistence +\d", output, re.MULTILINE)
     frames = drifting_spots(120, 16, np.random.default_rng(0))
     forecaster = Forecaster.load(folder)
     assert (forecaster.scale, forecaster.input_frames, forecaster.horizon) == (Linear(scale=30.0), 5, 5)
@@ -41,7 +41,7 @@ def test_own_arrays_leaves_a_run_and_a_forecast_in_physical_units(run):
     assert 0 <= forecast.min() < forecast.max() <= 30
 
 
-def test_own_arrays_run_is_one_that_forecast_py_takes(run, tmp_path, monkeypatch, capsys):
+def test_forecast_takes_the_run_of_own_arrays(run, tmp_path, monkeypatch, capsys):
     folder, _ = run
     np.save(tmp_path / "frames.npy", drifting_spots(120, 16, np.random.default_rng(0)))
     line = [f"ckpt={folder}", f"input={tmp_path / 'frames.npy'}", "horizon=10", f"out={tmp_path / 'next.npy'}"]
@@ -54,15 +54,15 @@ def test_own_arrays_are_split_in_time_without_a_frame_in_common():
     frames = np.broadcast_to(np.arange(50, dtype=np.float32)[:, None, None], (50, 2, 2))
     data = Windows(frames, Linear(scale=50.0), input_frames=2, target_frames=3, shares=(0.5, 0.2, 0.3))
     assert [data.size(split) for split in ("train", "validation", "test")] == [21, 6, 11]
-    seen = []
+    frames_of = []
     for split in ("train", "validation", "test"):
         batch = {name: np.concatenate([b[name] for b in data.stream(split, 1)]) for name in ("inputs", "targets")}
         assert batch["inputs"].shape[1:] == (2, 2, 2, 1)
         assert batch["targets"].shape[1:] == (3, 2, 2, 1)
         both = np.concatenate([batch["inputs"], batch["targets"]], axis=1)[..., 0, 0, 0] * 50
         np.testing.assert_allclose(np.diff(both, axis=1), 1, atol=1e-4)
-        seen.append({round(float(value)) for value in both.ravel()})
-    assert [(min(values), max(values)) for values in seen] == [(0, 24), (25, 34), (35, 49)]
+        frames_of.append({round(float(value)) for value in both.ravel()})
+    assert [(min(values), max(values)) for values in frames_of] == [(0, 24), (25, 34), (35, 49)]
     orders = [[b["inputs"][0, 0, 0, 0, 0] for b in data.stream("train", 1, seed=seed)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
@@ -79,7 +79,7 @@ def test_own_arrays_have_a_mask_where_pixels_are_missing():
     assert "mask" not in Windows(np.ones((30, 2, 2)), Linear(), input_frames=1, target_frames=1).load("train", 0)
 
 
-def test_own_arrays_says_where_there_are_too_few():
+def test_own_arrays_refuses_too_few_frames():
     with pytest.raises(ValueError, match=r"\[Windows\] 'frames' are 40, of which too few are for validation: a window"):
         Windows(np.zeros((40, 2, 2)), Linear())
 
