@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -153,8 +154,9 @@ class Bench:
         """
         program = ["train.py"] if plan is None else ["-m", "fault_tests.child", plan.as_json()]
         folder = [f"output={run.parent}", f"name={run.name}", f"resume={resume}"]
+        program += [*SHORT, *VARIANTS[variant], *folder, *overrides]
         return subprocess.Popen(
-            launch_line(ranks, *program, *SHORT, *VARIANTS[variant], *folder, *overrides),
+            launch_line(ranks, *program) if ranks > 1 else [sys.executable, *program],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **ONE_THREAD, **(variables or {})},

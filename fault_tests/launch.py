@@ -9,12 +9,9 @@ from pathlib import Path
 
 
 def launch_line(ranks: int, *program: str) -> list[str]:
-    """Returns the command that runs a Python program on `ranks` processes; for one rank it is the program alone."""
-    line = [sys.executable, *program]
-    if ranks == 1:
-        return line
+    """Returns the command that runs a Python program as several ranks."""
     launcher = Path(sys.executable).with_name("mlx.launch")
-    return [str(launcher), "-n", str(ranks), "-p", str(_free_ports(ranks)), "--", *line]
+    return [str(launcher), "-n", str(ranks), "-p", str(_free_ports(ranks)), "--", sys.executable, *program]
 
 
 def _free_ports(count: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from convlstm.training.batches import DataError
 from convlstm.training.diagnostics import NonFiniteLossError
 from convlstm.training.loop import Trainer
 from convlstm.training.run import Run
+from fault_tests.launch import launch_line
 from tests.support.project import PROJECT
 
 import mlx.core as mx
@@ -35,26 +35,10 @@ import mlx.optimizers as optim
 import numpy as np
 
 TESTS = PROJECT / "tests"
-LAUNCH = Path(sys.executable).with_name("mlx.launch")
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses."""
-    for _ in range(100):
-        first = int(np.random.default_rng().integers(20000, 30000))
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as one:
-                    one.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise RuntimeError("no free ports")
 
 
 def launched(count: int, *line: str, start_new_session: bool = False, **variables: str) -> subprocess.Popen:
     """A program on so many ranks, in the project's folder."""
-    command = [str(LAUNCH), "-n", str(count), "-p", str(free_ports(count)), "--", sys.executable, *line]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     pipes |= {"start_new_session": start_new_session}
     environment = {
@@ -63,7 +47,7 @@ def launched(count: int, *line: str, start_new_session: bool = False, **variable
         "PYTHONPATH": str(PROJECT),
         **variables,
     }
-    return subprocess.Popen(command, cwd=PROJECT, env=environment, **pipes)
+    return subprocess.Popen(launch_line(count, *line), cwd=PROJECT, env=environment, **pipes)
 
 
 def finished(program: subprocess.Popen, timeout: float = 500) -> tuple[str, str]:
