@@ -16,7 +16,7 @@ from convlstm.datasets.transforms import RadarTransform, default_transform
 
 import numpy as np
 
-# HKO-7's (Shi et al., 2017) and SEVIR's (Veillette et al., 2020).
+# Thresholds of HKO-7 (Shi et al., 2017) and of SEVIR (Veillette et al., 2020).
 _THRESHOLDS = {"mm/h": (0.5, 2.0, 5.0, 10.0, 30.0), "raw": (16.0, 74.0, 133.0, 160.0, 181.0, 219.0)}
 
 

@@ -111,8 +111,9 @@ def batches(
         samples = [load(int(index)) for index in share(number)]
         return {key: _stack(key, [sample[key] for sample in samples]) for key in samples[0]}
 
-    own = total if len(share(total - 1)) else total - 1
-    return BatchStream(load_batch, range(start, own), prefetch=prefetch, threads=threads)
+    # A rank may have no sample of the last batch.
+    end = total if len(share(total - 1)) else total - 1
+    return BatchStream(load_batch, range(start, end), prefetch=prefetch, threads=threads)
 
 
 def _stack(key: str, arrays: list[np.ndarray]) -> np.ndarray:

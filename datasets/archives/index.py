@@ -20,7 +20,8 @@ from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadE
 import numpy as np
 from tqdm import tqdm
 
-# Stored indexes of another version are ignored. Raise it if the meaning of a reader's values or of a statistic changes.
+# Stored indexes of another version are ignored. Raise the number if the meaning of a reader's values or of a statistic
+# changes.
 VERSION = 1
 # Seconds before a bar is shown: most archives are small.
 _DELAY = 1.0

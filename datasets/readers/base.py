@@ -83,14 +83,12 @@ class Contents:
     Args:
         times: datetime64[s] of (frames,), UTC. For an accumulation it is the end of the period.
         grid: The grid of all frames.
-        format: Name of the format.
         event: int of (frames,). Frames of different events never belong to one sequence. None means a single event.
             Default: None.
     """
 
     times: np.ndarray
     grid: Grid
-    format: str
     event: np.ndarray | None = None
 
 

@@ -34,7 +34,7 @@ class FMI(Reader):
         time = time_in_name(comments.get("obstime", [""])[0])
         if time is None:
             raise UnreadableError("has no 'obstime' among its comments")
-        return Contents(np.array([time]), _grid((height, width), comments), self.format)
+        return Contents(np.array([time]), _grid((height, width), comments))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

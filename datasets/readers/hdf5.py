@@ -43,7 +43,7 @@ def has_scales(path: Path) -> bool:
         return True
 
 
-# Four formats look at the same file in turn.
+# Cached, since four formats look at the same file in turn.
 @lru_cache(maxsize=16)
 def _root(path: Path, _: tuple[int, int]) -> frozenset[str]:
     """Returns the names at the root, and `_SCALES` if one of them is a dimension."""

@@ -42,7 +42,7 @@ class HKO7(Reader):
             raise UnreadableError("must be named RADyymmddHHMMSS.png after its time")
         shape = shape_of(path)
         pixel_size = (512000 / _SIDE, 512000 / _SIDE) if shape == (_SIDE, _SIDE) else None
-        return Contents(np.array([time]), Grid(shape=shape, units="dBZ", pixel_size=pixel_size), self.format)
+        return Contents(np.array([time]), Grid(shape=shape, units="dBZ", pixel_size=pixel_size))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

@@ -38,7 +38,7 @@ class KNMI(Reader):
             shape = file["image1/image_data"].shape
             if len(shape) != 2:
                 raise UnreadableError(f"must have an image of rows and columns but has {shape}")
-            return Contents(np.array([end]), _grid(file["geographic"], shape, units), self.format)
+            return Contents(np.array([end]), _grid(file["geographic"], shape, units))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

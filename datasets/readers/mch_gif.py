@@ -52,7 +52,7 @@ class MCH(Reader):
             raise UnreadableError("is not a GIF file")
         shape = int.from_bytes(head[8:10], "little"), int.from_bytes(head[6:8], "little")
         if shape != _SHAPE:
-            return Contents(np.array([time]), Grid(shape=shape, units="mm/h"), self.format)
+            return Contents(np.array([time]), Grid(shape=shape, units="mm/h"))
         grid = Grid(
             shape=shape,
             units="mm/h",
@@ -60,7 +60,7 @@ class MCH(Reader):
             projection=_PROJECTION,
             extent=(255000.0, -160000.0, 965000.0, 480000.0),
         )
-        return Contents(np.array([time]), grid, self.format)
+        return Contents(np.array([time]), grid)
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

@@ -89,7 +89,7 @@ class NumPyFiles(Reader):
         times = self._times(path, stack)
         if times.shape != stack.shape[:1]:
             raise UnreadableError(f"has {stack.shape[0]} frames but times of {times.shape}")
-        return Contents(times, _grid(stack, self._units(stack)), self.format)
+        return Contents(times, _grid(stack, self._units(stack)))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         stack = self._open(path)

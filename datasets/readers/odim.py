@@ -56,7 +56,7 @@ class ODIM(Reader):
     def _contents(self, path: Path) -> Contents:
         with open_hdf5(path) as file:
             field = self._field(file)
-            return Contents(np.array([field.time]), _grid(field), self.format)
+            return Contents(np.array([field.time]), _grid(field))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

@@ -49,7 +49,7 @@ class PNG(Reader):
         if time is None:
             wanted = "12 or 14 digits" if self.pattern is None else repr(self.pattern)
             raise UnreadableError(f"has no time in its name ({wanted}); set the option 'pattern'")
-        return Contents(np.array([time]), Grid(shape=shape_of(path), units=self.units), self.format)
+        return Contents(np.array([time]), Grid(shape=shape_of(path), units=self.units))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

@@ -58,7 +58,6 @@ class SEVIR(Reader):
         return Contents(
             times=np.array([time for event in events for time in event.times], "datetime64[s]"),
             grid=Grid(shape=shape[1:3], units="raw", pixel_size=(1000.0, 1000.0)),
-            format=self.format,
             event=np.array([event.position for event in events for _ in event.times], np.int64),
         )
 

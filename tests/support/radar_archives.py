@@ -62,7 +62,7 @@ class Stack(Reader):
     def _contents(self, path):
         arrays = self._arrays(path)
         grid = Grid(arrays["values"].shape[1:], self.units, (2000.0, 2000.0), self.pixel_units)
-        return Contents(arrays["times"].astype("datetime64[s]"), grid, self.format, arrays.get("event"))
+        return Contents(arrays["times"].astype("datetime64[s]"), grid, arrays.get("event"))
 
     def _read(self, path, position):
         return self._arrays(path)["values"][position]

@@ -54,7 +54,6 @@ def find_field(
     variables: Mapping[str, Variable],
     *,
     file_name: str,
-    format: str,
     variable: str | None = None,
     units: str | None = None,
     step_minutes: float | None = None,
@@ -78,7 +77,7 @@ def find_field(
     return Field(
         name=name,
         attributes=field.attributes,
-        contents=Contents(times, grid, format),
+        contents=Contents(times, grid),
         frame_bytes=field.dtype.itemsize * grid.shape[0] * grid.shape[1],
         factor=factor,
         flips=flips,

@@ -78,7 +78,6 @@ def _field(reader: CFReader, path: Path, _: Any) -> Field:
         return find_field(
             variables,
             file_name=path.name,
-            format=reader.format,
             variable=reader.variable,
             units=reader.units,
             step_minutes=reader.step_minutes,

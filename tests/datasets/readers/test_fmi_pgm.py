@@ -9,7 +9,7 @@ import pytest
 def test_fmi(tmp_path, name):
     path = write_fmi(tmp_path / name, np.array([[0, 64, 255], [84, 1, 254]]))
     reader, contents = open_file(path)
-    assert contents.format == "fmi_pgm"
+    assert reader.format == "fmi_pgm"
     assert contents.times.tolist() == [np.datetime64("2016-09-28T14:45:00").item()]
     np.testing.assert_array_equal(reader.read(path, 0), [[-32, 0, np.nan], [10, -31.5, 95]])
     grid = contents.grid

@@ -16,7 +16,7 @@ ECHO = np.array([[-10, 60, 4], [18, 70 * 10 / 255 - 10, 70 * 20 / 255 - 10]], np
 def test_hko7(tmp_path):
     path = write_png(tmp_path / "RAD060906154200.png", PIXELS)
     reader, contents = open_file(path)
-    assert contents.format == "hko7_png"
+    assert reader.format == "hko7_png"
     assert contents.times.tolist() == [np.datetime64("2006-09-06T15:42:00").item()]
     assert (contents.grid.shape, contents.grid.units, contents.grid.pixel_size) == ((2, 3), "dBZ", None)
     np.testing.assert_allclose(reader.read(path, 0), ECHO, rtol=1e-5)

@@ -12,7 +12,7 @@ RAIN = np.array([[0, 1, 65535], [65534, 250, 7]], np.uint16)
 
 def test_knmi_amounts_become_rates_over_the_period(tmp_path):
     reader, contents = open_file(write_knmi(tmp_path / "rain.h5", RAIN))
-    assert contents.format == reader.format == "knmi"
+    assert reader.format == "knmi"
     assert contents.times.tolist() == [np.datetime64("2010-08-26T00:05:00").item()]
     assert contents.event is None
     # 0.01 mm in 5 minutes are 0.12 mm/h.

@@ -10,7 +10,7 @@ NUMBERS = np.arange(256, dtype=np.uint8).reshape(16, 16)
 def test_aqc_by_the_formula(tmp_path):
     path = write_aqc(tmp_path / "AQC151351545F_00005.801.gif", NUMBERS)
     reader, contents = open_file(path)
-    assert contents.format == "mch_gif"
+    assert reader.format == "mch_gif"
     assert contents.times.tolist() == [np.datetime64("2015-05-15T15:45:00").item()]
     rain = reader.read(path, 0).ravel()
     assert np.isnan(rain[255])

@@ -17,7 +17,7 @@ def save(path, array):
 def test_one_frame_per_file(tmp_path):
     path = save(tmp_path / "rain_201906101204.npy", STACK[0])
     reader, contents = open_file(path)
-    assert contents.format == "numpy"
+    assert reader.format == "numpy"
     assert contents.times.tolist() == [np.datetime64("2019-06-10T12:04:00").item()]
     assert (contents.grid.shape, contents.grid.units) == ((3, 4), "raw")
     np.testing.assert_array_equal(reader.read(path, 0), STACK[0])

@@ -13,7 +13,7 @@ ECHO = np.array([[0, 64, 255], [84, 1, 200]], np.uint8)
 def test_odim_reflectivity_and_its_grid(tmp_path):
     path = write_odim(tmp_path / "comp.h5", {"DBZH": ECHO})
     reader, contents = open_file(path)
-    assert contents.format == "odim"
+    assert reader.format == "odim"
     assert contents.times.tolist() == [np.datetime64("2024-01-31T23:55:00").item()]
     np.testing.assert_array_equal(reader.read(path, 0), [[NO_ECHO_DBZ, 0, np.nan], [10, -31.5, 68]])
     grid = contents.grid

@@ -20,8 +20,8 @@ PIXELS = np.array([[0, 255, 51], [102, 10, 20]], np.uint8)
 )
 def test_png_times(tmp_path, name, time):
     path = write_png(tmp_path / name, PIXELS)
-    _, contents = open_file(path)
-    assert contents.format == "png"
+    reader, contents = open_file(path)
+    assert reader.format == "png"
     assert contents.times.astype(str).tolist() == [time]
     assert (contents.grid.units, contents.grid.pixel_size) == ("raw", None)
 

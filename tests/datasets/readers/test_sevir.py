@@ -17,7 +17,7 @@ def test_sevir_events_have_their_times_and_numbers(tmp_path):
     values[1, 3, 2, 1] = 255
     path = write_sevir(tmp_path, values)
     reader, contents = open_file(path)
-    assert (contents.format, contents.grid.shape, contents.grid.units) == ("sevir", (4, 5), "raw")
+    assert (reader.format, contents.grid.shape, contents.grid.units) == ("sevir", (4, 5), "raw")
     assert contents.event.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert contents.times[:2].astype(str).tolist() == ["2018-05-01T21:15:00", "2018-05-01T21:20:00"]
     assert str(contents.times[-1]) == "2018-05-03T21:30:00"
