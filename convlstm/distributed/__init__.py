@@ -1,0 +1,1 @@
+"""Distributed training: the processes that train together, their launch, and the watchdog that ends them together."""

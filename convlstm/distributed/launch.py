@@ -1,4 +1,4 @@
-"""What a process can tell of the machines and processes that it was started with, before they talk to each other."""
+"""The launch of several ranks: what a process knows of the others before they talk to each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def launched() -> bool:
-    """Whether the environment says that this process is one of several."""
+    """Returns True if the environment says that this process is one of several."""
     environment = os.environ
     for name in ("MLX_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
         if environment.get(name, "").isdigit() and int(environment[name]) > 1:
@@ -25,7 +25,7 @@ def launched() -> bool:
 
 
 def own_hosts() -> list[str]:
-    """Names and addresses under which the other ranks may reach this machine, the likeliest first."""
+    """Returns names and addresses at which other ranks may reach this machine, the likeliest first."""
     hosts = []
     with suppress(OSError, ValueError, KeyError, IndexError, AttributeError):
         text = Path(os.environ["MLX_HOSTFILE"]).read_text(encoding="utf-8")
@@ -40,19 +40,19 @@ def own_hosts() -> list[str]:
 
 
 def share_processor(ranks: int) -> None:
-    """Gives the kernels of each of the ranks on this machine its share of the processor, if nobody has chosen."""
+    """Gives each of the ranks on this machine an equal share of its cores, unless the user has set the threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ.setdefault("CONVLSTM_THREADS", str(max(1, cores // ranks)))
 
 
-def compile_apart(place: int) -> None:
-    """Gives a rank a folder of its own for the functions that MLX compiles, unless it is the first on its machine.
+def compile_apart(local_rank: int) -> None:
+    """Gives a rank its own folder for the functions that MLX compiles, unless it is the first on its machine.
 
-    MLX keeps them in the folder for temporary files and has them written right into their place, where another process
-    that starts at the same moment would load one half. The folders stay, so that they are compiled once.
+    MLX writes them directly to their final place in the folder for temporary files. Another process that starts at the
+    same moment would load an incomplete one. The folders stay, so everything is compiled only once.
     """
-    if place:
-        folder = Path(tempfile.gettempdir()) / f"convlstm-{os.getuid()}-rank-{place}"
+    if local_rank:
+        folder = Path(tempfile.gettempdir()) / f"convlstm-{os.getuid()}-rank-{local_rank}"
         folder.mkdir(mode=0o700, exist_ok=True)
         os.environ["TMPDIR"] = str(folder)

@@ -1,6 +1,6 @@
-"""Data-parallel training: several processes, each with a share of every batch, that keep the same weights.
+"""Ranks: processes that train together, each with a share of every batch, and keep the same weights.
 
-`mlx.launch` starts the processes and `mx.distributed` carries what they exchange. Nothing else touches the latter.
+`mlx.launch` starts them. This is the only module that uses `mx.distributed`, with which they exchange arrays.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-JOINING = 120.0  # seconds within which all ranks must have started
-GROUP = 2**23  # values that are exchanged at once: 32 MB of float32
-VERDICT = 2.0  # seconds in which the watchdog, which knows why an exchange failed, may speak first
-ORDERLY = (None, 0, 129, 130, 143)  # exit statuses that all ranks agree on
+JOINING = 120.0  # seconds that all ranks have to start
+GROUP = 2**23  # values to exchange at once: 32 MB of float32
+VERDICT = 2.0  # seconds that the watchdog, which knows why an exchange failed, has to end the process first
+ORDERLY = (None, 0, 129, 130, 143)  # exit statuses of an end that all ranks agree on
 
 
 class RanksError(RuntimeError):
-    """The ranks could not be brought up, or do not hold what they should."""
+    """The ranks could not be brought up, or differ from each other."""
 
 
 class Ranks:
     """The processes that train together.
 
-    A context: a rank that leaves it with an exception, or is killed within, ends the others within a minute. Ranks that
-    leave it in good order wait for each other.
+    They are a context manager. A rank that leaves the `with` block with an exception, or is killed in it, ends the
+    others within a minute. Ranks that leave it without one wait for each other.
+
+    All ranks must call the methods, except `undisturbed`, in the same order.
 
     Attributes:
-        rank: The number of this process, from 0.
-        size: The number of processes.
-        main: Whether this is rank 0, the only one that writes and prints.
-
-    Every method but `undisturbed` must be called by all ranks, in the same order.
+        rank: Number of this process, from 0.
+        size: Number of processes.
+        main: True for rank 0, the only one that writes and prints.
     """
 
     def __init__(self, group: mx.distributed.Group | None = None, watchdog: Watchdog | None = None):
@@ -59,10 +59,11 @@ class Ranks:
 
     @classmethod
     def join(cls) -> Ranks:
-        """The ranks that `mlx.launch` or `mpirun` has started; in a process of its own `ALONE`, and nothing is begun.
+        """Returns the ranks that `mlx.launch` or `mpirun` has started, or `ALONE` if there is only this process.
 
         Raises:
-            RanksError, WatchError: The ranks do not find each other.
+            RanksError: The ranks could not be brought up.
+            WatchError: The ranks cannot reach each other.
         """
         if not launched():
             return ALONE
@@ -77,9 +78,9 @@ class Ranks:
             if group.size() == 1:
                 return ALONE
             self = cls(group)
-            places = self.gather({"host": socket.gethostname(), "machine": uuid.getnode(), "process": os.getpid()})
-            names = [f"{place['host']}, process {place['process']}" for place in places]
-            machines = [(place["host"], place["machine"]) for place in places]
+            ranks = self.gather({"host": socket.gethostname(), "machine": uuid.getnode(), "process": os.getpid()})
+            names = [f"{rank['host']}, process {rank['process']}" for rank in ranks]
+            machines = [(rank["host"], rank["machine"]) for rank in ranks]
             local = len(set(machines)) == 1
             share_processor(machines.count(machines[self.rank]))
             compile_apart(machines[: self.rank].count(machines[self.rank]))
@@ -89,13 +90,12 @@ class Ranks:
         return self
 
     def sum(self, tree: Any) -> Any:
-        """The sum over the ranks of an array, or of each array of a tree, part of the graph that it is called in.
+        """Returns the sum over the ranks of each array in a tree, with the same bits on every rank.
+
+        It can be part of a compiled function.
 
         Args:
-            tree: Of arrays, of the same shapes and types on every rank.
-
-        Returns:
-            The tree, with the same bits on every rank.
+            tree: An array or a tree of arrays, with the same shapes and types on every rank.
         """
         if self.size == 1:
             return tree
@@ -110,13 +110,14 @@ class Ranks:
         return tree_map(lambda array: next(leaves), tree)
 
     def mean(self, tree: Any, weight: mx.array | float | None = None) -> Any:
-        """The mean over the ranks of each array of a tree, part of the graph that it is called in.
+        """Returns the mean over the ranks of each array in a tree. It can be part of a compiled function.
 
             mean = sum_r weight_r x_r / sum_r weight_r
 
         Args:
-            tree: Of arrays, of the same shapes on every rank.
-            weight: This rank's weight, a scalar of at least 0. Where all are 0, so is the mean. Default: all the same.
+            tree: An array or a tree of arrays, with the same shapes on every rank.
+            weight: This rank's weight, a scalar of at least 0. If all weights are 0, so is the mean. Default: None,
+                equal weights.
         """
         if self.size == 1:
             return tree
@@ -128,13 +129,13 @@ class Ranks:
         return self.sum(tree_map(lambda array: array * share, tree))
 
     def gather(self, value: Any) -> list[Any]:
-        """What every rank gives, in the order of the ranks: a value that JSON can hold, its floats exact, or bytes."""
+        """Returns the values of all ranks, in order: bytes, or values for JSON, whose floats stay exact."""
         if self.size == 1:
             return [value]
         binary = isinstance(value, bytes)
         data = np.frombuffer(value if binary else json.dumps(value).encode(), np.uint8)
         lengths = np.array(self._all(mx.array([len(data)], mx.int32)))
-        # At least a byte: an empty array cannot be exchanged.
+        # At least one byte, since MLX cannot exchange an empty array.
         padded = np.zeros(max(1, lengths.max()), np.uint8)
         padded[: len(data)] = data
         rows = np.array(self._all(mx.array(padded))).reshape(self.size, -1)
@@ -147,11 +148,11 @@ class Ranks:
         return gathered
 
     def share(self, value: Any) -> Any:
-        """What rank 0 gives, on every rank: a value that JSON can hold. What the others give is ignored."""
+        """Returns rank 0's value, which must be one for JSON; those of other ranks are ignored."""
         return self.gather(value if self.main else None)[0]
 
     def share_arrays(self, arrays: dict[str, mx.array] | None) -> dict[str, mx.array] | None:
-        """The named arrays that rank 0 gives, bit for bit, or None, on every rank."""
+        """Returns rank 0's arrays by name, bit for bit, or None if rank 0 gives None."""
         if self.size == 1:
             return arrays
         kinds = self.share(None if arrays is None else {n: [a.shape, _type(a)] for n, a in arrays.items()})
@@ -164,26 +165,30 @@ class Ranks:
                 bits = mx.view(arrays[name].reshape(-1), mx.uint8)
             else:
                 bits = mx.zeros((int(np.prod(shape)) * dtype.size,), mx.uint8)
-            # Adding zeros to whole numbers changes none of their bits.
+            # Adding zeros to bytes changes none of their bits.
             result[name] = mx.view(self.sum(bits) if bits.size else bits, dtype).reshape(shape)
             mx.eval(result[name])
         return result
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether it is set on one rank or more."""
+        """Returns for each flag if it is set on at least one rank."""
         if self.size == 1:
             return [bool(flag) for flag in flags]
         return [count > 0 for count in np.array(self.sum(mx.array(flags, mx.int32))).tolist()]
 
     def barrier(self) -> None:
-        """Returns once all ranks have called it."""
+        """Waits until all ranks have called it."""
         self.any(False)
 
     def check_same(self, name: str, value: str) -> None:
-        """Checks that all ranks give the same text, such as a `digest`.
+        """Checks that all ranks have the same text, such as a `digest`.
+
+        Args:
+            name: Name of the text, for the message.
+            value: This rank's text.
 
         Raises:
-            RanksError: They do not; the message says of what (`name`) and which ranks differ from rank 0.
+            RanksError: Ranks differ from rank 0; the message names them.
         """
         values = self.gather(value)
         others = [str(rank) for rank, other in enumerate(values) if other != values[0]]
@@ -191,17 +196,17 @@ class Ranks:
             raise RanksError(
                 f"[Ranks] {name} must be the same on every rank, but rank 0 has {values[0]} and rank "
                 f"{', '.join(others)} {values[int(others[0])]}. Give all ranks the same project, versions, "
-                "configuration and data, and go on from the last checkpoint."
+                "configuration and data, and resume from the last checkpoint."
             )
 
     def advise(self, text: str) -> None:
-        """What a person should do where a rank is lost, put at the end of the message that says so."""
+        """Sets the advice at the end of the message that a rank was lost."""
         if self._watchdog is not None:
             self._watchdog.advice = text
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Meanwhile the loss of another rank does not end this one, so that files are written to their end."""
+        """Keeps the loss of another rank from ending this one in a `with` block that writes files."""
         if self._watchdog is None:
             yield
             return
@@ -219,13 +224,13 @@ class Ranks:
         causes = list(_chain(error))
         if error is None or all(isinstance(e, SystemExit) and e.code in ORDERLY for e in causes):
             self._watchdog.leave()
-            # The launcher takes a status that is not 0 for a failure, and ends those that are still about to leave.
+            # The launcher takes a status other than 0 for a failure, and would end ranks that are still leaving.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             return
         if any(type(e) is RuntimeError for e in causes):
             time.sleep(VERDICT)
         text, status = _reason(error)
-        # Before the others are told: the launcher ends this process as soon as one of them has ended.
+        # First, since the launcher ends this process as soon as one of the others has ended.
         if isinstance(error, Exception):
             traceback.print_exception(error)
         elif self.main and not (isinstance(error, SystemExit) and isinstance(error.code, int)):
@@ -235,18 +240,18 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""The only process: nothing is exchanged."""
+"""The ranks of a single process, which exchanges nothing."""
 
 
 def digest(*trees: Any) -> str:
-    """A short text that tells trees of arrays apart to the last bit, by their names, types, shapes and values."""
-    found = hashlib.sha256()
+    """Returns a short text that differs if any name, type, shape or bit in trees of arrays differs."""
+    checksum = hashlib.sha256()
     for tree in trees:
         named: Any = tree_flatten(tree)
         for name, array in sorted(named, key=lambda item: item[0]):
             bits = mx.view(array.reshape(-1), mx.uint8) if array.size else array
-            found.update(f"{name} {_type(array)} {tuple(array.shape)}".encode() + np.array(bits).tobytes())
-    return found.hexdigest()[:16]
+            checksum.update(f"{name} {_type(array)} {tuple(array.shape)}".encode() + np.array(bits).tobytes())
+    return checksum.hexdigest()[:16]
 
 
 def _type(array: mx.array) -> str:
@@ -254,7 +259,7 @@ def _type(array: mx.array) -> str:
 
 
 def _groups(arrays: list[mx.array]) -> Iterator[list[mx.array]]:
-    """The arrays in groups of one type and about 32 MB, in their order."""
+    """Yields the arrays in order, in groups of one type and about 32 MB."""
     group: list[mx.array] = []
     for array in arrays:
         if group and (array.dtype != group[0].dtype or sum(a.size for a in group) >= GROUP):
@@ -267,8 +272,8 @@ def _groups(arrays: list[mx.array]) -> Iterator[list[mx.array]]:
 
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    """Ends the process where what is within takes longer: it may wait for a rank that never started."""
-    text = f"[Ranks] not all ranks were there within {seconds:.0f} seconds. See why the others did not start."
+    """Ends the process if a `with` block takes longer: it may be waiting for a rank that never started."""
+    text = f"[Ranks] not all ranks started within {seconds:.0f} seconds. Find out why the others did not start."
     timer = threading.Timer(seconds, say_and_exit, (text, LOST))
     timer.daemon = True
     timer.start()
@@ -285,7 +290,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> tuple[str, int]:
-    """What a rank says of its end, and its exit status."""
+    """Returns the message of a rank's end, and its exit status."""
     if isinstance(error, SystemExit) and isinstance(error.code, str):
         return error.code, 1
     if isinstance(error, SystemExit) and error.code not in ORDERLY:

@@ -1,7 +1,8 @@
-"""Ends a rank when another one has: one TCP connection from every rank to rank 0, with a beat every two seconds.
+"""The watchdog: ends a rank when another one has ended.
 
-The operations that exchange gradients wait for a rank that is gone, some for ever. A thread here notices: the
-connection of a process that ends is closed by its system at once, and a machine without power or cable falls silent.
+MLX waits for a lost rank when it exchanges gradients, with some backends for ever. So every rank has a TCP connection
+to rank 0, with a beat every two seconds, and a thread that watches it. If a process ends, its system closes the
+connection; if a machine loses power or its cable, the beats stop.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-BEAT = 2.0  # seconds between signs of life
-SILENCE = 30.0  # seconds without one after which a rank is lost
-ANSWERING = 5.0  # seconds that the other side of a new connection has to say who it is
-CONNECTING = 30.0  # seconds within which all ranks must have found rank 0
-CLOSING = 3.0  # seconds that the others have to read the last words
-WRITING = 20.0  # seconds that a file that is being written has to be finished
-PLACE = "CONVLSTM_WATCH"
-ADVICE = f"Open a port in the firewall of rank 0 and name it to all: mlx.launch --env {PLACE}=HOST:PORT ..."
+BEAT = 2.0  # seconds between beats
+SILENCE = 30.0  # seconds without a beat after which a rank is lost
+ANSWERING = 5.0  # seconds that the other side of a new connection has to identify itself
+CONNECTING = 30.0  # seconds that all ranks have to reach rank 0
+CLOSING = 3.0  # seconds that the others have to read the last message
+WRITING = 20.0  # seconds that a rank has to finish writing files
+ADDRESS = "CONVLSTM_WATCH"  # environment variable with HOST:PORT of rank 0
+ADVICE = f"Open a port in the firewall of rank 0 and give it to all ranks: mlx.launch --env {ADDRESS}=HOST:PORT ..."
 LOST = 75
-"""Exit status of a rank that ends because another one was lost: in sysexits.h, a failure that may pass."""
+"""Exit status of a rank that ends because another one was lost: a temporary failure in sysexits.h."""
 
 
 class WatchError(RuntimeError):
-    """The ranks do not find each other."""
+    """The ranks cannot reach each other."""
 
 
 def say_and_exit(text: str, status: int) -> NoReturn:
-    """Ends the process from any thread, whatever its main thread waits for."""
+    """Ends the process from any thread, even if its main thread waits for something."""
     if text:
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)
@@ -45,22 +46,22 @@ def say_and_exit(text: str, status: int) -> NoReturn:
 
 
 class Watchdog:
-    """Watches over the other ranks from a thread of its own.
+    """A thread that watches the other ranks.
+
+    The ranks meet in two steps: rank 0 calls `invitation()`, whose result the caller gives to all ranks, and then all
+    ranks call `meet(invitation)`.
 
     Args:
         rank: This rank.
-        size: The number of ranks.
-        names: A name for each rank, for messages.
-        end: Called as `end(text, status)` in the watchdog's thread when another rank is gone; must not return. Default:
-            prints the text on the standard error, if there is one, and ends the process.
-        beat: Seconds between signs of life. Default: 2.
-        silence: Seconds without one after which a rank is lost. Default: 30.
+        size: Number of ranks.
+        names: Name of each rank, for messages.
+        end: Called as `end(text, status)` in the watchdog's thread when another rank is lost; must not return. Default:
+            prints the text on the standard error and ends the process.
+        beat: Seconds between beats. Default: 2.
+        silence: Seconds without a beat after which a rank is lost. Default: 30.
 
     Attributes:
-        advice: What a message that a rank was lost ends with.
-
-    The ranks meet in two moves, since rank 0's port is not known before: `invitation()` on rank 0, which the caller
-    brings to the others; then `meet(invitation)` on all of them.
+        advice: End of the message that a rank was lost.
     """
 
     def __init__(
@@ -84,27 +85,27 @@ class Watchdog:
         self._left = threading.Condition()
 
     def invitation(self, hosts: Sequence[str], local: bool) -> dict[str, Any]:
-        """On rank 0: opens a port, any or the one that CONVLSTM_WATCH=HOST:PORT names, and tells how to reach it.
+        """Opens a port on rank 0: any free one, or the one in CONVLSTM_WATCH=HOST:PORT.
 
         Args:
-            hosts: Under which the other ranks may reach this machine, the likeliest first.
-            local: Whether all ranks run on this machine.
+            hosts: Names and addresses at which the other ranks may reach this machine, the likeliest first.
+            local: True if all ranks run on this machine.
 
         Returns:
-            What `meet` takes, on every rank. Where the port cannot be opened, `meet` raises on all of them.
+            The argument of `meet` for every rank. If the port cannot be opened, `meet` raises an error on all ranks.
         """
         host, port = "127.0.0.1" if local else "", 0
-        if place := os.environ.get(PLACE):
-            name, _, number = place.rpartition(":")
+        if address := os.environ.get(ADDRESS):
+            name, _, number = address.rpartition(":")
             if not name or not number.isdigit() or not 0 < int(number) < 65536:
-                return {"error": f"[Ranks] {PLACE} must be HOST:PORT of rank 0 but got {place!r}."}
+                return {"error": f"[Ranks] {ADDRESS} must be HOST:PORT of rank 0 but got {address!r}."}
             host, port, hosts, local = "", int(number), [name], False
         dual = not local and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET
         try:
             self._server = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=self.size)
         except OSError as error:
-            return {"error": f"[Ranks] rank 0 cannot listen on port {port}: {error}. Name one that is free in {PLACE}."}
+            return {"error": f"[Ranks] rank 0 cannot listen on port {port}: {error}. Give a free one in {ADDRESS}."}
         hosts = ["127.0.0.1"] if local else [*dict.fromkeys((*hosts, "127.0.0.1"))]
         return {"hosts": hosts, "port": self._server.getsockname()[1], "token": secrets.token_hex(16)}
 
@@ -112,7 +113,7 @@ class Watchdog:
         """Connects the ranks and starts to watch.
 
         Raises:
-            WatchError: Rank 0 could not open its port, or not all ranks were there in time.
+            WatchError: Rank 0 could not open its port, or not all ranks connected in time.
         """
         if "error" in invitation:
             raise WatchError(invitation["error"])
@@ -128,25 +129,25 @@ class Watchdog:
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Meanwhile the process is not ended by the watchdog, at least for 20 seconds: files are being written."""
+        """Keeps the watchdog from ending the process in a `with` block that writes files, for up to 20 seconds."""
         with self._writing:
             yield
 
     def leave(self) -> None:
-        """Says that this rank has done all of its work, and waits until the others have, too."""
+        """Tells the others that this rank has finished its work, and waits until they have, too."""
         self._send({"left": True})
         with self._left:
             self._left.wait_for(lambda: all(peer.left for peer in self._peers.values()))
         self._close()
 
     def fail(self, text: str) -> None:
-        """Says why this rank ends, which ends the others; rank 0 prints it."""
+        """Tells the others why this rank ends, which ends them, too; rank 0 prints the text."""
         self._ending = True
         self._send({"failed": text})
         self._close()
 
     def _close(self) -> None:
-        """Closes the connections once the other side has read all of it: what closes earlier may take words back."""
+        """Closes the connections after the others have read everything; closing earlier may lose messages."""
         self._ending = True
         for peer in self._peers.values():
             with suppress(OSError):
@@ -155,25 +156,25 @@ class Watchdog:
             self._thread.join(2 * CLOSING)
 
     def _call(self, invitation: Mapping[str, Any]) -> _Peer:
-        tried, until = "", time.monotonic() + CONNECTING
+        problem, until = "", time.monotonic() + CONNECTING
         while time.monotonic() < until:
             for host in invitation["hosts"]:
                 try:
                     connection = socket.create_connection((host, invitation["port"]), timeout=ANSWERING)
                 except OSError as error:
-                    tried = f"{host}: {error}"
+                    problem = f"{host}: {error}"
                     continue
                 peer = _Peer(connection)
                 with suppress(OSError):
                     peer.send({"token": invitation["token"], "rank": self.rank})
                     if any("token" in message for message in peer.wait(ANSWERING)):
                         return peer
-                tried = f"{host}: another program answers"
+                problem = f"{host}: another program answers"
                 connection.close()
             time.sleep(0.2)
         raise WatchError(
             f"[Ranks] rank {self.rank} ({self.names[self.rank]}) cannot reach rank 0 on port {invitation['port']} "
-            f"({tried}). {ADVICE}"
+            f"({problem}). {ADVICE}"
         )
 
     def _welcome(self, server: socket.socket, token: str) -> dict[int, _Peer]:
@@ -188,14 +189,14 @@ class Watchdog:
                 for peer in peers.values():
                     peer.socket.close()
                 raise WatchError(
-                    f"[Ranks] rank 0 ({self.names[0]}) was not called within {CONNECTING:.0f} seconds by rank "
+                    f"[Ranks] rank 0 ({self.names[0]}) was not reached within {CONNECTING:.0f} seconds by rank "
                     f"{missing}. {ADVICE}"
                 ) from None
             peer = _Peer(connection)
             hello = next(iter(peer.wait(ANSWERING)), {})
             rank = hello.get("rank")
-            known = isinstance(hello.get("token"), str) and secrets.compare_digest(hello["token"], token)
-            if known and isinstance(rank, int) and 0 < rank < self.size and rank not in peers:
+            invited = isinstance(hello.get("token"), str) and secrets.compare_digest(hello["token"], token)
+            if invited and isinstance(rank, int) and 0 < rank < self.size and rank not in peers:
                 peer.send({"token": True})
                 peers[rank] = peer
             else:
@@ -210,19 +211,19 @@ class Watchdog:
 
     def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
-            told = turned = time.monotonic()
+            last_beat = last_turn = time.monotonic()
             for rank, peer in self._peers.items():
-                peer.heard = turned
+                peer.heard = last_turn
                 selector.register(peer.socket, selectors.EVENT_READ, rank)
             until = None
             while until is None or (selector.get_map() and time.monotonic() < until):
                 events = selector.select(self.beat / 4)
                 now = time.monotonic()
-                if now - turned > self.silence / 2:
-                    # This process itself was asleep or had no processor: what the others did meanwhile is not known.
+                if now - last_turn > self.silence / 2:
+                    # This process itself was asleep or had no processor time, so it may have missed beats.
                     for peer in self._peers.values():
                         peer.heard = now
-                turned = now
+                last_turn = now
                 for key, _ in events:
                     self._read(key.data, now)
                     if self._peers[key.data].closed:
@@ -230,12 +231,12 @@ class Watchdog:
                 if self._ending:
                     until = until or now + CLOSING
                     continue
-                if now - told >= self.beat:
+                if now - last_beat >= self.beat:
                     self._send({"beat": True})
-                    told = now
+                    last_beat = now
                 for rank, peer in self._peers.items():
                     if not peer.left and now - peer.heard > self.silence:
-                        self._lose(rank, f"gave no sign of life for {self.silence:.0f} seconds")
+                        self._lose(rank, f"was silent for {self.silence:.0f} seconds")
         for peer in self._peers.values():
             peer.socket.close()
 
@@ -253,12 +254,12 @@ class Watchdog:
             elif "lost" in message:
                 self._finish(f"{message['lost']}. {self.advice}", LOST)
         if peer.closed and not peer.left:
-            self._lose(rank, "ended without a word: it was killed, or its machine went down")
+            self._lose(rank, "ended without a message: it was killed, or its machine went down")
         with self._left:
             self._left.notify_all()
 
     def _lose(self, rank: int, what: str) -> None:
-        if self._ending:  # it is this rank that goes, and the others close their side
+        if self._ending:  # this rank leaves, and the others close their side
             return
         text = f"rank {rank} of {self.size} ({self.names[rank]}) {what}"
         self._send({"lost": text}, but=rank)
@@ -268,14 +269,14 @@ class Watchdog:
         if self._ending:
             return
         self._ending = True
-        got = self._writing.acquire(timeout=WRITING)
+        acquired = self._writing.acquire(timeout=WRITING)
         self.end(text, status)
-        if got:
+        if acquired:
             self._writing.release()
 
 
 class _Peer:
-    """A connection that carries JSON objects, one a line."""
+    """A connection for JSON objects, one in each line."""
 
     def __init__(self, connection: socket.socket):
         self.socket, self.heard = connection, time.monotonic()
@@ -289,7 +290,7 @@ class _Peer:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
 
     def read(self) -> list[dict[str, Any]]:
-        """What has arrived."""
+        """Returns the messages that have arrived."""
         try:
             data = self.socket.recv(65536)
         except OSError:
@@ -304,7 +305,7 @@ class _Peer:
         return messages
 
     def wait(self, seconds: float) -> list[dict[str, Any]]:
-        """The first message or two; none where none comes in time."""
+        """Returns the first messages, or an empty list if none arrives in time."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.closed and len(self._rest) < 4096:
             self.socket.settimeout(left)

@@ -191,7 +191,7 @@ def test_a_killed_rank_ends_the_run_which_goes_on_with_one(tmp_path):
     assert "ranks       2, each with 2 of the 4 sequences of a batch\n" in out
     assert out.count("device ") == 1
     assert err.count("rank 1 of 2 (") == 1
-    assert "ended without a word: it was killed, or its machine went down. This rank ends, too. To resume" in err
+    assert "ended without a message: it was killed, or its machine went down. This rank ends, too. To resume" in err
     assert f"exited with code {LOST}" in err
     assert "Traceback" not in err
     again = shlex.split(re.search(r"with any number of ranks:  python (.*)", err)[1])

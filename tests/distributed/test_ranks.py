@@ -91,13 +91,13 @@ def test_ranks_that_differ_stop_with_one_message(tmp_path):
     found, _, err = ranks.scene(tmp_path, "differ", 3)
     assert found == [{}, {}, {}]
     assert err.count("the weights must be the same on every rank, but rank 0 has these and rank 1 those.") == 1
-    assert "Give all ranks the same project, versions, configuration and data, and go on from the last" in err
+    assert "Give all ranks the same project, versions, configuration and data, and resume from the last" in err
 
 
 def test_a_killed_rank_ends_the_others_with_a_message(tmp_path):
     _, _, err = ranks.scene(tmp_path, "killed", 3)
     assert err.count("rank 1 of 3 (") == 2  # from ranks 0 and 2
-    assert err.count(") ended without a word: it was killed, or its machine went down. Do this.") == 2
+    assert err.count(") ended without a message: it was killed, or its machine went down. Do this.") == 2
     assert err.count(f"exited with code {LOST}") == 2
     assert err.count(f"exited with code -{signal.SIGKILL.value}") == 1
     assert "Traceback" not in err
@@ -186,7 +186,7 @@ def test_a_rank_whose_others_never_start_ends(monkeypatch, capfd):
     with pytest.raises(RanksError):
         Ranks.join()
     assert ended == [LOST]
-    assert "not all ranks were there within 0 seconds. See why the others did not start." in capfd.readouterr().err
+    assert "not all ranks started within 0 seconds. Find out why the others did not start." in capfd.readouterr().err
 
 
 def test_a_digest_tells_names_types_shapes_and_bits_apart():

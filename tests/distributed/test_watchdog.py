@@ -94,13 +94,15 @@ def test_a_rank_whose_connection_is_closed_is_lost(rank):
     for dog in pack.dogs:
         dog.advice = "Do this."
     pack.cut(rank)
-    text = f"rank {rank} of 3 ({'abc'[rank]}) ended without a word: it was killed, or its machine went down. Do this."
+    text = (
+        f"rank {rank} of 3 ({'abc'[rank]}) ended without a message: it was killed, or its machine went down. Do this."
+    )
     assert pack.told(2) == [(other, text, LOST) for other in range(3) if other != rank]
 
 
 def test_a_rank_that_falls_silent_is_lost():
     pack = Pack(3, silence=1.0, beats=[BEAT, 1000.0, BEAT]).meet()
-    text = "rank 1 of 3 (b) gave no sign of life for 1 seconds. This rank ends, too."
+    text = "rank 1 of 3 (b) was silent for 1 seconds. This rank ends, too."
     assert [end for end in pack.told(2) if end[0] != 1] == [(0, text, LOST), (2, text, LOST)]
 
 
@@ -157,7 +159,7 @@ def test_ranks_that_do_not_find_each_other_say_so(monkeypatch):
     assert "rank 2 (c) cannot reach rank 0 on port" in pack.errors[2]
     assert "another program answers). Open a port in the firewall of rank 0" in pack.errors[2]
     pack.meet(invitation, ranks=pack.dogs[:1])
-    assert "rank 0 (a) was not called within 0 seconds by rank 1 (b), 2 (c). Open a port" in pack.errors[0]
+    assert "rank 0 (a) was not reached within 0 seconds by rank 1 (b), 2 (c). Open a port" in pack.errors[0]
     pack.meet(invitation, ranks=pack.dogs[1:2])
     assert "127.0.0.1: [Errno" in pack.errors[1]
 
@@ -165,7 +167,7 @@ def test_ranks_that_do_not_find_each_other_say_so(monkeypatch):
 def test_the_port_of_rank_0_can_be_named(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setenv(watchdog.PLACE, f"127.0.0.1:{port}")
+        monkeypatch.setenv(watchdog.ADDRESS, f"127.0.0.1:{port}")
         assert "cannot listen on port" in Pack(2).meet().errors[1]
     pack = Pack(2)
     invitation = pack.dogs[0].invitation(["nowhere.invalid"], False)
@@ -177,7 +179,7 @@ def test_the_port_of_rank_0_can_be_named(monkeypatch):
 
 @pytest.mark.parametrize("place", ["here", ":80", "host:0", "host:port", "host:70000"])
 def test_a_place_that_is_none(monkeypatch, place):
-    monkeypatch.setenv(watchdog.PLACE, place)
+    monkeypatch.setenv(watchdog.ADDRESS, place)
     errors = Pack(2).meet().errors
     assert errors == dict.fromkeys((0, 1), f"[Ranks] CONVLSTM_WATCH must be HOST:PORT of rank 0 but got '{place}'.")
 
