@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `datasets` is not installed, it is here
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs in a checkout without installation, too
 
 from convlstm import Forecaster  # before mlx: on Linux CPUs convlstm brings a fast BLAS
 from convlstm.architectures.baselines import Persistence
@@ -141,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     optimizer = optim.Adam(learning_rate=cosine(5e-3, given.steps))
     trainer = Trainer(max_steps=given.steps, batch_size=8, max_grad_norm=1.0, validate_every=max(1, given.steps // 3))
     trainer.check(model, MeanSquaredError(), data)
-    trainer.fit(model, optimizer, MeanSquaredError(), data, given.out, {"model": MODEL})
+    # A run that the folder holds already is renamed to runs/own_arrays.old-1; resume=True would continue it instead.
+    trainer.fit(model, optimizer, MeanSquaredError(), data, given.out, {"model": MODEL}, overwrite=True)
 
     # The best checkpoint, on the part of the series that training never saw, beside what it must beat.
     forecaster = Forecaster.load(given.out)
