@@ -1,6 +1,6 @@
-"""Training losses: `loss(forecast, target, mask=None)`, arrays (N, T, H, W, C) in, a scalar out.
+"""Training losses, called as `loss(forecast, target, mask=None)`: arrays (N, T, H, W, C) in, a scalar out.
 
-Each is a mean over the values that count: all of them, or those where `mask` (broadcast to the target) is not zero.
+Each is a mean over the values that count: all of them, or those with a nonzero `mask`, which broadcasts to the target.
 """
 
 from __future__ import annotations
@@ -20,15 +20,12 @@ Loss = Callable[..., mx.array]
 def masked_mean(
     error: Callable[[mx.array, mx.array], mx.array], forecast: mx.array, target: mx.array, mask: mx.array | None
 ) -> mx.array:
-    """Mean of `error(forecast, target)` where `mask` is not zero; 0 where none counts.
+    """Returns the mean of `error(forecast, target)` over the values with a nonzero mask; 0 if there are none.
 
     Raises:
         ValueError: Forecast and target have different shapes, or the mask does not broadcast to them.
     """
-    if forecast.shape != target.shape:
-        raise ValueError(
-            f"[loss] 'forecast' and 'target' must have the same shape but got {forecast.shape} and {target.shape}."
-        )
+    _check_shapes(forecast, target)
     if mask is None:
         return _sum(error(forecast, target)) / target.size
     try:
@@ -37,13 +34,20 @@ def masked_mean(
         raise ValueError(
             f"[loss] 'mask' must have the shape of the target, {target.shape}, or broadcast to it but got {mask.shape}."
         ) from misfit
-    # Missing values are replaced before the error too: its gradient at a NaN is NaN, and 0 times that is NaN again.
+    # Missing values are also replaced before the error: its gradient at a NaN is NaN, and so is 0 times that.
     values = error(mx.where(mask, forecast, 0), mx.where(mask, target, 0))
     return _sum(mx.where(mask, values, 0)) / mx.maximum(mask.sum(), 1)
 
 
+def _check_shapes(forecast: mx.array, target: mx.array) -> None:
+    if forecast.shape != target.shape:
+        raise ValueError(
+            f"[loss] 'forecast' and 'target' must have the same shape but got {forecast.shape} and {target.shape}."
+        )
+
+
 def _sum(values: mx.array) -> mx.array:
-    # Frame by frame: on a CPU, MLX adds all of a large array to one float32, which loses three digits.
+    # Frame by frame: on a CPU, MLX sums a large array in one float32, which loses three digits.
     return values.sum(axis=tuple(range(2, values.ndim))).sum()
 
 
@@ -64,16 +68,22 @@ class MeanAbsoluteError:
 class BinaryCrossEntropy:
     """Mean of -target log(forecast) - (1 - target) log(1 - forecast) per pixel, in nats.
 
-    The loss of Shi et al., 2015. Forecasts are probabilities, so the model ends in a sigmoid; they are drawn
-    `epsilon` away from 0 and 1, where the logarithm is infinite. Drawn, not cut off: a pixel that is certain and wrong
-    still has a gradient.
+    The loss of Shi et al., 2015. Forecasts are probabilities, so the model must end in a sigmoid. At 0 and 1 the
+    logarithm is infinite, so forecasts are scaled to the range from `epsilon` to 1 - `epsilon`. Scaling, other than
+    clipping, keeps a gradient for a pixel that is certain and wrong.
+
+    Args:
+        epsilon: Smallest distance from 0 and 1, at least 1e-7 and below 0.5. Default: 1e-6.
+
+    Raises:
+        ValueError: `epsilon` is out of its range.
     """
 
     def __init__(self, epsilon: float = 1e-6):
         if not 1e-7 <= epsilon < 0.5:
             raise ValueError(
                 f"[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got {epsilon}: float32 cannot "
-                "tell 1 from a number that is nearer."
+                "tell 1 from a closer number."
             )
         self.epsilon = epsilon
 
@@ -86,7 +96,7 @@ class BinaryCrossEntropy:
 
 
 def bin_weights(target: mx.array, bins: Sequence[float], weights: Sequence[float]) -> mx.array:
-    """The weight of each pixel, `weights[number of bins <= target]`, in the shape of the target."""
+    """Returns the weight of each pixel, `weights[number of bins <= target]`, in the shape of the target."""
     weight = mx.full(target.shape, weights[0], mx.float32)
     for lower, step in zip(bins, (b - a for a, b in pairwise(weights)), strict=True):
         weight = weight + step * (target >= lower)
@@ -94,23 +104,23 @@ def bin_weights(target: mx.array, bins: Sequence[float], weights: Sequence[float
 
 
 class Balanced:
-    r"""Mean over pixels of w (squared e^2 + absolute |e|): heavy rain is rare, and counts for more.
+    r"""Mean over pixels of w (squared e^2 + absolute |e|), in which rare heavy rain has a larger weight.
 
         e = forecast - target,   w = weights[number of bins <= target]
 
-    With both factors 1 it is the sum B-MSE + B-MAE that Shi et al., 2017, train with, but for a constant factor: theirs
-    is summed over the pixels of a frame, H W times this mean, which does not depend on the size of the frame. The
-    weights are not divided by their sum.
+    With both factors 1 it is the sum B-MSE + B-MAE of Shi et al., 2017, except for a constant factor: theirs is summed
+    over the pixels of a frame, H W times this mean, which does not depend on the size of the frame. The weights are not
+    divided by their sum.
 
     Args:
         bins: Lower ends of all bins but the first, ascending, on the model's scale of [0, 1]. In the configurations,
-            `convlstm.datasets.transforms.to_unit` makes them from rain rates.
-        weights: The weight of each bin, hence one more than `bins`; none below 0.
+            `convlstm.datasets.transforms.to_unit` converts rain rates.
+        weights: The weight of each bin, one more than `bins`; none below 0.
         squared: Factor of the squared error. Default: 1.
         absolute: Factor of the absolute error. Default: 1.
 
     Raises:
-        ValueError: Bins or weights are not as said above, or a factor is below 0 or both are 0.
+        ValueError: Bins or weights are not as described, a factor is below 0, or both factors are 0.
 
     Reference:
         Shi et al., "Deep learning for precipitation nowcasting: a benchmark and a new model", 2017.
@@ -136,38 +146,38 @@ class Balanced:
 
 
 class BalancedMeanSquaredError(Balanced):
-    """Mean over pixels of w (forecast - target)^2, w as in `Balanced`, whose arguments it takes: B-MSE."""
+    """B-MSE: the mean over pixels of w (forecast - target)^2, with w and the arguments of `Balanced`."""
 
     def __init__(self, bins: Sequence[float], weights: Sequence[float]):
         super().__init__(bins, weights, absolute=0.0)
 
 
 class BalancedMeanAbsoluteError(Balanced):
-    """Mean over pixels of w |forecast - target|, w as in `Balanced`, whose arguments it takes: B-MAE."""
+    """B-MAE: the mean over pixels of w |forecast - target|, with w and the arguments of `Balanced`."""
 
     def __init__(self, bins: Sequence[float], weights: Sequence[float]):
         super().__init__(bins, weights, squared=0.0)
 
 
 class SoftCriticalSuccess:
-    r"""Mean of 1 - CSI over lead times and thresholds, CSI made smooth: what forecasts of rain are verified by.
+    r"""Mean over lead times and thresholds of 1 - CSI, a smooth form of the score by which rain is verified.
 
         p = sigmoid((forecast - threshold) / width),   o = target >= threshold
         CSI = (sum p o + 1) / (sum (p + o - p o) + 1)
 
-    where the sums are over the pixels of all sequences that count, for each lead time and threshold by itself, so that
-    a threshold that is rarely passed counts as much as one that often is. The added pixel keeps a threshold that
-    nobody passes from dividing by 0.
+    The sums are over the valid pixels of all sequences, separately for each lead time and threshold, so that a rarely
+    exceeded threshold counts as much as a frequently exceeded one. The added pixel prevents a division by 0 if a
+    threshold is never exceeded.
 
-    It is no mean over pixels: parts of a batch, and of several machines, average to something else than the whole.
+    It is not a mean over pixels: the average over parts of a batch, or over several machines, is not that of the whole.
 
     Args:
-        thresholds: On the model's scale of [0, 1], ascending. In the configurations, `convlstm.datasets.transforms.to_unit`
-            makes them from rain rates.
-        width: What counts as near a threshold, on the same scale. Default: 0.05.
+        thresholds: Thresholds on the model's scale of [0, 1], ascending. In the configurations,
+            `convlstm.datasets.transforms.to_unit` converts rain rates.
+        width: Width of the rise of p from 0 to 1 at a threshold, on the same scale. Default: 0.05.
 
     Raises:
-        ValueError: There are no thresholds, they do not ascend, or `width` is not above 0.
+        ValueError: `thresholds` is empty or does not ascend, or `width` is not above 0.
 
     Source: Ebert-Uphoff et al., CIRA Guide to Custom Loss Functions for Neural Networks in Environmental Sciences,
     2021.
@@ -185,17 +195,14 @@ class SoftCriticalSuccess:
         self.thresholds, self.width = thresholds, float(width)
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
-        if forecast.shape != target.shape:
-            raise ValueError(
-                f"[loss] 'forecast' and 'target' must have the same shape but got {forecast.shape} and {target.shape}."
-            )
-        known = mx.array(True) if mask is None else mx.broadcast_to(mask, target.shape) != 0
+        _check_shapes(forecast, target)
+        valid = mx.array(True) if mask is None else mx.broadcast_to(mask, target.shape) != 0
         # Missing values are replaced first: the gradient at a NaN is NaN.
-        forecast, target = mx.where(known, forecast, 0), mx.where(known, target, 0)
+        forecast, target = mx.where(valid, forecast, 0), mx.where(valid, target, 0)
         misses = []
         for threshold in self.thresholds:
-            p = mx.where(known, mx.sigmoid((forecast - threshold) / self.width), 0)
-            o = mx.where(known, target >= threshold, False)
+            p = mx.where(valid, mx.sigmoid((forecast - threshold) / self.width), 0)
+            o = mx.where(valid, target >= threshold, False)
             hits, either = ((x.sum(axis=(2, 3, 4))).sum(axis=0) for x in (p * o, mx.maximum(p, o)))
             misses.append((1 - (hits + 1) / (either + 1)).mean())
         return mx.stack(misses).mean()
@@ -206,7 +213,10 @@ class WeightedSum:
 
     Args:
         losses: The losses.
-        weights: One number a loss. Default: 1 each.
+        weights: One number per loss. Default: 1 each.
+
+    Raises:
+        ValueError: `losses` is empty, or `weights` are not one finite number per loss.
     """
 
     def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None):
@@ -214,7 +224,7 @@ class WeightedSum:
         if not losses:
             raise ValueError("[WeightedSum] 'losses' must be at least one but got none.")
         if len(weights) != len(losses):
-            raise ValueError(f"[WeightedSum] got {len(losses)} losses but {len(weights)} 'weights'. Give one a loss.")
+            raise ValueError(f"[WeightedSum] got {len(losses)} losses but {len(weights)} 'weights'. Give one per loss.")
         weights = [check_number("WeightedSum", "weights", weight) for weight in weights]
         self.losses, self.weights = list(losses), weights
 

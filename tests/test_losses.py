@@ -200,7 +200,7 @@ def test_forecast_and_target_must_have_one_shape():
 
 
 def test_weights_must_be_one_a_loss():
-    with pytest.raises(ValueError, match=re.escape("[WeightedSum] got 2 losses but 1 'weights'. Give one a loss.")):
+    with pytest.raises(ValueError, match=re.escape("[WeightedSum] got 2 losses but 1 'weights'. Give one per loss.")):
         WeightedSum([MeanSquaredError(), MeanAbsoluteError()], [1.0])
 
 
