@@ -80,7 +80,7 @@ def test_own_arrays_have_a_mask_where_pixels_are_missing():
 
 
 def test_own_arrays_refuses_too_few_frames():
-    with pytest.raises(ValueError, match=r"\[Windows\] 'frames' are 40, of which too few are for validation: a window"):
+    with pytest.raises(ValueError, match="must be enough for a window of 10 in each split but got 40, too few for val"):
         Windows(np.zeros((40, 2, 2)), Linear())
 
 
