@@ -102,7 +102,7 @@ class Windows:
         return sample | ({"mask": ~np.isnan(window[self.input_frames :])} if self.missing else {})
 
     def stream(self, split: str, batch_size: int, **position: int) -> BatchStream:
-        """Returns the batches of an epoch; `position` is seed, epoch and start, and rank and ranks of several processes."""
+        """Returns the batches of an epoch; `position` is seed, epoch, start, rank and number of ranks."""
         train = split == "train"
         return batches(
             self.size(split), lambda n: self.load(split, n), batch_size, shuffle=train, drop_last=train, **position
