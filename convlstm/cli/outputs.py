@@ -18,7 +18,7 @@ _OTHER_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".mp4", ".avi"),
     *(".h5", ".hdf5", ".csv", ".npz", ".grib", ".grb"),
 )
-_ENDINGS = tuple(ending for ending in FORMATS.values() if ending)
+_ENDINGS = tuple(format.ending for format in FORMATS.values() if format.ending)
 
 
 class Output:
@@ -47,7 +47,7 @@ class Output:
                 f"{shown(str(self.path))}."
             )
         if self.is_file and format_of_path is not None:
-            check_place(self.path, format_of_path)
+            check_place(self.path, FORMATS[format_of_path])
         make_folder(self.path.parent if self.is_file else self.path)
 
     def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:
@@ -64,7 +64,7 @@ class Output:
             if self.is_file and format == format_of(self.path):
                 path = self.path
             else:
-                path = base.with_name(f"{base.name}{FORMATS[format] or '_frames'}")
+                path = base.with_name(f"{base.name}{FORMATS[format].ending or '_frames'}")
             paths.append(str(write(path, forecast, format)))
         if since is None:
             print(f"written     {', '.join(paths)}")

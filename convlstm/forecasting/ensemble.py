@@ -1,4 +1,4 @@
-"""Ensembles: several forecasts of the same frames, by several checkpoints or from inputs that are a little off."""
+"""The ensemble forecaster: several forecasts of the same frames, by several checkpoints or from perturbed inputs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ class EnsembleForecaster(Forecaster):
     """Forecasts the mean of an ensemble, in physical units; `layers` has its spread and its probabilities.
 
     Args:
-        forecasters: They must have the same units, take the same number of frames, and be trained on steps and pixels
-            that differ by no more than a twentieth.
+        forecasters: Their units and numbers of input frames must be the same, and the steps and pixels of their
+            training must not differ by more than 5 percent.
         perturbed, perturbation: As in `Ensemble`.
-        thresholds: Of the probabilities, in physical units. Default: those of the checkpoint's data, else 0.5.
+        thresholds: Thresholds of the probabilities, in physical units. Default: those of the checkpoint's data, else
+            0.5.
 
     Attributes:
-        layers: Of the last call, by name: `spread`, the standard deviation around the mean, and for each threshold
-            `probability_at_least_...`, the share of members at or above it. Empty where frames have several channels.
+        layers: Fields of the last call by name: `spread`, the standard deviation around the mean, and for each
+            threshold `probability_at_least_...`, the share of members at or above it. Empty if frames have several
+            channels.
 
     Raises:
         ValueError: There are fewer than two members, or the forecasters do not fit each other.
@@ -43,21 +45,21 @@ class EnsembleForecaster(Forecaster):
         first = forecasters[0]
         for other in forecasters[1:]:
             for name in ("units", "input_frames", "frame_interval", "pixel_km"):
-                here, there = getattr(first, name), getattr(other, name)
+                a, b = getattr(first, name), getattr(other, name)
                 # Pixels of one kilometre are 999.7 m wide on some maps.
-                close = isinstance(here, float) and isinstance(there, float) and math.isclose(here, there, rel_tol=0.05)
-                if here != there and not close:
+                close = isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=0.05)
+                if a != b and not close:
                     raise ValueError(
-                        f"[EnsembleForecaster] 'forecasters' must have the same '{name}' but got {here!r} and "
-                        f"{there!r}."
+                        f"[EnsembleForecaster] 'forecasters' must have the same '{name}' but got {a!r} and {b!r}."
                     )
         super().__init__(
             first.model, first.scale, input_frames=first.input_frames, horizon=first.horizon, record=first.record
         )
         self.forecasters, self.perturbed = list(forecasters), perturbed
         self.perturbation = Perturbation() if perturbation is None else perturbation
-        known = (first.record.get("data") or {}).get("thresholds") or [0.5]
-        self.thresholds = tuple(float(threshold) for threshold in (known if thresholds is None else thresholds))
+        if thresholds is None:
+            thresholds = (first.record.get("data") or {}).get("thresholds") or [0.5]
+        self.thresholds = tuple(map(float, thresholds))
         self.layers: dict[str, Layer] = {}
 
     @property
@@ -72,16 +74,16 @@ class EnsembleForecaster(Forecaster):
         *,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Iterator[np.ndarray]:
-        """The forecasts one after the other; arguments, results and errors are a `Forecaster`'s."""
+        """Yields the members' forecasts. Arguments, results and errors are those of `Forecaster`."""
         steps = self.horizon if horizon is None else horizon
         for number in range(self.size):
             forecaster = self.forecasters[number // self.perturbed]
 
-            def own(y: np.ndarray, number: int = number) -> np.ndarray:
+            def perturbed(y: np.ndarray, number: int = number) -> np.ndarray:
                 y = y if perturb is None else perturb(y)
                 return y if self.perturbed == 1 else self.perturbation(y, number)
 
-            forecast = forecaster(frames, steps, perturb=own)
+            forecast = forecaster(frames, steps, perturb=perturbed)
             self.missing = forecaster.missing
             yield forecast
 
@@ -92,46 +94,46 @@ class EnsembleForecaster(Forecaster):
         *,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> np.ndarray:
-        """The mean of the members' forecasts; arguments, result and errors are a `Forecaster`'s."""
+        """Returns the mean of the members' forecasts. Arguments, result and errors are those of `Forecaster`."""
         mean = squares = counts = np.zeros(0)
         for number, forecast in enumerate(self.members(frames, horizon, perturb=perturb), 1):
             if number == 1:
                 mean, squares = np.zeros(forecast.shape), np.zeros(forecast.shape)
                 counts = np.zeros((len(self.thresholds), *forecast.shape), np.float32)
-            # By Welford's recurrence: no member has to be kept.
+            # Welford's recurrence, which needs no member twice.
             change = forecast - mean
             mean += change / number
             squares += change * (forecast - mean)
             for k, threshold in enumerate(self.thresholds):
                 counts[k] += forecast >= threshold
         shares = np.where(np.isnan(mean), np.nan, counts / self.size)
-        self._keep(np.sqrt(squares / (self.size - 1)), shares)
+        self._set_layers(np.sqrt(squares / (self.size - 1)), shares)
         return mean.astype(np.float32)
 
-    def _keep(self, spread: np.ndarray, shares: np.ndarray) -> None:
+    def _set_layers(self, spread: np.ndarray, shares: np.ndarray) -> None:
+        """Sets `layers` from the spread and, for each threshold, the share of members at or above it."""
         self.layers = {}
         if spread.ndim == 5 or (spread.ndim == 4 and spread.shape[-1] != 1):
             return
         spread, shares = (a[..., 0] if spread.ndim == 4 else a for a in (spread, shares))
         units = {"mm/h": "mm h-1", "dBZ": "dBZ"}.get(self.units, "1")
-        words = f"{self.size} members"
-        self.layers["spread"] = Layer(spread, units, f"standard deviation of {words}")
+        self.layers["spread"] = Layer(spread, units, f"standard deviation of {self.size} members")
         for threshold, share in zip(self.thresholds, shares, strict=True):
             text = f"{threshold:g}".replace("-", "minus_").replace(".", "p")
             short = {"mm/h": "_mmh", "dBZ": "_dBZ"}.get(self.units, "")
             self.layers[f"probability_at_least_{text}{short}"] = Layer(
                 share,
                 "1",
-                f"probability of {threshold:g} {self.units or 'of 1'} or more, the share of {words}",
+                f"probability of {threshold:g} {self.units or 'of 1'} or more, the share of {self.size} members",
                 {"threshold": threshold, "threshold_units": units},
             )
 
     def provenance(self) -> dict[str, Any]:
-        """That of the first forecaster, with all checkpoints and what the inputs went through."""
-        told: dict[str, Any] = {
+        """Returns the provenance of the first forecaster, with all checkpoints and the perturbation of the inputs."""
+        ensemble: dict[str, Any] = {
             "members": self.size,
             "checkpoints": [f.record.get("checkpoint") for f in self.forecasters],
         }
         if self.perturbed > 1:
-            told["perturbation"] = self.perturbation.describe()
-        return super().provenance() | {"ensemble": told}
+            ensemble["perturbation"] = self.perturbation.describe()
+        return super().provenance() | {"ensemble": ensemble}

@@ -1,4 +1,4 @@
-"""A trained model with its scale: frames in physical units in, forecasts in physical units out."""
+"""The forecaster: a trained model with its scale. Frames go in and forecasts come out in physical units."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from convlstm import checkpoints
 from convlstm.arguments import check_whole
-from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError, build
+from convlstm.checkpoints.build import TRUSTED
 from convlstm.forecasting.gaps import Missing, fill
+from convlstm.forecasting.scale import Scale, Unscaled, scale_of
 from convlstm.forecasting.tiles import accepted, tiles
 from convlstm.runs.record import code
 from convlstm.runs.summary import RECORD, entries
@@ -21,56 +22,40 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-# Frames of more pixels are forecast in tiles of so many a side, unless told otherwise.
+# Frames with more pixels are cut into tiles of this side and overlap by default.
 LARGEST, TILE, OVERLAP = 1 << 20, 512, 96
+# Padding up to this many pixels repeats the border.
 _LITTLE = 32
-_SCALES = "convlstm.datasets.transforms"
-
-
-@runtime_checkable
-class Scale(Protocol):
-    """From physical values to those that a model was trained on, and back; NaN stays NaN."""
-
-    def forward(self, x: np.ndarray) -> np.ndarray: ...
-    def inverse(self, y: np.ndarray) -> np.ndarray: ...
-
-
-class Unscaled:
-    """The scale of data that is in [0, 1] already."""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        return np.clip(np.asarray(x, np.float32), 0, 1)
-
-    def inverse(self, y: np.ndarray) -> np.ndarray:
-        return np.clip(np.asarray(y, np.float32), 0, 1)
+# Facts about the data that a forecast keeps in its provenance.
+_FACTS = ("name", "units", "transform", "frame_interval", "pixel_km", "coarsen", "input_frames", "target_frames")
 
 
 class Forecaster:
     """Forecasts frames from frames, both in physical units: `Forecaster.load("runs/mine")(frames, horizon)`.
 
-    Frames of any size are padded to the next size that the model takes, and the forecast is cropped again. Large ones,
-    and those of a model that takes one size only, are forecast in overlapping tiles, which are blended smoothly. (Of
-    an `AdvectionResidual` what moves is sought in the whole frame, and only its correction is made in tiles; a model
-    without weights is not cut up unless `tile` is given.) A
-    pixel that is missing in a frame is interpolated in time between frames that have it; one that none has counts as 0
+    Frames of any size are padded to the next size that the model takes, and the forecast is cropped again. Large
+    frames, and those of a model that takes a single size, are forecast in overlapping tiles, which are blended
+    smoothly. (An `AdvectionResidual` estimates the motion on the whole frame, and only its correction is computed in
+    tiles. A model without weights is not cut up unless `tile` is given.)
+
+    A pixel that is missing in some frames is interpolated in time. A pixel that is missing in all of them counts as 0
     on the model's scale, as in training, and is missing from the forecast.
 
     Args:
         model: Forecasts (N, T_in, H, W, C) on the model's scale.
         scale: From physical values to the model's and back. Default: none, the values are in [0, 1].
-        input_frames: Frames that a forecast is made from. Default: all that are given.
-        horizon: Frames to forecast where a call does not say. Default: 10.
-        grid: Height and width of the frames that the model was trained on, for models that take no others. Default:
-            unknown.
+        input_frames: Number of frames that a forecast is made from. Default: all that are given.
+        horizon: Number of frames to forecast if a call does not give it. Default: 10.
+        grid: Height and width of the frames in training, for models that take no others. Default: unknown.
         tile: Side of the tiles in pixels. Default: the whole frame, up to 1024 x 1024 pixels, else 512.
-        overlap: Pixels that two tiles share at least. Default: 96, at most half a tile.
-        record: What is known of the checkpoint. Default: nothing.
+        overlap: Pixels that neighbouring tiles share at least. Default: 96, at most half a tile.
+        record: Facts about the checkpoint. Default: none.
 
     Attributes:
-        units: Of the physical values, "mm/h" or "raw"; "" where there is no scale.
+        units: Units of the physical values, "mm/h" or "raw"; "" without a scale.
         frame_interval: Minutes from frame to frame in training, or None.
         pixel_km: Side of a pixel in training in km, or None.
-        missing: What was missing from the frames of the last call.
+        missing: The missing parts of the last call's frames.
 
     Raises:
         ValueError: An argument does not fit.
@@ -115,13 +100,13 @@ class Forecaster:
         ema: bool | None = None,
         **options: Any,
     ) -> Forecaster:
-        """The forecaster of a checkpoint: its model, the scale of its data, and the length of its sequences.
+        """Returns the forecaster of a checkpoint, with the scale and the length of its sequences in training.
 
         Args:
             path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
-            scale: In place of the data's own. Default: that of the checkpoint.
+            scale: Replaces the scale of the checkpoint's data. Default: None.
             trusted: Packages whose classes the checkpoint may name. Default: convlstm and mlx.nn.
-            ema: As in `convlstm.load`. Default: None, averaged weights where there are any.
+            ema: As in `convlstm.load`. Default: None, averaged weights if there are any.
             **options: `tile`, `overlap`, `input_frames` and `horizon` of the class.
 
         Raises:
@@ -133,20 +118,21 @@ class Forecaster:
         model = checkpoints.load(folder, trusted=trusted, ema=ema)
         config, state = checkpoints.read_config(folder), checkpoints.read_state(folder)
         trained, section = _mapping(state.get("data")), _mapping(config.get("data"))
-        known = {**section, **trained}
-        commit = _commit(checkpoints.run_of(folder))
-        record = {"checkpoint": str(folder), "step": state.get("step"), "commit": commit, "config": config}
-        found = {
-            "input_frames": _whole(known.get("input_frames")),
-            "horizon": _whole(known.get("target_frames")) or 10,
-            "grid": _grid(known.get("frame_shape")),
+        facts = {**section, **trained}
+        settings = {
+            "input_frames": _whole(facts.get("input_frames")),
+            "horizon": _whole(facts.get("target_frames")) or 10,
+            "grid": _grid(facts.get("frame_shape")),
+            **{name: value for name, value in options.items() if value is not None},
         }
-        return cls(
-            model,
-            _scale(section, trained, trusted) if scale is None else scale,
-            **{**found, **{name: value for name, value in options.items() if value is not None}},
-            record={**record, "data": trained},
-        )
+        record = {
+            "checkpoint": str(folder),
+            "step": state.get("step"),
+            "commit": _commit(checkpoints.run_of(folder)),
+            "config": config,
+            "data": trained,
+        }
+        return cls(model, scale_of(section, trained, trusted) if scale is None else scale, **settings, record=record)
 
     def __call__(
         self,
@@ -155,20 +141,20 @@ class Forecaster:
         *,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> np.ndarray:
-        """Forecasts of the frames after these.
+        """Returns a forecast of the frames after these.
 
         Args:
             frames: Physical values, oldest first, (T, H, W), (T, H, W, C) or several sequences (N, T, H, W, C); NaN
-                or inf where missing. Of more than `input_frames` the last ones count.
+                or inf means missing. If there are more than `input_frames`, the last ones are used.
             horizon: Number of frames to forecast. Default: that of the forecaster.
-            perturb: What the frames go through before the model, whole, on its scale and without gaps, such as a
-                member's `Perturbation`. Default: nothing.
+            perturb: Changes the whole frames before the model, on its scale and without gaps, such as a member's
+                `Perturbation`. Default: None.
 
         Returns:
-            float32, (horizon, H, W), (horizon, H, W, C) or (N, horizon, H, W, C); NaN where no frame has a value.
+            float32, (horizon, H, W), (horizon, H, W, C) or (N, horizon, H, W, C); NaN if no frame has the pixel.
 
         Raises:
-            ValueError: The frames or the horizon do not fit the model, there is no value at all, or values lie beyond
+            ValueError: The frames or the horizon do not fit the model, all pixels are missing, or values lie outside
                 [0, 1] and there is no scale.
         """
         given = np.asarray(frames)
@@ -178,16 +164,16 @@ class Forecaster:
         if isinstance(self.scale, Unscaled) and (np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1):
             raise ValueError(
                 "[Forecaster] 'frames' must be in [0, 1], as the model has no scale of its own, but reach from "
-                f"{np.nanmin(x):g} to {np.nanmax(x):g}. Scale them, or hand a scale over: scale=..."
+                f"{np.nanmin(x):g} to {np.nanmax(x):g}. Scale them, or pass a scale: scale=..."
             )
         y = self.scale.forward(x).astype(np.float32)
         y, self.missing = fill(y)
         if self.missing.everything:
-            raise ValueError("[Forecaster] 'frames' have no known pixel at all, so there is nothing to forecast from.")
+            raise ValueError("[Forecaster] 'frames' must have values but got none: all pixels are missing.")
         if self.missing.frames:
-            which = ", ".join(str(t + 1) for t in self.missing.frames)
+            numbers = ", ".join(str(t + 1) for t in self.missing.frames)
             warnings.warn(
-                f"[Forecaster] of {y.shape[1]} input frames number {which} is missing, and interpolated in time.",
+                f"[Forecaster] of {y.shape[1]} input frames, these are missing and interpolated in time: {numbers}.",
                 stacklevel=2,
             )
         y = y if perturb is None else perturb(y)
@@ -198,20 +184,18 @@ class Forecaster:
         return forecast if given.ndim == 5 else forecast[0] if given.ndim == 4 else forecast[0, ..., 0]
 
     def provenance(self) -> dict[str, Any]:
-        """Where forecasts come from: the checkpoint, its step, commits of training and of this code, configuration."""
-        own = {key: self.record.get(key) for key in ("checkpoint", "step", "config")}
-        now = code()
-        changed = " with changes" if now["changed"] else ""
+        """Returns where forecasts come from: checkpoint, step, commits of training and of this code, configuration."""
+        present = code()
+        changed = " with changes" if present["changed"] else ""
         return {
-            **own,
-            "commit": self.record.get("commit"),
-            "commit_now": None if now["commit"] is None else f"{now['commit']}{changed}",
+            **{key: self.record.get(key) for key in ("checkpoint", "step", "config", "commit")},
+            "commit_now": None if present["commit"] is None else f"{present['commit']}{changed}",
             "model": type(self.model).__name__,
-            "data": {key: value for key, value in (self.record.get("data") or {}).items() if key in _TOLD},
+            "data": {key: value for key, value in (self.record.get("data") or {}).items() if key in _FACTS},
         }
 
     def _sequences(self, frames: np.ndarray) -> np.ndarray:
-        """The frames as (N, T, H, W, C), the last `input_frames` of them."""
+        """Returns the last `input_frames` of the frames as (N, T, H, W, C)."""
         if frames.ndim not in (3, 4, 5) or 0 in frames.shape or frames.dtype.kind not in "iufb":
             raise ValueError(
                 "[Forecaster] 'frames' must be numbers of shape (T, H, W), (T, H, W, C) or (N, T, H, W, C) but got "
@@ -221,19 +205,19 @@ class Forecaster:
         wanted = x.shape[1] if self.input_frames is None else self.input_frames
         if x.shape[1] < wanted:
             raise ValueError(
-                f"[Forecaster] 'frames' must be {wanted} or more, as in training, but got {x.shape[1]}. Give NaN for "
-                "frames that are missing between others."
+                f"[Forecaster] 'frames' must be {wanted} or more, as in training, but got {x.shape[1]}. Fill "
+                "frames that are missing in between with NaN."
             )
         return x[:, -wanted:]
 
     def _forecast(self, y: np.ndarray, horizon: int) -> np.ndarray:
-        """(N, T, H, W, C) to (N, horizon, H, W, C), on the model's scale."""
+        """Returns the forecast (N, horizon, H, W, C) of frames (N, T, H, W, C), both on the model's scale."""
         size, (tile, padded, multiple, pad) = (y.shape[2], y.shape[3]), self._layout(y, horizon)
         y = np.pad(y, [(0, 0), (0, 0), *((0, b - a) for a, b in zip(size, padded, strict=True)), (0, 0)], mode=pad)
         if tile == padded:
             forecast = np.array(self.model(mx.array(y), horizon), np.float32)
         elif hasattr(self.model, "correction"):
-            # What moves, moves in the whole frame; what is learnt about it is local.
+            # Motion needs the whole frame; the learned correction is local.
             advected = self.model.advance(mx.array(y), horizon)
             added = self._tiled(lambda *parts: self.model.correction(*parts), (y, np.array(advected)), tile, multiple)
             forecast = np.array(self.model.finish(advected + mx.array(added), advected), np.float32)
@@ -244,7 +228,7 @@ class Forecaster:
     def _tiled(
         self, run: Callable[..., mx.array], arrays: tuple[np.ndarray, ...], tile: tuple[int, int], multiple: int
     ) -> np.ndarray:
-        """What `run` makes of the tiles of (N, T, H, W, C) arrays, blended."""
+        """Returns the blended results of `run` on the tiles of (N, T, H, W, C) arrays."""
         padded = arrays[0].shape[2:4]
         overlap = min(OVERLAP if self.overlap is None else self.overlap, min(tile) // 2)
         total, weight = np.zeros(0, np.float32), np.zeros(padded, np.float32)
@@ -257,7 +241,7 @@ class Forecaster:
         return total / weight[..., None]
 
     def _layout(self, y: np.ndarray, horizon: int) -> tuple[tuple[int, int], tuple[int, int], int, Any]:
-        """Size of a tile, size of the padded frame, the multiple that tiles start at, and how to pad."""
+        """Returns the sizes of a tile and of the padded frame, the multiple that tiles start at, and how to pad."""
         N, T, H, W, C = y.shape
 
         def takes(size: tuple[int, int]) -> bool:
@@ -267,15 +251,15 @@ class Forecaster:
                 return False
             return True
 
-        found = accepted((H, W), takes)
-        if found is None:
+        accepted_size = accepted((H, W), takes)
+        if accepted_size is None:
             if self.grid is None or not takes(self.grid):
                 self._check((1, T, H, W, C), horizon)
                 raise ValueError(f"[Forecaster] the model takes no frames of {H}x{W}, padded or not.")
             padded = (max(H, self.grid[0]), max(W, self.grid[1]))
             return self.grid, padded, 1, "constant"
-        padded, multiple = found
-        # A little is filled with what is at the border, much counts as missing.
+        padded, multiple = accepted_size
+        # Narrow padding repeats the border; wide padding counts as missing.
         pad = "edge" if multiple <= _LITTLE else "constant"
         side = self.tile
         if side is None and padded[0] * padded[1] > LARGEST and tree_flatten(self.model.parameters()):
@@ -287,32 +271,11 @@ class Forecaster:
 
     def _check(self, shape: tuple[int, ...], horizon: int) -> None:
         if hasattr(self.model, "check_input"):
-            self.model.check_input(mx.zeros(shape), horizon)  # which nobody computes
-
-
-_TOLD = ("name", "units", "transform", "frame_interval", "pixel_km", "coarsen", "input_frames", "target_frames")
-
-
-def _scale(section: Mapping[str, Any], trained: Mapping[str, Any], trusted: Sequence[str]) -> Scale | None:
-    """The scale that a checkpoint's data had; None where the data has none."""
-    described = section.get("transform")
-    if described is None and isinstance(trained.get("transform"), dict):
-        told = dict(trained["transform"])
-        described = {"_target_": f"{_SCALES}.{told.pop('name', '')}", **told}
-    if described is None:
-        return None
-    try:
-        return build(described, (*trusted, _SCALES), Scale)
-    except (ValueError, ImportError) as error:
-        if isinstance(error, UntrustedTargetError) and "outside" in str(error):
-            raise
-        raise ValueError(
-            f"[Forecaster] the scale of the checkpoint's data cannot be built ({error}). Hand one over: scale=..."
-        ) from error
+            self.model.check_input(mx.zeros(shape), horizon)  # lazy zeros, never computed
 
 
 def _commit(run: Path) -> str | None:
-    """The commit that a run was trained with."""
+    """Returns the commit that a run was trained with, or None if it is unknown."""
     try:
         starts = entries(run) if (run / RECORD).is_file() else []
         return starts[-1]["code"]["commit"] if starts else None

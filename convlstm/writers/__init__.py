@@ -1,4 +1,7 @@
-"""Forecasts as files: NetCDF, Zarr, NumPy, pictures and animations."""
+"""Forecasts as files: NetCDF, Zarr, NumPy, pictures and animations.
+
+A new format is a module with a function that writes it and one that recognises it, and a line in `FORMATS`.
+"""
 
 from __future__ import annotations
 
@@ -7,88 +10,74 @@ import os
 import shutil
 from pathlib import Path
 
-from convlstm.writers import arrays, netcdf, zarr_store
+from convlstm.writers import arrays, netcdf, pictures, zarr_store
 from convlstm.writers.forecast import Forecast, Layer, Place
+from convlstm.writers.formats import Format
 from convlstm.writers.library import MissingWriterError
-from convlstm.writers.replacing import check_place, put
+from convlstm.writers.replacing import check_place, move_into_place
 
 __all__ = ["FORMATS", "Forecast", "Layer", "MissingWriterError", "Place", "check_place", "format_of", "write"]
 
-# Format to the ending of its files; frames as PNG are a folder.
-FORMATS = {"netcdf": ".nc", "zarr": ".zarr", "npy": ".npy", "png": "", "gif": ".gif"}
-_ENDINGS = {ending: name for name, ending in FORMATS.items() if ending} | {".nc4": "netcdf"}
+FORMATS = {
+    "netcdf": Format(".nc", netcdf.write, netcdf.is_forecast),
+    "zarr": Format(".zarr", zarr_store.write, zarr_store.is_forecast),
+    "npy": Format(".npy", arrays.write, arrays.is_forecast, companion=".json"),
+    "png": Format("", pictures.write_stills, pictures.are_stills),
+    "gif": Format(".gif", pictures.write_film, pictures.is_picture),
+}
+_ENDINGS = {format.ending: name for name, format in FORMATS.items() if format.ending} | {".nc4": "netcdf"}
 
 
 def format_of(path: str | Path) -> str | None:
-    """The format that a file's ending means, or None."""
+    """Returns the name of the format that a file's ending means, or None."""
     return _ENDINGS.get(Path(path).suffix.lower())
 
 
 def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Path:
-    """Writes a forecast, beside its place and then renamed: whoever finds the file finds it whole.
+    """Writes a forecast to a temporary file and renames it, so that a file with the final name is complete.
 
-    An earlier forecast is replaced, and nothing else. Where `path` is a link, what it leads to is.
+    An earlier forecast is replaced, but nothing else. If `path` is a link, its target is replaced.
 
     Args:
-        path: The file; of `png` the folder that the frames go to.
+        path: The file; for `png` the folder of the frames.
         forecast: The forecast.
-        format: A key of `FORMATS`. Default: what the ending of `path` means.
+        format: A key of `FORMATS`. Default: the one that the ending of `path` means.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: There is no such format, or the ending means none.
+        ValueError: The format does not exist, or the ending means none.
         MissingWriterError: The format's library is not installed.
-        FileExistsError: There is something else than an earlier forecast.
-        OSError: It cannot be written, as on a full disk; what was there stays.
+        FileExistsError: The path is taken by something else than an earlier forecast.
+        OSError: The forecast cannot be written, as on a full disk. An earlier one stays.
     """
     path = Path(path)
     if format is None and (format := format_of(path)) is None:
         raise ValueError(f"[write] the ending of '{path.name}' must be one of {', '.join(_ENDINGS)}, or give 'format'.")
     if format not in FORMATS:
         raise ValueError(f"[write] 'format' must be one of {', '.join(FORMATS)} but got {format!r}.")
-    given, path = path, path.resolve() if path.is_symlink() else path  # the link stays
+    writer = FORMATS[format]
+    given, path = path, path.resolve() if path.is_symlink() else path  # the link itself stays
     path.parent.mkdir(parents=True, exist_ok=True)
-    check_place(path, format)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    said = beside.with_suffix(".json")
+    check_place(path, writer)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    companion = part.with_suffix(writer.companion) if writer.companion else None
     try:
-        if format == "png":
-            _pictures().forecast_stills(beside, **_drawn(forecast))
-        elif format == "gif":
-            _pictures().forecast_film(beside, **_drawn(forecast))
-        else:
-            {"netcdf": netcdf, "zarr": zarr_store, "npy": arrays}[format].write(beside, forecast)
-        if format == "npy":
-            said.write_text(arrays.beside(forecast), encoding="utf-8")
-            put(said, path.with_suffix(".json"))
-        put(beside, path)
+        writer.write(part, forecast)
+        if companion:
+            move_into_place(companion, path.with_suffix(writer.companion))
+        move_into_place(part, path)
     except OSError as error:
         if isinstance(error, FileExistsError):
             raise
-        # Of the libraries not all say which file it is, and what ails it.
+        # Some libraries say neither which file it is nor what is wrong.
         raise OSError(error.errno or errno.EIO, error.strerror or f"not written ({error})", str(given)) from error
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
         else:
-            beside.unlink(missing_ok=True)
-        said.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+        if companion:
+            companion.unlink(missing_ok=True)
     return given
-
-
-def _pictures():
-    from convlstm.report import forecast_only  # brings matplotlib
-
-    return forecast_only
-
-
-def _drawn(forecast: Forecast) -> dict:
-    return {
-        "forecast": forecast.values,
-        "inputs": forecast.inputs,
-        "units": forecast.units,
-        "issued": forecast.issued,
-        "step": forecast.step,
-    }

@@ -1,4 +1,4 @@
-"""NumPy files of forecasts."""
+"""NumPy files of forecasts, each with a JSON file beside it for the facts that an array cannot hold."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ import numpy as np
 
 
 def write(path: Path, forecast: Forecast) -> None:
-    """Writes the values (T, H, W) as `.npy`, and beside them, as `.json`, what an array cannot say."""
+    """Writes the values (T, H, W) as `.npy`, and times, place, units and provenance as `.json`."""
     with path.open("wb") as file:
         np.save(file, np.asarray(forecast.values, np.float32), allow_pickle=False)
+    path.with_suffix(".json").write_text(_description(forecast), encoding="utf-8")
 
 
-def beside(forecast: Forecast) -> str:
-    """The text of the file beside the array: times, place, units and where the forecast comes from."""
+def is_forecast(path: Path) -> bool:
+    """Returns True if the file beside the array is a description as `write` leaves it."""
+    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    keys = {"shape", "forecast_reference_time", "provenance"}
+    return not path.is_dir() and isinstance(described, dict) and keys <= described.keys()
+
+
+def _description(forecast: Forecast) -> str:
     times, leads, place = forecast.times, forecast.leads, forecast.place
-    told = {
+    description = {
         "shape": list(forecast.values.shape),
         "units": forecast.units or "1",
         "forecast_reference_time": None if forecast.issued is None else f"{forecast.issued.astype('datetime64[s]')}Z",
@@ -31,4 +38,4 @@ def beside(forecast: Forecast) -> str:
         "y": None if place is None else np.asarray(place.y).tolist(),
         "provenance": dict(forecast.provenance),
     }
-    return json.dumps(told, indent=1, default=str) + "\n"
+    return json.dumps(description, indent=1, default=str) + "\n"

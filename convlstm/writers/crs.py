@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# Major axis in metres and inverse flattening, 0 for a sphere.
+# Major axis in metres and inverse flattening, which is 0 for a sphere.
 _ELLIPSOIDS = {
     "WGS84": (6378137.0, 298.257223563),
     "GRS80": (6378137.0, 298.257222101),
@@ -17,7 +17,8 @@ _ELLIPSOIDS = {
 }
 _DATUMS = {"NAD83": "GRS80", "WGS84": "WGS84"}
 
-# By PROJ's name: CF's, WKT's, and for each parameter PROJ's words with their defaults, CF's name and WKT's.
+# By PROJ's name of the projection: the names of CF and of WKT, and for each parameter PROJ's name and default, and the
+# names of CF and of WKT.
 _MAPPINGS: dict[str, tuple[str, str, tuple[tuple[str, float, str, str], ...]]] = {
     "laea": (
         "lambert_azimuthal_equal_area",
@@ -81,7 +82,7 @@ _MAPPINGS: dict[str, tuple[str, str, tuple[tuple[str, float, str, str], ...]]] =
         ),
     ),
     "somerc": (
-        # CF's oblique_mercator leaves open where the false origin is: WKT alone says it.
+        # Not CF's oblique_mercator, which does not define the place of the false origin. WKT does.
         "",
         "Hotine_Oblique_Mercator_Azimuth_Center",
         (
@@ -96,63 +97,65 @@ _WKT = re.compile(r"\s*(PROJCS|GEOGCS|PROJCRS|GEOGCRS|BOUNDCRS|COMPD_CS|COMPOUND
 
 
 def grid_mapping(projection: str | None) -> dict[str, Any]:
-    """The attributes of CF's grid mapping variable.
+    """Returns the attributes of CF's grid mapping variable.
 
     Args:
-        projection: A PROJ string, whose coordinates are in metres or degrees, or WKT.
+        projection: A PROJ string with coordinates in metres or degrees, or WKT.
 
     Returns:
-        `grid_mapping_name` and its parameters where the projection is known here, `crs_wkt` and `spatial_ref` (the
-        same, where GDAL looks), and `proj4_params` as it was given. Empty where there is no projection.
+        `grid_mapping_name` and its parameters if CF has the projection, `crs_wkt` and `spatial_ref` (the same, for
+        GDAL), and `proj4_params` as given. Empty without a projection.
     """
     if not projection:
         return {}
     if _WKT.match(projection):
         return {"crs_wkt": projection, "spatial_ref": projection}
     words = _words(projection)
-    told: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     name = words.get("proj", "")
     if name in ("longlat", "latlong", "lonlat", "latlon"):
-        told = {"grid_mapping_name": "latitude_longitude", **_figure(words), "longitude_of_prime_meridian": 0.0}
-        told["crs_wkt"] = _geographic(words)
+        attributes = {"grid_mapping_name": "latitude_longitude", **_figure(words), "longitude_of_prime_meridian": 0.0}
+        attributes["crs_wkt"] = _geographic(words)
     elif name in _MAPPINGS and not (name == "stere" and abs(_number(words, "lat_0", 0)) != 90):
-        told = _projected(name, words)
-    if not told.get("grid_mapping_name"):
-        told = {key: value for key, value in told.items() if key == "crs_wkt"}
-    if "crs_wkt" in told:
-        told["spatial_ref"] = told["crs_wkt"]
-    return {**told, "proj4_params": projection}
+        attributes = _projected(name, words)
+    if not attributes.get("grid_mapping_name"):
+        attributes = {key: value for key, value in attributes.items() if key == "crs_wkt"}
+    if "crs_wkt" in attributes:
+        attributes["spatial_ref"] = attributes["crs_wkt"]
+    return {**attributes, "proj4_params": projection}
 
 
 def _projected(name: str, words: dict[str, str]) -> dict[str, Any]:
+    """Returns the attributes of a projection that is a key of `_MAPPINGS`."""
     cf, wkt, parameters = _MAPPINGS[name]
     south = name == "stere" and _number(words, "lat_0", 0) < 0
-    told: dict[str, Any] = {"grid_mapping_name": cf}
-    written = []
-    for word, default, ours, theirs in parameters:
+    attributes: dict[str, Any] = {"grid_mapping_name": cf}
+    in_wkt = []
+    for word, default, cf_name, wkt_name in parameters:
         fallback = -90.0 if south and word == "lat_ts" else float(default)
         if word == "lat_2" and "lat_2" not in words:
             fallback = _number(words, "lat_1", 0)
         value = _number(words, word, fallback)
-        told[ours] = [told[ours], value] if ours in told else value
-        written.append((theirs, value))
+        attributes[cf_name] = [attributes[cf_name], value] if cf_name in attributes else value
+        in_wkt.append((wkt_name, value))
     if name == "stere":
-        told["latitude_of_projection_origin"] = -90.0 if south else 90.0
-        written.append(("scale_factor", 1.0))
+        attributes["latitude_of_projection_origin"] = -90.0 if south else 90.0
+        in_wkt.append(("scale_factor", 1.0))
     if name == "somerc":
-        written[2:2] = [("azimuth", 90.0), ("rectified_grid_angle", 90.0)]
+        in_wkt[2:2] = [("azimuth", 90.0), ("rectified_grid_angle", 90.0)]
     east, north = _number(words, "x_0", 0), _number(words, "y_0", 0)
-    told |= {"false_easting": east, "false_northing": north, **_figure(words)}
-    written += [("false_easting", east), ("false_northing", north)]
-    inside = "".join(f',PARAMETER["{key}",{value:.15g}]' for key, value in written)
-    told["crs_wkt"] = (
-        f'PROJCS["unknown",{_geographic(words)},PROJECTION["{wkt}"]{inside},UNIT["metre",1],'
+    attributes |= {"false_easting": east, "false_northing": north, **_figure(words)}
+    in_wkt += [("false_easting", east), ("false_northing", north)]
+    text = "".join(f',PARAMETER["{key}",{value:.15g}]' for key, value in in_wkt)
+    attributes["crs_wkt"] = (
+        f'PROJCS["unknown",{_geographic(words)},PROJECTION["{wkt}"]{text},UNIT["metre",1],'
         'AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
     )
-    return told
+    return attributes
 
 
 def _geographic(words: dict[str, str]) -> str:
+    """Returns the geographic coordinate system as WKT."""
     a, rf = _ellipsoid(words)
     shift = words.get("towgs84", "")
     numbers = ",".join((shift.split(",") + ["0"] * 7)[:7]) if shift else ""
@@ -166,13 +169,13 @@ def _geographic(words: dict[str, str]) -> str:
 
 
 def _figure(words: dict[str, str]) -> dict[str, float]:
-    """The figure of the earth as CF tells it."""
+    """Returns CF's attributes of the figure of the earth."""
     a, rf = _ellipsoid(words)
     return {"semi_major_axis": a, "inverse_flattening": rf} if rf else {"earth_radius": a}
 
 
 def _ellipsoid(words: dict[str, str]) -> tuple[float, float]:
-    """Major axis in metres and inverse flattening, 0 of a sphere."""
+    """Returns the major axis in metres and the inverse flattening, which is 0 for a sphere."""
     if "R" in words:
         return _metres(float(words["R"])), 0.0
     name = words.get("ellps", _DATUMS.get(words.get("datum", ""), "WGS84"))
@@ -189,17 +192,18 @@ def _ellipsoid(words: dict[str, str]) -> tuple[float, float]:
 
 
 def _metres(axis: float) -> float:
-    """An axis of the earth in metres; some services write kilometres."""
+    """Returns an axis of the earth in metres. Some services write kilometres."""
     return axis * 1000 if axis < 1e5 else axis
 
 
 def _words(projection: str) -> dict[str, str]:
-    found: dict[str, str] = dict(re.findall(r"\+(\w+)=([^\s+]+)", projection))
-    return {_SYNONYMS.get(word, word): value for word, value in found.items()}
+    """Returns the parameters of a PROJ string by name."""
+    parameters: dict[str, str] = dict(re.findall(r"\+(\w+)=([^\s+]+)", projection))
+    return {_SYNONYMS.get(word, word): value for word, value in parameters.items()}
 
 
 def _number(words: dict[str, str], name: str, default: float) -> float:
-    """A number; PROJ allows a letter for the half of the globe behind it."""
+    """Returns a parameter as a number. PROJ allows a letter for the hemisphere behind it."""
     value = words.get(name, "")
     if not value:
         return float(default)

@@ -1,4 +1,4 @@
-"""A forecast as it is written: its values, when and where they hold, and where they come from."""
+"""A forecast as it is written: values, times, place and provenance."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
+SOURCE = "convlstm"
+"""Beginning of `source`, or of a picture's comment, in all files that this project writes."""
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where the pixels lie.
+    """The place of the pixels.
 
     Args:
-        x, y: Coordinates of the centres of columns and rows, (W,) and (H,); the first row is the northern one.
-        units: Of these: "m" or "deg". Default: "m".
+        x, y: Coordinates of the centres of columns and rows, (W,) and (H,). The first row is the northern one.
+        units: Units of the coordinates, "m" or "deg". Default: "m".
         projection: PROJ string or WKT. Default: unknown.
 
     Raises:
@@ -40,7 +43,7 @@ class Place:
         units: str = "m",
         projection: str | None = None,
     ) -> Place:
-        """The place of (H, W) pixels between outer edges (x_min, y_min, x_max, y_max)."""
+        """Returns the place of (H, W) pixels between the outer edges (x_min, y_min, x_max, y_max)."""
         (height, width), (x_min, y_min, x_max, y_max) = shape, extent
         dx, dy = (x_max - x_min) / width, (y_max - y_min) / height
         x, y = x_min + (np.arange(width) + 0.5) * dx, y_max - (np.arange(height) + 0.5) * dy
@@ -49,13 +52,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Layer:
-    """One more field beside the forecast, such as its spread.
+    """A further field beside the forecast, such as its spread.
 
     Args:
-        values: (T, H, W), NaN where missing.
-        units: As CF writes them.
-        long_name: What it is.
-        attributes: Others. Default: none.
+        values: (T, H, W); NaN means missing.
+        units: Units in CF's notation.
+        long_name: Description of the field.
+        attributes: Further attributes. Default: none.
     """
 
     values: np.ndarray
@@ -66,17 +69,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Forecast:
-    """A forecast.
+    """A forecast with its times, its place and its provenance.
 
     Args:
-        values: Physical values, (T, H, W), or (T, H, W, C) of several channels; NaN where missing.
+        values: Physical values, (T, H, W), or (T, H, W, C) with several channels; NaN means missing.
         units: "mm/h", "dBZ" or "raw", or "" for values in [0, 1].
         issued: Time of the last input frame, datetime64, UTC. Default: unknown.
         step: Minutes from frame to frame. Default: unknown.
-        place: Default: unknown.
-        inputs: The frames that it was made from, of the same shape, for pictures. Default: none.
-        layers: By name. Default: none.
-        provenance: Where it comes from. Default: nothing.
+        place: Place of the pixels. Default: unknown.
+        inputs: Frames that the forecast was made from, of the same shape, for pictures. Default: none.
+        layers: Further fields by name. Default: none.
+        provenance: Facts about the model and its data. Default: none.
 
     Raises:
         ValueError: Shapes do not fit each other, or `units` are unknown.
@@ -115,12 +118,12 @@ class Forecast:
 
     @property
     def leads(self) -> np.ndarray | None:
-        """Minutes from the last input frame to each frame, (T,)."""
+        """Minutes from the last input frame to each frame, (T,), or None."""
         return None if self.step is None else np.arange(1, len(self.values) + 1) * self.step
 
     @property
     def times(self) -> np.ndarray | None:
-        """When each frame holds, datetime64[s] of (T,), UTC."""
+        """Valid time of each frame, datetime64[s], (T,), UTC, or None."""
         if self.issued is None or self.leads is None:
             return None
         return self.issued.astype("datetime64[s]") + np.round(self.leads * 60).astype("timedelta64[s]")

@@ -1,4 +1,4 @@
-"""Libraries that only one format needs."""
+"""Import of libraries that only one format needs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from types import ModuleType
 
 
 class MissingWriterError(RuntimeError):
-    """The library of a format is not installed. The message has the command that installs it."""
+    """An error: a format's library is not installed. The message has the command that installs it."""
 
 
 def library(name: str) -> ModuleType:
-    """Imports a format's library.
+    """Imports and returns a format's library.
 
     Raises:
         MissingWriterError: It is not installed.

@@ -1,89 +1,55 @@
-"""What a forecast may take the place of, and how it does: nothing else that exists is lost."""
+"""Replacing an earlier forecast. Nothing else that exists is ever lost."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from convlstm.writers.library import library
-
-from PIL import Image
-
-# What files of this project say of where they come from: the beginning of `source`, or a picture's comment.
-SOURCE = "convlstm"
+from convlstm.writers.formats import Format
 
 
-def check_place(path: Path, format: str) -> None:
-    """FileExistsError where there is something at a path, or beside it what goes with it, that is no earlier forecast.
+def check_place(path: Path, format: Format) -> None:
+    """Raises FileExistsError if a path, or that of its companion, is taken by something else than an earlier forecast.
 
     Args:
-        path: Where a forecast is to be.
-        format: A key of `FORMATS`.
+        path: Path of a forecast to be written.
+        format: Its format.
     """
-    if path.exists() and not _is_forecast(path, format):
-        kind = "a folder with other things in it" if path.is_dir() else "a file that is no forecast of this program"
-        raise FileExistsError(errno.EEXIST, f"there is {kind}, which is left alone", str(path))
-    said = path.with_suffix(".json")
-    if format == "npy" and not path.exists() and said.exists() and not _is_described(said):
-        text = "there is a file that is no forecast's, which is left alone; the array's description would be there"
-        raise FileExistsError(errno.EEXIST, text, str(said))
-
-
-def put(beside: Path, path: Path) -> None:
-    """Moves a file or a folder to its place; what was there stays until then, and for good where that fails."""
-    if not (path.is_dir() and beside.is_dir()):
-        beside.replace(path)
+    companion = path.with_suffix(format.companion) if format.companion else path
+    if not (path.exists() or companion.exists()) or _is_replaceable(path, format):
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.is_dir():
+        kind = "a folder with other things in it"
+    elif path.exists():
+        kind = "a file that is no forecast of this program"
+    else:
+        path, kind = companion, "a file that is no forecast's, and the forecast's description needs its name"
+    raise FileExistsError(errno.EEXIST, f"there is {kind}; it is left alone", str(path))
+
+
+def move_into_place(part: Path, path: Path) -> None:
+    """Moves a file or a folder to its final path. What was there stays until then, and stays if that fails."""
+    if not (path.is_dir() and part.is_dir()):
+        part.replace(path)
+        return
+    former = path.with_name(f".{path.name}.{os.getpid()}.old")
     with suppress(FileNotFoundError):  # another process has just moved it
-        path.rename(aside)
+        path.rename(former)
     try:
-        beside.rename(path)
+        part.rename(path)
     except OSError:
         with suppress(OSError):
-            aside.rename(path)
+            former.rename(path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
 
 
-def _is_forecast(path: Path, format: str) -> bool:
-    """Whether a file or a folder is a forecast that was written here, or is empty."""
+def _is_replaceable(path: Path, format: Format) -> bool:
+    """Returns True if a file or a folder is a forecast of this project, or an empty file."""
     try:
-        if path.is_dir():
-            if format == "png":
-                return all(p.name.startswith("frame_") and _is_picture(p) for p in path.iterdir())
-            return format == "zarr" and (not any(path.iterdir()) or _says(path / ".zattrs"))
-        if path.stat().st_size == 0:
-            return True
-        if format == "netcdf":
-            with library("netCDF4").Dataset(str(path)) as file:
-                return str(getattr(file, "source", "")).startswith(SOURCE)
-        if format == "gif":
-            return _is_picture(path)
-        return format == "npy" and _is_described(path.with_suffix(".json"))
+        return (path.is_file() and path.stat().st_size == 0) or format.is_forecast(path)
     except (OSError, ValueError, RuntimeError):
         return False
-
-
-def _is_picture(path: Path) -> bool:
-    with Image.open(path) as image:
-        said: Any = image.info.get("comment") or image.info.get("Software") or ""
-    return (said.decode(errors="replace") if isinstance(said, bytes) else str(said)).startswith(SOURCE)
-
-
-def _is_described(path: Path) -> bool:
-    """Whether a file is the description of an array, as the writer of NumPy's files leaves it."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and {"shape", "forecast_reference_time", "provenance"} <= told.keys()
-
-
-def _says(path: Path) -> bool:
-    return str(json.loads(path.read_text(encoding="utf-8")).get("source", "")).startswith(SOURCE)

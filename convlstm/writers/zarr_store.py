@@ -1,35 +1,44 @@
-"""Zarr stores of forecasts: arrays with CF attributes, a chunk for each frame."""
+"""Zarr stores of forecasts: arrays with CF attributes and a chunk for each frame."""
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
 from convlstm.writers import cf
-from convlstm.writers.forecast import Forecast
+from convlstm.writers.forecast import SOURCE, Forecast
 from convlstm.writers.library import library
 
 import numpy as np
 
 
 def write(path: Path, forecast: Forecast) -> None:
-    """Writes a forecast as a store of version 2, which every zarr reads, with its metadata in one place."""
+    """Writes a forecast as a store of version 2, which every zarr reads, with consolidated metadata."""
     zarr = library("zarr")
-    new = not zarr.__version__.startswith("2.")
-    how = {"zarr_format": 2} if new else {}
-    group = zarr.open_group(str(path), mode="w", **how)
+    is_zarr_3 = not zarr.__version__.startswith("2.")
+    version = {"zarr_format": 2} if is_zarr_3 else {}
+    group = zarr.open_group(str(path), mode="w", **version)
     group.attrs.update(cf.attributes(forecast))
     for variable in cf.variables(forecast):
         values = variable.values
         chunks = (1, *values.shape[1:]) if variable.is_field else values.shape
         fill = float("nan") if variable.is_field else None
         shape: dict = {"shape": values.shape, "chunks": chunks, "dtype": values.dtype, "fill_value": fill}
-        array = group.create_array(variable.name, **shape) if new else group.create_dataset(variable.name, **shape)
+        array = (group.create_array if is_zarr_3 else group.create_dataset)(variable.name, **shape)
         array.attrs.update({"_ARRAY_DIMENSIONS": list(variable.dimensions), **_plain(variable.attributes)})
         array[...] = values
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of version 3 alone, which this is not
-        zarr.consolidate_metadata(str(path), **how)
+        warnings.simplefilter("ignore")  # about stores of version 3, which this is not
+        zarr.consolidate_metadata(str(path), **version)
+
+
+def is_forecast(path: Path) -> bool:
+    """Returns True if a folder is a store that this project has written, or is empty."""
+    if not any(path.iterdir()):
+        return True
+    attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
+    return str(attributes.get("source", "")).startswith(SOURCE)
 
 
 def _plain(attributes: dict) -> dict:

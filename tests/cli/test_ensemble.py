@@ -192,7 +192,7 @@ def test_forecast_of_one_checkpoint_has_no_spread(forecast, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((), "'ckpt' must be one checkpoint, or ensemble=true make one forecast of all"),
+        ((), "'ckpt' must be one checkpoint but got"),
         (("ensemble=true", "thresholds=[x]"), "'thresholds' must be a list of numbers but got"),
         (("ensemble=true", "thresholds=2"), "'thresholds' must be a list of numbers but got 2"),
         (("ensemble=1",), "'ensemble' must be true or false but got 1"),

@@ -307,7 +307,7 @@ def test_a_stack_without_times_counts_as_the_model_s_units(forecast, tmp_path):
     np.save(tmp_path / "rain.npy", np.full((4, 8, 8), 7.5))
     status, out, _ = forecast(f"input={tmp_path}/rain.npy", "reader=null", "format=npy", "step=5")
     assert status == 0
-    assert "without times, whose values count as mm/h" in out
+    assert "without times, with values in mm/h" in out
     values, told = stored(tmp_path / "out", "rain_forecast")
     np.testing.assert_allclose(values[..., 0], 7.5, rtol=1e-5)
     assert told["lead_minutes"] == [5, 10, 15, 20]
@@ -437,7 +437,7 @@ def test_what_a_clip_cannot_be(forecast, tmp_path):
     line = (f"ckpt={digits(tmp_path)}", f"input={tmp_path}/digits.npy", "reader=null")
     status, _, err = forecast(*line, "watch=true")
     assert status == 1
-    assert "'watch' must be false of" in err
+    assert "'watch' must be false for" in err
     status, _, err = forecast(*line, "crop=[4,0,5,8]")
     assert status == 1
     assert "'crop' must lie within frames of 8x8 but got [4, 0, 5, 8]" in err
@@ -492,7 +492,7 @@ def test_watching_forecasts_each_usable_frame_and_tells_of_the_others(forecast, 
     assert not failures
     assert (status, err) == (0, "")
     assert "not used    202006010020.png" in out
-    assert "late        the frame of 2020-06-01 00:25, after that of 2020-06-01 00:30: whose forecast is made" in out
+    assert "late        the frame of 2020-06-01 00:25, after that of 2020-06-01 00:30: its forecast is made" in out
     assert "ended       after 5 forecasts" in out
     last = np.load(written(7))
     np.testing.assert_allclose(last[0], picture(7) / 10, rtol=1e-5)

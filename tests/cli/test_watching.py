@@ -82,7 +82,7 @@ def test_a_frame_that_is_replaced_has_its_forecast_again(radar, follow, capsys):
     assert issued == [(time_of(3), pytest.approx(0.4)), (time_of(3), pytest.approx(8)), (time_of(3), pytest.approx(8))]
     out = capsys.readouterr().out
     assert "again       the frame of 2020-06-01 00:15 has been replaced" in out
-    assert "late        the frame of 2020-06-01 00:10, after that of 2020-06-01 00:15: whose forecast is made" in out
+    assert "late        the frame of 2020-06-01 00:10, after that of 2020-06-01 00:15: its forecast is made" in out
 
 
 def test_a_frame_of_a_time_to_come_does_not_hold_up_the_others(radar, follow, capsys):

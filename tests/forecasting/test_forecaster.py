@@ -1,6 +1,7 @@
 """Forecaster: physical frames in, physical frames out; gaps, grids and tiles."""
 
 import json
+import re
 import warnings
 from itertools import pairwise
 
@@ -20,7 +21,7 @@ import pytest
 
 
 class Last(nn.Module):
-    """The last frame, for as long as is asked; says what it was given."""
+    """A model that repeats the last frame, and keeps its inputs and their shapes."""
 
     def __init__(self, multiple=1, size=None):
         super().__init__()
@@ -40,7 +41,7 @@ class Last(nn.Module):
 
 
 class Drift(nn.Module):
-    """Blurs and moves the last frame a little more with each lead: what is at a pixel has come from nearby."""
+    """A model that blurs and moves the last frame a little more with each lead time."""
 
     def __call__(self, inputs, horizon):
         frames, x = [], inputs[:, -1]
@@ -52,7 +53,7 @@ class Drift(nn.Module):
 
 @pytest.fixture
 def rain(rng):
-    """Six frames of 17x23 in mm/h within the range of LogRain()."""
+    """Returns six frames of 17x23 in mm/h within the range of LogRain()."""
     return rng.uniform(0.2, 50, (6, 17, 23)).astype(np.float32)
 
 
@@ -89,13 +90,13 @@ def test_the_last_input_frames_count(rain):
 def test_without_a_scale_values_are_in_0_to_1():
     frames = np.array([0.0, 0.25, 1.0], np.float32).reshape(1, 1, 3)
     np.testing.assert_array_equal(Forecaster(Last())(frames, 1), [[[0, 0.25, 1]]])
-    for value, said in ((-1, r"reach from -1 to 1"), (60, r"reach from 0.25 to 60")):
+    for value, text in ((-1, r"reach from -1 to 1"), (60, r"reach from 0.25 to 60")):
         frames[0, 0, 0] = value
-        with pytest.raises(ValueError, match=rf"\[Forecaster\] 'frames' must be in \[0, 1\], as .* {said}. Scale them"):
+        with pytest.raises(ValueError, match=rf"\[Forecaster\] 'frames' must be in \[0, 1\], as .* {text}. Scale them"):
             Forecaster(Last())(frames, 1)
 
 
-def test_missing_pixels_are_interpolated_in_time_and_those_that_no_frame_has_are_missing_again():
+def test_missing_pixels_are_interpolated_in_time_or_missing_from_the_forecast():
     model = Last()
     frames = np.full((4, 2, 2), 0.8, np.float32)
     frames[:, 0, 0] = [0.2, np.nan, np.nan, 0.5]
@@ -122,11 +123,12 @@ def test_infinite_values_are_missing(rain):
     assert model.given[0, 1, 3, 4, 0] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_missing_frame_is_filled_and_told():
+def test_a_missing_frame_is_filled_with_a_warning():
     frames = np.stack([np.full((3, 3), v, np.float32) for v in (0.1, 0.2, np.nan, 0.4)])
     model = Last()
     forecaster = Forecaster(model)
-    with pytest.warns(UserWarning, match=r"\[Forecaster\] of 4 input frames number 3 is missing, and interpolated"):
+    text = "[Forecaster] of 4 input frames, these are missing and interpolated in time: 3."
+    with pytest.warns(UserWarning, match=re.escape(text)):
         forecaster(frames, 1)
     np.testing.assert_allclose(model.given[0, 2], 0.3, rtol=1e-6)
     assert forecaster.missing.frames == (2,)
@@ -145,7 +147,7 @@ def test_a_grid_that_the_model_does_not_take_is_padded_and_cropped(rain):
     forecast = Forecaster(model, LogRain())(rain, 2)
     assert model.shapes == [(1, 6, 24, 24, 1)]
     np.testing.assert_allclose(forecast[0], rain[-1], rtol=1e-5)
-    # Beyond the border are the border's pixels.
+    # The padding repeats the border.
     np.testing.assert_array_equal(model.given[0, -1, 17:, :23, 0], np.repeat(model.given[0, -1, 16:17, :23, 0], 7, 0))
 
 
@@ -170,7 +172,7 @@ def test_a_tiled_forecast_is_the_whole_one_without_a_seam(rng):
     frames = rng.random((2, 96, 128)).astype(np.float32)
     whole = Forecaster(Drift())(frames, 4)
     tiled = Forecaster(Drift(), tile=48, overlap=24)(frames, 4)
-    # Away from the borders, where the whole frame's rolls come in from the other side.
+    # Without the borders, where the rolls of the whole frame come in from the other side.
     inner = (slice(None), slice(8, -8), slice(8, -8))
     np.testing.assert_allclose(tiled[inner], whole[inner], atol=1e-6)
     # With too little overlap it is not.
@@ -261,7 +263,7 @@ def test_load_brings_the_scale_and_the_lengths_of_training(tmp_path, rain):
     np.testing.assert_allclose(forecaster(rain), np.repeat(rain[-1:], 4, 0), rtol=1e-5)
 
 
-def test_the_configuration_has_the_say_on_the_scale(tmp_path):
+def test_the_configuration_decides_the_scale(tmp_path):
     section = {"transform": {"_target_": "convlstm.datasets.transforms.LogRain", "minimum": 0.5, "maximum": 10.0}}
     assert Forecaster.load(write_run(tmp_path / "run", section=section)).scale == LogRain(0.5, 10.0)
 
@@ -305,23 +307,23 @@ def test_load_without_a_checkpoint(tmp_path):
 def test_provenance_names_checkpoint_step_commit_and_configuration(tmp_path):
     run = write_run(tmp_path / "run")
     (run / "run.json").write_text(json.dumps({"starts": [{"code": {"commit": "abc123", "changed": False}}]}))
-    told = Forecaster.load(run).provenance()
-    assert told["checkpoint"] == str(run / "checkpoints" / "best")
-    assert (told["step"], told["commit"], told["model"]) == (7, "abc123", "Persistence")
-    assert told["config"]["model"] == PERSISTENCE
-    assert told["data"]["units"] == "mm/h"
-    assert json.dumps(told)
+    provenance = Forecaster.load(run).provenance()
+    assert provenance["checkpoint"] == str(run / "checkpoints" / "best")
+    assert (provenance["step"], provenance["commit"], provenance["model"]) == (7, "abc123", "Persistence")
+    assert provenance["config"]["model"] == PERSISTENCE
+    assert provenance["data"]["units"] == "mm/h"
+    assert json.dumps(provenance)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"starts": []}', '{"starts": [{"code": null}]}'])
-def test_a_strange_record_of_a_run_is_no_obstacle(tmp_path, text):
+def test_a_damaged_record_of_a_run_is_ignored(tmp_path, text):
     run = write_run(tmp_path / "run")
     (run / "run.json").write_text(text)
     assert Forecaster.load(run).provenance()["commit"] is None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         ({"tile": 4}, r"\[Forecaster\] 'tile' must be a whole number of at least 8 but got 4"),
         ({"overlap": -1}, r"\[Forecaster\] 'overlap' must be a whole number of at least 0 but got -1"),
@@ -331,25 +333,25 @@ def test_a_strange_record_of_a_run_is_no_obstacle(tmp_path, text):
         ({"scale": "LogRain"}, r"\[Forecaster\] 'scale' must have forward and inverse but got str"),
     ],
 )
-def test_arguments_that_do_not_fit(arguments, said):
-    with pytest.raises(ValueError, match=said):
+def test_arguments_that_do_not_fit(arguments, text):
+    with pytest.raises(ValueError, match=text):
         Forecaster(Last(), **arguments)
 
 
 @pytest.mark.parametrize(
-    ("frames", "said"),
+    ("frames", "text"),
     [
         (
             np.zeros((4, 4)),
             r"\[Forecaster\] 'frames' must be numbers of shape \(T, H, W\).* but got float64 of \(4, 4\)",
         ),
         (np.zeros((2, 4, 4)), r"\[Forecaster\] 'frames' must be 3 or more, as in training, but got 2"),
-        (np.full((3, 4, 4), np.nan), r"\[Forecaster\] 'frames' have no known pixel at all"),
+        (np.full((3, 4, 4), np.nan), r"\[Forecaster\] 'frames' must have values but got none"),
         (np.full((3, 4, 4), "a"), r"\[Forecaster\] 'frames' must be numbers"),
     ],
 )
-def test_frames_that_do_not_fit(frames, said):
-    with pytest.raises(ValueError, match=said):
+def test_frames_that_do_not_fit(frames, text):
+    with pytest.raises(ValueError, match=text):
         Forecaster(Last(), input_frames=3)(frames, 1)
 
 
@@ -358,7 +360,7 @@ def test_a_horizon_below_one_is_refused(rain):
         Forecaster(Last(), LogRain())(rain, 0)
 
 
-def test_nothing_is_said_of_whole_frames(rain):
+def test_whole_frames_give_no_warning(rain):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Forecaster(Last(), LogRain())(rain, 1)

@@ -1,0 +1,58 @@
+"""The scale of a forecaster: from physical values to those that its model was trained on, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from convlstm.checkpoints.build import UntrustedTargetError, build
+
+import numpy as np
+
+_SCALES = "convlstm.datasets.transforms"
+
+
+@runtime_checkable
+class Scale(Protocol):
+    """Maps physical values to those that a model was trained on, and back. NaN stays NaN."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray: ...
+    def inverse(self, y: np.ndarray) -> np.ndarray: ...
+
+
+class Unscaled:
+    """The scale of data that is in [0, 1] already."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.clip(np.asarray(x, np.float32), 0, 1)
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        return np.clip(np.asarray(y, np.float32), 0, 1)
+
+
+def scale_of(section: Mapping[str, Any], record: Mapping[str, Any], trusted: Sequence[str]) -> Scale | None:
+    """Returns the scale of a checkpoint's data, or None if the data has none.
+
+    Args:
+        section: The configuration's section `data`.
+        record: The description of the data in the checkpoint's state.
+        trusted: Packages whose classes the checkpoint may name, beside the scales of convlstm.
+
+    Raises:
+        UntrustedTargetError: The class of the scale lies outside these packages.
+        ValueError: The scale cannot be built.
+    """
+    described = section.get("transform")
+    if described is None and isinstance(record.get("transform"), dict):
+        transform = dict(record["transform"])
+        described = {"_target_": f"{_SCALES}.{transform.pop('name', '')}", **transform}
+    if described is None:
+        return None
+    try:
+        return build(described, (*trusted, _SCALES), Scale)
+    except (ValueError, ImportError) as error:
+        if isinstance(error, UntrustedTargetError) and "outside" in str(error):
+            raise
+        raise ValueError(
+            f"[Forecaster] the scale of the checkpoint's data cannot be built ({error}). Pass one: scale=..."
+        ) from error

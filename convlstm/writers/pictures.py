@@ -1,0 +1,46 @@
+"""Pictures of forecasts: a folder with a PNG for each frame, or an animated GIF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from convlstm.writers.forecast import SOURCE, Forecast
+
+from PIL import Image
+
+
+def write_stills(path: Path, forecast: Forecast) -> None:
+    """Writes a picture of each frame to a folder."""
+    from convlstm.report.forecast_only import forecast_stills  # brings matplotlib
+
+    forecast_stills(path, **_arguments(forecast))
+
+
+def write_film(path: Path, forecast: Forecast) -> None:
+    """Writes the inputs and the forecast as an animation."""
+    from convlstm.report.forecast_only import forecast_film
+
+    forecast_film(path, **_arguments(forecast))
+
+
+def are_stills(path: Path) -> bool:
+    """Returns True if a folder has pictures of a forecast only, or nothing."""
+    return all(file.name.startswith("frame_") and is_picture(file) for file in path.iterdir())
+
+
+def is_picture(path: Path) -> bool:
+    """Returns True if a picture's comment says that this project has drawn it."""
+    with Image.open(path) as image:
+        comment: Any = image.info.get("comment") or image.info.get("Software") or ""
+    return (comment.decode(errors="replace") if isinstance(comment, bytes) else str(comment)).startswith(SOURCE)
+
+
+def _arguments(forecast: Forecast) -> dict[str, Any]:
+    return {
+        "forecast": forecast.values,
+        "inputs": forecast.inputs,
+        "units": forecast.units,
+        "issued": forecast.issued,
+        "step": forecast.step,
+    }

@@ -1,0 +1,10 @@
+"""The forecast that the tests of the writers write."""
+
+from tests.support.forecasts import example
+
+import pytest
+
+
+@pytest.fixture
+def forecast(rng):
+    return example(rng)

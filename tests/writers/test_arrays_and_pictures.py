@@ -1,0 +1,77 @@
+"""Arrays with their descriptions, pictures and animations; the choice of a format."""
+
+import builtins
+import json
+from dataclasses import replace
+
+from convlstm.report.forecast_only import forecast_film, forecast_stills
+from convlstm.writers import FORMATS, MissingWriterError, format_of, write
+from tests.support.forecasts import OPERA
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_npy_has_the_values_and_a_json_file_the_rest(tmp_path, forecast):
+    path = write(tmp_path / "f.npy", forecast)
+    np.testing.assert_array_equal(np.load(path), forecast.values)
+    description = json.loads((tmp_path / "f.json").read_text())
+    assert description["times"][1] == "2024-02-01T00:00:00Z"
+    assert description["forecast_reference_time"] == "2024-01-31T23:50:00Z"
+    assert (description["lead_minutes"], description["units"], description["projection"]) == (
+        [5, 10, 15],
+        "mm/h",
+        OPERA,
+    )
+    assert description["y"][0] == 215_000
+    assert description["provenance"]["commit"] == "abc"
+    assert {p.name for p in tmp_path.iterdir()} == {"f.npy", "f.json"}
+
+
+def test_png_is_a_picture_for_each_frame(tmp_path, forecast):
+    folder = write(tmp_path / "frames", forecast, "png")
+    assert sorted(p.name for p in folder.iterdir()) == ["frame_01.png", "frame_02.png", "frame_03.png"]
+    first, second = (np.asarray(Image.open(folder / f"frame_0{n}.png")) for n in (1, 2))
+    assert first.shape == second.shape
+    assert (first != second).any()
+
+
+def test_gif_runs_over_inputs_and_forecast(tmp_path, forecast):
+    with Image.open(write(tmp_path / "f.gif", forecast)) as film:
+        assert film.n_frames == 5
+    with Image.open(write(tmp_path / "g.gif", replace(forecast, inputs=None))) as film:
+        assert film.n_frames == 3
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 1), (2, 8, 8, 3), (2, 8, 8)])
+def test_frames_in_0_to_1_are_drawn_in_grey_or_colour(tmp_path, rng, shape):
+    values = rng.random(shape).astype(np.float32)
+    assert len(forecast_stills(tmp_path / "f", values)) == 2
+    forecast_film(tmp_path / "f.gif", values, inputs=values, step=5, milliseconds=50)
+    with Image.open(tmp_path / "f.gif") as film:
+        assert film.n_frames == 4
+        assert film.info["duration"] == 50
+
+
+def test_format_follows_the_ending():
+    assert [format_of(f"a{ending}") for ending in (".nc", ".NC4", ".zarr", ".npy", ".gif")] == [
+        "netcdf", "netcdf", "zarr", "npy", "gif",
+    ]  # fmt: skip
+    assert format_of("a") is None
+    assert set(FORMATS) == {"netcdf", "zarr", "npy", "png", "gif"}
+
+
+def test_a_strange_ending_or_format_is_refused(tmp_path, forecast):
+    with pytest.raises(ValueError, match=r"\[write\] the ending of 'f.tif' must be one of .nc, .zarr, .npy, .gif"):
+        write(tmp_path / "f.tif", forecast)
+    with pytest.raises(ValueError, match=r"\[write\] 'format' must be one of netcdf, .* but got 'tiff'"):
+        write(tmp_path / "f.nc", forecast, "tiff")
+
+
+@pytest.mark.parametrize(("name", "library"), [("f.nc", "netCDF4"), ("f.zarr", "zarr")])
+def test_a_missing_library_is_named(tmp_path, forecast, monkeypatch, name, library):
+    monkeypatch.setitem(builtins.__import__("sys").modules, library, None)
+    with pytest.raises(MissingWriterError, match=rf"writing this format needs the library {library} .*pip install"):
+        write(tmp_path / name, forecast)
+    assert list(tmp_path.iterdir()) == []
