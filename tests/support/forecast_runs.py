@@ -1,7 +1,8 @@
-"""Checkpoints that cost no training, for the tests of forecasts."""
+"""Checkpoints of untrained models, and arguments and files of `forecast`, for the tests of forecasts."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from convlstm.checkpoints.build import build
 
 import mlx.core as mx
 import mlx.optimizers as optim
+import numpy as np
 
 PERSISTENCE = {"_target_": "convlstm.architectures.baselines.Persistence"}
 ENCODER = {
@@ -31,6 +33,9 @@ RAIN = {
     "transform": {"name": "LogRain", "minimum": 0.1, "maximum": 100.0},
 }
 
+READER = "reader={units: mm/h, scale: 0.1, missing: 255}"
+"""Argument for the pictures of `radar_archives`."""
+
 
 def write_run(
     folder: Path,
@@ -38,12 +43,12 @@ def write_run(
     trained: dict[str, Any] | None = RAIN,
     section: dict[str, Any] | None = None,
 ) -> Path:
-    """A run's folder with a checkpoint of a model that was not trained.
+    """Writes a run's folder with a checkpoint of an untrained model, and returns the folder.
 
     Args:
-        folder: The run's.
-        model: Description of the model.
-        trained: What is recorded of the data; None: nothing.
+        folder: The run's folder.
+        model: Description of the model. Default: persistence.
+        trained: Record of the data in the checkpoint's state, or None for no record. Default: rain.
         section: The configuration's section `data`. Default: only its class.
     """
     mx.random.seed(0)
@@ -54,3 +59,15 @@ def write_run(
     state: dict[str, Any] = {"step": 7, "status": "finished"} | ({} if trained is None else {"data": trained})
     checkpoints.save(folder / "checkpoints" / "best", build(model), optim.SGD(0.1), state, config)
     return folder
+
+
+def digits(folder: Path) -> Path:
+    """Writes a run of digits, whose frames have no physical units, and returns its folder."""
+    return write_run(
+        folder / "digits", trained={"name": "moving_mnist", "input_frames": 3, "target_frames": 2, "frame_shape": 8}
+    )
+
+
+def stored(folder: Path, name: str = "forecast_20200601T002500") -> tuple[np.ndarray, dict[str, Any]]:
+    """Returns the values and the description of a forecast that was written as `npy`."""
+    return np.load(folder / f"{name}.npy"), json.loads((folder / f"{name}.json").read_text())
