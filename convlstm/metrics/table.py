@@ -79,7 +79,7 @@ class Score:
     def note(self) -> str:
         """Which values are better, in words."""
         if self.best is None:
-            return "the mean's error is best"
+            return "best if equal to the error of the mean"
         return {HIGHER: "higher is better", LOWER: "lower is better"}.get(self.best, f"{self.best:g} is best")
 
     @property
@@ -123,14 +123,14 @@ FRAMES = {
 RAIN = {
     "csi": Score("CSI at {at}", "critical success index", HIGHER, heading=("CSI", "{short}"), chart=True),
     "fss": Score("FSS at {at}", "fractions skill score", HIGHER, heading=("FSS", "{size}px"), chart=True),
-    "bias": Score("bias at {at}", "pixels forecast / pixels observed", 1.0, heading=("bias", "{short}"), chart=True),
+    "bias": Score("Bias at {at}", "pixels forecast / pixels observed", 1.0, heading=("bias", "{short}"), chart=True),
     "spectral_ratio": Score(
-        "sharpness below {size} px", "power of short waves, forecast / truth", 1.0,
+        "Sharpness below {size} px", "power of short waves, forecast / truth", 1.0,
         heading=("power", "<{size}px"), chart=True,
     ),
     "mae": Score("MAE", "mean absolute error ({unit})", LOWER, "{units}", heading=("MAE", "{units}"), chart=True),
     "rmse": Score("RMSE", "root mean square error ({unit})", LOWER, "{units}"),
-    "mean_error": Score("mean error", "forecast - truth ({unit})", 0.0, "{units}", from_zero=False),
+    "mean_error": Score("Mean error", "forecast - truth ({unit})", 0.0, "{units}", from_zero=False),
     "b_mse": Score("B-MSE", "weighted squares per frame, ({unit})\u00b2", LOWER, "weighted ({units})^2 per frame"),
     "b_mae": Score("B-MAE", "weighted errors per frame ({unit})", LOWER, "weighted {units} per frame"),
     "pod": Score("POD at {at}", "probability of detection", HIGHER),
@@ -145,17 +145,17 @@ ENSEMBLE = {
         "CRPS", "continuous ranked probability score ({unit})", LOWER, "{units}", ("crps", "{units}"), ".4f",
     ),
     "crps_fair": Score(
-        "fair CRPS", "CRPS of endlessly many members ({unit})", LOWER, "{units}", ("crps_fair", "{units}"), ".4f",
+        "Fair CRPS", "CRPS of infinitely many members ({unit})", LOWER, "{units}", ("crps_fair", "{units}"), ".4f",
     ),
     "spread": Score(
-        "spread", "standard deviation of the members ({unit})", None, "{units}", ("spread", "{units}"), ".4f",
+        "Spread", "standard deviation of the members ({unit})", None, "{units}", ("spread", "{units}"), ".4f",
     ),
     "rmse_of_mean": Score(
         "RMSE of the mean", "root mean square error of the mean ({unit})", LOWER, "{units}",
         ("rmse_of_mean", "{units}"), ".4f",
     ),
     "spread_skill": Score(
-        "spread-skill ratio", "spread / error of the mean", 1.0, heading=("spread_skill", "1"), form=".4f",
+        "Spread-skill ratio", "spread / error of the mean", 1.0, heading=("spread_skill", "1"), form=".4f",
     ),
     "brier": Score(
         "Brier score at {at}", "squared error of the probability", LOWER, heading=("Brier", "{short}"), form=".4f",
@@ -163,7 +163,7 @@ ENSEMBLE = {
 }  # fmt: skip
 """Scores of ensembles."""
 
-TABLE = {"loss": Score("loss", "loss", LOWER), **FRAMES, **RAIN, **ENSEMBLE}
+TABLE = {"loss": Score("Loss", "loss", LOWER), **FRAMES, **RAIN, **ENSEMBLE}
 """All scores by kind."""
 
 PLAIN_IN_MMH = ("b_mse", "b_mae")

@@ -1,4 +1,4 @@
-"""Animations of forecasts, and how figures become a GIF."""
+"""Animations of forecasts, and GIF files of figures."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def forecast_gif(
 ) -> None:
     """Animates the truth beside the forecasts, as a GIF that loops and rests on the last frame.
 
-    While the inputs run, every panel shows them; from the first lead time on, a coloured frame marks what is forecast.
+    During the inputs every panel shows them. From the first lead time on, forecasts have a coloured frame.
 
     Args:
         path: The file.
         inputs: (T_in, H, W, C).
         targets: (horizon, H, W, C). NaN where missing.
-        forecasts: By name, arrays of the shape of the targets.
+        forecasts: Arrays of the shape of the targets, by name.
         frame_interval: Minutes between two frames, for the labels. Default: unknown, labels count frames.
-        milliseconds: Time for which a frame stands. Default: 250.
+        milliseconds: Time that a frame is shown for. Default: 250.
 
     Raises:
         ValueError: The shapes do not fit each other, or there is no forecast.
@@ -61,8 +61,8 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
     Args:
         path: The file.
         figures: At least one; drawn one at a time.
-        milliseconds: Time for which a figure stands; the last one stands six times as long.
-        typical: Indices of figures whose colours are enough for all, which share one palette.
+        milliseconds: Time that a figure is shown for; the last one is shown six times as long.
+        typical: Indices of figures that together have the colours of all; they give the common palette.
     """
     images = []
     for figure in figures:
@@ -72,18 +72,18 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
     palette = _palette([images[k] for k in typical])
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [milliseconds] * (len(images) - 1) + [6 * milliseconds]
-    more = {"append_images": images[1:], "duration": durations, "comment": b"convlstm"}
-    images[0].save(path, save_all=True, loop=0, format="GIF", **more)
+    options = {"append_images": images[1:], "duration": durations, "comment": b"convlstm"}
+    images[0].save(path, save_all=True, loop=0, format="GIF", **options)
 
 
 def _palette(images: list[Image.Image]) -> Image.Image:
-    """One palette for all frames, so that the greys do not flicker: the commonest colours, or the mean ones of many."""
-    some = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
-    palette = some.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    """Returns one palette for all frames, so that greys do not flicker: the most common colours, or means of many."""
+    joined = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
+    palette = joined.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
-    # Pillow tells colours apart in steps of four levels: of those that are closer the commonest is enough.
+    # Pillow tells colours apart in steps of four levels: the most common of closer colours is enough.
     apart: dict[tuple[int, ...], tuple[int, ...]] = {}
-    counted: list[Any] = some.getcolors(some.width * some.height) or []
+    counted: list[Any] = joined.getcolors(joined.width * joined.height) or []
     for _, colour in sorted(counted, reverse=True):
         apart.setdefault(tuple(level // 4 for level in colour), colour)
     if len(apart) <= 1024:
@@ -93,14 +93,14 @@ def _palette(images: list[Image.Image]) -> Image.Image:
     return palette
 
 
-def still(shown: Mapping[str, np.ndarray], lead: int, frame_interval: float | None) -> Figure:
-    """One picture of the animation, laid out in whole pixels so that small frames stay crisp."""
-    height, width, _ = next(iter(shown.values())).shape
+def still(panels: Mapping[str, np.ndarray], lead: int, frame_interval: float | None) -> Figure:
+    """Returns one picture of the animation, laid out in whole pixels so that small frames stay crisp."""
+    height, width, _ = next(iter(panels.values())).shape
     scale = max(1, round(256 / max(height, width))) if max(height, width) <= 384 else 384 / max(height, width)
     w, h, gap, head, foot = round(width * scale), round(height * scale), 12, 30, 30
-    wide, high = len(shown) * (w + gap) + gap, head + h + foot
+    wide, high = len(panels) * (w + gap) + gap, head + h + foot
     figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI, facecolor="white")
-    for k, (name, frame) in enumerate(shown.items()):
+    for k, (name, frame) in enumerate(panels.items()):
         axes = figure.add_axes(((gap + k * (w + gap)) / wide, foot / high, w / wide, h / high))
         axes.imshow(picture(frame, GREY), cmap=GREY, vmin=0, vmax=1, aspect="auto")
         forecast = k > 0 and lead > 0

@@ -1,4 +1,4 @@
-"""Scores against lead time, losses and scores against training steps."""
+"""Scores against lead time, and losses and scores of a training run against its steps."""
 
 from __future__ import annotations
 
@@ -7,21 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.metrics import Scores, logged_score, score
+from convlstm.metrics import Score, Scores, logged_score, score
 from convlstm.metrics.table import FRAMES
-from convlstm.report.style import (
-    COLOURS,
-    INK,
-    RULE,
-    digits,
-    dress,
-    even_steps,
-    line_styles,
-    name_ends,
-    save,
-    say_empty,
-    subplots,
-)
+from convlstm.report.charts import Chart, Line, check_positive
+from convlstm.report.figures import Ends, draw, dress, name_ends, save, subplots
+from convlstm.report.style import COLOURS, INK, digits
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,93 +20,111 @@ from matplotlib.ticker import MaxNLocator
 
 
 def lead_curves(
-    path: str | Path,
-    scores: Mapping[str, Scores],
-    metrics: Iterable[str] | None = None,
-    *,
-    title: str | None = None,
-    frame_interval: float | None = None,
-) -> None:
-    """Draws every score against lead time, a panel per score and a line per forecaster, as a PNG.
-
-    Args:
-        path: The file.
-        scores: By forecaster, what `FrameMetrics.compute` returns.
-        metrics: The scores to draw; those that were not computed are left out.
-            Default: MSE per frame, SSIM and PSNR.
-        title: Heading of the picture. Default: none.
-        frame_interval: Minutes between two frames. Default: unknown, the axis counts frames.
-
-    Raises:
-        ValueError: None of the scores was computed.
-    """
-    save(draw_leads(scores, metrics, title=title, frame_interval=frame_interval), path)
-
-
-def draw_leads(
+    path: str | Path | None,
     scores: Mapping[str, Scores],
     metrics: Iterable[str] | None = None,
     *,
     title: str | None = None,
     frame_interval: float | None = None,
 ) -> Figure:
-    asked = [kind for kind, entry in FRAMES.items() if entry.chart] if metrics is None else list(metrics)
-    drawn = [metric for metric in asked if all(metric in values for values in scores.values())] if scores else []
-    if not drawn:
-        raise ValueError(f"[lead_curves] none of the scores {asked} was computed.")
-    figure, grid = subplots(len(drawn), title)
-    styles = line_styles(scores)
-    for axes, metric in zip(grid, drawn, strict=True):
-        ends = []
-        horizon = max(len(values[metric]["per_lead"]) for values in scores.values())
-        leads = np.arange(1, horizon + 1) * (1 if frame_interval is None else frame_interval)
-        for name, values_of in scores.items():
-            values = np.array(values_of[metric]["per_lead"], float)
-            colour, line = styles[name]
-            marker = "o" if len(values) <= 20 else None
-            axes.plot(
-                leads[: len(values)], values, line, color=colour, linewidth=2, marker=marker, markersize=4, label=name
-            )
-            known = np.flatnonzero(np.isfinite(values))
-            if known.size:
-                ends.append((values[known[-1]], name, colour))
-        words = score(metric)
-        dress(
-            axes,
-            words.title,
-            words.note,
-            "lead time (frames)" if frame_interval is None else "lead time (min)",
-            words.axis,
-        )
-        axes.set_xticks(leads[even_steps(len(leads), 10)])
-        if not ends:
-            say_empty(axes)
-        if words.best_value is not None:
-            axes.axhline(words.best_value, color=RULE, linewidth=1, zorder=1, label="best")
-        if words.from_zero:
-            axes.set_ylim(bottom=0)
-        if len(leads) == 1:
-            axes.set_xlim(0.5 * leads[0], 1.5 * leads[0])
-        name_ends(axes, ends, float(leads[-1]))
-    return figure
-
-
-def training_curve(path: str | Path, rows: Iterable[Mapping[str, Any]], *, title: str | None = None) -> None:
-    """Draws the losses of a run against the step, and every validation score beside them, as a PNG.
+    """Draws scores against lead time, a panel for each score and a line for each forecaster, as a PNG.
 
     Args:
-        path: The file.
+        path: The file; None only returns the figure.
+        scores: Return values of `compute` of any metric, by forecaster.
+        metrics: Names of the scores; those that a forecaster lacks are left out. Default: MSE per frame, SSIM and PSNR.
+        title: Heading of the picture. Default: none.
+        frame_interval: Minutes between two frames. Default: unknown, the axis counts frames.
+
+    Raises:
+        ValueError: None of the scores was computed.
+    """
+    names = [kind for kind, entry in FRAMES.items() if entry.chart] if metrics is None else list(metrics)
+    computed = _shared(scores)
+    charts = [lead_chart(scores, name, frame_interval) for name in names if name in computed]
+    if not charts:
+        raise ValueError(f"[lead_curves] none of the scores {names} was computed.")
+    return draw(path, charts, title)
+
+
+def score_curves(
+    path: str | Path | None,
+    scores: Mapping[str, Scores],
+    kind: str = "csi",
+    *,
+    pool: int | None = None,
+    title: str | None = None,
+    frame_interval: float | None = None,
+) -> Figure:
+    """Draws a score of rain against lead time, a panel for each threshold and a line for each forecaster, as a PNG.
+
+    Args:
+        path: The file; None only returns the figure.
+        scores: Return values of `RainMetrics.compute`, by forecaster. Thresholds that one of them lacks are left out.
+        kind: The score: "csi", "pod", "far", "hss" or "bias". Default: "csi".
+        pool: Side in pixels of the squares over whose maxima the score is taken. Default: none, single pixels.
+        title: Heading of the picture. Default: none.
+        frame_interval: Minutes between two frames. Default: unknown, the axis counts frames.
+
+    Raises:
+        ValueError: The score was not computed, or `frame_interval` is not positive.
+    """
+    check_positive("score_curves", "frame_interval", frame_interval)
+    entries = {name: score(name) for name in _shared(scores)}
+    events = {name: entry for name, entry in entries.items() if entry.threshold is not None and entry.scale is None}
+    names = [name for name, entry in events.items() if (entry.kind, entry.pool) == (kind, pool)]
+    if not names:
+        computed = sorted({_in_words(entry.kind, entry.pool) for entry in events.values()})
+        raise ValueError(
+            f"[score_curves] the score {_in_words(repr(kind), pool)} was not computed. There are: "
+            f"{', '.join(computed) or 'none'}."
+        )
+    names.sort(key=lambda name: events[name].threshold or 0)
+    return draw(path, [lead_chart(scores, name, frame_interval) for name in names], title)
+
+
+def _in_words(kind: str, pool: int | None) -> str:
+    return kind if pool is None else f"{kind} with pool={pool}"
+
+
+def _shared(scores: Mapping[str, Scores]) -> list[str]:
+    """Returns the names of the scores that all forecasters have."""
+    first, *others = scores.values() or [{}]
+    return [name for name in first if all(name in other for other in others)]
+
+
+def lead_chart(scores: Mapping[str, Scores], name: str, frame_interval: float | None) -> Chart:
+    """Returns the chart of a score against lead time, with a line for each forecaster."""
+    values = {forecaster: computed[name]["per_lead"] for forecaster, computed in scores.items()}
+    return chart_of(score(name), values, frame_interval)
+
+
+def chart_of(entry: Score, values: Mapping[str, Sequence[float]], frame_interval: float | None) -> Chart:
+    """Returns the chart of values by lead time, with the words of a score."""
+    leads, x = lead_times(max(map(len, values.values())), frame_interval)
+    lines = {name: Line(leads[: len(y)], y) for name, y in values.items()}
+    words: dict[str, Any] = {"title": entry.title, "x": x, "y": entry.axis, "note": entry.note, "choose": entry.choose}
+    return Chart(**words, lines=lines, from_zero=entry.from_zero, mark=entry.best_value, ticks=leads)
+
+
+def lead_times(horizon: int, frame_interval: float | None) -> tuple[list[float], str]:
+    """Returns the lead times in minutes, or in frames if the interval is unknown, and the title of their axis."""
+    leads = [lead * (frame_interval or 1) for lead in range(1, horizon + 1)]
+    return leads, "lead time (frames)" if frame_interval is None else "lead time (min)"
+
+
+def training_curve(path: str | Path | None, rows: Iterable[Mapping[str, Any]], *, title: str | None = None) -> Figure:
+    """Draws the losses and the validation scores of a run against the step, as a PNG.
+
+    Args:
+        path: The file; None only returns the figure.
         rows: The rows of a run's `metrics.csv`: `step`, `train_loss` and any number of `val_*`, as numbers or as text;
-            blank, None or absent where a row has no value. `val_loss` shares the panel of `train_loss`.
+            blank, None or absent if a row has no value. `val_loss` shares the panel of `train_loss`.
         title: Heading of the picture. Default: none.
 
     Raises:
         ValueError: No row holds a loss or a score.
     """
-    save(draw_training(rows, title=title), path)
-
-
-def draw_training(rows: Iterable[Mapping[str, Any]], *, title: str | None = None) -> Figure:
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row))
     series = {name: _series(rows, name) for name in names if name == "train_loss" or name.startswith("val_")}
@@ -126,46 +134,50 @@ def draw_training(rows: Iterable[Mapping[str, Any]], *, title: str | None = None
     losses = [name for name in ("train_loss", "val_loss") if name in series]
     panels = ([losses] if losses else []) + [[name] for name in series if name not in losses]
     figure, grid = subplots(len(panels), title)
-
-    for axes, shown in zip(grid, panels, strict=True):
-        ends = []
-        for name in shown:
-            steps, values = series[name]
-            if name == "train_loss":
-                axes.plot(steps, values, color=COLOURS[0], linewidth=1, alpha=0.35, label="every step logged")
-                smooth = _smoothed(values)
-                axes.plot(steps, smooth, color=COLOURS[0], linewidth=2, label="training")
-                ends.append((smooth[-1], "training", COLOURS[0]))
-            else:
-                axes.plot(steps, values, color=COLOURS[1], linewidth=2, marker="o", markersize=4, label="validation")
-                higher = logged_score(name).higher_is_better
-                if higher is not None:
-                    _mark_best(axes, steps, values, higher, above=higher or len(shown) > 1)
-                ends.append((values[-1], "validation", COLOURS[1]))
-        every = np.concatenate([series[name][1] for name in shown])
-        if every.min() > 0 and every.max() > 30 * every.min():
-            axes.set_yscale("log")
-        words = logged_score(shown[0])
-        dress(axes, words.title, words.note, "step", words.axis)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        axes.margins(y=0.22)
-        name_ends(axes, ends, max(series[name][0][-1] for name in shown))
+    for axes, columns in zip(grid, panels, strict=True):
+        _draw_training(axes, {name: series[name] for name in columns})
+    save(figure, path)
     return figure
+
+
+def _draw_training(axes: Axes, series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    ends: Ends = []
+    for name, (steps, values) in series.items():
+        if name == "train_loss":
+            axes.plot(steps, values, color=COLOURS[0], linewidth=1, alpha=0.35, label="every step logged")
+            smooth = _smoothed(values)
+            axes.plot(steps, smooth, color=COLOURS[0], linewidth=2, label="training")
+            ends.append((smooth[-1], "training", COLOURS[0]))
+        else:
+            axes.plot(steps, values, color=COLOURS[1], linewidth=2, marker="o", markersize=4, label="validation")
+            higher = logged_score(name).higher_is_better
+            if higher is not None:
+                _mark_best(axes, steps, values, higher, above=higher or len(series) > 1)
+            ends.append((values[-1], "validation", COLOURS[1]))
+    every = np.concatenate([values for _, values in series.values()])
+    if every.min() > 0 and every.max() > 30 * every.min():
+        axes.set_yscale("log")
+    entry = logged_score(next(iter(series)))
+    dress(axes, entry.title, entry.note, "step", entry.axis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.margins(y=0.22)
+    name_ends(axes, ends, max(steps[-1] for steps, _ in series.values()))
 
 
 def _mark_best(axes: Axes, steps: np.ndarray, values: np.ndarray, higher: bool, *, above: bool) -> None:
     best = int(np.argmax(values) if higher else np.argmin(values))
     axes.plot(steps[best], values[best], "o", markersize=11, markerfacecolor="none", color=INK, label="best")
     text = f"best {digits(values[best])}\nat step {steps[best]:,.0f}"
-    place: dict[str, Any] = {
+    align: dict[str, Any] = {
         "ha": ("left", "center", "right")[min(int(3 * best / len(steps)), 2)],
         "va": "bottom" if above else "top",
     }
     offset = (0, 10 if above else -10)
-    axes.annotate(text, (steps[best], values[best]), offset, textcoords="offset points", size=9, color=INK, **place)
+    axes.annotate(text, (steps[best], values[best]), offset, textcoords="offset points", size=9, color=INK, **align)
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the steps and the values of a column, without the rows that have none."""
     points = [(float(row["step"]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
     points = [point for point in points if math.isfinite(point[1])]
     steps, values = np.array(points, float).reshape(-1, 2).T
@@ -173,7 +185,7 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Mean over the neighbours within a fortieth of the run."""
+    """Returns means over the neighbours within a fortieth of the run."""
     half = len(values) // 40
     total = np.concatenate([[0.0], np.cumsum(values)])
     i = np.arange(len(values))

@@ -1,203 +1,142 @@
-"""How ensembles did: are their probabilities right, is the truth like one of them, and do they spread as they err?"""
+"""Charts of ensembles: the reliability of their probabilities, the ranks of the truth, and spread beside error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from convlstm.metrics import Scores, score
-from convlstm.metrics.table import unit_in_words
-from convlstm.report.curves import draw_leads
-from convlstm.report.rain import check_positive
-from convlstm.report.style import (
-    COLOURS,
-    RULE,
-    SOFT,
-    dress,
-    line_styles,
-    name_ends,
-    save,
-    say_empty,
-    spread,
-    subplots,
-)
+from convlstm.metrics.table import spelled, unit_in_words
+from convlstm.report.charts import Bars, Chart, Histogram, Line, check_positive
+from convlstm.report.curves import lead_chart, lead_times
+from convlstm.report.figures import draw
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Tables = Mapping[str, Mapping[str, np.ndarray]]
 
-FEW = 10
-"""A probability that was given so seldom, or less often, shows nothing and is left out."""
+FEWEST = 10
+"""Probabilities that were given less often are left out: their frequency says nothing."""
 
 
-def reliability_diagram(path: str | Path, tables: Mapping[str, Tables], *, title: str | None = None) -> None:
-    """Draws how often an event came against its probability, a panel per threshold and a line per ensemble, as a PNG.
+def reliability_diagram(path: str | Path | None, tables: Mapping[str, Tables], *, title: str | None = None) -> Figure:
+    """Draws the frequency of an event against its probability, a panel for each threshold, as a PNG.
 
-    On the diagonal the probabilities are right; the dotted line is how often the event came at all. Bars say how often
-    each probability was given, on a scale of powers of ten. Those given fewer than ten times are left out.
+    Each ensemble has a line. On the diagonal the probabilities are right; the level line is the frequency of the event
+    over all pixels. Bars show how often the first ensemble gave each probability, on a scale of powers of ten. A
+    probability that was given fewer than ten times has no point.
 
     Args:
-        path: The file.
-        tables: By ensemble, what `EnsembleMetrics.reliability` returns. Thresholds not in all of them are left out.
+        path: The file; None only returns the figure.
+        tables: Return values of `EnsembleMetrics.reliability`, by ensemble. Thresholds that one of them lacks are left
+            out.
         title: Heading of the picture. Default: none.
 
     Raises:
         ValueError: There is no ensemble, or no threshold that all of them have.
     """
-    save(draw_reliability(tables, title=title), path)
-
-
-def draw_reliability(tables: Mapping[str, Tables], *, title: str | None = None) -> Figure:
     _check_some("reliability_diagram", tables)
-    first, *others = tables.values()
-    thresholds = [at for at in first if all(at in other for other in others)]
-    if not thresholds:
+    charts = reliability_charts(tables)
+    if not charts:
         raise ValueError("[reliability_diagram] there is no threshold that all ensembles have.")
-    figure, grid = subplots(len(thresholds), title)
-    styles = line_styles(tables)
-    for axes, at in zip(grid, thresholds, strict=True):
-        axes.plot([0, 1], [0, 1], color=RULE, linewidth=1, zorder=1, label="reliable")
-        for name, table in tables.items():
-            probability, observed, count = (table[at][key] for key in ("probability", "observed", "count"))
-            known = count >= FEW
-            colour, line = styles[name]
-            x, y = probability[known], observed[known]
-            axes.plot(x, y, line, color=colour, linewidth=2, marker="o", markersize=4, label=name)
-        _, observed, count = (first[at][key] for key in ("probability", "observed", "count"))
-        if count.sum():
-            share = float(np.nansum(observed * count) / count.sum())
-            axes.axhline(share, color=SOFT, linewidth=1, linestyle=":", zorder=1, label="observed share")
-        dress(axes, f"event {at_least(at)}", "on the diagonal is best", "forecast probability", "observed frequency")
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        if len(tables) > 1:
-            axes.legend(loc="upper left", fontsize=9, frameon=False)
-        if count.sum():
-            _draw_counts(axes, first[at]["probability"], count)
-        else:
-            say_empty(axes)
-    return figure
+    return draw(path, list(charts.values()), title)
 
 
-def _draw_counts(axes: Axes, probability: np.ndarray, count: np.ndarray) -> None:
-    """Bars in the lower right corner: how often each probability was given."""
-    inside = axes.inset_axes((0.62, 0.06, 0.36, 0.24))
-    known = count > 0
-    width = 0.7 / max(len(count) - 1, 1)
-    inside.bar(probability[known], count[known], width, color=COLOURS[0], alpha=0.5)
-    inside.set(yscale="log", xlim=(-0.06, 1.06), xticks=[], ylim=(0.5, 2 * float(count.max())))
-    inside.minorticks_off()
-    inside.patch.set_alpha(0.7)
-    inside.tick_params(labelsize=7, colors=SOFT, length=2)
-    inside.spines[:].set(color=RULE, linewidth=0.6)
-    inside.set_title("times given", size=8, color=SOFT, pad=2)
+def reliability_charts(tables: Mapping[str, Tables]) -> dict[str, Chart]:
+    """Returns a reliability diagram for each threshold ("@2mmh") that all ensembles have."""
+    first, *others = tables.values()
+    charts = {}
+    for at, table in first.items():
+        if not all(at in other for other in others):
+            continue
+        lines = {"reliable": Line([0, 1], [0, 1], role="guide", dashed=True)}
+        for name, given in tables.items():
+            often = given[at]["count"] >= FEWEST
+            lines[name] = Line(*(given[at][key][often].tolist() for key in ("probability", "observed")))
+        count = table["count"]
+        if count.sum():
+            share = float(np.nansum(table["observed"] * count) / count.sum())
+            lines["overall frequency"] = Line([0, 1], [share, share], role="guide")
+        bars = Bars(np.linspace(0, 1, len(count)).tolist(), count.tolist(), next(iter(tables)))
+        words: dict[str, Any] = {"x": "forecast probability", "y": "observed frequency"}
+        words |= {"title": f"Event: {spelled(at[1:])} or more", "note": "the diagonal is best"}
+        charts[at] = Chart(**words, lines=lines, span=(0.0, 1.0), bars=bars)
+    return charts
 
 
 def rank_histogram(
-    path: str | Path,
+    path: str | Path | None,
     histograms: Mapping[str, np.ndarray],
     *,
     ranked_from: str | None = None,
     title: str | None = None,
-) -> None:
-    """Draws how often the truth came at each place among the members, a panel per ensemble, as a PNG.
+) -> Figure:
+    """Draws how often the truth had each rank among the members, a panel for each ensemble, as a PNG.
 
-    Flat is reliable; high at both ends is too sure, high in the middle not sure enough, a slope is a bias.
+    A flat histogram is reliable. High at both ends: the ensemble is overconfident. High in the middle: it is not
+    confident enough. A slope: it is biased.
 
     Args:
-        path: The file.
-        histograms: By ensemble, what `EnsembleMetrics.rank_histogram` returns.
-        ranked_from: The least value that counted, as text, for the axis. Default: all counted.
+        path: The file; None only returns the figure.
+        histograms: Return values of `EnsembleMetrics.rank_histogram`, by ensemble.
+        ranked_from: Lowest value that counted, as text with its unit, for the axis. Default: all counted.
         title: Heading of the picture. Default: none.
 
     Raises:
         ValueError: There is no ensemble.
     """
-    save(draw_ranks(histograms, ranked_from=ranked_from, title=title), path)
-
-
-def draw_ranks(
-    histograms: Mapping[str, np.ndarray], *, ranked_from: str | None = None, title: str | None = None
-) -> Figure:
     _check_some("rank_histogram", histograms)
-    figure, grid = subplots(len(histograms), title)
-    for axes, (name, counts) in zip(grid, histograms.items(), strict=True):
-        total, places = float(counts.sum()), np.arange(len(counts))
-        where = "" if ranked_from is None else f" with {ranked_from} or more"
-        dress(axes, name, "flat is best", "members below the truth", f"share of pixels{where}")
-        if not total:
-            say_empty(axes)
-            continue
-        axes.bar(places, counts / total, 0.85, color=COLOURS[0])
-        axes.axhline(1 / len(counts), color=SOFT, linewidth=1.2, linestyle="--", label="flat")
-        axes.set_xticks(places[spread(len(places), 12 if len(places) <= 12 else 6)])
-        axes.set_ylim(0, 1.12 * max(float((counts / total).max()), 1.5 / len(counts)))
-    return figure
+    return draw(path, [rank_chart(name, counts, ranked_from) for name, counts in histograms.items()], title)
+
+
+def rank_chart(name: str, counts: np.ndarray, ranked_from: str | None) -> Histogram:
+    """Returns the rank histogram of an ensemble."""
+    y = "share of the pixels" + ("" if ranked_from is None else f" with {ranked_from} or more")
+    shares = (counts / counts.sum()).tolist() if counts.sum() else []
+    return Histogram(name, "members below the truth", y, shares, name, "flat is best", 1 / len(counts))
 
 
 def spread_skill(
-    path: str | Path,
+    path: str | Path | None,
     scores: Mapping[str, Scores],
     *,
     title: str | None = None,
     frame_interval: float | None = None,
-) -> None:
+) -> Figure:
     """Draws the spread of each ensemble beside the error of its mean, and their ratio, against lead time, as a PNG.
 
-    The spread is drawn as it should equal the error: times sqrt((M + 1) / M), for M members.
+    The spread is multiplied by sqrt((M + 1) / M), for M members: then it should equal the error.
 
     Args:
-        path: The file.
-        scores: By ensemble, what `EnsembleMetrics.compute` returns.
+        path: The file; None only returns the figure.
+        scores: Return values of `EnsembleMetrics.compute`, by ensemble.
         title: Heading of the picture. Default: none.
         frame_interval: Minutes between two frames. Default: unknown, the axis counts frames.
 
     Raises:
         ValueError: There is no ensemble, or `frame_interval` is not positive.
     """
-    save(draw_spread(scores, title=title, frame_interval=frame_interval), path)
-
-
-def draw_spread(
-    scores: Mapping[str, Scores], *, title: str | None = None, frame_interval: float | None = None
-) -> Figure:
     _check_some("spread_skill", scores)
     check_positive("spread_skill", "frame_interval", frame_interval)
+    return draw(path, spread_charts(scores, frame_interval), title)
+
+
+def spread_charts(scores: Mapping[str, Scores], frame_interval: float | None) -> list[Chart]:
+    """Returns the charts of spread and error, and of their ratio, by lead time."""
     error = next(name for name in next(iter(scores.values())) if name.startswith("rmse_of_mean_"))
-    figure = draw_leads(scores, [error, "spread_skill"], title=title, frame_interval=frame_interval)
-    axes = figure.axes[0]
-    styles = line_styles(scores)
-    for text in list(axes.texts):
-        text.remove()
-    ends, last = [], 0.0
-    for name, forecaster in scores.items():
-        errors = np.array(forecaster[error]["per_lead"], float)
-        wide = np.array(forecaster["spread_skill"]["per_lead"], float) * errors
-        leads = np.arange(1, len(errors) + 1) * (1 if frame_interval is None else frame_interval)
-        axes.plot(leads, wide, "--", color=styles[name][0], linewidth=2, label=f"{name}, spread")
-        last = max(last, float(leads[-1]))
+    lines = {}
+    for name, values in scores.items():
+        errors, ratios = values[error]["per_lead"], values["spread_skill"]["per_lead"]
+        leads, x = lead_times(len(errors), frame_interval)
         prefix = "" if len(scores) == 1 else f"{name}, "
-        for values, word in ((errors, "error"), (wide, "spread")):
-            known = np.flatnonzero(np.isfinite(values))
-            if known.size:
-                ends.append((values[known[-1]], prefix + word, styles[name][0]))
-    unit = unit_in_words(score(error).unit)
-    y = f"RMSE of the mean; dashed: spread ({unit})"
-    dress(axes, "error and spread", "equal is best", axes.get_xlabel(), y)
-    axes.relim()
-    axes.autoscale(axis="y")
-    axes.set_ylim(bottom=0)
-    name_ends(axes, ends, last)
-    return figure
-
-
-def at_least(at: str) -> str:
-    """A threshold as the names of scores have it, in words: "@2mmh" is "at 2 mm/h or more"."""
-    for suffix, unit in (("mmh", " mm/h"), ("dBZ", " dBZ")):
-        if at.endswith(suffix):
-            return f"{at[1:].removesuffix(suffix)}{unit} or more"
-    return f"{at[1:]} or more"
+        lines[f"{prefix}error"] = Line(leads, errors, name)
+        spread = [ratio * value for ratio, value in zip(ratios, errors, strict=True)]
+        lines[f"{prefix}spread"] = Line(leads, spread, name, dashed=True)
+    y = f"RMSE of the mean; dashed: spread ({unit_in_words(score(error).unit)})"
+    look: dict[str, Any] = {"note": "equal is best", "from_zero": True, "ticks": leads}
+    return [Chart("Error and spread", x, y, lines, **look), lead_chart(scores, "spread_skill", frame_interval)]
 
 
 def _check_some(owner: str, given: Mapping) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of forecasts of which no truth is known yet: one for each frame, or an animation with the inputs before."""
+"""Pictures of forecasts whose truth is not known yet: one for each frame, or an animation with the inputs before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from convlstm.report.animation import still, write_gif
 from convlstm.report.rain import RainScale, rain_scale
-from convlstm.report.rain_film import rain_still
+from convlstm.report.rain_animation import rain_still
 from convlstm.report.style import DPI, lead_time
 
 import numpy as np
@@ -27,9 +27,9 @@ def forecast_stills(
     """Draws each frame of a forecast as `frame_01.png`, `frame_02.png`, ...
 
     Args:
-        folder: Is made.
+        folder: Folder of the files; created if needed.
         forecast: (T, H, W), or (T, H, W, C) with C of 1 or 3; NaN where missing. The first row is the northern one.
-        inputs: Frames before, which the classes of raw values come from, too. Default: none.
+        inputs: Frames before the forecast; they only widen the classes of raw values. Default: none.
         units: "mm/h", "dBZ" or "raw"; "" for values in [0, 1], which are drawn in grey or colour. Default: "".
         issued: Time of the last input (UTC). Default: unknown.
         step: Minutes from frame to frame. Default: unknown.
@@ -61,8 +61,8 @@ def forecast_film(
 
     Args:
         path: The file.
-        forecast, inputs, units, issued, step: As for `forecast_stills`.
-        milliseconds: Time for which a frame stands. Default: 300.
+        forecast, inputs, units, issued, step: The same as for `forecast_stills`.
+        milliseconds: Time that a frame is shown for. Default: 300.
     """
     before = 0 if inputs is None else len(inputs)
     frames = forecast if inputs is None else np.concatenate([inputs, forecast])
@@ -79,7 +79,7 @@ def _figures(
     issued: np.datetime64 | None,
     step: float | None,
 ) -> Iterator[Figure]:
-    """A figure for each frame of `before` and of the forecast."""
+    """Yields a figure for each frame of `before` and of the forecast."""
     known = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
     missing = any(bool(np.isnan(frames).any()) for frames in known)
     scale = None if units == "" else rain_scale("forecast_film", units, None, known)
@@ -100,6 +100,6 @@ def _figure(
     if issued is not None and step is not None:
         moment = issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
         time = f"{str(moment.astype('datetime64[m]')).replace('T', ' ')} UTC"
-    # There is no room for it beside the time.
+    # The time leaves no room for this beside it.
     name = ("forecast" if lead > 0 else "input") + (", hatched = missing" if missing else "")
     return rain_still({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=False)

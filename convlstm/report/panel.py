@@ -1,18 +1,18 @@
-"""Panels of forecast frames: what was seen, what came, what was forecast, and the error."""
+"""Panels of forecast frames: inputs, truth, forecasts and the error of the first forecast."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convlstm.report.style import DPI, INK, MISSING, RULE, SOFT, digits, lead_time, save, spread
+from convlstm.report.figures import save
+from convlstm.report.sheet import Sheet
+from convlstm.report.style import MISSING, RULE, SOFT, digits, lead_time, spread
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -22,38 +22,7 @@ DIVERGING = colormaps["RdBu_r"].with_extremes(bad=MISSING)
 
 
 def forecast_panel(
-    path: str | Path,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    forecasts: Mapping[str, np.ndarray],
-    *,
-    title: str | None = None,
-    frame_interval: float | None = None,
-    max_columns: int = 10,
-) -> None:
-    """Draws what was seen, what came, what was forecast and the error of the first forecast, as a PNG.
-
-    A row holds at most `max_columns` frames, evenly spread, with the last input, the first and the last lead time among
-    them. One channel is drawn in grey and three as RGB, both from 0 to 1; of any other number the mean is drawn. The
-    error is forecast minus truth, in units of the full scale, averaged over the channels.
-
-    Args:
-        path: The file.
-        inputs: (T_in, H, W, C), or (S, T_in, H, W, C) for S sequences below each other.
-        targets: (horizon, H, W, C), or (S, horizon, H, W, C). NaN where missing.
-        forecasts: By name, arrays of the shape of the targets. The first one gets the row of errors.
-        title: Heading of the picture. Default: none.
-        frame_interval: Minutes between two frames, for the headings. Default: unknown, headings count frames.
-        max_columns: At most this many frames in a row. Default: 10.
-
-    Raises:
-        ValueError: The shapes do not fit each other, or there is no forecast.
-    """
-    layout: dict[str, Any] = {"title": title, "frame_interval": frame_interval, "max_columns": max_columns}
-    save(draw(inputs, targets, forecasts, **layout), path)
-
-
-def draw(
+    path: str | Path | None,
     inputs: np.ndarray,
     targets: np.ndarray,
     forecasts: Mapping[str, np.ndarray],
@@ -62,50 +31,56 @@ def draw(
     frame_interval: float | None = None,
     max_columns: int = 10,
 ) -> Figure:
+    """Draws the inputs, the truth, the forecasts and the error of the first forecast, as a PNG.
+
+    A row holds at most `max_columns` frames, evenly spread, with the last input, the first and the last lead time among
+    them. One channel is drawn in grey and three as RGB, both from 0 to 1; of any other number the mean is drawn. The
+    error is forecast minus truth, in units of the full scale, averaged over the channels.
+
+    Args:
+        path: The file; None only returns the figure.
+        inputs: (T_in, H, W, C), or (S, T_in, H, W, C) for S sequences below each other.
+        targets: (horizon, H, W, C), or (S, horizon, H, W, C). NaN where missing.
+        forecasts: Arrays of the shape of the targets, by name. The first one gets the row of errors.
+        title: Heading of the picture. Default: none.
+        frame_interval: Minutes between two frames, for the headings. Default: unknown, headings count frames.
+        max_columns: Largest number of frames in a row. Default: 10.
+
+    Raises:
+        ValueError: The shapes do not fit each other, or there is no forecast.
+    """
     sequences = sequences_of("forecast_panel", inputs, targets, forecasts)
     _, t_in, height, width, _ = sequences[0].shape
     horizon = sequences[1].shape[1]
     past, future = spread(t_in, max_columns), spread(horizon, max_columns)
     columns = max(len(past), len(future))
 
-    # Everything is laid out in inches from the top left: the frames keep their shape and the gaps their size.
+    # Sizes in inches: the frames keep their shape and the gaps their size.
     left, right, gap, heading, between = 1.6, 0.9, 0.05, 0.24, 0.28
     cell = min((14 - left - right) / columns - gap, 1.4)
     tall = cell * height / width
     top, foot = 0.5 if title else 0.1, 0.36
     block = (3 + len(forecasts)) * (tall + gap) + 2 * heading + 0.08
     count = len(sequences[0])
-    wide = max(left + columns * (cell + gap) + right, 7.5)
     high = top + count * block + (count - 1) * between + foot
-    figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
+    sheet = Sheet(max(left + columns * (cell + gap) + right, 7.5), high)
+    sheet.title(left, title)
 
-    def axes(x: float, y: float, w: float, h: float) -> Axes:
-        return figure.add_axes((x / wide, 1 - (y + h) / high, w / wide, h / high))
-
-    def write(x: float, y: float, text: str, **how: Any) -> None:
-        figure.text(x / wide, 1 - y / high, text, **{"size": 9, "color": SOFT, "va": "top", **how})
-
-    if title:
-        write(left, 0.14, title, size=14, weight="bold", color=INK)
-
-    def row(y: float, label: str, note: str, frames: np.ndarray, at: list[int], headings: list[str], **how: Any):
+    def row(y: float, name: str, note: str, frames: np.ndarray, at: list[int], headings: list[str], **how: Any):
         for k, t in enumerate(at):
-            frame = axes(left + k * (cell + gap), y, cell, tall)
+            frame = sheet.axes(left + k * (cell + gap), y, cell, tall)
             frame.imshow(picture(frames[t], how["cmap"]), **how)
             frame.set(xticks=[], yticks=[])
             frame.spines[:].set(color=RULE, linewidth=0.6)
             if headings:
                 frame.set_title(headings[k], size=10, color=SOFT, pad=3)
-        lines = [line.replace("_ ", "_") for line in textwrap.wrap(label.replace("_", "_ "), 17)]
-        start = y + tall / 2 - (0.185 * len(lines) + (0.16 if note else 0)) / 2
-        write(left - 0.12, start, "\n".join(lines), size=11, color=INK, ha="right")
-        write(left - 0.12, start + 0.185 * len(lines) + 0.02, note, ha="right")
+        sheet.label(left - 0.12, y + tall / 2, name, [note] if note else [], 17)
 
     def bar(y: float, h: float, label: str, **how: Any) -> None:
-        side = axes(left + columns * (cell + gap) + 0.08, y, 0.13, h)
+        side = sheet.axes(left + columns * (cell + gap) + 0.08, y, 0.13, h)
         colours = ScalarMappable(Normalize(how["vmin"], how["vmax"]), how["cmap"])
         ends = [how["vmin"], (how["vmin"] + how["vmax"]) / 2, how["vmax"]]
-        scale = figure.colorbar(colours, cax=side, ticks=ends, format="%g")
+        scale = sheet.figure.colorbar(colours, cax=side, ticks=ends, format="%g")
         scale.outline.set(color=RULE, linewidth=0.6)
         side.tick_params(labelsize=9, colors=SOFT, length=2)
         low, _, high_end = side.get_yticklabels()
@@ -136,15 +111,16 @@ def draw(
         row(y, f"error of {first}", "", error[first][s], future, [], **signed)
     notes = ["intensity 1 = full scale", "error = forecast - truth", "MSE = sum over the frame"]
     if any(np.isnan(value).any() for value in sequences):
-        notes.append("sand = missing")
-    write(left, high - foot + 0.1, "   |   ".join(notes))
-    return figure
+        notes.append("sand colour = missing")
+    sheet.write(left, high - foot + 0.1, "   |   ".join(notes))
+    save(sheet.figure, path)
+    return sheet.figure
 
 
 def sequences_of(
     owner: str, inputs: np.ndarray, targets: np.ndarray, forecasts: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """Inputs, targets and every forecast as (S, T, H, W, C), checked."""
+    """Returns inputs, targets and every forecast as (S, T, H, W, C), or raises ValueError if they do not fit."""
     if not forecasts:
         raise ValueError(f"[{owner}] 'forecasts' must name at least one forecast but is empty.")
     arrays = {"inputs": inputs, "targets": targets, **forecasts}
@@ -158,14 +134,14 @@ def sequences_of(
             )
     if len(shape) not in (4, 5) or len(past) != len(shape) or past[:-4] != shape[:-4] or past[-3:] != shape[-3:]:
         raise ValueError(
-            f"[{owner}] 'inputs' and 'targets' must be (T, H, W, C) or (S, T, H, W, C) and differ in T alone "
+            f"[{owner}] 'inputs' and 'targets' must be (T, H, W, C) or (S, T, H, W, C) and differ only in T "
             f"but got {past} and {shape}."
         )
     return [value if value.ndim == 5 else value[None] for value in arrays.values()]
 
 
 def picture(frame: np.ndarray, cmap: Any) -> np.ndarray:
-    """What `imshow` can draw: (H, W), or (H, W, 3) in [0, 1]."""
+    """Returns an array that `imshow` can draw: (H, W), or (H, W, 3) in [0, 1]."""
     if frame.shape[-1] != 3 or cmap is not GREY:
         return np.ma.masked_invalid(frame.mean(axis=-1))
     missing = np.isnan(frame).any(axis=-1, keepdims=True)
@@ -174,5 +150,5 @@ def picture(frame: np.ndarray, cmap: Any) -> np.ndarray:
 
 
 def _round_up(value: float) -> float:
-    """The next of 0.1, 0.2, 0.5 and 1, or the value itself beyond."""
+    """Returns the next of 0.1, 0.2, 0.5 and 1, or the next whole number."""
     return next((step for step in (0.1, 0.2, 0.5, 1.0) if value <= step), math.ceil(value))

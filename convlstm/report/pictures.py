@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: its forecasts, its scores and the training behind it, each a file."""
+"""The pictures of an evaluation: forecasts, scores and the training run, each a file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.evaluation.scoring import Evaluation
+from convlstm.metrics.table import at, spelled
 from convlstm.report.animation import forecast_gif
-from convlstm.report.curves import lead_curves, training_curve
+from convlstm.report.curves import lead_curves, score_curves, training_curve
 from convlstm.report.ensemble import rank_histogram, reliability_diagram, spread_skill
 from convlstm.report.panel import forecast_panel
-from convlstm.report.rain_film import rain_gif
-from convlstm.report.rain_maps import rain_panel
-from convlstm.report.rain_scores import fss_by_scale, score_curves
-from convlstm.report.rain_spectra import spectra
+from convlstm.report.rain_animation import rain_gif
+from convlstm.report.rain_panel import rain_panel
+from convlstm.report.scales import fss_by_scale, spectra
 from convlstm.runs.log import MetricsLog
 
 
@@ -27,23 +27,23 @@ def write_pictures(
     split: str = "test",
     log: str | Path | None = None,
 ) -> list[Path]:
-    """Draws the kept sequences, the first of them as an animation, the scores by lead time, and what else there is.
+    """Draws the kept sequences, an animation of the first one, and the scores by lead time.
 
-    Of rain that is CSI, FSS by scale and power spectra; of ensembles reliability, rank histogram and spread beside
-    error; and the curves of a training.
+    Rain also has CSI, FSS by scale and power spectra. Ensembles also have reliability, rank histogram and spread. A log
+    adds the curves of the training run.
 
     Args:
-        folder: Where they go; there already.
-        result: What `evaluate` returned.
-        animated: The forecasters in the animation of frames, beside the truth; one of rain has all of them. Default:
-            all but the empty forecast.
-        rain: The data, where its frames stand for a physical field: a `RainField` with `frame_interval`, in minutes,
-            and `times(split, index)`. Default: none.
-        split: Whose sequences the examples are. Default: "test".
+        folder: Folder of the files; it must exist.
+        result: The evaluation.
+        animated: The forecasters in the animation of frames, beside the truth; an animation of rain shows all of them.
+            Default: all but the empty forecast.
+        rain: The data if its frames stand for a physical field: a `RainField` with `frame_interval`, in minutes, and
+            `times(split, index)`. Default: none.
+        split: Split of the sequences. Default: "test".
         log: The `metrics.csv` of the run behind the forecasts. Default: none.
 
     Returns:
-        The files, in the order in which they were written.
+        The files in the order in which they were written.
     """
     folder = Path(folder)
     title = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
@@ -58,7 +58,7 @@ def write_pictures(
 
 
 def _frames(folder: Path, result: Evaluation, animated: Sequence[str] | None) -> list[Path]:
-    """Forecasts of each example, and an animation of the first."""
+    """Draws the forecasts of each example, and an animation of the first."""
     pictures = []
     for example in result.examples:
         pictures.append(folder / f"forecast_{example.index}.png")
@@ -73,7 +73,7 @@ def _frames(folder: Path, result: Evaluation, animated: Sequence[str] | None) ->
 
 
 def _rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -> list[Path]:
-    """Maps of each example, an animation of the first, CSI by lead time, FSS by scale, and spectra."""
+    """Draws maps of each example, an animation of the first, CSI by lead time, FSS by scale, and spectra."""
     pictures = []
     about: dict[str, Any] = {"units": rain.units, "frame_interval": rain.frame_interval}
     for n, example in enumerate(result.examples):
@@ -99,12 +99,12 @@ def _rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -
 
 
 def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[Path]:
-    """Reliability, rank histogram and spread beside error, where there is an ensemble."""
+    """Draws reliability, rank histogram and spread beside error, if there is an ensemble."""
     every = result.ensembles
     if not every:
         return []
     pictures = [folder / f"{name}.png" for name in ("reliability", "rank_histogram", "spread_skill")]
-    least = None if rain is None else f"{min(rain.thresholds):g} {rain.units}"
+    least = None if rain is None else spelled(at(min(rain.thresholds), rain.units)[1:])
     reliability_diagram(pictures[0], {name: metrics.reliability() for name, metrics in every.items()}, title=title)
     ranks = {name: metrics.rank_histogram() for name, metrics in every.items()}
     rank_histogram(pictures[1], ranks, ranked_from=least, title=title)
@@ -114,5 +114,5 @@ def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[
 
 
 def _shown(forecasts: dict[str, Any]) -> dict[str, Any]:
-    """All but the empty forecast, which is not worth looking at."""
+    """Returns all but the empty forecast, which shows nothing."""
     return {name: frames for name, frames in forecasts.items() if name != "zeros"}

@@ -1,4 +1,4 @@
-"""How a rain field is drawn: its classes and colours, where it is missing, its times and its scale bar."""
+"""Rain fields in pictures: classes and colours, missing pixels, times and the scale bar."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, to_rgba_ar
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Radar's blues, greens, yellow, orange, red and violet, in steps of lightness that those with red-green blindness can
+# Radar's blues, greens, yellow, orange, red and violet, in steps of lightness that people with red-green blindness can
 # tell apart, too: with Machado's (2009) model of it, the closest two of the twelve are 8.5 apart in CIEDE2000.
 RAIN = ("#cbe2f6", "#82baec", "#4f86c6", "#274b91", "#12876f", "#9fd36c", "#f7ee38", "#e08a12", "#cf1f25", "#9a3ad6")
 DRY, MISSING, HATCH = "#f7f8f9", "#dcd6cc", "#c6bcab"
 
-# By unit: the lower limits of the classes, the title of the colour bar, and the threshold of the score beside a row.
+# Lower limits of the classes, title of the colour bar, and threshold of the score beside a row, by unit.
 UNITS: dict[str, tuple[tuple[float, ...], str, float | None]] = {
     "mm/h": ((0.1, 0.5, 1, 2, 5, 10, 20, 30, 50, 100), "rain rate (mm/h)", 2.0),
     "dBZ": ((5, 15, 20, 25, 30, 35, 40, 45, 50, 55), "reflectivity (dBZ)", 30.0),
@@ -36,9 +36,9 @@ class RainScale:
     """Classes of values and their colours.
 
     Attributes:
-        levels: Lower limits of the classes; what is below the first one counts as dry.
-        colours: A colour per class, those of dry and missing pixels aside.
-        norm: From values to classes.
+        levels: Lower limits of the classes; values below the first one count as dry.
+        colours: A colour for each class; dry and missing pixels have their own.
+        norm: Mapping from values to classes.
         label: Title of the colour bar, with the unit.
     """
 
@@ -49,7 +49,7 @@ class RainScale:
 
 
 def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: Sequence[np.ndarray]) -> RainScale:
-    """The classes of a unit, or the given ones; those of raw values reach up to the largest one.
+    """Returns the classes of a unit, or the given ones; the classes of raw values reach up to the largest value.
 
     Raises:
         ValueError: The units are unknown, or the levels do not rise.
@@ -65,7 +65,7 @@ def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: S
         low, high = min(known.min(initial=0.0), 0.0), known.max(initial=0.0)
         steps = MaxNLocator(10).tick_values(low, high if high > low else low + 1)
         chosen = tuple(round(float(step), 12) for step in steps[1:])
-    # Of fewer or more classes than colours, the colours in between.
+    # If there are fewer or more classes than colours, colours are interpolated.
     places = np.linspace(0, len(RAIN) - 1, len(chosen))
     every = np.stack([np.interp(places, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
     colours = ListedColormap(list(every[:-1])).with_extremes(under=DRY, over=tuple(every[-1]), bad=(0, 0, 0, 0))
@@ -73,6 +73,7 @@ def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: S
 
 
 def check_units(owner: str, units: str) -> None:
+    """Raises ValueError if the units are unknown."""
     if units not in UNITS:
         raise ValueError(f"[{owner}] 'units' must be one of {', '.join(UNITS)} but got {units!r}.")
 
@@ -81,7 +82,7 @@ def draw_field(axes: Axes, frame: np.ndarray, scale: RainScale, pixels: float) -
     """Draws a field (H, W) over all of the axes, which are `pixels` wide. Missing pixels are hatched."""
     # The hatching is the background, and shows through.
     axes.patch.set(facecolor=MISSING, hatch="////", edgecolor=HATCH, linewidth=0)
-    # Where pixels of the field share one of the picture, their mean is classified.
+    # If several pixels of the field share one of the picture, their mean is classified.
     shrunk = frame.shape[1] > pixels
     how: dict[str, Any] = {"interpolation": "hanning" if shrunk else "nearest", "interpolation_stage": "data"}
     axes.imshow(np.ma.masked_invalid(frame), cmap=scale.colours, norm=scale.norm, aspect="auto", **how)
@@ -106,7 +107,11 @@ def draw_bar(figure: Figure, axes: Axes, scale: RainScale) -> None:
 def rain_fields(
     owner: str, inputs: np.ndarray, targets: np.ndarray, forecasts: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """Inputs, targets and every forecast as (T, H, W), checked; NaN where they are not finite."""
+    """Returns inputs, targets and every forecast as (T, H, W), NaN where they are not finite.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+    """
     arrays = [np.asarray(value, np.float32) for value in (inputs, targets, *forecasts.values())]
     arrays = [value[..., None] if value.ndim == 3 else value for value in arrays]
     named = dict(zip(forecasts, arrays[2:], strict=True))
@@ -120,7 +125,11 @@ def rain_fields(
 
 
 def clock(owner: str, times: np.ndarray | None, count: int) -> list[str] | None:
-    """Each frame's time as 2010-08-26T13:05, checked; None where the times are unknown."""
+    """Returns each frame's time as 2010-08-26T13:05, or None if the times are unknown.
+
+    Raises:
+        ValueError: The times are not datetime64 of (count,).
+    """
     if times is None:
         return None
     array = np.asarray(times)
@@ -133,22 +142,12 @@ def clock(owner: str, times: np.ndarray | None, count: int) -> list[str] | None:
 
 
 def stamps(times: list[str] | None, t_in: int, at: Sequence[int], frame_interval: float | None) -> list[list[str]]:
-    """For the frames `at`, counted from the first input: lead and, where it is known, the time of day."""
+    """Returns the lead and, if known, the time of day of the frames `at`, counted from the first input."""
     leads = [lead_time(t - t_in + 1, frame_interval) for t in at]
     return [[lead, *([] if times is None else [times[t][11:]])] for lead, t in zip(leads, at, strict=True)]
 
 
 def scale_bar(width_km: float) -> float:
-    """Length in km of a bar of about a third of a field that is `width_km` wide: 1, 2 or 5 times a power of ten."""
+    """Returns a length in km of about a third of a field that is `width_km` wide: 1, 2 or 5 times a power of ten."""
     power = 10 ** np.floor(np.log10(width_km * 0.4))
     return float(max(step * power for step in (1, 2, 5) if step * power <= width_km * 0.4))
-
-
-def check_positive(owner: str, name: str, value: float | None) -> None:
-    if value is not None and not (np.isfinite(value) and value > 0):
-        raise ValueError(f"[{owner}] '{name}' must be positive or None but got {value}.")
-
-
-def check_count(owner: str, name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"[{owner}] '{name}' must be at least 1 but got {value}.")

@@ -9,6 +9,8 @@ from tests.support.rain_scores import rain
 import numpy as np
 import pytest
 
+EQUAL = "best if equal to the error of the mean"
+
 
 def computed(units, **options):
     """Returns the names of all scores of rain and of ensembles in some units."""
@@ -81,13 +83,13 @@ def test_units_and_directions(name, unit, better):
     ("name", "title", "axis", "note"),
     [
         ("crps_mmh", "CRPS", "continuous ranked probability score (mm/h)", "lower is better"),
-        ("crps_fair_dBZ", "fair CRPS", "CRPS of endlessly many members (dBZ)", "lower is better"),
+        ("crps_fair_dBZ", "Fair CRPS", "CRPS of infinitely many members (dBZ)", "lower is better"),
         ("rmse_of_mean_raw", "RMSE of the mean", "root mean square error of the mean (raw value)", "lower is better"),
-        ("spread_intensity", "spread", "standard deviation of the members (intensity)", "the mean's error is best"),
+        ("spread_intensity", "Spread", "standard deviation of the members (intensity)", EQUAL),
         ("brier@2mmh", "Brier score at 2 mm/h", "squared error of the probability", "lower is better"),
-        ("spread_skill", "spread-skill ratio", "spread / error of the mean", "1 is best"),
+        ("spread_skill", "Spread-skill ratio", "spread / error of the mean", "1 is best"),
         ("fss@0.5dBZ_16px", "FSS at 0.5 dBZ", "fractions skill score, 16 x 16 px", "higher is better"),
-        ("mean_error_mmh", "mean error", "forecast - truth (mm/h)", "0 is best"),
+        ("mean_error_mmh", "Mean error", "forecast - truth (mm/h)", "0 is best"),
     ],
 )
 def test_words(name, title, axis, note):
@@ -103,7 +105,7 @@ def test_parts_of_names():
     assert score("csi@-5dBZ_pool4").full_title == "CSI at -5 dBZ, maxima of 4 x 4 px"
     for name in ("csi_mean", "spectral_ratio@16px"):
         assert (score(name).threshold, score(name).at) == (None, "")
-    assert score("spectral_ratio@16px").title == "sharpness below 16 px"
+    assert score("spectral_ratio@16px").title == "Sharpness below 16 px"
 
 
 def test_the_best_of_several_values():

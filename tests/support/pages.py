@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from convlstm.report import write_page
 
 import numpy as np
 import yaml
+from PIL import Image
 
 ODD = "<script>alert('a')</script><!--\"&amp;"
 VOID = ("br", "img", "input", "link", "meta")
@@ -51,7 +54,7 @@ def evaluation(
     keep: int = 2,
     more: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Blobs that move to the right, forecast by persistence that fades, under these names, by more and by baselines."""
+    """Returns an evaluation on blobs that move right: fading forecasts under `names`, others in `more`, baselines."""
     rng = np.random.default_rng(0)
     height, width = size
     y, x = np.mgrid[:height, :width]
@@ -75,6 +78,8 @@ def evaluation(
 
 
 def fading(share: float) -> Any:
+    """Returns a forecaster that repeats the last frame, multiplied by `share` for each step."""
+
     def forecast(inputs, horizon):
         last = np.asarray(inputs)[:, -1:]
         return np.concatenate([last * share**t for t in range(1, horizon + 1)], axis=1).astype(np.float32)
@@ -83,7 +88,7 @@ def fading(share: float) -> Any:
 
 
 def run(folder: Path, *, rate: float = 0.001, steps: int = 30, extra: dict[str, Any] | None = None) -> Path:
-    """A run's folder, of which only what is told of it is there; returns its best checkpoint."""
+    """Makes a run's folder with only the files that a page reads, and returns its best checkpoint."""
     best = folder / "checkpoints" / "best"
     best.mkdir(parents=True)
     config = {
@@ -108,6 +113,7 @@ def run(folder: Path, *, rate: float = 0.001, steps: int = 30, extra: dict[str, 
 
 
 def page(folder: Path, result: Evaluation, **about: Any) -> Path:
+    """Writes a page and returns its path."""
     path = folder / "report.html"
     write_page(path, result, **about)
     return path
@@ -123,20 +129,21 @@ class Tag:
     words: str = ""
 
     def all(self, tag_name: str, /, **attributes: str) -> list[Tag]:
-        """Every element of that name inside, at any depth, that has these attributes."""
-        found = []
+        """Returns every element of a name inside, at any depth, that has some attributes."""
+        elements = []
         for tag in self.inside:
             fits = all(tag.attributes.get(key.rstrip("_")) == value for key, value in attributes.items())
-            found += [tag] if tag.name == tag_name and fits else []
-            found += tag.all(tag_name, **attributes)
-        return found
+            elements += [tag] if tag.name == tag_name and fits else []
+            elements += tag.all(tag_name, **attributes)
+        return elements
 
     def text(self) -> str:
+        """Returns the text inside."""
         return self.words + " ".join(tag.text() for tag in self.inside)
 
 
 class Reader(HTMLParser):
-    """Reads a page into tags, and takes it ill if they are not closed in their order."""
+    """A parser of pages into tags, which fails if they are not closed in their order."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -147,7 +154,7 @@ class Reader(HTMLParser):
         assert self.open == [self.root]
 
     def handle_starttag(self, tag, attrs):
-        assert len({key for key, _ in attrs}) == len(attrs), f"an attribute of {tag} is there twice"
+        assert len({key for key, _ in attrs}) == len(attrs), f"{tag} has an attribute twice"
         new = Tag(tag, dict(attrs))
         self.open[-1].inside.append(new)
         if tag not in VOID:
@@ -161,21 +168,45 @@ class Reader(HTMLParser):
 
 
 def read(path: Path) -> Tag:
+    """Returns a page as tags."""
     return Reader(path.read_text(encoding="utf-8")).root
 
 
 def of(name: str, tag: Tag) -> Tag:
-    """A section."""
-    return next(found for found in tag.all("section") if found.attributes["id"] == name)
+    """Returns the section of that id."""
+    return next(section for section in tag.all("section") if section.attributes["id"] == name)
 
 
 def cells(section: Tag, caption: str) -> tuple[list[str], dict[str, list[str]]]:
-    """A table by its rows' headings."""
-    for found in section.all("table"):
-        if found.all("caption")[0].text() == caption:
-            heads = [head.text() for head in found.all("thead")[0].all("th")]
+    """Returns the headings of a table's columns, and its cells by the headings of the rows."""
+    for table in section.all("table"):
+        if table.all("caption")[0].text() == caption:
+            heads = [head.text() for head in table.all("thead")[0].all("th")]
             rows = [
-                (row.all("th")[0].text(), [c.text() for c in row.all("td")]) for row in found.all("tbody")[0].all("tr")
+                (row.all("th")[0].text(), [c.text() for c in row.all("td")]) for row in table.all("tbody")[0].all("tr")
             ]
             return heads, dict(rows)
     raise AssertionError(f"no table '{caption}'")
+
+
+def charts(section: Tag) -> dict[str, Tag]:
+    """Returns the charts of a section by title."""
+    return {tag.all("title")[0].text(): tag for tag in section.all("svg", role="img")}
+
+
+def described(svg: Tag) -> str:
+    """Returns the description of a chart."""
+    return svg.all("desc")[0].text()
+
+
+def names(root: Tag) -> list[str]:
+    """Returns the ids of the sections of a page."""
+    return [tag.attributes["id"] or "" for tag in root.all("section")]
+
+
+def picture(address: str) -> np.ndarray:
+    """Returns the RGB pixels of a picture inside a page."""
+    kind, _, content = address.partition(",")
+    assert kind == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content, validate=True))) as image:
+        return np.asarray(image.convert("RGB"))

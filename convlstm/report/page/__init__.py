@@ -1,4 +1,4 @@
-"""An evaluation as one page of HTML that needs nothing beside itself: no network, no server."""
+"""An evaluation as one page of HTML that needs no network, no server and no other file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics import score
 from convlstm.report.page import about, scores
 from convlstm.report.page.ensembles import ensembles
-from convlstm.report.page.films import Field, Films, chosen, developed, film, key_of, pictures, screen
+from convlstm.report.page.films import Field, Films, developed, film, key_of, pictures, screen, selected
 from convlstm.report.page.frames import colours
 from convlstm.report.page.markup import Markup, element
 from convlstm.report.page.scales import by_scale
@@ -33,31 +33,32 @@ def write_page(
     rain: Any = None,
     split: str = "test",
 ) -> None:
-    """Writes the scores, the kept sequences as animations, and what the runs were, as one file of HTML.
+    """Writes the scores, the kept sequences as animations, and a description of the runs, as one file of HTML.
 
-    Its style and its script are inside and so are the pictures; a policy in its head forbids it any request. Sequences
-    are drawn in the colours of the other pictures, one pixel for each of theirs; those of more than 384 pixels a side,
-    or of more than 13.5 MB all together, are shrunk.
+    Style, script and pictures are inside the file; a policy in its head forbids all requests. Sequences are drawn pixel
+    by pixel in the colours of the other pictures. Frames with more than 384 pixels a side are shrunk, and all frames if
+    together they take more than 13.5 MB.
 
     Args:
         path: The file.
-        result: What `evaluate` returned; its `best`, `worst` and `examples` are shown.
-        checkpoints: Folders of the checkpoints behind forecasters, by name: their runs are described beside the
+        result: The evaluation; its `best`, `worst` and `examples` are shown.
+        checkpoints: Folders of the checkpoints behind forecasters, by name. Their runs are described beside the other
             runs in the same folders. Default: none.
-        record: What `write_scores` was given, which is told; its "split", "steps" and "data" are known by name.
+        record: The record that `write_scores` was given; "split", "steps" and "data" also appear in the page's text.
             Default: nothing.
-        rain: The data, where its frames stand for a physical field: see `films.Field`. Default: none.
-        split: Whose sequences the examples are. Default: "test".
+        rain: The data if its frames stand for a physical field: see `films.Field`. Default: none.
+        split: Split of the sequences. Default: "test".
     """
     record = record or {}
     runs = about.runs_of(checkpoints or {})
-    words = score("mse_per_pixel").title
-    meant = None
+    metric = score("mse_per_pixel").title
+    physical = None
     if rain is not None:
         at = result.middle_threshold
-        words = score(f"csi{at}").title
-        meant = Field(rain, split, rain.thresholds[result.thresholds.index(at)])
-    reel = developed([film(kind, e, meant) for kind, e in chosen(result)], words, None if rain is None else rain.units)
+        metric = score(f"csi{at}").title
+        physical = Field(rain, split, rain.thresholds[result.thresholds.index(at)])
+    sequences = [film(kind, example, physical) for kind, example in selected(result)]
+    reel = developed(sequences, metric, None if rain is None else rain.units)
 
     interval = None if rain is None else rain.frame_interval
     sections = {
@@ -80,27 +81,27 @@ def _summary(result: Evaluation, record: Mapping[str, Any], split: str) -> str:
     sequences = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
     leads = "1 frame" if result.horizon == 1 else f"{result.horizon} frames"
     least = min(result.coverage.values())
-    told = [f"{sequences} of split {record.get('split', split)}, {leads} ahead"]
-    told += [f"data: {data['name']}"] if "name" in data else []
-    told += [f"{least:.1%} of the pixels scored"] if least < 1 else []
+    words = [f"{sequences} of split {record.get('split', split)}, {leads} ahead"]
+    words += [f"data: {data['name']}"] if "name" in data else []
+    words += [f"{least:.1%} of the pixels scored"] if least < 1 else []
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return "; ".join(told) + f". Written {when}."
+    return "; ".join(words) + f". Written {when}."
 
 
 def _forecasts(result: Evaluation, reel: Films) -> list[Markup]:
     if not reel.films:
         return []
     first = next(iter(result.scores))
-    told = f"Best and worst are those of {first} by {reel.metric}, of all sequences that were scored."
+    note = f"Best and worst are those of {first} by {reel.metric}, among all scored sequences."
     if not result.best:
-        told = "Chosen sequences."
-    told += " Every frame's score stands above it."
+        note = "Chosen sequences."
+    note += " The score of a frame is shown above it."
     if reel.times > 1:
-        told += f" Frames are shown at up to 1/{reel.times} of their size."
+        note += f" Frames are shown at up to 1/{reel.times} of their size."
     return [
-        element("p", told, class_="note"),
+        element("p", note, class_="note"),
         *([key] if (key := key_of(reel)) is not None else []),
-        element("noscript", element("p", "Without JavaScript the first lead time is shown.")),
+        element("noscript", element("p", "Without JavaScript only the first lead time is shown.")),
         *(screen(reel, n) for n in range(len(reel.films))),
     ]
 
@@ -150,7 +151,7 @@ def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[M
 
 
 def _palette(reel: Films) -> str:
-    """The style of the colours of the classes, and of what is missing."""
+    """Returns the styles of the colours of classes and of missing pixels."""
     rules = [f".sand {{ background: {SAND}; }}"]
     rules.append(f".hatched {{ background: repeating-linear-gradient(135deg, {HATCH} 0 2px, {MISSING} 2px 6px); }}")
     if reel.scale is not None:

@@ -1,4 +1,4 @@
-"""What a page says of the runs behind the forecasts: how they were trained, on what, and how others were."""
+"""The runs behind the forecasts in the page: their training, their configurations, and other runs beside them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.metrics import logged_score
-from convlstm.report.page.chart import Line, legend, line_chart, looks
+from convlstm.report.charts import Chart, Line
 from convlstm.report.page.markup import Markup, element, table
+from convlstm.report.page.svg import legend, looks, plots
 from convlstm.report.style import digits
 from convlstm.runs.comparison import differing_keys
 from convlstm.runs.log import MetricsLog, numbers
@@ -23,25 +24,25 @@ MOST_OTHERS = 20
 
 
 def runs_of(folders: Mapping[str, Path]) -> dict[str, RunSummary]:
-    """The runs of checkpoints by name, each with the configuration of its checkpoint."""
-    found = {}
+    """Returns the runs of checkpoints by name, each with the configuration of its checkpoint."""
+    runs = {}
     for name, folder in folders.items():
-        found[name] = read(checkpoints.run_of(folder))
-        found[name].config = flat(checkpoints.read_config(folder))
-    return found
+        runs[name] = read(checkpoints.run_of(folder))
+        runs[name].config = flat(checkpoints.read_config(folder))
+    return runs
 
 
 def others_of(runs: Mapping[str, RunSummary]) -> dict[str, RunSummary]:
-    """The runs beside these, by the names of their folders; of many the newest ones."""
-    own = {run.folder.resolve() for run in runs.values()}
-    found: dict[Path, float] = {}
-    for parent in {folder.parent for folder in own}:
+    """Returns the other runs in the same folders, by the names of their folders; if there are many, the newest."""
+    evaluated = {run.folder.resolve() for run in runs.values()}
+    times: dict[Path, float] = {}
+    for parent in {folder.parent for folder in evaluated}:
         try:
-            folders = [path for path in parent.iterdir() if path not in own and not path.is_symlink() and _is_run(path)]
-            found |= {path: (path / CONFIG).stat().st_mtime for path in folders}
+            others = [path for path in parent.iterdir() if path not in evaluated and not path.is_symlink()]
+            times |= {path: (path / CONFIG).stat().st_mtime for path in others if _is_run(path)}
         except OSError:
             continue
-    newest = sorted(found, key=lambda path: found[path], reverse=True)[:MOST_OTHERS]
+    newest = sorted(times, key=lambda path: times[path], reverse=True)[:MOST_OTHERS]
     return {path.name: read(path) for path in sorted(newest)}
 
 
@@ -50,10 +51,10 @@ def _is_run(path: Path) -> bool:
 
 
 def beside_others(runs: Mapping[str, RunSummary], others: Mapping[str, RunSummary]) -> list[Markup]:
-    """A table of the runs and those beside them, with what their configurations differ in."""
-    # A run alone is called "model" beside its baselines, which says nothing beside other runs.
-    own = runs if len(runs) != 1 else {run.folder.resolve().name: run for run in runs.values()}
-    every = [*own.items(), *others.items()]
+    """Returns a table of the runs and the others, with the keys in which their configurations differ."""
+    # A single run is called "model", which says nothing beside other runs.
+    evaluated = runs if len(runs) != 1 else {run.folder.resolve().name: run for run in runs.values()}
+    every = [*evaluated.items(), *others.items()]
     changes = differing_keys([run.config for _, run in every])
     rows = [
         [
@@ -62,20 +63,20 @@ def beside_others(runs: Mapping[str, RunSummary], others: Mapping[str, RunSummar
             run.status,
             f"{run.step:,}" + ("" if run.max_steps is None else f" of {run.max_steps:,}"),
             "-" if run.best is None else f"{run.monitor} {digits(run.best)} at {run.best_step:,}",
-            *(shown(run.config.get(key, "-")) for key in changes),
+            *(_text(run.config.get(key, "-")) for key in changes),
         ]
         for k, (name, run) in enumerate(every)
     ]
     heads = ["run", "evaluated", "status", "step", "best validation", *changes]
-    told = "Their configurations are the same." if len(every) > 1 and not changes else None
+    note = "Their configurations are the same." if len(every) > 1 and not changes else None
     if len(every) == 1:
-        told = "There is no other run beside this one."
+        note = "There is no other run beside this one."
     caption = "Runs, and the keys of the configuration in which they differ"
-    return [table(heads, rows, caption=caption, numbers=False), *([element("p", told, class_="note")] if told else [])]
+    return [table(heads, rows, caption=caption, numbers=False), *([element("p", note, class_="note")] if note else [])]
 
 
 def facts(runs: Mapping[str, RunSummary], steps: Mapping[str, int]) -> Markup:
-    """When, where and with what each run was trained, and the same of this evaluation."""
+    """Returns a table of the training of each run: time, command, code and machine; and the same of this evaluation."""
     columns = [_facts(run, steps.get(name)) for name, run in runs.items()]
     columns.append({"command": shlex.join(sys.orig_argv)} | _machine(code(), hardware(), versions()))
     keys = dict.fromkeys(key for column in columns for key in column)
@@ -87,7 +88,7 @@ def facts(runs: Mapping[str, RunSummary], steps: Mapping[str, int]) -> Markup:
 def _facts(run: RunSummary, step: int | None) -> dict[str, str]:
     starts = entries(run.folder)
     last = starts[-1] if starts else {}
-    told = {
+    rows = {
         "checkpoint of step": "-" if step is None else f"{step:,}",
         "started": (run.started or "-").replace("T", " ").replace("+00:00", " UTC"),
         "trained for": "-" if run.seconds is None else _duration(run.seconds),
@@ -97,27 +98,27 @@ def _facts(run: RunSummary, step: int | None) -> dict[str, str]:
     parts: list[Any] = [
         last.get(key) if isinstance(last.get(key), dict) else {} for key in ("code", "hardware", "versions")
     ]
-    return told | _machine(*parts)
+    return rows | _machine(*parts)
 
 
 def _machine(code: Mapping[str, Any], hardware: Mapping[str, Any], versions: Mapping[str, Any]) -> dict[str, str]:
     commit = code.get("commit")
-    told = {"commit": "-" if not commit else f"{commit}{', with changes' if code.get('changed') else ''}"}
-    words = {"memory_gib": "memory (GiB)", "device_name": "device's name"}
-    told |= {words.get(key, key): str(value) for key, value in hardware.items() if value is not None}
+    rows = {"commit": "-" if not commit else f"{commit}{', with changes' if code.get('changed') else ''}"}
+    words = {"memory_gib": "memory (GiB)", "device_name": "device name"}
+    rows |= {words.get(key, key): str(value) for key, value in hardware.items() if value is not None}
     if versions:
-        told["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return told
+        rows["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return rows
 
 
 def configurations(runs: Mapping[str, RunSummary]) -> Markup:
-    """Every value of every run's configuration; keys that differ are marked."""
+    """Returns every value of every run's configuration; keys that differ are marked."""
     keys = dict.fromkeys(key for run in runs.values() for key in run.config)
-    changed = {key for key in keys if len({shown(run.config.get(key, ...)) for run in runs.values()}) > 1}
+    changed = {key for key in keys if len({_text(run.config.get(key, ...)) for run in runs.values()}) > 1}
     rows = [
         [
             element("span", key, class_="differs" if key in changed else None),
-            *(shown(run.config.get(key, "-")) for run in runs.values()),
+            *(_text(run.config.get(key, "-")) for run in runs.values()),
         ]
         for key in keys
     ]
@@ -130,17 +131,17 @@ def configurations(runs: Mapping[str, RunSummary]) -> Markup:
 
 
 def settings(record: Mapping[str, Any]) -> Markup | None:
-    """What the evaluation scored, on which data and with which members; nothing where it is not known."""
-    rows = [[key, shown(value)] for key, value in flat(record).items()]
+    """Returns a table of the evaluation's settings, its data and its members; None if they are unknown."""
+    rows = [[key, _text(value)] for key, value in flat(record).items()]
     if not rows:
         return None
-    told = table(["key", "value"], rows, caption="Settings and data of this evaluation", numbers=False)
-    return element("details", element("summary", "Settings and data of this evaluation"), told)
+    title = "Settings and data of this evaluation"
+    return element("details", element("summary", title), table(["key", "value"], rows, caption=title, numbers=False))
 
 
 def training(runs: Mapping[str, RunSummary]) -> list[Markup]:
-    """Losses and validation scores against the step; nothing where there is no `metrics.csv`."""
-    series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    """Returns charts of losses and validation scores against the step; nothing if no run has a `metrics.csv`."""
+    lines: dict[str, dict[str, Line]] = {}
     for name, run in runs.items():
         try:
             rows = [numbers(row) for row in MetricsLog.read(run.folder / METRICS)]
@@ -148,25 +149,23 @@ def training(runs: Mapping[str, RunSummary]) -> list[Markup]:
             continue
         for key in dict.fromkeys(key for row in rows for key in row):
             if key == "train_loss" or key.startswith("val_"):
-                points = [(row["step"], row[key]) for row in rows if key in row]
-                series.setdefault(key, {})[name] = tuple(map(list, zip(*_thinned(points), strict=True)))  # type: ignore[assignment]
-    if not series:
-        return []
+                points = _thinned([(row["step"], row[key]) for row in rows if key in row])
+                lines.setdefault(key, {})[name] = Line([x for x, _ in points], [y for _, y in points])
+    charts = [_training_chart(key, of_runs) for key, of_runs in lines.items()]
     look = looks(list(runs))
-    charts: list[Markup] = []
-    for key, found in series.items():
-        values = [value for _, known in found.values() for value in known]
-        words = logged_score(key)
-        title = {"train_loss": "training loss", "val_loss": "validation loss"}.get(key, f"validation: {words.title}")
-        lines = {name: Line(*points, look[name]) for name, points in found.items()}
-        log = min(values) > 0 and max(values) > 30 * min(values)
-        axis = ("loss" if key.endswith("_loss") else words.axis) + (", logarithmic" if log else "")
-        charts.append(line_chart(f"training{len(charts)}", lines, title=title, x="step", y=axis, log=log, whole=True))
-    return [legend(look), element("div", charts, class_="plots")]
+    return [legend(charts, look), plots("training", charts, look)] if charts else []
+
+
+def _training_chart(key: str, lines: Mapping[str, Line]) -> Chart:
+    values = [value for line in lines.values() for value in line.y if value is not None]
+    log = min(values) > 0 and max(values) > 30 * min(values)
+    entry = logged_score(key)
+    title = {"train_loss": "Training loss", "val_loss": "Validation loss"}.get(key, f"Validation: {entry.title}")
+    return Chart(title, "step", entry.axis + (", logarithmic" if log else ""), lines, log_y=log, whole=True)
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int = 200) -> list[tuple[float, float]]:
-    """At most so many points, the means of neighbours."""
+    """Returns at most `most` points, the means of neighbours."""
     share = -(-len(points) // most)
     groups = [points[k : k + share] for k in range(0, len(points), share)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
@@ -178,6 +177,6 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def shown(value: Any) -> str:
-    """A value of a configuration as text."""
+def _text(value: Any) -> str:
+    """Returns a value of a configuration as text."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

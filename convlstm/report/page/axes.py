@@ -1,10 +1,11 @@
-"""The axes of a chart in a page: from values to places, with round ticks that are written out."""
+"""The axes of a chart in the page: mapping from values to places, ticks and their numbers, and titles."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from convlstm.report.charts import Chart, Histogram
 from convlstm.report.page.markup import Markup, element
 
 import numpy as np
@@ -14,16 +15,16 @@ LEFT, RIGHT, TOP, FOOT = 52, 12, 14, 40
 
 
 class Scale:
-    """From values to places, with round ticks.
+    """A mapping from values to places, with round ticks.
 
     Args:
-        values: What must be on it; at least one, positive if it is logarithmic.
+        values: Values that it covers; at least one, positive if it is logarithmic.
         start, end: Places of its ends.
-        most: About so many ticks at most.
-        log: Whether it is logarithmic. Default: False.
-        whole: Whether the ticks are whole numbers. Default: False.
-        tight: Whether it ends at the lowest and the highest value, not at the ticks around them. Default: False.
-        ticks: The ticks, instead of round ones. Default: none.
+        most: Largest number of ticks, roughly.
+        log: True if it is logarithmic. Default: False.
+        whole: True if the ticks are whole numbers. Default: False.
+        tight: True if it ends at the lowest and the highest value instead of the ticks around them. Default: False.
+        ticks: The ticks. Default: round numbers.
     """
 
     def __init__(
@@ -41,24 +42,24 @@ class Scale:
         low, high = min(values), max(values)
         self.log, self.even, self.start, self.end = log, not log and ticks is None, start, end
         if log:
-            chosen = _decades(low, high, most)
+            rounded = _decades(low, high, most)
             self.low, self.high = math.log10(low), math.log10(high)
         else:
-            chosen = [low] if low == high and tight else _steps(*_apart(low, high), most, whole)
-            self.low, self.high = (low, high) if tight else (min(chosen[0], low), max(chosen[-1], high))
+            rounded = [low] if low == high and tight else _steps(*_apart(low, high), most, whole)
+            self.low, self.high = (low, high) if tight else (min(rounded[0], low), max(rounded[-1], high))
         if self.high == self.low:
             self.low, self.high = self.low - 0.5, self.high + 0.5
         ends = (10**self.low, 10**self.high) if log else (self.low, self.high)
         room = 1e-9 * abs(ends[1] - ends[0])
-        given = chosen if ticks is None else list(ticks)
-        self.ticks = [tick for tick in given if ends[0] - room <= tick <= ends[1] + room]
+        candidates = rounded if ticks is None else list(ticks)
+        self.ticks = [tick for tick in candidates if ends[0] - room <= tick <= ends[1] + room]
 
     def __call__(self, value: float) -> float:
         share = ((math.log10(value) if self.log else value) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
     def written(self, tick: float) -> str:
-        """A tick's number; on an even scale with as many digits as tell it from the others."""
+        """Returns a tick's number; on an even scale with as many digits as tell the ticks apart."""
         if abs(tick) < 1e-12:
             return "0"
         if not 1e-4 <= abs(tick) < 1e5:
@@ -70,14 +71,14 @@ class Scale:
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:
-    """The ends of a range, moved apart where they are the same, so that there are round numbers around them."""
+    """Returns the ends of a range, moved apart if they are equal, so that there are round numbers around them."""
     if low < high:
         return low, high
     return (low - 0.1 * abs(low), high + 0.1 * abs(high)) if low else (0.0, 1.0)
 
 
 def _steps(low: float, high: float, most: int, whole: bool) -> list[float]:
-    """At most about `most` multiples of 1, 2 or 5 times a power of ten, from below the low to above the high value."""
+    """Returns about `most` multiples of 1, 2 or 5 times a power of ten, from below the low to above the high value."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
@@ -87,7 +88,7 @@ def _steps(low: float, high: float, most: int, whole: bool) -> list[float]:
 
 
 def _decades(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten, with their doubles and fivefolds where there is room for these, within two values."""
+    """Returns the powers of ten between two values, with 2 and 5 times these if there is room."""
     powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     fine = [factor * power for power in powers for factor in (1, 2, 5)]
     inside = [tick for tick in fine if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
@@ -98,12 +99,12 @@ def _decades(low: float, high: float, most: int) -> list[float]:
 
 
 def at(value: float) -> str:
-    """A place as it stands in SVG."""
+    """Returns a place as SVG has it."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def rules(scale: Scale) -> list[Markup]:
-    """Thin lines across at the ticks of the y axis, with their numbers."""
+    """Returns thin lines across at the ticks of the y axis, with their numbers."""
     return [
         Markup(
             element("path", d=f"M{LEFT} {at(scale(value))}H{WIDE - RIGHT}", class_="rule")
@@ -114,27 +115,26 @@ def rules(scale: Scale) -> list[Markup]:
 
 
 def foot(scale: Scale) -> list[Markup]:
-    """The numbers below the x axis."""
+    """Returns the numbers below the x axis."""
     return [
         element("text", scale.written(v), x=at(scale(v)), y=HIGH - FOOT + 16, class_="tick mid") for v in scale.ticks
     ]
 
 
-def framed(key: str, parts: Sequence[Markup], *, title: str, x: str, y: str, note: str, told: str) -> Markup:
-    """The chart around its parts: what it shows in a caption, and told in words to those who cannot see it.
+def framed(key: str, parts: Sequence[Markup], chart: Chart | Histogram, words: str) -> Markup:
+    """Returns a chart around its parts, with a caption and a description.
 
     Args:
-        key: Starts the ids of the chart; no two charts of a page have the same one.
-        parts: What is drawn.
-        title: What it shows.
-        x, y: What the axes say, with the units.
-        note: Which way is better, or nothing.
-        told: What is to be seen.
+        key: Start of the ids of the chart; no two charts of a page have the same one.
+        parts: The drawing.
+        chart: Its titles.
+        words: Its content, for those who cannot see it.
     """
+    title, x, y, note = chart.title, chart.x, chart.y, chart.note
     drawing = element(
         "svg",
         element("title", title, id=f"{key}-title"),
-        element("desc", f"{y} against {x}" + (f"; {note}. " if note else ". ") + told, id=f"{key}-desc"),
+        element("desc", f"{y} against {x}" + (f"; {note}. " if note else ". ") + words, id=f"{key}-desc"),
         parts,
         element("path", d=f"M{LEFT} {HIGH - FOOT}H{WIDE - RIGHT}", class_="axis"),
         element("text", x, x=at((LEFT + WIDE - RIGHT) / 2), y=HIGH - 6, class_="label mid"),
@@ -143,10 +143,10 @@ def framed(key: str, parts: Sequence[Markup], *, title: str, x: str, y: str, not
         aria_labelledby=f"{key}-title {key}-desc",
         class_="chart",
     )
-    words = element("figcaption", element("b", title), element("span", y + (f"; {note}" if note else "")))
-    return element("figure", words, drawing, class_="plot")
+    caption = element("figcaption", element("b", title), element("span", y + (f"; {note}" if note else "")))
+    return element("figure", caption, drawing, class_="plot")
 
 
 def nothing() -> Markup:
-    """What stands in a chart without a value."""
+    """Returns the content of a chart without a value."""
     return element("text", "no value", x=WIDE / 2, y=HIGH / 2, class_="tick mid")

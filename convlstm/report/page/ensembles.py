@@ -1,162 +1,87 @@
-"""What a page says of ensembles: how far off, how sure and how right their probabilities are."""
+"""Ensembles in the page: their errors, their spread and the reliability of their probabilities."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics import EnsembleMetrics, score
-from convlstm.metrics.table import unit_in_words
-from convlstm.report.ensemble import FEW, at_least
-from convlstm.report.page.bars import bar_chart
-from convlstm.report.page.chart import GUIDE, Bars, Line, Look, legend, line_chart, looks
+from convlstm.metrics.table import at, spelled
+from convlstm.report.charts import Chart
+from convlstm.report.curves import chart_of
+from convlstm.report.ensemble import FEWEST, rank_chart, reliability_charts, spread_charts
 from convlstm.report.page.markup import Markup, element, table
-from convlstm.report.page.scores import axis_of_leads, by_lead_table
+from convlstm.report.page.scores import as_tables, chart_table, group
+from convlstm.report.page.svg import looks, plots
 
 import numpy as np
 
 
 def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
-    """Errors and spread by lead time, reliability and rank histograms, with their numbers as tables.
+    """Returns errors and spread by lead time, reliability and rank histograms, with their numbers as tables.
 
     Args:
-        result: What `evaluate` returned; nothing is said where it has no `ensembles`.
-        frame_interval: Minutes between two frames; None where they are counted.
+        result: The evaluation; if it has no `ensembles`, nothing is returned.
+        frame_interval: Minutes between two frames; None if unknown.
     """
     every = result.ensembles
     if not every:
         return []
     look = looks(list(result.scores))
-    sizes = {name: metrics.settings.members for name, metrics in every.items()}
-    told = ", ".join(f"{name}: {count} members" for name, count in sizes.items())
-    parts, tables = [element("p", told, class_="note")], []
-    for made, numbers in (
-        _errors(result, look, frame_interval),
-        _reliability(every, look),
-        _ranks(every, look),
-    ):
-        parts += made
-        tables += numbers
-    return [*parts, element("details", element("summary", "The same as tables"), tables)]
+    sizes = ", ".join(f"{name}: {metrics.settings.members} members" for name, metrics in every.items())
+    scores = {name: result.scores[name] for name in every}
+    errors = [_crps(result, frame_interval), *spread_charts(scores, frame_interval)]
+    note = "The CRPS of a single forecast is its mean absolute error. A spread-skill ratio below 1 is overconfident."
+    parts = [element("p", sizes, class_="note"), *group("Error and spread", note, "error", errors, look)]
+    tables = [chart_table(chart, "+{:g}") for chart in errors]
+
+    given = {name: metrics.reliability() for name, metrics in every.items()}
+    reliability = reliability_charts(given)
+    if reliability:
+        note = (
+            f"Frequency of an event when it was given a probability. Bars show how often {next(iter(every))} gave each "
+            f"one, on a scale of powers of ten; probabilities given fewer than {FEWEST} times have no point."
+        )
+        parts += group("Reliability", note, "reliability", list(reliability.values()), look)
+        tables += [
+            _given(f"{chart.title}, {name}", given[name][key]) for key, chart in reliability.items() for name in given
+        ]
+
+    ranks = [rank_chart(name, metrics.rank_histogram(), _ranked_from(metrics)) for name, metrics in every.items()]
+    note = (
+        "Rank of the truth among the members. High at both ends: overconfident; high in the middle: not confident "
+        "enough; higher at one end: biased. The dotted line is flat."
+    )
+    parts += [element("h3", "Rank histogram"), element("p", note, class_="note"), plots("ranks", ranks, look)]
+    for chart in ranks:
+        rows = [[f"{k}", f"{share:.2%}"] for k, share in enumerate(chart.heights)]
+        if rows:
+            tables.append(table([chart.x, "share"], rows, caption=f"Rank histogram of {chart.title}"))
+    return [*parts, as_tables(tables)]
 
 
-def _errors(
-    result: Evaluation, look: Mapping[str, Look], frame_interval: float | None
-) -> tuple[list[Markup], list[Markup]]:
-    """CRPS beside what it is of a single forecast, spread beside the error of the mean, and their ratio."""
-    names = list(result.ensembles)
-    leads, axis, _ = axis_of_leads(result, frame_interval)
-    kinds = list(result.ensembles[names[0]].compute())
-    crps, error = (next(kind for kind in kinds if kind.startswith(start)) for start in ("crps_", "rmse_of_mean_"))
-    unit = unit_in_words(score(crps).unit)
-    how: dict[str, Any] = {"x": axis, "from_zero": True, "whole": frame_interval is None}
-
-    def known(name: str, metric: str) -> list[float]:
-        return result.scores[name][metric]["per_lead"]
-
-    # Of one forecast the CRPS is the mean absolute error.
+def _crps(result: Evaluation, frame_interval: float | None) -> Chart:
+    """Returns the chart of CRPS, with the mean absolute error of single forecasts."""
+    ensemble = next(iter(result.ensembles))
+    crps = next(name for name in result.scores[ensemble] if name.startswith("crps_"))
     single = "mae_per_pixel" if crps == "crps_intensity" else crps.replace("crps", "mae")
-    shown = {name: known(name, crps if name in names else single) for name in result.scores}
-    lines = {name: Line(leads, values, look[name]) for name, values in shown.items()}
-    note = "lower is better; of a single forecast its mean absolute error"
-    charts = [line_chart("crps", lines, title="CRPS", y=score(crps).axis, note=note, **how)]
-    tables = [by_lead_table(f"CRPS by {axis}; {note}", shown, leads, min)]
-
-    pairs: dict[str, Line] = {}
-    for name in names:
-        errors = known(name, error)
-        # As the spread should equal the error: times sqrt((M + 1) / M).
-        wide = [ratio * value for ratio, value in zip(known(name, "spread_skill"), errors, strict=True)]
-        prefix = "" if len(names) == 1 else f"{name}, "
-        for word, values, style in (("error of the mean", errors, ""), ("spread", wide, " broken")):
-            pairs[prefix + word] = Line(leads, values, Look(look[name].style + style, look[name].dot))
-    words = f"RMSE of the mean; dashed: spread ({unit})"
-    charts.append(line_chart("spread", pairs, title="Error and spread", y=words, note="equal is best", **how))
-    numbers = {name: line.y for name, line in pairs.items()}
-    tables.append(by_lead_table(f"Error and spread ({unit}) by {axis}; equal is best", numbers, leads, None))
-
-    ratio_words = score("spread_skill")
-    ratios = {name: known(name, "spread_skill") for name in names}
-    lines = {name: Line(leads, values, look[name]) for name, values in ratios.items()}
-    note = f"{ratio_words.note}, below it is too sure"
-    how |= {"title": "Spread-skill ratio", "y": ratio_words.axis, "note": note, "mark": 1.0}
-    charts.append(line_chart("ratio", lines, **how))
-    tables.append(by_lead_table(f"Spread-skill ratio by {axis}; {note}", ratios, leads, ratio_words.choose))
-    return [element("h3", "Error and spread"), legend(look), element("div", charts, class_="plots")], tables
+    values = {
+        name: scores[crps if name in result.ensembles else single]["per_lead"] for name, scores in result.scores.items()
+    }
+    return chart_of(score(crps), values, frame_interval)
 
 
-def _reliability(every: Mapping[str, EnsembleMetrics], look: Mapping[str, Look]) -> tuple[list[Markup], list[Markup]]:
-    """A chart for each threshold that all have: how often an event came, against its probability."""
-    known = {name: metrics.reliability() for name, metrics in every.items()}
-    first, *others = known.values()
-    thresholds = [at for at in first if all(at in other for other in others)]
-    if not thresholds:
-        return [], []
-    charts: list[Markup] = []
-    tables: list[Markup] = []
-    for at in thresholds:
-        lines = {"reliable": Line([0, 1], [0, 1], GUIDE)}
-        for name, found in known.items():
-            p, observed, count = (found[at][key] for key in ("probability", "observed", "count"))
-            enough = count >= FEW
-            lines[name] = Line(p[enough].tolist(), observed[enough].tolist(), look[name])
-        name = next(iter(known))
-        title = f"Event: {at_least(at)}"
-        charts.append(
-            line_chart(
-                f"reliability{len(charts)}", lines, title=title, x="forecast probability", y="observed frequency",
-                note="on the dotted line is best", span=(0.0, 1.0), bars=_given(first[at], look[name]),
-            )
-        )  # fmt: skip
-        tables += [_given_table(f"{title}, {name}", found[at]) for name, found in known.items()]
-    told = "How often an event came when it was given a probability. The bars say how often each one was given"
-    told += "" if len(known) == 1 else f" by {next(iter(known))}"
-    told += f", on a scale of powers of ten; those given fewer than {FEW} times have no point."
-    head = element("h3", "Reliability")
-    shown = {"reliable": GUIDE} | {name: look[name] for name in known}
-    return [head, element("p", told, class_="note"), legend(shown), element("div", charts, class_="plots")], tables
+def _ranked_from(metrics: EnsembleMetrics) -> str | None:
+    least = metrics.settings.rank_from
+    return None if least is None else spelled(at(least, metrics.settings.units)[1:])
 
 
-def _given(found: Mapping[str, np.ndarray], look: Look) -> Bars:
-    count = found["count"].tolist()
-    highest = math.log10(2 * max(*count, 1))
-    share = [math.log10(2 * n) / highest if n else 0.0 for n in count]
-    return Bars(np.linspace(0, 1, len(count)).tolist(), share, look.style)
-
-
-def _given_table(caption: str, found: Mapping[str, np.ndarray]) -> Markup:
+def _given(caption: str, given: Mapping[str, np.ndarray]) -> Markup:
+    """Returns the table behind a line of a reliability diagram."""
+    probabilities = np.linspace(0, 1, len(given["count"]))
     rows = [
         [f"{p:.3g}", "-" if not n else f"{observed:.3f}", f"{n:,}"]
-        for p, observed, n in zip(
-            np.linspace(0, 1, len(found["count"])), found["observed"].tolist(), found["count"].tolist(), strict=True
-        )
+        for p, observed, n in zip(probabilities, given["observed"].tolist(), given["count"].tolist(), strict=True)
     ]
     heads = ["probability", "observed frequency", "pixels"]
     return table(heads, rows, caption=caption)
-
-
-def _ranks(every: Mapping[str, EnsembleMetrics], look: Mapping[str, Look]) -> tuple[list[Markup], list[Markup]]:
-    """A histogram for each: the place of the truth among the members."""
-    charts: list[Markup] = []
-    tables: list[Markup] = []
-    for n, (name, metrics) in enumerate(every.items()):
-        counts, least = metrics.rank_histogram(), metrics.settings.rank_from
-        total, flat = float(counts.sum()), 1 / len(counts)
-        shares = (counts / total).tolist() if total else []
-        unit = metrics.settings.units
-        where = "" if least is None else f" with {least:g}{'' if unit in ('raw', 'intensity') else f' {unit}'} or more"
-        told = "no value." if not total else (
-            f"Below all members {shares[0]:.1%}, above all {shares[-1]:.1%}; flat would be {flat:.1%} at each place."
-        )  # fmt: skip
-        how: dict[str, Any] = {"x": "members below the truth", "y": f"share of the pixels{where}", "mark": flat}
-        how |= {"note": "flat is best", "told": told, "style": look[name].style}
-        charts.append(bar_chart(f"ranks{n}", shares, title=name, **how))
-        if shares:
-            rows = [[f"{k}", f"{share:.2%}"] for k, share in enumerate(shares)]
-            tables.append(table(["members below the truth", "share"], rows, caption=f"Rank histogram of {name}"))
-    told = "Where the truth lies among the members. High at both ends: too sure; high in the middle: not sure enough; "
-    told += "higher at one end: biased. The dotted line is flat."
-    head = element("h3", "Rank histogram")
-    return [head, element("p", told, class_="note"), element("div", charts, class_="plots")], tables

@@ -1,4 +1,4 @@
-"""Forecasts as animations in a page: the truth beside all forecasts, moved by one slider."""
+"""Forecasts as animations in the page: the truth beside all forecasts, moved by one slider."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from convlstm.report.style import digits
 
 import numpy as np
 
-# Of the longer side of a frame; and letters of all pictures, which leaves the rest of the page a megabyte of 15.
 MOST_PIXELS = 384
+"""Largest side of a frame."""
+
 BUDGET = 13_500_000
-# Frames that are so many times as wide as they are high stand below each other.
+"""Largest number of letters of all pictures: a page of 15 MB has a megabyte left for the rest."""
+
 WIDE = 3
+"""Frames whose width is a larger multiple of their height are placed below each other."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """What the frames stand for, where that is a physical field.
+    """The physical field that frames stand for.
 
     Attributes:
-        data: Turns frames into physical values: see `convlstm.evaluation.scoring.RainField`; `frame_interval`, in minutes, and
-            `times`, too.
-        split: Whose sequences the examples are.
-        threshold: At which a frame's score is taken.
+        data: A `convlstm.evaluation.scoring.RainField`, which turns frames into physical values; it also has
+            `frame_interval`, in minutes, and `times`.
+        split: Split of the sequences.
+        threshold: Threshold of the score of a frame.
     """
 
     data: Any
@@ -41,23 +44,23 @@ class Field:
     threshold: float
 
     def times(self, index: int, count: int) -> np.ndarray | None:
-        """Of the first frames of a sequence; None where they are unknown."""
+        """Returns the times of the first frames of a sequence; None if they are unknown."""
         times = self.data.times(self.split, index)
         return None if times is None else times[:count]
 
 
 @dataclass
 class Film:
-    """A sequence to be shown.
+    """A sequence as an animation.
 
     Attributes:
-        index: Of the sequence.
+        index: Index of the sequence.
         kind: 'best', 'worst' or 'chosen'.
-        panels: (T_in + horizon, H, W, C) by name, the inputs in front of the truth and of every forecast; physical
-            values, if the frames stand for any.
-        labels: What each frame is.
-        scores: By forecaster, each lead time's and, last, the whole sequence's.
-        first: The place of the first lead time.
+        panels: (T_in + horizon, H, W, C) by name, the inputs followed by the truth or by a forecast; physical values
+            if the frames stand for any.
+        labels: A label for each frame.
+        scores: Scores of each lead time and, last, of the whole sequence, by forecaster.
+        first: Index of the first lead time.
     """
 
     index: int
@@ -68,15 +71,15 @@ class Film:
     first: int = 0
 
 
-def chosen(result: Evaluation) -> list[tuple[str, Example]]:
-    """The sequences to show, each once: the best ones, the worst ones, the examples."""
-    found = [("best", case.example) for case in result.best] + [("worst", case.example) for case in result.worst]
-    seen = {example.index for _, example in found}
-    return found + [("chosen", example) for example in result.examples if example.index not in seen]
+def selected(result: Evaluation) -> list[tuple[str, Example]]:
+    """Returns the sequences to show, each once, with their kind: the best, the worst, the chosen ones."""
+    ranked = [("best", case.example) for case in result.best] + [("worst", case.example) for case in result.worst]
+    indices = {example.index for _, example in ranked}
+    return ranked + [("chosen", example) for example in result.examples if example.index not in indices]
 
 
 def film(kind: str, example: Example, rain: Field | None) -> Film:
-    """A sequence as it is shown. The empty forecast is not worth looking at, and left out."""
+    """Returns the animation of a sequence, without the empty forecast, which shows nothing."""
     physical = np.asarray if rain is None else rain.data.physical
     inputs, truth = physical(example.inputs), physical(example.targets)
     forecasts = {name: physical(frames) for name, frames in example.forecasts.items() if name != "zeros"}
@@ -113,13 +116,13 @@ class Films:
     """All films of a page and their pictures.
 
     Attributes:
-        films: In their order.
-        metric: What their scores are called.
+        films: The films in their order.
+        metric: Title of their scores.
         scale: The classes of a physical field; None for frames.
         album: The pictures.
         places: For each film, by panel, the place of each frame's picture.
         sizes: For each film, width and height of its pictures.
-        times: By how much the largest frames are shrunk.
+        times: Factor by which the largest frames are shrunk.
     """
 
     films: list[Film]
@@ -132,16 +135,16 @@ class Films:
 
 
 def developed(films: Sequence[Film], metric: str, units: str | None, *, budget: int = BUDGET) -> Films:
-    """The films with their pictures, shrunk until these have at most so many letters."""
+    """Returns films with their pictures, shrunk until these have at most `budget` letters."""
     scale = None
     if units is not None and films:
         scale = rain_scale("write_page", units, None, [frames for film in films for frames in film.panels.values()])
     most = MOST_PIXELS
     while True:
-        made = _developed(films, metric, scale, most)
-        if made.album.size <= budget or most <= 16:
-            return made
-        most = max(16, int(0.9 * most * math.sqrt(budget / made.album.size)))
+        result = _developed(films, metric, scale, most)
+        if result.album.size <= budget or most <= 16:
+            return result
+        most = max(16, int(0.9 * most * math.sqrt(budget / result.album.size)))
 
 
 def _developed(films: Sequence[Film], metric: str, scale: RainScale | None, most: int) -> Films:
@@ -150,17 +153,17 @@ def _developed(films: Sequence[Film], metric: str, scale: RainScale | None, most
     for film in films:
         times = factor([frames.shape[1:3] for frames in film.panels.values()], most)
         largest = max(largest, times)
-        found = {}
+        of_panels = {}
         for name, frames in film.panels.items():
             small = shrunk(frames, times)
-            found[name] = [album.place(frame, png) for frame in small]
-        places.append(found)
+            of_panels[name] = [album.place(frame, png) for frame in small]
+        places.append(of_panels)
         sizes.append((small.shape[2], small.shape[1]))
     return Films(list(films), metric, scale, album, places, sizes, largest)
 
 
 def screen(films: Films, n: int) -> Markup:
-    """The film of a place as a part of a page."""
+    """Returns the n-th film as a part of the page."""
     film, places, (width, height) = films.films[n], films.places[n], films.sizes[n]
     key = f"film{n}"
     at = film.first
@@ -174,8 +177,8 @@ def screen(films: Films, n: int) -> Markup:
             alt=f"{name}, sequence {film.index}: {film.labels[at]}",
             decoding="async",
         )
-        told = _score(films.metric, film.scores[name][0]) if name in film.scores else None
-        caption = [element("b", name), element("span", told, class_="score")]
+        score = _score(films.metric, film.scores[name][0]) if name in film.scores else None
+        caption = [element("b", name), element("span", score, class_="score")]
         panels.append(element("figure", element("figcaption", caption), picture, class_="panel"))
     slider = element(
         "input",
@@ -222,18 +225,18 @@ def screen(films: Films, n: int) -> Markup:
 
 
 def source(picture: str) -> str:
-    """The address of a picture of an album."""
+    """Returns the address of a picture of an album."""
     return f"data:image/png;base64,{picture}"
 
 
 def key_of(films: Films) -> Markup | None:
-    """What the colours mean; None where there is nothing to say."""
+    """Returns the key to the colours; None if there is none."""
     missing = any(np.isnan(frames).any() for film in films.films for frames in film.panels.values())
     if films.scale is None:
         return element("p", element("span", class_="swatch sand"), "missing", class_="key") if missing else None
     levels = films.scale.levels
     names = [f"below {levels[0]:g}", *(f"{low:g}\u2013{high:g}" for low, high in pairwise(levels))]
-    items = [*names, f"{levels[-1]:g} and more"]
+    items = [*names, f"{levels[-1]:g} or more"]
     entries = [element("li", element("span", class_=f"swatch r{k}"), name) for k, name in enumerate(items)]
     if missing:
         entries.append(element("li", element("span", class_="swatch hatched"), "missing"))
@@ -245,5 +248,5 @@ def _score(metric: str, value: float) -> str:
 
 
 def pictures(films: Films) -> Markup:
-    """All pictures, for the page's script."""
+    """Returns all pictures, for the page's script."""
     return data(films.album.pictures, id="pictures")

@@ -1,4 +1,4 @@
-"""Frames as small PNG pictures inside a page, pixel by pixel, in the colours of the other pictures."""
+"""Frames as small PNG pictures inside the page, pixel by pixel, in the colours of the other pictures."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from PIL import Image
 
 @dataclass
 class Album:
-    """Pictures of frames, each of them once.
+    """Pictures of frames, without duplicates.
 
     Attributes:
-        pictures: PNG files in base64, in the order in which they came first.
-        size: Letters of all of them.
+        pictures: PNG files in base64, in the order of their first use.
+        size: Number of letters of all of them.
     """
 
     pictures: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Album:
     _places: dict[bytes, int] = field(default_factory=dict)
 
     def place(self, frame: np.ndarray, png: Callable[[np.ndarray], bytes]) -> int:
-        """The place of a frame's picture, which is made and added if it is new."""
+        """Returns the place of a frame's picture, which is drawn and added if it is new."""
         key = hashlib.sha256(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes()).digest()
         if key not in self._places:
             self._places[key] = len(self.pictures)
@@ -42,14 +42,14 @@ class Album:
 
 
 def colours(scale: RainScale) -> list[str]:
-    """Those of the classes: dry, every class from the lowest on, missing, and its hatching."""
+    """Returns the colours of a scale: dry, every class from the lowest on, missing, and its hatching."""
     places = range(len(scale.levels) - 1)
     classes = [to_hex(scale.colours(place)) for place in places]
     return [DRY, *classes, to_hex(tuple(scale.colours.get_over().tolist())), MISSING, HATCH]
 
 
 def rain_png(frame: np.ndarray, scale: RainScale) -> bytes:
-    """A field (H, W, 1) in the classes of the scale; missing pixels are hatched."""
+    """Returns a picture of a field (H, W, 1) in the classes of the scale; missing pixels are hatched."""
     levels, frame = scale.levels, frame[..., 0]
     place = np.searchsorted(np.asarray(levels), np.nan_to_num(frame, nan=0.0), side="right")
     rows, columns = np.indices(frame.shape)
@@ -58,7 +58,7 @@ def rain_png(frame: np.ndarray, scale: RainScale) -> bytes:
 
 
 def frame_png(frame: np.ndarray) -> bytes:
-    """A frame (H, W, C) from 0 to 1: three channels as RGB, any other number as the grey of their mean."""
+    """Returns a picture of a frame (H, W, C) in [0, 1]: three channels as RGB, any other number as a grey mean."""
     shown = picture(frame, GREY)
     if shown.ndim == 3:
         return _saved(Image.fromarray(np.round(255 * shown).astype(np.uint8)))
@@ -68,7 +68,7 @@ def frame_png(frame: np.ndarray) -> bytes:
 
 
 def shrunk(frames: np.ndarray, times: int) -> np.ndarray:
-    """Frames (..., H, W, C) as means over squares of so many pixels; NaN where one of them is missing."""
+    """Returns means of frames (..., H, W, C) over squares of `times` x `times` pixels; NaN if a pixel is missing."""
     if times == 1:
         return frames
     *before, height, width, channels = frames.shape
@@ -79,7 +79,7 @@ def shrunk(frames: np.ndarray, times: int) -> np.ndarray:
 
 
 def factor(shapes: Iterable[Sequence[int]], most: int) -> int:
-    """By how much frames (H, W) are shrunk so that their longer side has at most so many pixels."""
+    """Returns the factor by which frames (H, W) are shrunk so that no side has more than `most` pixels."""
     return max([-(-max(shape) // most) for shape in shapes] or [1])
 
 
@@ -92,6 +92,6 @@ def _png(places: np.ndarray, palette: Sequence[str]) -> bytes:
 
 def _saved(image: Image.Image, **how: Any) -> bytes:
     file = io.BytesIO()
-    # Beyond the usual level it takes five times as long, and is a twentieth smaller.
+    # A higher level of compression takes five times as long for files that are a twentieth smaller.
     image.save(file, format="PNG", **how)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""HTML from Python: all text is escaped, so that no name of a run becomes a part of the page."""
+"""HTML from Python. All text is escaped, so that no name of a run can become markup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 VOID = frozenset({"br", "col", "img", "input", "link", "meta"})
-# What no HTML document may hold, escaped or not.
+# Characters that no HTML document may hold, escaped or not.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -20,20 +20,20 @@ class Markup(str):
 
 
 def text(value: Any) -> Markup:
-    """A value as the text of a page; what is `Markup` already stays what it is."""
+    """Returns a value as text of a page; `Markup` stays unchanged."""
     if isinstance(value, Markup):
         return value
     return Markup(html.escape(_FORBIDDEN.sub("\ufffd", str(value)), quote=True))
 
 
 def element(tag: str, /, *content: Any, **attributes: Any) -> Markup:
-    """An element.
+    """Returns an element.
 
     Args:
-        tag: Such as "p".
-        content: Texts, `Markup`, or iterables of them; None is nothing.
-        attributes: Their underscores stand for hyphens, one at the end for nothing: `class_`, `aria_label`. True is an
-            attribute without a value, None and False are none.
+        tag: Its name, such as "p".
+        content: Texts, `Markup`, or iterables of them; None is left out.
+        attributes: Underscores stand for hyphens, except one at the end: `class_`, `aria_label`. True is an attribute
+            without a value; None and False are left out.
     """
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
@@ -58,8 +58,8 @@ def _flat(content: Iterable[Any]) -> Iterable[Markup]:
 
 
 def data(value: Any, **attributes: Any) -> Markup:
-    """A value for the page's own script, as JSON in a `script` that is not run."""
-    # Within a script nothing is unescaped, but "</script>" and "<!--" would be read.
+    """Returns a value for the page's own script, as JSON in a `script` that is not run."""
+    # Escapes mean nothing within a script, but "</script>" and "<!--" do.
     safe = json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return element("script", Markup(safe), type="application/json", **attributes)
 
@@ -72,14 +72,14 @@ def table(
     best: Iterable[tuple[int, int]] = (),
     numbers: bool = True,
 ) -> Markup:
-    """A table that scrolls in itself where it is wider than the page. The first cell of each row is its heading.
+    """Returns a table that scrolls on its own if it is wider than the page. The first cell of a row is its heading.
 
     Args:
         heads: Headings of the columns.
-        rows: Cells, as many in each.
+        rows: Cells, the same number in each row.
         caption: What it shows.
-        best: Row and column, counted from 0 without the headings, of the cells that are marked as the best.
-        numbers: Whether the cells are numbers, which stand at the right. Default: True.
+        best: Row and column of the cells that are marked as the best, counted from 0 without the headings.
+        numbers: True if the cells are numbers, which are aligned at the right. Default: True.
     """
     marked = set(best)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from convlstm.report.animation import write_gif
+from convlstm.report.charts import check_positive
 from convlstm.report.rain import (
     RainScale,
-    check_positive,
     clock,
     draw_bar,
     draw_field,
@@ -34,21 +34,21 @@ def rain_gif(
     levels: Sequence[float] | None = None,
     milliseconds: int = 300,
 ) -> None:
-    """Animates the rain that came beside the forecasts, as a GIF that loops and rests on the last frame.
+    """Animates observed rain beside the forecasts, as a GIF that loops and rests on the last frame.
 
-    While the inputs run, every panel shows them; from the first lead time on, a coloured frame marks what is forecast.
-    Classes and colours are those of `rain_panel`, and so are the missing pixels.
+    During the inputs every panel shows them. From the first lead time on, forecasts have a coloured frame. Classes,
+    colours and missing pixels are drawn as in `rain_panel`.
 
     Args:
         path: The file.
         inputs: Physical values, (T_in, H, W) or (T_in, H, W, 1). The first row is the northern one.
         targets: (horizon, H, W) or (horizon, H, W, 1).
-        forecasts: By name, arrays of the shape of the targets.
-        units: Of the values: "mm/h", "dBZ" or "raw".
+        forecasts: Arrays of the shape of the targets, by name.
+        units: Units of the values: "mm/h", "dBZ" or "raw".
         times: Times (UTC) of the inputs and the targets, datetime64 of (T_in + horizon,). Default: unknown.
         frame_interval: Minutes between two frames, for the stamps. Default: unknown, stamps count frames.
         levels: Lower limits of the classes, rising. Default: as in `rain_panel`.
-        milliseconds: Time for which a frame stands. Default: 300.
+        milliseconds: Time that a frame is shown for. Default: 300.
 
     Raises:
         ValueError: The shapes or the times do not fit each other, there is no forecast, or a value is out of its range.
@@ -64,16 +64,16 @@ def rain_gif(
     def figures() -> Iterator[Figure]:
         for t, (lead, *_) in enumerate(stamps(moments, t_in, range(t_in + horizon), frame_interval)):
             time = None if moments is None else f"{moments[t].replace('T', ' ')} UTC"
-            shown = {name: fields[0][t] if t < t_in else field[t - t_in] for name, field in named.items()}
-            yield rain_still(shown, scale, lead, time, forecast=t >= t_in, missing=missing)
+            panels = {name: fields[0][t] if t < t_in else field[t - t_in] for name, field in named.items()}
+            yield rain_still(panels, scale, lead, time, forecast=t >= t_in, missing=missing)
 
-    # The most colours are where there is the most rain.
+    # The wettest frame has the most colours.
     wettest = int(np.argmax([np.nansum(frame) for frame in np.concatenate(fields[:2])]))
     write_gif(path, figures(), milliseconds, typical=(0, t_in - 1, t_in, wettest, -1))
 
 
 def rain_still(
-    shown: Mapping[str, np.ndarray],
+    panels: Mapping[str, np.ndarray],
     scale: RainScale,
     lead: str,
     time: str | None,
@@ -81,15 +81,15 @@ def rain_still(
     forecast: bool,
     missing: bool,
 ) -> Figure:
-    """One picture of the animation, laid out in whole pixels so that small fields stay crisp."""
-    height, width = next(iter(shown.values())).shape
-    most = min(384, 1260 // len(shown))
+    """Returns one picture of the animation, laid out in whole pixels so that small fields stay crisp."""
+    height, width = next(iter(panels.values())).shape
+    most = min(384, 1260 // len(panels))
     enlarged = max(1, round(min(256, most) / max(height, width)))
     zoom = enlarged if enlarged * max(height, width) <= most else most / max(height, width)
     w, h, gap, head, foot, side = round(width * zoom), round(height * zoom), 12, 30, 34, 82
-    wide, high = len(shown) * (w + gap) + gap + side, head + h + foot
+    wide, high = len(panels) * (w + gap) + gap + side, head + h + foot
     figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI, facecolor="white")
-    for k, (name, field) in enumerate(shown.items()):
+    for k, (name, field) in enumerate(panels.items()):
         axes = figure.add_axes(((gap + k * (w + gap)) / wide, foot / high, w / wide, h / high))
         draw_field(axes, field, scale, w)
         marked = k > 0 and forecast

@@ -1,39 +1,15 @@
-"""Pictures of rain fields."""
+"""Panels of rain fields."""
+
+from functools import partial
 
 from convlstm import report
-from convlstm.report import rain, rain_film, rain_maps
+from convlstm.report import rain
+from tests.support.rain_pictures import LEVELS, TIMES, bar, fields, has_colour, maps, texts
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from PIL import Image
-
-TIMES = np.datetime64("2010-08-26T22:05:00") + np.arange(17) * np.timedelta64(300, "s")
-LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 50, 100)
-
-
-def fields(t_in=5, horizon=12, size=(16, 24), names=("model", "persistence")):
-    rng = np.random.default_rng(0)
-    values = np.exp(rng.normal(0, 2, (t_in + horizon, *size))).astype(np.float32)
-    inputs, targets = values[:t_in], values[t_in:]
-    return inputs, targets, {name: targets * (1 + k) for k, name in enumerate(names)}
-
-
-def maps(figure):
-    return [axes for axes in figure.axes if axes.images]
-
-
-def bar(figure):
-    (axes,) = (axes for axes in figure.axes if axes.get_ylabel())
-    return axes
-
-
-def texts(figure):
-    return [text.get_text().replace("\n", " ") for text in figure.texts if text.get_text()]
-
-
-def has_colour(picture, colour):
-    return (np.abs(picture.astype(int) - np.round(255 * np.array(to_rgb(colour))).astype(int)).max(axis=-1) <= 3).any()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +23,7 @@ def has_colour(picture, colour):
 )
 def test_panel_has_every_row(shape, past, future, tmp_path):
     sequences = fields(**shape)
-    figure = rain_maps.draw_maps(*sequences, units="mm/h")
+    figure = report.rain_panel(None, *sequences, units="mm/h")
     assert len(maps(figure)) == past + (1 + len(sequences[2])) * future
     assert len({round(axes.get_position().width, 9) for axes in maps(figure)}) == 1
     for label in ("input", "truth", *sequences[2], "t0", f"+{shape['horizon']}"):
@@ -68,12 +44,12 @@ def test_panel_has_every_row(shape, past, future, tmp_path):
 
 
 def test_panel_takes_steps_that_are_equal():
-    figure = rain_maps.draw_maps(*fields(13, 20, names=("model",)), units="mm/h", frame_interval=5)
+    figure = report.rain_panel(None, *fields(13, 20, names=("model",)), units="mm/h", frame_interval=5)
     leads = [text for text in texts(figure) if text == "now" or text.endswith(" min")]
     assert leads == ["-60 min", "-45 min", "-30 min", "-15 min", "now"] + [
         f"+{lead} min" for lead in range(20, 101, 20)
     ]
-    figure = rain_maps.draw_maps(*fields(5, 12), units="mm/h", max_columns=3)
+    figure = report.rain_panel(None, *fields(5, 12), units="mm/h", max_columns=3)
     assert [text for text in texts(figure) if text[:1] in "t+" and text != "truth"] == [
         *("t-4", "t-2", "t0"),
         *("+4", "+8", "+12"),
@@ -81,7 +57,7 @@ def test_panel_takes_steps_that_are_equal():
 
 
 def test_panel_says_when():
-    figure = rain_maps.draw_maps(*fields(), units="mm/h", frame_interval=5, times=TIMES, title="An event")
+    figure = report.rain_panel(None, *fields(), units="mm/h", frame_interval=5, times=TIMES, title="An event")
     said = texts(figure)
     assert said.count("2010-08-26 UTC") == 1, "the day is said once"
     assert [text for text in said if text[2:3] == ":"] == [
@@ -91,7 +67,7 @@ def test_panel_says_when():
     assert said.index("22:35") == said.index("+10 min") + 1
     assert "An event" in said
 
-    said = texts(rain_maps.draw_maps(*fields(), units="mm/h", times=TIMES + np.timedelta64(95, "m")))
+    said = texts(report.rain_panel(None, *fields(), units="mm/h", times=TIMES + np.timedelta64(95, "m")))
     assert said.count("2010-08-26 to 2010-08-27 UTC") == 0
     assert said[said.index("input") + 1] == "2010-08-26 to"
     assert said[said.index("truth") + 1] == "2010-08-27 UTC"
@@ -99,7 +75,7 @@ def test_panel_says_when():
 
 def test_panel_of_rain_rates_has_their_classes():
     inputs, targets, forecasts = fields(names=("model",))
-    figure = rain_maps.draw_maps(inputs, targets, forecasts, units="mm/h")
+    figure = report.rain_panel(None, inputs, targets, forecasts, units="mm/h")
     assert bar(figure).get_ylabel() == "rain rate (mm/h)"
     assert [float(text.get_text()) for text in bar(figure).get_yticklabels()] == list(LEVELS)
     scale = rain.rain_scale("rain_panel", "mm/h", None, [inputs])
@@ -110,25 +86,25 @@ def test_panel_of_rain_rates_has_their_classes():
 
 
 def test_panel_of_other_units():
-    figure = rain_maps.draw_maps(*fields(names=("model",)), units="dBZ")
+    figure = report.rain_panel(None, *fields(names=("model",)), units="dBZ")
     assert bar(figure).get_ylabel() == "reflectivity (dBZ)"
     assert any(text.startswith("CSI at 30 dBZ: ") for text in texts(figure))
 
     inputs, targets, forecasts = (np.linspace(0, 255, n * 384).reshape(n, 16, 24) for n in (5, 12, 12))
-    figure = rain_maps.draw_maps(inputs, targets, {"model": forecasts}, units="raw")
+    figure = report.rain_panel(None, inputs, targets, {"model": forecasts}, units="raw")
     assert bar(figure).get_ylabel() == "raw value"
     levels = [float(text.get_text()) for text in bar(figure).get_yticklabels()]
     assert 8 <= len(levels) <= 11
     assert len(set(np.diff(levels))) == 1
     assert 200 <= levels[-1] <= 275
     assert not any("CSI" in text for text in texts(figure)), "no threshold is at home in raw values"
-    figure = rain_maps.draw_maps(
-        inputs, targets, {"model": forecasts}, units="raw", levels=(16, 74, 133, 219), threshold=74
+    figure = report.rain_panel(
+        None, inputs, targets, {"model": forecasts}, units="raw", levels=(16, 74, 133, 219), threshold=74
     )
     assert [text.get_text() for text in bar(figure).get_yticklabels()] == ["16", "74", "133", "219"]
     assert "CSI at 74: 1.00" in texts(figure)
     nothing = np.zeros((2, 4, 4))
-    assert len(maps(rain_maps.draw_maps(nothing, nothing, {"model": nothing}, units="raw"))) == 6
+    assert len(maps(report.rain_panel(None, nothing, nothing, {"model": nothing}, units="raw"))) == 6
 
 
 def test_panel_scores_a_sequence():
@@ -138,25 +114,25 @@ def test_panel_scores_a_sequence():
     forecast[:, 0, :2] = 3
     targets[1, 0, 0] = np.nan
     # 2 hits, 2 misses, and of two false alarms one where the truth is missing.
-    figure = rain_maps.draw_maps(inputs, targets, {"model": forecast, "dry": 0 * forecast}, units="mm/h")
+    figure = report.rain_panel(None, inputs, targets, {"model": forecast, "dry": 0 * forecast}, units="mm/h")
     assert "CSI at 2 mm/h: 0.40" in texts(figure)
     assert "CSI at 2 mm/h: 0.00" in texts(figure)
     assert texts(figure)[-1].startswith(
         "hatched = missing   |   CSI = hits / (hits + misses + false alarms), all 2 lead"
     )
-    figure = rain_maps.draw_maps(inputs, targets, {"model": forecast}, units="mm/h", threshold=2.5)
+    figure = report.rain_panel(None, inputs, targets, {"model": forecast}, units="mm/h", threshold=2.5)
     assert "CSI at 2.5 mm/h: 0.00" in texts(figure)
-    figure = rain_maps.draw_maps(inputs, targets, {"model": forecast}, units="mm/h", threshold=30)
+    figure = report.rain_panel(None, inputs, targets, {"model": forecast}, units="mm/h", threshold=30)
     assert not any("CSI" in text for text in texts(figure)), "nothing reaches the threshold"
 
 
 def test_panel_has_a_scale_bar_where_the_pixels_are_known():
-    figure = rain_maps.draw_maps(*fields(size=(40, 50)), units="mm/h", pixel_km=2)
+    figure = report.rain_panel(None, *fields(size=(40, 50)), units="mm/h", pixel_km=2)
     assert "20 km" in texts(figure)
     (line,) = (artist for artist in figure.artists if hasattr(artist, "get_xdata"))
     length = np.diff(line.get_xdata()).item()
     assert length == pytest.approx(20 / 100 * maps(figure)[0].get_position().width)
-    assert not any(text.endswith(" km") for text in texts(rain_maps.draw_maps(*fields(), units="mm/h")))
+    assert not any(text.endswith(" km") for text in texts(report.rain_panel(None, *fields(), units="mm/h")))
     assert [rain.scale_bar(width) for width in (0.3, 24, 256, 1000)] == pytest.approx([0.1, 5, 100, 200])
 
 
@@ -166,9 +142,9 @@ def test_missing_pixels_are_hatched_and_named(gap, tmp_path):
     dry = [0 * value for value in (inputs, targets, forecasts["model"])]
     report.rain_panel(tmp_path / "all.png", *dry[:2], {"model": dry[2]}, units="mm/h")
     dry[1][:, 4:12, 6:18] = gap
-    figure = rain_maps.draw_maps(*dry[:2], {"model": dry[2]}, units="mm/h")
+    figure = report.rain_panel(None, *dry[:2], {"model": dry[2]}, units="mm/h")
     assert texts(figure)[-1] == "hatched = missing"
-    assert "hatched" not in "".join(texts(rain_maps.draw_maps(inputs, targets, forecasts, units="mm/h")))
+    assert "hatched" not in "".join(texts(report.rain_panel(None, inputs, targets, forecasts, units="mm/h")))
     assert {axes.patch.get_hatch() for axes in maps(figure)} == {"////"}
 
     report.rain_panel(tmp_path / "some.png", *dry[:2], {"model": dry[2]}, units="mm/h")
@@ -181,68 +157,9 @@ def test_missing_pixels_are_hatched_and_named(gap, tmp_path):
     assert has_colour(seen["all"], rain.DRY)
 
 
-def gif_frames(path):
-    with Image.open(path) as image:
-        durations, pictures = [], []
-        for k in range(image.n_frames):
-            image.seek(k)
-            durations.append(image.info["duration"])
-            pictures.append(np.asarray(image.convert("RGB")))
-        return image.info.get("loop"), durations, pictures
-
-
-@pytest.mark.parametrize("size", [(12, 30), (500, 400)])
-def test_gif(size, tmp_path):
-    inputs, targets, forecasts = fields(2, 3, size)
-    inputs[:] = 0
-    targets[:, 2:4] = np.nan
-    path = tmp_path / "film.gif"
-    report.rain_gif(path, inputs, targets, forecasts, units="mm/h", times=TIMES[:5], milliseconds=100)
-    loop, durations, pictures = gif_frames(path)
-    assert loop == 0
-    assert durations == [100] * 4 + [600]
-    assert pictures[0].shape[1] <= 1400
-    assert path.stat().st_size < 2_000_000
-    assert not has_colour(pictures[0], rain.MISSING)
-    assert has_colour(pictures[-1], rain.MISSING)
-    for colour in (rain.DRY, *rain.RAIN):
-        assert has_colour(pictures[-1], colour), "the palette holds every class"
-
-
-def test_gif_draws_pixels_as_squares(tmp_path):
-    field = np.zeros((1, 8, 8), np.float32)
-    field[:, ::2, 1::2] = 7
-    report.rain_gif(tmp_path / "film.gif", field, field, {"model": field}, units="mm/h")
-    _, _, pictures = gif_frames(tmp_path / "film.gif")
-    middle = pictures[-1][30 + 16 :: 32, 12 + 16 :: 32][:8, :8]
-    wet, dry = (np.round(255 * np.array(to_rgb(colour))) for colour in (rain.RAIN[4], rain.DRY))
-    np.testing.assert_allclose(middle, np.where(field[0, ..., None] > 0, wet, dry), atol=1)
-
-
-def test_gif_says_what_is_forecast():
-    scale = rain.rain_scale("rain_gif", "mm/h", None, [])
-    shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16)))
-    now = rain_film.rain_still(shown, scale, "now", None, forecast=False, missing=False)
-    later = rain_film.rain_still(shown, scale, "+15 min", "2010-08-26 22:20 UTC", forecast=True, missing=True)
-    assert texts(now) == ["input  now"]
-    assert texts(later) == ["forecast  +15 min  2010-08-26 22:20 UTC", "hatched = missing"]
-    assert [axes.get_title() for axes in maps(later)] == ["truth", "a_forecaster_with_a_very_long_.."]
-    edges = [axes.spines["top"].get_edgecolor() for axes in maps(later)]
-    assert edges[0] != edges[1]
-    assert bar(later).get_ylabel() == "rain rate (mm/h)"
-
-
-def test_a_low_colour_bar_has_labels_that_do_not_touch():
-    scale = rain.rain_scale("rain_gif", "mm/h", None, [])
-    low = rain_film.rain_still({"truth": np.zeros((20, 60))}, scale, "now", None, forecast=False, missing=False)
-    high = rain_film.rain_still({"truth": np.zeros((60, 60))}, scale, "now", None, forecast=False, missing=False)
-    count = [len(bar(figure).get_yticklabels()) for figure in (low, high)]
-    assert count[0] < count[1] == len(LEVELS)
-
-
 def test_what_does_not_fit():
     inputs, targets, forecasts = fields()
-    draw = rain_maps.draw_maps
+    draw = partial(report.rain_panel, None)
     with pytest.raises(ValueError, match=r"\[rain_panel\] 'forecasts' must name at least one"):
         draw(inputs, targets, {}, units="mm/h")
     with pytest.raises(ValueError, match=r"'model' must .*\(12, 16, 24, 1\), but got \(9, 16, 24, 1\)"):
