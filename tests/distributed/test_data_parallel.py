@@ -35,7 +35,7 @@ def step_of(folder):
 
 
 def check_same(folder, reference, steps=None):
-    """The losses are those of the run with one rank to 1e-5, the validation's scores to 1e-6."""
+    """Checks that the losses are those of another run to 1e-5, and the scores of validations to 1e-6."""
     expected = rows(reference)[:steps]
     found = rows(folder)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
@@ -77,7 +77,7 @@ def test_four_ranks_have_the_losses_and_scores_of_one(tmp_path, alone):
     check_same(tmp_path / "rank 0" / "whole", alone)
 
 
-def test_only_rank_0_writes_and_speaks(pair):
+def test_only_rank_0_writes_and_prints(pair):
     folder, _, out, _ = pair
     written = {path.name for path in (folder / "whole").iterdir()}
     assert {"checkpoints", "config.yaml", "metrics.csv"} <= written
@@ -107,12 +107,12 @@ def test_a_signal_that_reaches_one_rank_stops_all_at_one_step(pair, alone):
     check_same(folder / "stopped", alone, 20)
 
 
-def test_a_run_goes_on_bit_for_bit_with_the_same_number_of_ranks(pair):
+def test_a_run_resumes_bit_for_bit_with_the_same_number_of_ranks(pair):
     folder, _, _, _ = pair
     assert rows(folder / "stopped") == rows(folder / "whole")[:20]
 
 
-def test_a_run_goes_on_with_another_number_of_ranks(pair, alone, tmp_path):
+def test_a_run_resumes_with_another_number_of_ranks(pair, alone, tmp_path):
     folder, _, _, _ = pair
     shutil.copytree(folder / "stopped", tmp_path / "stopped")
     assert fitted(ALONE, tmp_path / "stopped", resume=True, steps=50) == "finished at 50"
@@ -134,7 +134,7 @@ def test_weights_that_drift_apart_are_found_at_the_next_checkpoint(pair):
     assert step_of(folder / "drifting") == 4
 
 
-def test_ranks_that_round_otherwise_go_on_with_the_weights_of_rank_0_and_say_so(pair, alone):
+def test_ranks_that_round_differently_continue_with_rank_0s_weights_and_a_warning(pair, alone):
     folder, found, _, _ = pair
     (end, *warned), quiet = [rank["rounding"] for rank in found]
     assert quiet == [end] == ["finished at 20"]
@@ -145,7 +145,7 @@ def test_ranks_that_round_otherwise_go_on_with_the_weights_of_rank_0_and_say_so(
     assert step_of(folder / "rounding") == 20
 
 
-def test_what_is_not_finite_on_one_rank_is_skipped_by_all(pair, tmp_path):
+def test_a_step_that_is_not_finite_on_one_rank_is_skipped_by_all(pair, tmp_path):
     folder, found, _, _ = pair
     assert fitted(ALONE, tmp_path / "skipped", steps=10, data=Gaps(bad=place_of(1, 3))) == "finished at 10"
     assert [rank["skipped"] for rank in found] == ["finished at 10"] * 2
@@ -183,7 +183,7 @@ def train_alone(*overrides):
     return done.stdout
 
 
-def test_a_killed_rank_ends_the_run_which_goes_on_with_one(tmp_path):
+def test_a_killed_rank_ends_the_run_which_one_process_resumes(tmp_path):
     train_alone(*FADE, f"output={tmp_path}", "name=whole")
     # Sequence 3 of epoch 2 belongs to rank 1 and to step 11.
     line = ["train.py", *FADE, f"output={tmp_path}", "name=pair"]
@@ -213,7 +213,7 @@ def test_a_signal_to_one_rank_is_an_orderly_end(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_in_the_terminal_is_an_orderly_end(tmp_path):
-    """It reaches the launcher, too, which then passes on nothing that the ranks print."""
+    """The signal also reaches the launcher, which then drops the output of the ranks."""
     more = ["trainer.max_steps=100000", "trainer.log_every=1", f"output={tmp_path}", "name=pair"]
     program = ranks.launched(2, "train.py", *FADE, *more, start_new_session=True)
     written = tmp_path / "pair" / "metrics.csv"
@@ -228,7 +228,7 @@ def test_ctrl_c_in_the_terminal_is_an_orderly_end(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("what", "text"), [("trainer.batch_size=3", "a multiple of"), ("seed=-1", "'seed' must")])
-def test_a_mistake_is_told_once(tmp_path, what, text):
+def test_a_mistake_is_printed_once(tmp_path, what, text):
     out, err = ranks.finished(ranks.launched(2, "train.py", *FADE, f"output={tmp_path}", "name=pair", what))
     assert out == ""
     assert err.count(text) == 1

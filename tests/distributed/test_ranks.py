@@ -104,7 +104,7 @@ def test_a_killed_rank_ends_the_others_with_a_message(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rank_that_fails_ends_the_others_and_is_heard_once(tmp_path):
+def test_a_rank_that_fails_ends_the_others_with_one_message(tmp_path):
     _, _, err = ranks.scene(tmp_path, "broken", 2)
     assert err.count("the frames of rank 1 are broken") == 1
     assert "rank 1 (" in err
@@ -112,13 +112,13 @@ def test_a_rank_that_fails_ends_the_others_and_is_heard_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rank_that_writes_ends_after_that(tmp_path):
+def test_a_rank_finishes_its_files_before_it_ends(tmp_path):
     _, out, err = ranks.scene(tmp_path, "busy", 2)
     assert out == "written\n"
     assert "rank 1 of 2 (" in err
 
 
-def test_one_process_is_alone_and_begins_nothing(tmp_path, monkeypatch):
+def test_one_process_is_alone_and_starts_nothing(tmp_path, monkeypatch):
     found, _, err = ranks.scene(tmp_path, "alone", 1)
     tree = [{"alone": True, "same": [True] * 3, "gathered": [[3], 4, [True, False]], "size": 1}]
     assert found == tree, err
@@ -149,7 +149,7 @@ def test_one_process_is_alone_and_begins_nothing(tmp_path, monkeypatch):
         ({"OMPI_COMM_WORLD_SIZE": "1", "PMI_SIZE": "1"}, False),
     ],
 )
-def test_the_environment_tells_whether_there_are_others(monkeypatch, tmp_path, variables, expected):
+def test_the_environment_says_if_there_are_other_ranks(monkeypatch, tmp_path, variables, expected):
     for name in [name for name in os.environ if name.startswith(("MLX_", "OMPI_", "PMI_"))]:
         monkeypatch.delenv(name)
     (tmp_path / "EMPTY").write_text("\n")
@@ -212,7 +212,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(tmp_path):
     assert ": KeyError: 'no such key'\n" in err
 
 
-def test_ends_are_told_in_a_line():
+def test_reasons_of_an_end_take_a_line():
     assert distributed._reason(SystemExit("a message")) == ("a message", 1)
     assert distributed._reason(SystemExit(3)) == ("ended with status 3", 1)
     assert distributed._reason(KeyboardInterrupt()) == ("interrupted", 130)

@@ -42,7 +42,7 @@ class Pack:
             self.errors[dog.rank] = str(error)
 
     def cut(self, rank):
-        """Ends a rank as the system ends a process: nothing is said and its connections are closed."""
+        """Ends a rank as a killed process ends: without a message, with its connections closed."""
         self.dogs[rank]._ending = True
         for peer in self.dogs[rank]._peers.values():
             with suppress(OSError):
@@ -51,7 +51,7 @@ class Pack:
     def rest(self):
         return [self.ends.get() for _ in range(self.ends.qsize())]
 
-    def told(self, count):
+    def next(self, count):
         return sorted(self.ends.get(timeout=30) for _ in range(count))
 
 
@@ -79,13 +79,13 @@ def test_ranks_that_have_done_their_work_leave_together():
 def test_a_rank_that_fails_ends_the_others_and_rank_0_says_why():
     pack = Pack(3).meet()
     run(lambda: pack.dogs[1].fail("broken"))
-    assert pack.told(2) == [(0, "rank 1 (b): broken", 1), (2, "", 1)]
+    assert pack.next(2) == [(0, "rank 1 (b): broken", 1), (2, "", 1)]
 
 
-def test_where_rank_0_fails_it_speaks_for_itself():
+def test_rank_0_prints_its_own_failure():
     pack = Pack(3).meet()
     run(lambda: pack.dogs[0].fail("broken"))
-    assert pack.told(2) == [(1, "", 1), (2, "", 1)]
+    assert pack.next(2) == [(1, "", 1), (2, "", 1)]
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -97,16 +97,16 @@ def test_a_rank_whose_connection_is_closed_is_lost(rank):
     text = (
         f"rank {rank} of 3 ({'abc'[rank]}) ended without a message: it was killed, or its machine went down. Do this."
     )
-    assert pack.told(2) == [(other, text, LOST) for other in range(3) if other != rank]
+    assert pack.next(2) == [(other, text, LOST) for other in range(3) if other != rank]
 
 
 def test_a_rank_that_falls_silent_is_lost():
     pack = Pack(3, silence=1.0, beats=[BEAT, 1000.0, BEAT]).meet()
     text = "rank 1 of 3 (b) was silent for 1 seconds. This rank ends, too."
-    assert [end for end in pack.told(2) if end[0] != 1] == [(0, text, LOST), (2, text, LOST)]
+    assert [end for end in pack.next(2) if end[0] != 1] == [(0, text, LOST), (2, text, LOST)]
 
 
-def test_a_machine_that_slept_does_not_take_the_others_for_dead(monkeypatch):
+def test_a_machine_that_slept_does_not_lose_the_others(monkeypatch):
     pack = Pack(2).meet()
     clock, slept = watchdog.time.monotonic, threading.Event()
     times = queue.SimpleQueue()
@@ -123,16 +123,16 @@ def test_a_machine_that_slept_does_not_take_the_others_for_dead(monkeypatch):
     assert pack.rest() == []
 
 
-def test_a_file_is_written_to_its_end():
+def test_a_file_is_finished_before_the_end():
     pack = Pack(2).meet()
     with pack.dogs[0].undisturbed():
         pack.cut(1)
         with pytest.raises(queue.Empty):
             pack.ends.get(timeout=20 * BEAT)
-    assert [end[0] for end in pack.told(1)] == [0]
+    assert [end[0] for end in pack.next(1)] == [0]
 
 
-def test_whoever_does_not_know_the_token_is_turned_away(monkeypatch):
+def test_a_connection_without_the_token_is_closed(monkeypatch):
     monkeypatch.setattr(watchdog, "ANSWERING", 0.5)
     pack = Pack(2)
     invitation = pack.dogs[0].invitation([], True)
@@ -150,7 +150,7 @@ def test_whoever_does_not_know_the_token_is_turned_away(monkeypatch):
     assert pack.rest() == []
 
 
-def test_ranks_that_do_not_find_each_other_say_so(monkeypatch):
+def test_ranks_that_cannot_reach_each_other_raise_an_error(monkeypatch):
     monkeypatch.setattr(watchdog, "CONNECTING", 0.5)
     monkeypatch.setattr(watchdog, "ANSWERING", 0.2)
     pack = Pack(3)
@@ -178,7 +178,7 @@ def test_the_port_of_rank_0_can_be_named(monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["here", ":80", "host:0", "host:port", "host:70000"])
-def test_a_place_that_is_none(monkeypatch, place):
+def test_an_address_that_is_not_one(monkeypatch, place):
     monkeypatch.setenv(watchdog.ADDRESS, place)
     errors = Pack(2).meet().errors
     assert errors == dict.fromkeys((0, 1), f"[Ranks] CONVLSTM_WATCH must be HOST:PORT of rank 0 but got '{place}'.")

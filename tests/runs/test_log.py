@@ -28,7 +28,7 @@ def lines(place):
     return [json.loads(line) for line in place.with_suffix(".jsonl").read_text().splitlines()]
 
 
-def test_rows_have_all_digits_and_blanks_where_there_is_no_value(place):
+def test_rows_have_all_digits_and_blanks_for_missing_values(place):
     log = MetricsLog(place, COLUMNS)
     log.add({"step": 1, "loss": 0.1 + 0.2})
     log.add({"step": 2, "loss": 1e-9, "score": 3})
@@ -36,7 +36,7 @@ def test_rows_have_all_digits_and_blanks_where_there_is_no_value(place):
     assert lines(place) == [{"step": 1, "loss": 0.1 + 0.2}, {"step": 2, "loss": 1e-9, "score": 3}]
 
 
-def test_what_is_not_finite_is_null_in_json(place):
+def test_values_that_are_not_finite_are_null_in_json(place):
     log = MetricsLog(place, COLUMNS)
     log.add({"step": 1, "loss": math.nan, "score": math.inf})
     assert place.read_text().splitlines()[1] == "1,nan,inf"
@@ -64,7 +64,7 @@ def test_rows_after_the_step_and_a_torn_line_are_dropped(place):
     assert sorted(path.name for path in place.parent.iterdir()) == ["metrics.csv", "metrics.jsonl"]
 
 
-def test_the_json_lines_of_a_run_that_had_none_are_made_from_its_rows(place):
+def test_missing_json_lines_are_written_from_the_rows(place):
     place.write_text("step,loss,score\n1,0.5,\n2,nan,7\n")
     MetricsLog(place, COLUMNS, step=9)
     assert lines(place) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": None, "score": 7}]
@@ -140,7 +140,7 @@ def test_a_checkpoint_waits_for_the_rows_before_it(tmp_path, monkeypatch):
     assert (tmp_path / "metrics.csv").read_text() == "step,loss,score\n3,,\n"
 
 
-def test_a_disk_that_is_full_from_the_start_leaves_what_was_there(place, monkeypatch):
+def test_a_disk_that_is_full_from_the_start_leaves_the_file(place, monkeypatch):
     place.write_text("step,loss,score\n1,0.5,\n2,0.25,\n")
     before = place.read_bytes()
 

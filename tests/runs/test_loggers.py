@@ -1,4 +1,4 @@
-"""What reaches TensorBoard, Weights & Biases and MLflow.
+"""Logging to TensorBoard, Weights & Biases and MLflow.
 
 TensorBoard comes with the test extra; the other two are tested where they are installed.
 """
@@ -22,7 +22,7 @@ from tests.support.project import PROJECT
 
 import pytest
 
-# All three: names, and what is not installed
+# All three: names, and missing packages
 
 
 def test_tags_are_grouped():
@@ -36,7 +36,7 @@ def test_tags_are_grouped():
 
 
 @pytest.mark.parametrize(("kind", "extra"), [(TensorBoard, "tensorboard"), (WandB, "wandb"), (MLflow, "mlflow")])
-def test_what_is_not_installed_is_named(kind, extra, monkeypatch):
+def test_a_missing_package_is_named(kind, extra, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == extra]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, extra, None)
@@ -78,7 +78,7 @@ def test_tensorboard_has_every_column_by_step_and_the_configuration(tensorboard,
     ]
 
 
-def test_tensorboard_has_no_step_twice_after_a_run_went_on(tensorboard, tmp_path):
+def test_tensorboard_has_no_step_twice_after_a_resume(tensorboard, tmp_path):
     run(tmp_path, [TensorBoard()], range(1, 8), status="running")
     # As two processes do it, whose files are read in the order of their names.
     (first,) = tmp_path.glob("events.out.tfevents.*")
@@ -97,7 +97,7 @@ def test_tensorboard_chosen_later_has_the_rows_before(tensorboard, tmp_path):
     assert [step for step, _ in scalars["train/loss"]] == [1, 2, 3, 4, 5]
 
 
-def test_tensorboard_without_a_place_to_write_is_a_warning(tmp_path, monkeypatch):
+def test_tensorboard_without_a_folder_is_a_warning(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard.summary.writer.event_file_writer")
     logger = TensorBoard()
     monkeypatch.setattr(logger.writers, "EventFileWriter", lambda folder: Path("/dev/null/nowhere").mkdir())
@@ -109,11 +109,11 @@ def test_tensorboard_without_a_place_to_write_is_a_warning(tmp_path, monkeypatch
 
 
 def wandb_records(folder):
-    """By file in the order of their time: steps and losses of an offline run; and the runs' ids."""
+    """Returns the steps and losses of an offline run by file, in the order of time, and the ids of the runs."""
     parts, ids = [], set()
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
         ended = False
-        while not ended:  # a process of its own writes it, which need not be done when the run is
+        while not ended:  # another process writes it, which may end after the run
             time.sleep(0.05)
             rows, ended = [], False
             for record in wandb_file(file.read_bytes()):
@@ -128,7 +128,7 @@ def wandb_records(folder):
 
 
 def wandb_file(data):
-    """The records of a file: seven bytes, then LevelDB's log format."""
+    """Yields the records of a file: seven bytes, then LevelDB's log format."""
     from wandb.proto import wandb_internal_pb2 as messages
 
     place, whole = 7, b""
@@ -145,7 +145,7 @@ def wandb_file(data):
             yield record
 
 
-def test_wandb_goes_on_with_the_same_run_and_no_step_twice(tmp_path):
+def test_wandb_continues_the_run_without_a_step_twice(tmp_path):
     pytest.importorskip("wandb")
     run(tmp_path, [WandB(tags=["a"], group="g")], range(1, 8), status="running")
     first, ids = wandb_records(tmp_path)
@@ -194,14 +194,14 @@ def test_wandb_without_its_server_warns_once(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr(loggers, "PATIENCE", 2.0)
+    monkeypatch.setattr(loggers, "TIMEOUT", 2.0)
     with pytest.warns(UserWarning, match="WandB does not log: ") as told:
         run(tmp_path, [WandB(mode="online")], [1, 2, 3])
     assert len(told) == 1
     assert len(MetricsLog.read(tmp_path / "metrics.csv")) == 3
 
 
-def test_wandb_refuses_a_mode_that_it_has_not():
+def test_wandb_refuses_an_unknown_mode():
     with pytest.raises(ValueError, match=r"\[WandB\] 'mode' must be offline or online but got 'disabled'."):
         WandB(mode="disabled")
 
@@ -224,7 +224,7 @@ def mlflow_runs(mlflow, place, experiment="convlstm"):
     return client, found, losses
 
 
-def test_mlflow_goes_on_with_the_same_run_and_no_step_twice(mlflow, tmp_path):
+def test_mlflow_continues_the_run_without_a_step_twice(mlflow, tmp_path):
     run(tmp_path / "mine", [MLflow()], range(1, 8), status="interrupted by SIGINT")
     client, (found,), (losses,) = mlflow_runs(mlflow, tmp_path / "mlruns")
     assert losses == [(n, 1 / n) for n in range(1, 8)]

@@ -1,4 +1,4 @@
-"""What loggers are told, and that none of them can end training."""
+"""Logging: the calls of loggers, and that none of them can end training."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ import pytest
 
 
 class Recorder:
-    """Remembers what it is told; fails while `broken`."""
+    """A logger that records its calls in `calls`, and fails those whose names are in `broken`."""
 
-    def __init__(self, has=0, broken=()):
-        self.has, self.broken, self.told = has, set(broken), []
+    def __init__(self, last_step=0, broken=()):
+        self.last_step, self.broken, self.calls = last_step, set(broken), []
 
-    def tell(self, *what):
-        if what[0] in self.broken:
+    def record(self, *call):
+        if call[0] in self.broken:
             raise ConnectionError("no route to the server\nand more that nobody reads")
-        self.told.append(what)
+        self.calls.append(call)
 
     def start(self, folder, config, step):
-        self.tell("start", folder, config, step)
-        return self.has
+        self.record("start", folder, config, step)
+        return self.last_step
 
     def log(self, step, row):
-        self.tell("log", step, row)
+        self.record("log", step, row)
 
     def close(self, status):
-        self.tell("close", status)
+        self.record("close", status)
 
     @property
     def steps(self):
-        return [what[1] for what in self.told if what[0] == "log"]
+        return [call[1] for call in self.calls if call[0] == "log"]
 
 
 class Clock:
@@ -49,10 +49,10 @@ class Clock:
         return self.now
 
 
-def test_a_logger_is_told_of_start_rows_and_end(tmp_path):
+def test_a_logger_gets_the_start_the_rows_and_the_end(tmp_path):
     logger = Recorder()
     run(tmp_path, [logger], [1, 2], status="interrupted by SIGTERM")
-    assert logger.told == [
+    assert logger.calls == [
         ("start", tmp_path, CONFIG, 0),
         ("log", 1, {"seconds": 0.5, "train_loss": 1.0}),
         ("log", 2, {"seconds": 1.0, "train_loss": 0.5}),
@@ -60,10 +60,10 @@ def test_a_logger_is_told_of_start_rows_and_end(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("has", "steps"), [(0, [1, 2, 3, 4, 5]), (2, [3, 4, 5]), (3, [4, 5]), (4, [5])])
-def test_rows_that_a_logger_has_are_not_told_again_and_those_it_lacks_come_from_the_log(has, steps, tmp_path):
+@pytest.mark.parametrize(("last_step", "steps"), [(0, [1, 2, 3, 4, 5]), (2, [3, 4, 5]), (3, [4, 5]), (4, [5])])
+def test_a_logger_gets_the_rows_that_it_lacks_from_the_log(last_step, steps, tmp_path):
     run(tmp_path, [], [1, 2, 3, 4])
-    logger = Recorder(has)
+    logger = Recorder(last_step)
     run(tmp_path, [logger], [4, 5], step=3)
     assert logger.steps == steps
 
@@ -92,7 +92,7 @@ def test_a_logger_that_fails_warns_once_and_is_tried_again(tmp_path):
     assert logger.steps == [1, 2, 3, 4, 5], "all is well again"
 
 
-def test_the_wait_grows_up_to_an_hour_and_starts_anew(tmp_path):
+def test_the_wait_grows_up_to_an_hour_and_is_reset(tmp_path):
     clock, logger = Clock(), Recorder(broken=["log"])
     guard = Guard(logger, clock=clock)
     guard.start(tmp_path, CONFIG, 0, [])
@@ -131,7 +131,7 @@ def test_a_logger_that_comes_back_at_the_end_has_all_rows(tmp_path):
     guard.log({"step": 1})
     logger.broken = set()
     guard.close("finished")
-    assert [what[0] for what in logger.told] == ["start", "log", "close"]
+    assert [call[0] for call in logger.calls] == ["start", "log", "close"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_error_is_the_status_that_a_run_ends_with(error, status, tmp_path):
 
     with pytest.raises(type(error)):
         run(tmp_path, [logger], [1], value=fail)
-    assert logger.told[-1] == ("close", status)
+    assert logger.calls[-1] == ("close", status)
 
 
 # A run of the trainer
@@ -159,33 +159,33 @@ def test_an_error_is_the_status_that_a_run_ends_with(error, status, tmp_path):
 def test_a_run_gives_its_loggers_every_row_of_its_metrics(tmp_path):
     logger = Recorder()
     fit(tmp_path, loggers=[logger])
-    (start, *_, end) = logger.told
+    (start, *_, end) = logger.calls
     assert start[:2] == ("start", tmp_path)
     assert start[2]["model"] == {"_target_": "tests.support.tiny.Fade"}
     assert end == ("close", "finished")
-    logged = [{"step": str(step), **row} for _, step, row in logger.told[1:-1]]
+    logged = [{"step": str(step), **row} for _, step, row in logger.calls[1:-1]]
     whole = [{name: text for name, text in row.items() if text} for row in rows(tmp_path)]
     assert [{name: str(value) for name, value in row.items()} for row in logged] == whole
     assert entries(tmp_path)[-1]["status"] == "finished"
 
 
-def test_a_run_whose_data_fails_says_so_to_its_loggers(tmp_path):
+def test_loggers_get_the_error_of_a_run_whose_data_fail(tmp_path):
     def fail():
         raise KeyError("no such frame")
 
     logger = Recorder()
     with pytest.raises(DataError):
         fit(tmp_path, Frames(disturb=at_step(6, fail)), loggers=[logger])
-    assert logger.told[-1][1].startswith("failed: DataError: the data (train) failed after step 5: KeyError")
-    assert entries(tmp_path)[-1]["status"] == logger.told[-1][1]
+    assert logger.calls[-1][1].startswith("failed: DataError: the data (train) failed after step 5: KeyError")
+    assert entries(tmp_path)[-1]["status"] == logger.calls[-1][1]
 
-    again = Recorder(has=5)
+    again = Recorder(last_step=5)
     fit(tmp_path, resume=last(tmp_path), loggers=[again])
     assert again.steps == [6, 7, 8, 9, 10, 11, 12]
     assert [entry["step"] for entry in entries(tmp_path)] == [0, 5]
 
 
-def test_a_logger_that_fails_leaves_the_run_as_it_is_without(tmp_path):
+def test_a_logger_that_fails_does_not_change_the_run(tmp_path):
     fit(tmp_path / "without")
     with pytest.warns(UserWarning, match="Recorder does not log") as told:
         fit(tmp_path / "with", loggers=[Recorder(broken=["start", "log", "close"])])
@@ -193,7 +193,7 @@ def test_a_logger_that_fails_leaves_the_run_as_it_is_without(tmp_path):
     assert strip(tmp_path / "with") == strip(tmp_path / "without")
 
 
-def test_a_run_that_another_process_is_in_is_left_alone(tmp_path):
+def test_a_run_of_another_process_is_left_alone(tmp_path):
     fit(tmp_path, max_steps=4)
     before = snapshot(tmp_path)
     with lock(tmp_path), pytest.raises(RunInUseError, match="another process is training in"):

@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on: of train.py, each a process of its own, and within this one with all at once."""
+"""Runs that are stopped and resumed: by train.py in its own process, and in this process with every option on."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def equal(run, reference):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The run that nothing interrupts."""
+    """The run without an interruption."""
     output = tmp_path_factory.mktemp("reference")
     done = train(*RUN, f"output={output}", "name=whole")
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def reference(tmp_path_factory):
 
 
 def random_step():
-    """Another one every time, late enough for a checkpoint to exist and for the signal to come before the end."""
+    """Returns a step after the first checkpoint and well before the end, another one every time."""
     return int(np.random.default_rng().integers(12, STEPS - 5))
 
 
@@ -96,7 +96,7 @@ def test_sigterm_and_resume_by_name_equal_the_uninterrupted_run(reference, tmp_p
     assert snapshot(tmp_path) == before, "the resume of a finished run only says that it is finished"
 
 
-def test_ctrl_c_names_the_command_that_goes_on(reference, tmp_path):
+def test_ctrl_c_prints_the_command_that_resumes(reference, tmp_path):
     run = [*RUN, f"output={tmp_path}", 'name="my run, [1]"']
     step = random_step()
     stopped = train(*run, TINY_STOP=stop_at(signal.SIGINT, step))
@@ -135,12 +135,12 @@ def test_sigkill_and_resume_of_the_latest_run_equal_the_uninterrupted_run(refere
 
     done = train(*run, "resume=auto")
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name], "it went on in the folder that was there"
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name], "it continued in its folder"
     equal(folder, reference)
     assert not (checkpoints / "last.tmp").exists()
 
 
-def test_a_run_that_was_killed_inside_its_first_checkpoint_begins_again(tmp_path):
+def test_a_run_that_was_killed_in_its_first_checkpoint_starts_again(tmp_path):
     half = tmp_path / "mine" / "checkpoints" / "last.tmp"
     half.mkdir(parents=True)
     (half / "model.safetensors").write_bytes(b"half of")
@@ -198,12 +198,12 @@ def test_ctrl_c_before_the_first_step_leaves_no_traceback_and_no_folder(tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-# Within one process: threads that load ahead, scheduled sampling, dropout, accumulation, an average of the weights,
-# skipped steps and early stopping
+# Within one process: loading threads, scheduled sampling, dropout, accumulation, an average of the weights, skipped
+# steps and early stopping
 
 
 class Awkward(tiny.Data):
-    """Loads ahead in `threads` threads; some batches are infinite; a signal comes with the batch of the step `stop`."""
+    """Data with some infinite batches, loaded in `threads` threads; sends SIGTERM with the batch of step `stop`."""
 
     def __init__(self, threads=3, stop=None):
         sizes = {"train_sequences": 44, "validation_sequences": 6, "test_sequences": 2}
@@ -259,8 +259,8 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("stop", [1, 12])
-def test_with_everything_on_a_run_goes_on_exactly(stop, whole, tmp_path):
-    """Early and late in an epoch, within skipped steps, and while early stopping counts."""
+def test_with_everything_on_a_run_resumes_exactly(stop, whole, tmp_path):
+    """Stops early and late in an epoch, within skipped steps, and while early stopping counts."""
     progress = everything(tmp_path, Awkward(stop=stop))
     assert (progress.step, progress.status) == (stop, "interrupted by SIGTERM")
     progress = everything(tmp_path, Awkward(threads=1), resume=True)
@@ -268,7 +268,7 @@ def test_with_everything_on_a_run_goes_on_exactly(stop, whole, tmp_path):
     same_end(tmp_path, whole)
 
 
-def test_a_run_that_is_stopped_again_and_again_goes_on_exactly(whole, tmp_path):
+def test_a_run_that_is_stopped_repeatedly_resumes_exactly(whole, tmp_path):
     everything(tmp_path, Awkward(stop=3))
     for stop in (4, 11, 13, 14, 23):
         assert everything(tmp_path, Awkward(threads=2, stop=stop), resume=True).step == stop
@@ -276,7 +276,7 @@ def test_a_run_that_is_stopped_again_and_again_goes_on_exactly(whole, tmp_path):
     same_end(tmp_path, whole)
 
 
-def test_with_more_steps_or_more_patience_a_run_goes_on_as_if_it_had_had_them(whole, tmp_path):
+def test_more_steps_or_more_patience_count_as_if_given_from_the_start(whole, tmp_path):
     everything(tmp_path, Awkward(), max_steps=6)
     progress = everything(tmp_path, Awkward(), resume=True, max_steps=40)
     assert progress.status == "stopped early"

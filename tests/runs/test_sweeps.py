@@ -93,7 +93,7 @@ def test_a_job_that_fails_does_not_stop_the_others(code, status, message, tmp_pa
     assert sweep.report().splitlines()[4:] == ([f"0  {status}: {message}"] if message else [])
 
 
-def test_a_run_that_says_how_it_was_interrupted_is_believed(tmp_path):
+def test_the_status_of_an_interrupted_run_is_its_own(tmp_path):
     sweep = Sweep(tmp_path)
     line = leave(tmp_path / "0", "interrupted by SIGTERM", 0.5)
     line[2] += "sys.exit(143)"
@@ -103,7 +103,7 @@ def test_a_run_that_says_how_it_was_interrupted_is_believed(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_goes_to_the_job_and_the_next_are_not_started(number, tmp_path):
+def test_a_signal_reaches_the_job_and_the_next_ones_are_not_started(number, tmp_path):
     code = (
         f"signal.signal({number.value}, lambda n, f: sys.exit(128 + n))\n"
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\ntime.sleep(60)"
@@ -145,7 +145,7 @@ def train(monkeypatch, capsys):
     return functools.partial(call, "train", monkeypatch, capsys)
 
 
-def test_a_sweep_goes_on_after_a_bad_value_and_can_be_taken_up_again(train, tmp_path):
+def test_a_sweep_continues_after_a_bad_value_and_can_be_repeated(train, tmp_path):
     # Changes, then -m, then changes: an order that argparse alone refuses. And a path that a shell and Hydra would cut.
     output = tmp_path / "my runs"
     status, out, err = train(*OVERRIDES, "trainer.max_steps=2", f'output="{output}"', "name=ours", "-m", "seed=-1,3")
@@ -171,7 +171,7 @@ def test_a_sweep_goes_on_after_a_bad_value_and_can_be_taken_up_again(train, tmp_
     assert weights[0].read_bytes() != weights[1].read_bytes()
 
 
-def test_a_choice_that_does_not_exist_is_told_before_anything_starts(train, tmp_path):
+def test_an_unknown_choice_is_an_error_before_anything_starts(train, tmp_path):
     status, out, err = train(*OVERRIDES, f"output={tmp_path}", "-m", "loss=bce,foo")
     assert (status, out) == (1, "")
     assert err.startswith("train.py: loss has no choice 'foo'.\nChoices of loss: ")
@@ -179,7 +179,7 @@ def test_a_choice_that_does_not_exist_is_told_before_anything_starts(train, tmp_
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_stopped_saves_its_job_and_goes_on_from_there(tmp_path):
+def test_a_stopped_sweep_saves_its_job_and_can_be_continued(tmp_path):
     line = [sys.executable, "train.py", "-m", *OVERRIDES, "trainer.max_steps=30", f"output={tmp_path}", "seed=0,1"]
     start = functools.partial(subprocess.Popen, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process = start(line, env=environment(TINY_STOP=stop_at(signal.SIGSTOP, 12)))

@@ -1,6 +1,6 @@
-"""Several ranks for the tests: starts them, and is what they run.
+"""Several ranks for the tests: their start, and the program that each of them runs.
 
-Run as a program it is one rank: `ranks.py FOLDER SCENE`. It leaves what it found in FOLDER/RANK.json.
+As a program, `ranks.py FOLDER SCENE`, it is one rank, and writes its results to FOLDER/RANK.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TESTS = PROJECT / "tests"
 
 
 def launched(count: int, *line: str, start_new_session: bool = False, **variables: str) -> subprocess.Popen:
-    """A program on so many ranks, in the project's folder."""
+    """Starts a program on several ranks, in the project's folder."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     pipes |= {"start_new_session": start_new_session}
     environment = {
@@ -51,7 +51,7 @@ def launched(count: int, *line: str, start_new_session: bool = False, **variable
 
 
 def finished(program: subprocess.Popen, timeout: float = 500) -> tuple[str, str]:
-    """What a program has printed on standard output and error, once it has ended."""
+    """Waits for a program and returns its standard output and error."""
     try:
         return program.communicate(timeout=timeout)
     finally:
@@ -59,14 +59,14 @@ def finished(program: subprocess.Popen, timeout: float = 500) -> tuple[str, str]
 
 
 def scene(folder: Path, name: str, count: int, **variables: str) -> tuple[list[dict], str, str]:
-    """What each rank found in a scene, and what they printed."""
+    """Runs a scene and returns the results of each rank, and the standard output and error."""
     out, err = finished(launched(count, "-m", "tests.support.ranks", str(folder), name, **variables))
     paths = [folder / f"{rank}.json" for rank in range(count)]
     return [json.loads(path.read_text()) if path.exists() else {} for path in paths], out, err
 
 
 def arrays() -> dict[str, mx.array]:
-    """Arrays of many types, with values that arithmetic would not keep."""
+    """Returns arrays of many types, with values that arithmetic would change."""
     return {
         "key": mx.random.key(7),
         "floats": mx.array([-0.0, float("nan"), float("inf"), 1e-40]),
@@ -124,7 +124,7 @@ def wrong(ranks: Ranks) -> dict:
 
 
 def work(ranks: Ranks, step: int, what) -> None:
-    """Steps that all ranks take together, one of which rank 1 does not come through."""
+    """Takes steps that all ranks take together; at one of them rank 1 calls `what`."""
     ranks.advise("Do this.")
     for n in range(10000):
         if n == step and ranks.rank == 1:
@@ -158,10 +158,10 @@ def busy(ranks: Ranks) -> dict:
 
 
 class Gaps:
-    """Sequences of noise with missing pixels, more in some than in others.
+    """Sequences of noise with different numbers of missing pixels.
 
-    Loading the sequence (split, epoch, index) fails where it is `broken`, stops the process where it is `stop`, and
-    gives a NaN where it is `bad`.
+    The sequence (split, epoch, index) that is `broken` cannot be loaded, the one that is `stop` sends SIGTERM, and the
+    one that is `bad` contains NaN.
     """
 
     def __init__(self, validation: int = 7, **places: tuple[str, int, int]):
@@ -228,7 +228,7 @@ TRAINER = {"log_every": 1, "validate_every": 10, "checkpoint_every": 4, "accumul
 
 
 def place_of(rank: int, epoch: int) -> tuple[str, int, int]:
-    """A training sequence in the half of the epoch's first batch that is rank 1's, or in rank 0's."""
+    """Returns a training sequence in a rank's half of the epoch's first batch."""
     order = np.random.default_rng([SEED, epoch]).permutation(19)
     return "train", epoch, int(order[5 if rank else 1])
 
@@ -251,7 +251,7 @@ def fitted(ranks: Ranks, folder: Path, *, steps=50, data=None, resume=False, **c
 
 
 def training(ranks: Ranks) -> dict:
-    """One run after the other: to its end, and to ends that come too early."""
+    """Trains several runs, some of which end early."""
     place = Path(sys.argv[1]) / f"rank {ranks.rank}"  # as if it were another machine
 
     def run(name: str, **changes) -> str:
@@ -279,7 +279,7 @@ def drifted(run) -> str:
 
 
 def rounding(run) -> list[str]:
-    """Drift as small as the rounding of another processor."""
+    """Trains with a drift as small as the rounding of another processor."""
     with warnings.catch_warnings(record=True) as warned, drifting(1e-6):
         warnings.simplefilter("always")
         return [run("rounding", steps=20), *(str(warning.message) for warning in warned)]
@@ -290,7 +290,7 @@ def four(ranks: Ranks) -> dict:
 
 
 def alone(ranks: Ranks) -> dict:
-    """What one process does with `mlx.launch -n 1`."""
+    """Returns what a single process under `mlx.launch -n 1` has."""
     tree = {"x": mx.array([1.0])}
     return {
         "alone": ranks is ALONE,

@@ -1,4 +1,4 @@
-"""A batch in parts: the same loss, gradient and step as at once."""
+"""Gradient accumulation: a batch in parts has the loss, the gradient and the step of the whole batch."""
 
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ KEY = mx.random.key(1)
 
 @pytest.fixture(autouse=True)
 def uncompiled(request):
-    """Compiling takes longer than all that is computed here; the runs are compiled, as runs are."""
+    """Disables compilation, which takes longer than the tests of single steps."""
     if "tmp_path" not in request.fixturenames:
         mx.disable_compile()
     yield
@@ -55,7 +55,7 @@ def frames(masked, count=8):
 
 
 def one_step(make, batch, loss=MSE, key=KEY, **settings):
-    """The loss, the norm and the weights after a step of gradient descent."""
+    """Returns the loss, the norm and the weights after a step of gradient descent."""
     model, optimizer = make(), optim.SGD(1.0)
     optimizer.init(model.trainable_parameters())
     value, norm = make_step(model, optimizer, loss, **settings)(batch, key)
@@ -114,19 +114,19 @@ def test_a_batch_with_nothing_known_changes_nothing():
 
 
 class Penalised(Fade):
-    """Adds to the loss what is no loss of any pixel."""
+    """Adds a penalty to the loss."""
 
     def training_loss(self, loss, inputs, targets, mask, key):
         value = loss(self(inputs, targets.shape[1]), targets, mask)
         return value + mx.square(self.weight).sum(), value
 
 
-def test_what_a_model_adds_to_its_losses_counts_once():
+def test_terms_beside_the_losses_count_once():
     batch = frames(True)
     close(one_step(Penalised, batch, parts=4), one_step(Penalised, batch))
 
 
-def test_each_part_draws_with_a_key_of_its_own():
+def test_each_part_has_its_own_key():
     class Noise(Fade):
         def __call__(self, inputs, horizon, *, key=None):
             return mx.random.uniform(shape=(len(inputs), horizon, 1, 1, 1), key=key) + 0 * self.weight
@@ -145,7 +145,7 @@ def test_each_part_draws_with_a_key_of_its_own():
 
 
 def test_the_weights_of_rank_and_parts_are_those_of_the_whole_batch():
-    """Two ranks, one after the other: what they would exchange is put in by hand."""
+    """Two ranks, one after the other; the test exchanges their arrays by hand."""
     batch = frames(True)
     halves = [{name: a[r * 4 : (r + 1) * 4] for name, a in batch.items()} for r in range(2)]
 
@@ -233,7 +233,7 @@ def test_a_run_in_parts_is_the_run_of_whole_batches(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 5, 8])
-def test_a_run_in_parts_goes_on_exactly(stop, tmp_path):
+def test_a_run_in_parts_resumes_exactly(stop, tmp_path):
     settings = {"accumulate": 2, "validate_every": 100}
     whole, _ = fit(tmp_path / "whole", model=Fade(dropout=0.3), max_steps=9, **settings)
     fit(tmp_path / "cut", model=Fade(dropout=0.3), max_steps=stop, **settings)

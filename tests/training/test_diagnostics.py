@@ -1,4 +1,4 @@
-"""Steps that are not finite: skipped, counted, and in the end kept to be computed again; how far a step moves."""
+"""Diagnostics: steps that are not finite are skipped, counted and reproduced; how far a step moves the weights."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def bits(tree):
 
 
 def kinked(forecast, target, mask=None):
-    """A loss that is finite, and whose gradient is not where the forecast is negative."""
+    """Returns a finite loss whose gradient is not finite if the forecast is negative."""
     return MSE(forecast, target) + mx.sqrt(mx.maximum(forecast, 0)).mean()
 
 
@@ -79,7 +79,7 @@ def test_a_gradient_that_is_not_finite_is_enough():
     assert bits([model.parameters(), optimizer.state]) == before
 
 
-def test_what_a_model_keeps_of_what_it_sees_does_not_see_it():
+def test_statistics_of_a_model_do_not_see_a_skipped_step():
     class Watching(Fade):
         def __init__(self):
             super().__init__()
@@ -113,7 +113,7 @@ def test_update_ratio_by_hand():
     assert math.isnan(diagnostics.update_ratio({"a": mx.zeros(2)}, {"a": mx.zeros(2)}))
 
 
-def test_rows_tell_the_health_of_their_step(tmp_path):
+def test_rows_have_the_diagnostics_of_their_step(tmp_path):
     starts = [fit(tmp_path / str(n), max_steps=n, validate_every=100)[0] for n in (3, 4)]
     fit(tmp_path / "run", max_steps=4, log_every=2, validate_every=3)
     old, new = (np.array([model.weight.item(), model.bias.item()]) for model in starts)
@@ -127,7 +127,7 @@ def test_rows_tell_the_health_of_their_step(tmp_path):
 # In training
 
 
-def test_a_step_that_is_skipped_is_told_and_counted(tmp_path, capsys):
+def test_a_skipped_step_is_printed_and_counted(tmp_path, capsys):
     _, progress = fit(tmp_path, Frames(poisoned=[3, 4, 7]), log_every=2, validate_every=100)
     assert (progress.step, progress.skipped, progress.skipped_in_a_row) == (12, 3, 0)
     assert column(tmp_path, "skipped") == ["0", "2", "2", "3", "3", "3"]
@@ -142,7 +142,7 @@ def test_a_step_that_is_skipped_is_told_and_counted(tmp_path, capsys):
     assert read_state(last(tmp_path))["step"] == 12
 
 
-def test_the_mean_loss_is_of_the_steps_that_were_made(tmp_path):
+def test_the_mean_loss_leaves_out_skipped_steps(tmp_path):
     fit(tmp_path / "each", Frames(poisoned=[2]), max_steps=3)
     fit(tmp_path / "mean", Frames(poisoned=[2]), max_steps=3, log_every=3)
     losses = np.array(column(tmp_path / "each", "train_loss"), float)
@@ -157,7 +157,7 @@ def test_skipped_steps_leave_the_average_alone(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [2, 3, 4, 6])
-def test_a_run_that_skips_goes_on_exactly(stop, tmp_path):
+def test_a_run_with_skipped_steps_resumes_exactly(stop, tmp_path):
     settings = {"max_steps": 8, "ema": 0.9, "accumulate": 2, "log_every": 3, "max_skipped": 2}
 
     def frames(**more):
@@ -175,7 +175,7 @@ def test_a_run_that_skips_goes_on_exactly(stop, tmp_path):
         assert one == other
 
 
-def test_more_than_the_limit_in_a_row_end_training_also_across_a_resume(tmp_path):
+def test_too_many_skipped_steps_in_a_row_end_training_also_across_a_resume(tmp_path):
     bad = [5, 6, 7, 8]
     _, progress = fit(tmp_path / "a", Frames(poisoned=bad), max_skipped=4)
     assert progress.status == "finished"
@@ -201,7 +201,7 @@ SETTINGS = {"whole": {}, "parts": {"accumulate": 2}, "bfloat16": {"precision": "
 
 @pytest.mark.filterwarnings("ignore:bfloat16 is slower")
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_the_step_that_ended_training_is_computed_again_to_the_bit(settings, tmp_path):
+def test_the_step_that_ended_training_is_reproduced_to_the_bit(settings, tmp_path):
     def breaks(forecast, target, mask=None):
         # Finite, but for the gradient of what the weights have come to after a few steps.
         return MSE(forecast, target) + mx.sqrt(mx.maximum(0.3 - forecast, 0) * (target.mean() > 0)).mean() * 0
@@ -219,7 +219,7 @@ def test_the_step_that_ended_training_is_computed_again_to_the_bit(settings, tmp
     assert math.isfinite(value) == (not settings)
 
 
-def test_what_is_kept_says_where_the_step_was(tmp_path):
+def test_the_report_names_the_step_and_its_batch(tmp_path):
     class Telling(Frames):
         def indices(self, split, batch_size, number, *, seed, epoch):
             return [100 * epoch + 2 * number, seed]
@@ -247,8 +247,8 @@ def test_what_is_kept_says_where_the_step_was(tmp_path):
     assert (state["step"], state["skipped"], state["skipped_in_a_row"]) == (9, 1, 1)
 
 
-def test_the_command_that_is_printed_computes_the_step_again(tmp_path):
-    """Of a model and a loss that only the configuration describes."""
+def test_the_printed_command_computes_the_step_again(tmp_path):
+    """The configuration describes the model and the loss."""
     model = EncoderForecaster(hidden_channels=[2], kernel_size=3)
     config = {"model": {"_target_": "convlstm.models.EncoderForecaster", "hidden_channels": [2], "kernel_size": 3}}
     loss = Balanced([0.5], [1.0, 2.0])
@@ -264,7 +264,7 @@ def test_the_command_that_is_printed_computes_the_step_again(tmp_path):
     assert (done.stdout, done.stderr) == ("loss inf, norm of the gradient nan\n", "")
 
 
-def test_the_command_tells_what_is_wrong_with_its_argument(tmp_path):
+def test_the_command_explains_a_wrong_argument(tmp_path):
     with pytest.raises(
         SystemExit, match=r"usage: python -m convlstm\.training\.diagnostics runs/NAME/non_finite/step_N"
     ):
@@ -273,7 +273,7 @@ def test_the_command_tells_what_is_wrong_with_its_argument(tmp_path):
         diagnostics.main([str(tmp_path)])
 
 
-def test_a_run_can_go_on_from_what_was_kept(tmp_path):
+def test_a_run_resumes_from_the_checkpoint_of_a_failed_step(tmp_path):
     settings = {"validate_every": 100, "max_skipped": 1}
     with pytest.raises(NonFiniteLossError):
         fit(tmp_path / "run", Frames(poisoned=[4, 5]), checkpoint_every=100, **settings)
@@ -283,7 +283,7 @@ def test_a_run_can_go_on_from_what_was_kept(tmp_path):
     assert weights(model) == weights(whole)
 
 
-def test_a_step_with_scheduled_sampling_is_computed_with_its_share(tmp_path):
+def test_a_step_with_scheduled_sampling_is_reproduced_with_its_share(tmp_path):
     class Fed(Fade):
         def training_loss(self, loss, inputs, targets, mask, key, *, truth_share=None):
             value = loss(self(inputs, targets.shape[1]), targets, mask)
@@ -307,7 +307,7 @@ def test_a_step_with_scheduled_sampling_is_computed_with_its_share(tmp_path):
     ],
     ids=lambda loss: type(loss).__name__,
 )
-def test_a_loss_is_made_again_from_its_description(loss):
+def test_a_loss_is_built_from_its_description(loss):
     described = json.loads(json.dumps(diagnostics.description(loss)))
     again = diagnostics.build(described)
     batch = Frames().batch("train", 0, 2)
@@ -315,7 +315,7 @@ def test_a_loss_is_made_again_from_its_description(loss):
     assert again(forecast, mx.array(batch["targets"])).item() == loss(forecast, mx.array(batch["targets"])).item()
 
 
-def test_what_is_no_description():
+def test_values_without_a_description():
     assert diagnostics.description(kinked) is None
     assert diagnostics.description(math) is None
 
@@ -327,7 +327,7 @@ def kept(tmp_path):
     return tmp_path / "non_finite" / "step_1"
 
 
-def test_what_cannot_be_computed_again(kept, tmp_path):
+def test_steps_that_cannot_be_reproduced(kept, tmp_path):
     with pytest.raises(
         ValueError, match=r"\[reproduce\] 'folder' must be the non_finite/step_N of a run but '.*step_2"
     ):
@@ -343,7 +343,7 @@ def test_what_cannot_be_computed_again(kept, tmp_path):
         diagnostics.reproduce(kept, model=Fade())
 
 
-def test_a_loss_of_a_stranger_is_not_made(kept):
+def test_an_untrusted_loss_is_not_built(kept):
     report = kept / "report.json"
     for target in ("os.system", "convlstm.runs.log.MetricsLog", "tests.support.tiny.Data"):
         report.write_text(json.dumps(json.loads(report.read_text()) | {"minimised": {"_target_": target}}))

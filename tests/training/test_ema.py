@@ -1,4 +1,4 @@
-"""The average of the weights: its closed form, and what uses it."""
+"""The average of the weights: its closed form, and its use in training and forecasts."""
 
 from convlstm import load
 from convlstm.checkpoints import load_weights
@@ -13,7 +13,7 @@ import pytest
 
 
 def walk(decay, values, start=0.5, steps=0):
-    """The averages after each of the values that a weight takes."""
+    """Returns the averages after each value of a weight."""
     model = Fade(start)
     average, seen = WeightAverage(model, decay, steps=steps), []
     for value in values:
@@ -62,7 +62,7 @@ def test_only_weights_that_are_trained_are_averaged_and_in_float32():
     assert average.weights["weight"].item() == pytest.approx(0.1 + 0.9 * 2)
 
 
-def test_meanwhile_the_model_has_the_averages():
+def test_within_the_block_the_model_has_the_averages():
     model = Fade(1.0)
     average = WeightAverage(model, 0.9)
     model.weight = mx.array([2.0])
@@ -104,7 +104,7 @@ def test_a_run_keeps_the_average_of_its_weights_and_validates_it(tmp_path):
     assert not (last(tmp_path / "plain") / "ema.safetensors").exists()
 
 
-def test_load_takes_the_average_where_there_is_one(tmp_path):
+def test_load_takes_the_average_if_there_is_one(tmp_path):
     model, _ = fit(tmp_path, max_steps=5, ema=0.9)
     kept = mx.load(str(last(tmp_path) / "ema.safetensors"))["weight"].item()
     assert kept != model.weight.item()
@@ -115,7 +115,7 @@ def test_load_takes_the_average_where_there_is_one(tmp_path):
     assert other.weight.item() == model.weight.item()
 
 
-def test_the_average_starts_where_it_is_turned_on_and_ends_where_it_is_turned_off(tmp_path):
+def test_the_average_starts_and_ends_with_its_setting(tmp_path):
     fit(tmp_path, max_steps=4)
     before = mx.load(str(last(tmp_path) / "model.safetensors"))["weight"].item()
     model, progress = fit(tmp_path, max_steps=5, ema=0.9, resume=last(tmp_path))
@@ -131,7 +131,7 @@ def test_the_average_starts_where_it_is_turned_on_and_ends_where_it_is_turned_of
 
 
 @pytest.mark.parametrize("stop", [1, 4, 5, 8])
-def test_a_run_with_an_average_goes_on_exactly(stop, tmp_path):
+def test_a_run_with_an_average_resumes_exactly(stop, tmp_path):
     settings = {"ema": 0.9, "validate_every": 100}
     fit(tmp_path / "whole", max_steps=9, **settings)
     fit(tmp_path / "cut", max_steps=stop, **settings)

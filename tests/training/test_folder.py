@@ -139,7 +139,7 @@ def test_other_files_and_an_unfinished_first_checkpoint_are_no_run(tmp_path):
     assert read_state(last(tmp_path))["step"] == 3
 
 
-def test_a_run_goes_on_from_the_checkpoint_of_a_failed_step_in_its_own_folder(tmp_path):
+def test_the_checkpoint_of_a_failed_step_resumes_the_run_in_its_folder(tmp_path):
     settings = {"validate_every": 100, "max_skipped": 1}
     with pytest.raises(RuntimeError, match="the loss became inf at step 7"):
         fit(tmp_path, Frames(poisoned=[6, 7]), **settings)

@@ -1,4 +1,4 @@
-"""Adam with a beta1 that changes: by hand, and beside PyTorch's one-cycle schedule."""
+"""CycledAdam: beside Adam, and beside PyTorch with its one-cycle schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 
 def walk(optimizer, steps, start=(1.0, -2.0, 0.5)):
-    """The way down the slope of sum(w^4) / 4 + w."""
+    """Returns the parameters after each step down the slope of sum(w^4) / 4 + w."""
     parameters, seen = {"w": mx.array(start)}, []
     optimizer.init(parameters)
     for _ in range(steps):

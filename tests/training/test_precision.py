@@ -1,4 +1,4 @@
-"""Training in bfloat16, and that float32 is what it was without the choice."""
+"""Training in bfloat16, and in float32 as without a precision."""
 
 import warnings
 from contextlib import nullcontext
@@ -56,7 +56,7 @@ def small():
 
 
 def frames(seed=0, count=8, size=12, length=6):
-    """Sequences of a blob that moves steadily over a torus."""
+    """Returns sequences of a blob that moves steadily over a torus."""
     rng = np.random.default_rng(seed)
     place, speed = rng.uniform(0, size, (count, 2)), rng.uniform(-1.5, 1.5, (count, 2))
     centres = place[:, None] + speed[:, None] * np.arange(length)[:, None]
@@ -215,7 +215,7 @@ def test_gradients_are_clipped(share):
     np.testing.assert_allclose(clipped, free * min(share, 1), rtol=1e-4)
 
 
-def test_what_the_model_does_not_train_stays_as_it_is():
+def test_weights_that_are_not_trained_stay_the_same():
     model = Fade(0.3)
     model.freeze(keys="bias")
     prepared(model, optim.SGD(0.1), precision="bfloat16")(batch_of(), mx.random.key(0))
@@ -271,7 +271,7 @@ def test_a_cell_keeps_the_type_of_its_weights():
     assert [array.dtype for array in cell(mx.ones((1, 4, 4, 2), mx.bfloat16))] == [mx.bfloat16] * 2
 
 
-# The loop and the door
+# The loop and the command
 
 
 def test_a_run_in_bfloat16_keeps_and_validates_float32(tmp_path):
@@ -283,7 +283,7 @@ def test_a_run_in_bfloat16_keeps_and_validates_float32(tmp_path):
         assert {array.dtype for array in kept.values()} <= {mx.float32, mx.uint64}
 
 
-def test_a_run_in_bfloat16_goes_on_exactly(tmp_path):
+def test_a_run_in_bfloat16_resumes_exactly(tmp_path):
     whole = fit(tmp_path / "whole", small(), "bfloat16")
     fit(tmp_path / "cut", small(), "bfloat16", max_steps=3)
     last = tmp_path / "cut" / "checkpoints" / "last"
@@ -292,7 +292,7 @@ def test_a_run_in_bfloat16_goes_on_exactly(tmp_path):
     assert bits(fit(tmp_path / "wide", small(), "float32").parameters()) != bits(whole.parameters())
 
 
-def test_only_a_cpu_is_told_that_it_is_slow(tmp_path, monkeypatch):
+def test_only_a_cpu_gets_the_warning(tmp_path, monkeypatch):
     for device, count in ((mx.cpu, 1), (mx.gpu, 0)):
         with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -310,7 +310,7 @@ def test_an_unknown_precision(precision):
         make_step(Fade(), optim.SGD(0.1), MSE, precision=precision)
 
 
-def test_the_precision_is_a_choice_of_the_run_and_its_change_is_told(monkeypatch, capsys, tmp_path):
+def test_a_change_of_precision_on_resume_is_printed(monkeypatch, capsys, tmp_path):
     def train(*changes):
         with warnings.catch_warnings():
             warnings.simplefilter("default")

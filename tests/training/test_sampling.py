@@ -16,7 +16,7 @@ import yaml
 
 
 def shares(schedule, steps, dtype=mx.uint64):
-    """The probabilities of each step, (steps, 1 or 2)."""
+    """Returns the probabilities of each step, (steps, 1 or 2)."""
     return np.array([schedule(mx.array(step, dtype)).tolist() for step in steps])
 
 
@@ -26,7 +26,7 @@ def test_linear_by_hand():
     np.testing.assert_allclose(shares(linear(0, 1, 4), range(6)).T, [[0, 0.25, 0.5, 0.75, 1, 1]])
 
 
-def test_linear_is_openstl_s_a_step_later():
+def test_linear_is_openstls_one_step_later():
     eta, expected = 1.0, []
     for _ in range(50_000):
         eta -= 0.00002
@@ -54,7 +54,7 @@ def test_inverse_sigmoid_by_hand():
 
 
 def released(step, hold=25_000, end=50_000, alpha=5_000):
-    """The schedule as predrnn-pytorch states it."""
+    """Returns the probabilities of predrnn-pytorch."""
     if step < hold:
         return 0.5, 0.5
     if step < end:
@@ -63,7 +63,7 @@ def released(step, hold=25_000, end=50_000, alpha=5_000):
 
 
 @pytest.mark.parametrize("options", [{}, {"hold": 100, "end": 300, "alpha": 25}, {"hold": 0, "end": 7, "alpha": 3}])
-def test_reverse_is_predrnn_s(options):
+def test_reverse_is_that_of_predrnn(options):
     hold, end = options.get("hold", 25_000), options.get("end", 50_000)
     steps = [0, 1, hold - 1, hold, hold + 1, (hold + end) // 2, end - 1, end, end + 1, 10 * end]
     steps = [step for step in steps if step >= 0]
@@ -105,7 +105,7 @@ def losses(folder):
     return [line.split(",")[4] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
 
 
-def test_the_door_takes_a_schedule(tmp_path, monkeypatch, capsys):
+def test_the_command_takes_a_schedule(tmp_path, monkeypatch, capsys):
     for name, arguments in (("free", ()), ("forced", ("sampling=linear", "sampling.end=1.0"))):
         where = (f"output={tmp_path}", f"name={name}")
         status, _, err = call("train", monkeypatch, capsys, *OVERRIDES, *FED, *where, *arguments)
@@ -136,7 +136,7 @@ def test_the_door_takes_a_schedule(tmp_path, monkeypatch, capsys):
         ),
     ],
 )
-def test_the_door_names_the_key(arguments, message, tmp_path, monkeypatch, capsys):
+def test_the_command_names_the_key(arguments, message, tmp_path, monkeypatch, capsys):
     status, _, err = call("train", monkeypatch, capsys, *OVERRIDES, f"output={tmp_path}", "name=a", *arguments)
     assert status == 1
     assert message in err

@@ -12,7 +12,7 @@ import pytest
 
 
 def rates(schedule, steps):
-    """The learning rate of each step, asked for as the optimisers ask."""
+    """Returns the learning rate of each step, called as the optimizers call it."""
     return np.array([schedule(mx.array(step, mx.uint64)).item() for step in steps])
 
 
@@ -48,7 +48,7 @@ def test_cosine_rises_then_falls():
 
 
 def torch_one_cycle(step, max_lr, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4):
-    """`torch.optim.lr_scheduler.OneCycleLR` with two phases and cosine annealing, from its documentation."""
+    """Returns the rate of PyTorch's `OneCycleLR` with two phases and cosine annealing, from its documentation."""
     initial_lr = max_lr / div_factor
     min_lr = initial_lr / final_div_factor
     peak, end = pct_start * total_steps - 1, total_steps - 1

@@ -44,14 +44,14 @@ def test_scores_do_not_depend_on_how_the_sequences_are_cut_into_batches(masked):
         assert validate(repeat, MeanSquaredError(), cut(arrays, lengths)) == pytest.approx(whole, rel=1e-6)
 
 
-def test_sequences_beyond_those_that_are_meant_do_not_score():
+def test_sequences_beyond_the_given_number_do_not_score():
     arrays = sequences()
     assert validate(repeat, MeanSquaredError(), [(arrays, 4)]) == validate(
         repeat, MeanSquaredError(), cut({k: a[:4] for k, a in arrays.items()}, [4])
     )
 
 
-def test_where_nothing_is_known_there_is_no_loss():
+def test_without_a_known_pixel_the_loss_is_nan():
     arrays = sequences(2) | {"mask": np.zeros((2, 2, 8, 8, 1), bool)}
     assert math.isnan(validate(repeat, MeanSquaredError(), cut(arrays, [2]))["val_loss"])
 
@@ -65,7 +65,7 @@ def test_the_known_share_counts_values():
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize(("sequences", "size"), [(7, 7), (7, 5), (9, 8), (1, 1), (12, 12), (11, 3), (10, 9)])
-def test_ranks_validate_every_sequence_that_is_meant_once(ranks, sequences, size):
+def test_ranks_validate_every_sequence_once(ranks, sequences, size):
     data = Gaps(validation=sequences)
     found = []
     for rank in range(ranks):
