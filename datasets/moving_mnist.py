@@ -208,7 +208,7 @@ def bounce(position: float, velocity: float, frames: int, free: int) -> list[int
 def _open_published(path: Path) -> np.ndarray:
     try:
         sequences = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy raises errors of many kinds for a damaged header
         raise ValueError(
             f"[MovingMNIST] {path} cannot be read ({error}). Delete it or set data.root to another folder."
         ) from error

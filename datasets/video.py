@@ -72,7 +72,7 @@ def read_stack(path: str | Path, channels: int = 1) -> np.ndarray:
     path = Path(path).expanduser()
     try:
         stack = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy raises errors of many kinds for a damaged header
         raise VideoError(f"[read_stack] {path} cannot be read ({error}); it may be damaged.") from error
     frames = stack[..., None] if stack.ndim == 3 else stack
     if frames.ndim != 4 or frames.shape[-1] != channels or 0 in frames.shape or frames.dtype.kind not in "iufb":

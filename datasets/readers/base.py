@@ -194,6 +194,24 @@ def check_units(format: str, units: str) -> None:
         )
 
 
+def check_step(format: str, step_minutes: float | None) -> None:
+    """Raises ValueError if `step_minutes` is neither None nor above 0."""
+    if step_minutes is not None and not step_minutes > 0:
+        raise ValueError(f"[{format}] 'step_minutes' must be above 0 but got {step_minutes!r}.")
+
+
+def per_hour(start: np.datetime64, end: np.datetime64) -> float:
+    """Returns the factor from an accumulation between two times to a rate per hour.
+
+    Raises:
+        UnreadableError: If the start is not before the end.
+    """
+    hours = (end - start) / np.timedelta64(3600, "s")
+    if hours <= 0:
+        raise UnreadableError(f"must have an accumulation's start before its end but has {start} and {end}")
+    return 1.0 / hours
+
+
 def without_infinity(values: np.ndarray, units: str) -> np.ndarray:
     """Returns the values, with `NO_ECHO_DBZ` for the reflectivity of no rain at all, 10 log 0."""
     return np.where(np.isneginf(values), NO_ECHO_DBZ, values) if units == "dBZ" else values

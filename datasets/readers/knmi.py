@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number, per_hour
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
 
 import numpy as np
@@ -67,11 +67,8 @@ def _units(file: Any) -> tuple[str, float]:
     if unit != "MM":
         raise UnreadableError(f"is of {parameter!r}, which is not in [MM], [MM/H] or [DBZ]")
     overview = file["overview"].attrs
-    start, end = (text(overview[f"product_datetime_{which}"]) for which in ("start", "end"))
-    hours = (_time(end) - _time(start)) / np.timedelta64(3600, "s")
-    if hours <= 0:
-        raise UnreadableError(f"must have an accumulation's start before its end but has {start} and {end}")
-    return "mm/h", 1.0 / hours
+    start, end = (_time(text(overview[f"product_datetime_{which}"])) for which in ("start", "end"))
+    return "mm/h", per_hour(start, end)
 
 
 def _line(formula: str) -> tuple[float, float]:

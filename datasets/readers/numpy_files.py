@@ -13,6 +13,7 @@ from convlstm.datasets.readers.base import (
     Grid,
     Reader,
     UnreadableError,
+    check_step,
     check_units,
     frame_number,
     without_infinity,
@@ -75,8 +76,7 @@ class NumPyFiles(Reader):
     def __post_init__(self):
         check_units(self.format, "raw" if self.units is None else self.units)
         check_pattern(self.format, self.pattern)
-        if self.step_minutes is not None and not self.step_minutes > 0:
-            raise ValueError(f"[{self.format}] 'step_minutes' must be above 0 but got {self.step_minutes!r}.")
+        check_step(self.format, self.step_minutes)
         if self.start is not None:
             # YAML reads a date as such, not as text. The class is frozen, but nobody has seen this object yet.
             object.__setattr__(self, "start", str(_instant(self.start)))

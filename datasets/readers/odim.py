@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, UnreadableError, frame_number, per_hour
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
 from convlstm.datasets.readers.projection import project
 
@@ -98,10 +98,7 @@ class ODIM(Reader):
             units = "dBZ" if quantity in _REFLECTIVITIES else "raw"
             return _Field(data, what, where, quantity, units, 1.0, nominal)
         start, end = _time(what, "start"), _time(what, "end")
-        hours = (end - start) / np.timedelta64(3600, "s")
-        if hours <= 0:
-            raise UnreadableError(f"must have an accumulation's start before its end but has {start} and {end}")
-        return _Field(data, what, where, quantity, "mm/h", 1.0 / hours, end)
+        return _Field(data, what, where, quantity, "mm/h", per_hour(start, end), end)
 
 
 def _numbered(group: Any, name: str) -> list[Any]:

@@ -114,8 +114,12 @@ def test_a_published_file_of_another_shape(tmp_path, array):
         from_file(tmp_path)
 
 
-def test_a_published_file_that_is_truncated(published):
+def test_a_damaged_published_file(published):
     path = published[0] / "mnist_test_seq.npy"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"mnist_test_seq.npy cannot be read .*Delete it or set data.root"):
+        from_file(published[0])
+    # NumPy raises neither ValueError nor OSError for this header.
+    path.write_bytes(b"\x93NUMPY\x01\x00v\x00{" + bytes(200))
+    with pytest.raises(ValueError, match=r"mnist_test_seq.npy cannot be read"):
         from_file(published[0])

@@ -67,3 +67,7 @@ def test_a_stack_is_read_and_checked(tmp_path):
     (tmp_path / "c.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
     with pytest.raises(VideoError, match=r"\[read_stack\] .*c.npy cannot be read .*; it may be damaged"):
         read_stack(tmp_path / "c.npy")
+    # NumPy raises neither ValueError nor OSError for this header.
+    (tmp_path / "d.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{" + bytes(200))
+    with pytest.raises(VideoError, match=r"\[read_stack\] .*d.npy cannot be read"):
+        read_stack(tmp_path / "d.npy")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.readers.base import Contents, Reader, frame_number
+from convlstm.datasets.readers.base import Contents, Reader, check_step, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, LARGEST_BLOCK
 from convlstm.datasets.readers.cf.field import Field, find_field
 from convlstm.datasets.readers.cf.variable import Variable
@@ -38,8 +38,7 @@ class CFReader(Reader):
     step_minutes: float | None = None
 
     def __post_init__(self):
-        if self.step_minutes is not None and not self.step_minutes > 0:
-            raise ValueError(f"[{self.format}] 'step_minutes' must be above 0 but got {self.step_minutes!r}.")
+        check_step(self.format, self.step_minutes)
 
     def _open(self, path: Path) -> AbstractContextManager[Mapping[str, Variable]]:
         """Opens a file and yields its arrays by name."""
