@@ -49,6 +49,13 @@ def kernels() -> None:
         pytest.skip("no kernels of convlstm.ops.cpu here: they need Linux, MLX on the CPU, and g++")
 
 
+@pytest.fixture
+def kernels_for_winograd(request) -> None:
+    """Skips a test with a parameter 'winograd' if the CPU has no kernels."""
+    if hasattr(request.node, "callspec") and "winograd" in request.node.callspec.params.values():
+        request.getfixturevalue("kernels")
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """Folder of the four original MNIST files: CONVLSTM_DATA, else the data folder shared beside the checkout."""

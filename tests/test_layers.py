@@ -4,13 +4,14 @@ import re
 
 from convlstm.layers import ConvLSTM, ConvLSTMCell
 from tests.support import reference
-from tests.support.reference import close, doubles, normal, randomise
+from tests.support.reference import close, differ, doubles, normal, randomise, same
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+pytestmark = pytest.mark.usefixtures("kernels_for_winograd")
 # Where the recurrence takes its different ways.
 WAYS = {
     "native": {"algorithm": "native"},
@@ -21,30 +22,12 @@ WAYS = {
 ways = pytest.mark.parametrize("way", WAYS)
 
 
-@pytest.fixture(autouse=True)
-def _kernels_where_winograd_is_asked_for(request):
-    if hasattr(request.node, "callspec") and "winograd" in request.node.callspec.params.values():
-        request.getfixturevalue("kernels")
-
-
 def made(rng, way="native", in_channels=2, **arguments):
     """A layer with random weights, inputs (3, 4, 6, 7, C) and a state for it."""
     layer = randomise(ConvLSTM(in_channels, 3, 3, **WAYS[way], **arguments), rng)
     grid = layer.cell.output_size(6, 7)
     x = normal(rng, (3, 4, 6, 7, in_channels)) if in_channels else None
     return layer, x, (normal(rng, (3, *grid, 3)), normal(rng, (3, *grid, 3)))
-
-
-def same(actual, expected, tolerance=2e-6):
-    """Asserts that two trees of arrays are equal."""
-    actual, expected = tree_flatten(actual), tree_flatten(expected)
-    assert [name for name, _ in actual] == [name for name, _ in expected]
-    for (_, a), (_, b) in zip(actual, expected, strict=True):
-        close(a, b, tolerance)
-
-
-def differ(a, b):
-    return np.abs(np.array(a) - np.array(b)).max() > 1e-3
 
 
 @ways

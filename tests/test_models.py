@@ -2,13 +2,12 @@
 
 import re
 
-from convlstm.architectures.frames import depth_to_space, space_to_depth
 from convlstm.layers import ConvLSTM
-from convlstm.models import EncoderForecaster, Resample
-from tests.support.project import PROJECT
+from convlstm.models import EncoderForecaster
+from convlstm.summary import parameters
+from tests.support.models import from_yaml
 from tests.support.reference import close, normal, randomise
 
-import hydra
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -29,68 +28,9 @@ NETWORKS = {
 networks = pytest.mark.parametrize("network", NETWORKS)
 
 
-def from_yaml(name, *overrides):
-    with hydra.initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
-        config = hydra.compose("train", [f"model={name}", *overrides])
-    return hydra.utils.instantiate(config.model, _convert_="all")
-
-
-def parameters(model):
-    return sum(a.size for _, a in tree_flatten(model.parameters()))
-
-
 def of_layer(C, O, input_kernel, state_kernel, peepholes=True):
     """Number of parameters of a ConvLSTM layer."""
     return 4 * O * (C * input_kernel**2 + O * state_kernel**2 + 1) + (3 * O if peepholes else 0)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_space_to_depth_follows_the_channel_rule(size, rng):
-    x = rng.normal(size=(2, 4, 6, 12, 3)).astype(np.float32)
-    y = np.array(space_to_depth(mx.array(x), size))
-    assert y.shape == (2, 4, 6 // size, 12 // size, 3 * size**2)
-    for row in range(size):
-        for column in range(size):
-            for c in range(3):
-                np.testing.assert_array_equal(y[..., (row * size + column) * 3 + c], x[..., row::size, column::size, c])
-    np.testing.assert_array_equal(depth_to_space(mx.array(y), size), x)
-
-
-def test_depth_to_space_of_known_values():
-    y = depth_to_space(mx.array([[[1, 2, 3, 4], [5, 6, 7, 8]]]), 2)
-    assert y[..., 0].tolist() == [[1, 2, 5, 6], [3, 4, 7, 8]]
-
-
-def test_resample_is_a_convolution_with_a_leaky_relu(rng):
-    down = Resample(1, 1, (2, 1), stride=(2, 1), negative_slope=0.5)
-    down.conv.weight, down.conv.bias = mx.array([1.0, 1.0]).reshape(1, 2, 1, 1), mx.array([-3.0])
-    x = mx.array([[1.0, 2.0], [1.0, 3.0]]).reshape(1, 1, 2, 2, 1)
-    assert down(x).reshape(-1).tolist() == [-0.5, 2.0]
-    assert down.output_size((2, 2)) == (1, 2)
-    assert Resample(1, 1, 1).negative_slope == 0.2
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"kernel_size": 3, "stride": 2, "padding": 1},
-        {"kernel_size": (3, 5), "stride": (1, 2), "padding": (0, 2)},
-        {"kernel_size": 4},
-        {"kernel_size": 7, "stride": 5, "padding": 1},
-    ],
-)
-@pytest.mark.parametrize("up", [False, True])
-def test_resample_s_output_size_is_its_output_s_size(arguments, up):
-    resample = Resample(2, 3, **arguments, up=up)
-    for size in ((9, 11), (10, 8)):
-        assert resample(mx.zeros((1, 2, *size, 2))).shape == (1, 2, *resample.output_size(size), 3)
-
-
-def test_resample_up_undoes_the_size_of_down():
-    for kernel_size, stride, padding, size in ((7, 5, 1, 480), (5, 3, 1, 96), (4, 2, 1, 32)):
-        arguments = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
-        down, up = Resample(1, 1, **arguments), Resample(1, 1, **arguments, up=True)
-        assert up.output_size(down.output_size((size, size))) == (size, size)
 
 
 @networks

@@ -1,28 +1,22 @@
-"""The ConvGRU: its gates, cell and layer."""
+"""The ConvGRU: its cell and its layer."""
 
 import re
 
 import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fast BLAS
 from convlstm.architectures.convgru import ConvGRU, ConvGRUCell
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
-from convlstm.ops.gru_gates import gru_gates, reference_gru_gates
-from tests.support.reference import close, normal, randomise
+from tests.support.gru import held_to_torch, value_and_gradients
+from tests.support.reference import close, differ, normal, randomise, same
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
 
-# What ConvGRU and TrajGRU share is tested with both.
+pytestmark = pytest.mark.usefixtures("kernels_for_winograd")
+# Tests of the behaviour that ConvGRU and TrajGRU share run with both.
 LAYERS = {"convgru": (ConvGRU, {}), "trajgru": (TrajGRU, {"links": 3, "flow_channels": 4, "flow_kernel_size": 3})}
 layers = pytest.mark.parametrize("kind", LAYERS)
 algorithms = pytest.mark.parametrize("algorithm", ["native", "winograd"])
-
-
-@pytest.fixture(autouse=True)
-def _kernels_where_winograd_is_asked_for(request):
-    if hasattr(request.node, "callspec") and "winograd" in request.node.callspec.params.values():
-        request.getfixturevalue("kernels")
 
 
 def made(rng, kind="convgru", in_channels=2, **arguments):
@@ -31,48 +25,6 @@ def made(rng, kind="convgru", in_channels=2, **arguments):
     layer = randomise(Layer(in_channels, 3, **(options | arguments)), rng)
     grid = layer.cell.output_size(6, 7)
     return layer, normal(rng, (3, 4, 6, 7, in_channels)) if in_channels else None, normal(rng, (3, *grid, 3))
-
-
-def value_and_gradients(layer, x, h, drawn, length=None):
-    """Outputs and state, and the gradients of sum(drawn * outputs) of x, h and the weights."""
-
-    def total(given):
-        layer.cell.update(given["weights"])
-        outputs, state = layer(given.get("x"), given["h"], length=length)
-        return (drawn * outputs).sum(), outputs, state
-
-    given = {"h": h, "weights": layer.cell.parameters(), **({} if x is None else {"x": x})}
-    (_, *results), gradients = mx.value_and_grad(total)(given)
-    return results, {**gradients.pop("weights"), **gradients}
-
-
-def held_to_torch(layer, x, h, rng, length=None, **geometry):
-    """Asserts that values and gradients are those of the transcription, to 1e-4 of the largest."""
-    pytest.importorskip("torch")
-    from tests.support import torch_gru
-
-    steps = length if x is None else x.shape[1]
-    drawn = normal(rng, (h.shape[0], steps, *h.shape[1:]))
-    weights, activation = dict(layer.cell.parameters()), layer.cell.state_activation
-    options = geometry | ({} if length is None else {"length": length})
-    expected = torch_gru.value_and_gradients(x, h, weights, drawn, activation, **options)
-    results, gradients = value_and_gradients(layer, x, h, drawn, length)
-    for actual, value in zip(results, expected[0], strict=True):
-        close(actual, value, 1e-4)
-    assert gradients.keys() == expected[1].keys()
-    for name, value in expected[1].items():
-        assert np.abs(value).max() > 1e-3, name
-        close(gradients[name], value, 1e-4)
-
-
-def same(actual, expected, tolerance=2e-6):
-    """Asserts that two trees of arrays are equal."""
-    for a, b in zip(tree_flatten(actual), tree_flatten(expected), strict=True):
-        close(a[1], b[1], tolerance)
-
-
-def differ(a, b):
-    return np.abs(np.array(a) - np.array(b)).max() > 1e-3
 
 
 def test_cell_of_known_values():
@@ -87,55 +39,6 @@ def test_cell_of_known_values():
     assert cell(x, h).flatten().tolist() == near([4, 4])
     cell.bx, cell.bh = mx.array([-50.0, -50, 1]), mx.array([0.0, 0, 7])
     assert cell(x, h).flatten().tolist() == near([7, -1])
-
-
-@algorithms
-@pytest.mark.parametrize("activation", ["leaky_relu", "tanh"])
-@pytest.mark.parametrize("given", ["x, bx, by", "x, by", "bx, by", ""])
-@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 1, 1, 1), (1, 7, 19, 33)])
-def test_gates_equal_their_reference(algorithm, activation, given, shape, rng):
-    O = shape[-1]
-    arrays = {"y": (*shape[:-1], 3 * O), "h": shape, "x": (*shape[:-1], 3 * O), "bx": (3 * O,), "by": (3 * O,)}
-    arrays = {name: normal(rng, s, 2) for name, s in arrays.items() if name in ("y", "h", *given.split(", "))}
-    if "x" not in arrays:
-        arrays.pop("bx", None)
-    missing = dict.fromkeys({"x", "bx", "by"} - arrays.keys())
-    drawn = normal(rng, shape)
-
-    def run(gates, **options):
-        def total(arrays):
-            value = gates(**arrays, **missing, activation=activation, **options)
-            return (drawn * value).sum(), value
-
-        return mx.value_and_grad(total)(arrays)
-
-    (_, value), gradients = run(gru_gates, algorithm=algorithm)
-    (_, expected), right = run(reference_gru_gates)
-    close(value, expected, 1e-5)
-    assert gradients.keys() == right.keys()
-    for name in right:
-        close(gradients[name], right[name], 1e-5)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("activation", ["leaky_relu", "tanh"])
-def test_gates_do_not_hide_what_is_not_finite(activation, value, rng):
-    y, h = normal(rng, (1, 2, 2, 15)), normal(rng, (1, 2, 2, 5))
-    y[0, 1, 0, 12] = value
-    after = [np.array(gru_gates(None, y, h, None, None, activation, how)) for how in ("auto", "native")]
-    np.testing.assert_allclose(*after, rtol=1e-5)
-    if activation == "leaky_relu" or np.isnan(value):
-        assert not np.isfinite(after[0][0, 1, 0, 2])
-    assert np.isfinite(after[0]).sum() >= 19
-
-
-@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
-def test_gates_keep_the_type(dtype, rng):
-    x, y, h, b = (normal(rng, (1, 2, 2, n)).astype(dtype) for n in (6, 6, 2, 6))
-    value = gru_gates(x, y, h, b[0, 0, 0], None, "leaky_relu")
-    assert value.dtype == dtype
-    wide = [a.astype(mx.float32) for a in (x, y, h, b[0, 0, 0])]
-    close(value.astype(mx.float32), reference_gru_gates(*wide, None, "leaky_relu"), 2e-2)
 
 
 @algorithms

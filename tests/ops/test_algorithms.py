@@ -5,28 +5,15 @@ from __future__ import annotations
 import re
 
 from convlstm.layers import ConvLSTM
-from tests.support.reference import close, normal, randomise
+from tests.support.reference import close, normal, randomise, same
 
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten
 
+pytestmark = pytest.mark.usefixtures("kernels_for_winograd")
 algorithms = pytest.mark.parametrize("algorithm", ["native", "winograd"])
-
-
-@pytest.fixture(autouse=True)
-def _kernels_where_winograd_is_asked_for(request):
-    if hasattr(request.node, "callspec") and "winograd" in request.node.callspec.params.values():
-        request.getfixturevalue("kernels")
-
-
-def same(actual, expected, tolerance):
-    """Asserts that two trees of arrays are equal."""
-    actual, expected = tree_flatten(actual), tree_flatten(expected)
-    assert [name for name, _ in actual] == [name for name, _ in expected]
-    for (_, a), (_, b) in zip(actual, expected, strict=True):
-        close(a, b, tolerance)
 
 
 # Where the recurrent kernel is 3x3 or 5x5, whatever the input's convolution.

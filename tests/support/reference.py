@@ -9,7 +9,7 @@ import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fas
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 
 
 def randomise(module, rng: np.random.Generator):
@@ -37,6 +37,22 @@ def close(actual, expected, tolerance: float) -> None:
     assert actual.shape == expected.shape
     error, largest = np.abs(actual - expected).max(), np.abs(expected).max()
     assert error <= tolerance * largest, f"{error:.2e} of {largest:.2e}"
+
+
+def same(actual, expected, tolerance: float = 2e-6) -> None:
+    """Asserts that two trees of arrays are equal: to the last bit if the tolerance is 0."""
+    actual, expected = tree_flatten(actual), tree_flatten(expected)
+    assert [name for name, _ in actual] == [name for name, _ in expected]
+    for (_, a), (_, b) in zip(actual, expected, strict=True):
+        if tolerance:
+            close(a, b, tolerance)
+        else:
+            assert np.array_equal(np.array(a), np.array(b), equal_nan=True)
+
+
+def differ(a, b) -> bool:
+    """Returns True if two arrays differ by more than 1e-3 anywhere."""
+    return bool(np.abs(np.array(a) - np.array(b)).max() > 1e-3)
 
 
 def pair(value) -> tuple[int, int]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fast BLAS
-from tests.support.reference import close, normal
+from tests.support.reference import normal, same
 
 import mlx.core as mx
-import numpy as np
-from mlx.utils import tree_flatten
 
 # How the input comes: to be convolved, not at all, convolved already.
 INPUTS = ["driven", "undriven", "projected"]
@@ -62,17 +60,6 @@ def held(actual, expected):
     """Asserts that values and gradients are those of a reference, to the precision of Winograd's convolutions."""
     for found, right, tolerance in zip(actual, expected, (VALUES, GRADIENTS), strict=True):
         same(found, right, tolerance)
-
-
-def same(actual, expected, tolerance):
-    """Asserts that two trees of arrays are equal: in every bit where the tolerance is 0."""
-    actual, expected = tree_flatten(actual), tree_flatten(expected)
-    assert [name for name, _ in actual] == [name for name, _ in expected]
-    for (_, a), (_, b) in zip(actual, expected, strict=True):
-        if tolerance:
-            close(a, b, tolerance)
-        else:
-            assert np.array_equal(np.array(a), np.array(b), equal_nan=True)
 
 
 def float64_unroll(x, h, c, Wx, Wh, bias, peepholes, *, length=None):
