@@ -58,12 +58,12 @@ def kernels_for_winograd(request) -> None:
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
-    """Folder of the four original MNIST files: CONVLSTM_DATA, else the data folder shared beside the checkout."""
-    default = PROJECT.parent / "shared" / "data" / "mnist"
-    root = Path(os.environ.get("CONVLSTM_DATA", default)).expanduser()
-    if not any(root.glob("train-images-idx3-ubyte*")):
-        pytest.skip(f"no MNIST files in {root}: set CONVLSTM_DATA to a folder that has train-images-idx3-ubyte.gz")
-    return root
+    """Folder of the four original MNIST files, in CONVLSTM_DATA or in the data folder beside the checkout."""
+    data = Path(os.environ.get("CONVLSTM_DATA", PROJECT.parent / "shared" / "data")).expanduser()
+    for root in (data / "mnist", data):
+        if any(root.glob("train-images-idx3-ubyte*")):
+            return root
+    pytest.skip(f"no MNIST files in {data}: set CONVLSTM_DATA to a folder that has mnist/train-images-idx3-ubyte.gz")
 
 
 @pytest.fixture(scope="session")
