@@ -137,11 +137,19 @@ class Trainer:
             warn_if_slow(settings.precision)
         progress.status, progress.data = "running", data.describe()
         batches = Batches(data, settings.batch_size, progress.seed, ranks=ranks)
-        options: dict[str, Any] = {"keep": settings.keep_last, "on_full_disk": settings.on_full_disk}
-        options |= {"loggers": loggers, "ranks": ranks.size, "overwrite": overwrite}
-        opened: AbstractContextManager[RunFolder | NullFolder] = (
-            open_folder(folder, config, COLUMNS, progress, **options) if ranks.main else nullcontext(NullFolder(folder))
-        )
+        opened: AbstractContextManager[RunFolder | NullFolder] = nullcontext(NullFolder(folder))
+        if ranks.main:
+            opened = open_folder(
+                folder,
+                config,
+                COLUMNS,
+                progress,
+                keep=settings.keep_last,
+                on_full_disk=settings.on_full_disk,
+                loggers=loggers,
+                ranks=ranks.size,
+                overwrite=overwrite,
+            )
         with opened as run_folder:
             console = Console(progress.step, settings.max_steps, settings.batch_size, quiet=not ranks.main)
             run = Run(
