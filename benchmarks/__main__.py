@@ -1,9 +1,8 @@
-"""Times training and forecasting beside PyTorch on the same CPU: `python -m benchmarks --help`."""
+"""Times training and forecasting, and the same in PyTorch on this CPU: `python -m benchmarks --help`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -13,14 +12,14 @@ from benchmarks.contest import WARM_UP, WorkerError, agree, alternate, peak_memo
 from benchmarks.end_to_end import train
 from benchmarks.machine import describe, warn_without_torch
 from benchmarks.profile import profile
-from benchmarks.report import heading, table
-from benchmarks.rows import Row, chosen, rows
+from benchmarks.report import heading, table, write
+from benchmarks.rows import Row, rows, select
 
 from tqdm import tqdm
 
 
 class Progress:
-    """A bar over all rows, weighted by how long they take."""
+    """A progress bar over all rows, weighted by their time."""
 
     def __init__(self, todo: list[Row]):
         layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
@@ -28,21 +27,21 @@ class Progress:
         self._end, self._row = 0.0, todo[0]
 
     def start(self, row: Row) -> None:
-        """A row begins."""
+        """Begins a row."""
         self._row = row
         self._end += row.seconds
         self._bar.set_description_str(row.name)
 
     def advance(self, share: float) -> None:
-        """A share of the row is done."""
+        """Adds a share of the row."""
         self._to(self._bar.n + share * self._row.seconds)
 
     def finish(self) -> None:
-        """The row is done."""
+        """Completes the row."""
         self._to(self._end)
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Closes the bar."""
         self._bar.close()
 
     def _to(self, value: float) -> None:
@@ -51,7 +50,7 @@ class Progress:
 
 
 def measure(row: Row, options: argparse.Namespace, folder: Path, progress: Progress) -> dict[str, Any]:
-    """A row's figures.
+    """Returns the figures of a row.
 
     Raises:
         WorkerError: The two sides do not compute the same, or one of them failed.
@@ -77,12 +76,12 @@ def measure(row: Row, options: argparse.Namespace, folder: Path, progress: Progr
 
     generates = workload.kind == "generate"
     sides = ("our generator", "plain generator") if generates else ("ours", "pytorch")
-    result["difference"], found = agree(workload, sides, problem, row.tolerance, threads)
-    result["options"] = found
+    result["difference"], best = agree(workload, sides, problem, row.tolerance, threads)
+    result["options"] = best
     progress.advance(0.25)
-    contestants: list[tuple[str, Any, dict]] = [(sides[0], workload, {}), (sides[1], workload, found)]
+    contestants: list[tuple[str, Any, dict]] = [(sides[0], workload, {}), (sides[1], workload, best)]
     if options.compile and not generates:
-        contestants.append((sides[1], workload, {**found, "compile": True}))
+        contestants.append((sides[1], workload, {**best, "compile": True}))
     share = 0.7 / (WARM_UP + options.runs)
     results = alternate(
         contestants, [problem] * 3, options.runs, threads, lambda: progress.advance(share), optional=(2,)
@@ -94,13 +93,15 @@ def measure(row: Row, options: argparse.Namespace, folder: Path, progress: Progr
 
 
 def arguments() -> argparse.Namespace:
-    """The command line's options."""
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", metavar="NAME,NAME", help=f"of: {', '.join(row.name for row in rows())}")
+    parser.add_argument("--rows", metavar="NAME,NAME", help=f"some of {', '.join(row.name for row in rows())}")
     parser.add_argument("--runs", type=int, default=7, help="timed runs of each side (default: 7)")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="default: runs/bench.json")
-    parser.add_argument("--threads", type=int, help="of each side; default: as each side chooses")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="time torch.compile too")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="(default: runs/bench.json)")
+    parser.add_argument("--threads", type=int, help="threads of each side (default: its own choice)")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=True, help="also time torch.compile"
+    )
     options = parser.parse_args()
     if options.runs < 1 or (options.threads is not None and options.threads < 1):
         parser.error(f"--runs and --threads must be at least 1 but got {options.runs} and {options.threads}.")
@@ -110,7 +111,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     try:
-        todo = chosen(options.rows)
+        todo = select(options.rows)
     except ValueError as error:
         sys.exit(f"benchmarks: {error}")
     warn_without_torch()
@@ -121,7 +122,6 @@ def main() -> None:
         "rows": [],
     }
     print(heading(record), flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     progress = Progress(todo)
     for row in todo:
         progress.start(row)
@@ -131,7 +131,7 @@ def main() -> None:
             except WorkerError as error:
                 result = {"name": row.name, "failed": str(error)}
         record["rows"].append(result)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write(record, options.out)
         progress.finish()
     progress.close()
     print(f"\n{table(record['rows'])}\n\nWritten: {options.out}")

@@ -1,12 +1,11 @@
-"""An archive larger than memory: time and memory to index and stream it, and whether training waits for it.
+"""Times indexing and streaming of an archive larger than memory, and training from it: `python -m benchmarks.archive`.
 
-`python -m benchmarks.archive` writes a stack of 20 GB of radar frames, most of them a hole in the file, and removes it.
+It writes a stack of 20 GB of radar frames, most of them a hole in the file, and removes it at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
+from benchmarks.report import write
 from convlstm import EncoderForecaster
 from convlstm.datasets.radar_echo import RadarEcho
 from convlstm.datasets.synthetic_radar import SyntheticRadar
@@ -30,23 +30,22 @@ SIDE, CROP, BATCH, EVERY = 1024, 256, 4, 64
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.archive", description=__doc__)
-    parser.add_argument("--gigabytes", type=float, default=20.0, help="of the archive; default: 20")
-    parser.add_argument("--steps", type=int, default=8, help="training steps of each side; default: 8")
-    parser.add_argument("--folder", type=Path, help="where the archive is written; default: a temporary folder")
-    parser.add_argument("--out", type=Path, default=Path("runs/archive.json"), help="default: runs/archive.json")
+    parser.add_argument("--gigabytes", type=float, default=20.0, help="size of the archive (default: 20)")
+    parser.add_argument("--steps", type=int, default=8, help="training steps of each side (default: 8)")
+    parser.add_argument("--folder", type=Path, help="folder to write the archive to (default: a temporary one)")
+    parser.add_argument("--out", type=Path, default=Path("runs/archive.json"), help="(default: runs/archive.json)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "archive.npy"
-        frames = write(path, options.gigabytes)
+        frames = write_archive(path, options.gigabytes)
         print(f"an archive of {frames:,} frames of {SIDE} x {SIDE}, {path.stat().st_size / 1e9:.1f} GB")
         result = {"machine": describe(), "frames": frames, **measure(path, options.steps)}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(result, options.out)
     print(f"Written: {options.out}")
 
 
-def write(path: Path, gigabytes: float) -> int:
-    """A stack of hundredths of mm/h, uint16, with rain in every 64th frame; the number of its frames."""
+def write_archive(path: Path, gigabytes: float) -> int:
+    """Writes a uint16 stack of hundredths of mm/h with rain in every 64th frame. Returns its number of frames."""
     frames = int(gigabytes * 1e9 / (2 * SIDE**2))
     stack = np.lib.format.open_memmap(path, "w+", np.uint16, (frames, SIDE, SIDE))
     rain = SyntheticRadar((CROP, CROP), 1, pixel_km=1.0).sample(np.random.default_rng(0))[0]
@@ -58,7 +57,7 @@ def write(path: Path, gigabytes: float) -> int:
 
 
 def measure(path: Path, steps: int) -> dict[str, Any]:
-    """Seconds to index and to start, peak memory, and steps a second fed from the archive and fed with one batch."""
+    """Returns seconds to index and to start, peak memory, and step times with data of the archive and of one batch."""
     settings: dict[str, Any] = {"archive": str(path), "input_frames": 5, "target_frames": 10, "frame_size": CROP}
     settings |= {"reader": {"start": "2020-01-01", "step_minutes": 5, "units": "mm/h", "scale": 0.01}}
     settings |= {"index": str(path.parent / "index"), "split": (0.8, 0.1, 0.1)}
@@ -83,20 +82,20 @@ def measure(path: Path, steps: int) -> dict[str, Any]:
     stream.close()
     bare, streamed = (statistics.median(seconds) for seconds in sides.values())
     print(f"a step      {bare:.2f} s bare, {streamed:.2f} s fed from the archive: {bare / streamed:.2f} of the rate")
-    print(f"peak        {peak_megabytes():.0f} MB in all, the model's own memory among it")
+    print(f"peak        {peak_megabytes():.0f} MB in total, including the model's own memory")
     times = {"index_seconds": first, "start_seconds": again, "first_batch_seconds": opening}
     return times | {"step_seconds": sides, "rate": bare / streamed, "peak_bytes": int(peak_megabytes() * 1e6)}
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call returns, and the seconds that it took."""
+    """Returns a call's result and its seconds."""
     start = time.perf_counter()
     result = call()
     return result, time.perf_counter() - start
 
 
 def peak_megabytes() -> float:
-    """The process's largest memory so far, of Linux."""
+    """Returns the largest memory of this process so far, on Linux."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 

@@ -1,4 +1,4 @@
-"""Two or more workers in turn: started, made to agree, warmed up, and timed one run at a time."""
+"""A contest of workers: they must agree, are warmed up, and are timed in turn, one run at a time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 2
-# OpenMP's threads keep spinning for up to 0.2 s after their work, which would slow the other side's next run.
+# OpenMP's threads keep spinning for up to 0.2 s after their work and would slow the other side's next run.
 PAUSE = 0.25
 
 
 class WorkerError(RuntimeError):
-    """A worker could not do what it was asked for."""
+    """A worker could not fulfil a request."""
 
 
 class Worker:
@@ -33,7 +33,7 @@ class Worker:
 
     Args:
         side: A key of `benchmarks.worker.SIDES`.
-        threads: Threads of its BLAS and OpenMP; None leaves them to the environment.
+        threads: Threads of its BLAS and OpenMP. Default: None, those of the environment.
     """
 
     def __init__(self, side: str, threads: int | None = None):
@@ -54,7 +54,11 @@ class Worker:
         )
 
     def ask(self, do: str, limit: float = 1800.0, **values: Any) -> dict[str, Any]:
-        """The answer to a request; WorkerError where it failed, or took longer than `limit` seconds."""
+        """Returns the answer to a request.
+
+        Raises:
+            WorkerError: The request failed, or took longer than `limit` seconds.
+        """
         timer = threading.Timer(limit, self._process.kill)
         timer.start()
         try:
@@ -65,8 +69,8 @@ class Worker:
         late = not timer.is_alive()
         timer.cancel()
         if not line:
-            why = f"took longer than {limit:.0f} s" if late else f"ended with status {self._process.wait()}"
-            raise WorkerError(f"the worker '{self.side}' {why} at '{do}'. Its last words: {self._last_words()}")
+            reason = f"took longer than {limit:.0f} s" if late else f"ended with status {self._process.wait()}"
+            raise WorkerError(f"the worker '{self.side}' {reason} at '{do}'. Last output: {self._last_output()}")
         reply = json.loads(line)
         if "error" in reply:
             raise WorkerError(reply["error"])
@@ -85,14 +89,14 @@ class Worker:
             self._process.stdout.close()
         self._log.close()
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         self._log.seek(0)
         return self._log.read()[-400:].strip() or "none"
 
 
 @contextmanager
 def working(side: str, threads: int | None = None) -> Iterator[Worker]:
-    """A worker that ends with the block."""
+    """Starts a worker that ends with the `with` block."""
     worker = Worker(side, threads)
     try:
         yield worker
@@ -101,10 +105,10 @@ def working(side: str, threads: int | None = None) -> Iterator[Worker]:
 
 
 def difference(ours: Path, other: Path) -> float:
-    """Largest difference between the arrays of two .npz files, each relative to the largest value of its array.
+    """Returns the largest difference between the arrays of two .npz files, relative to each array's largest value.
 
     Raises:
-        WorkerError: They hold arrays of other names or shapes.
+        WorkerError: The names or shapes of the arrays differ.
     """
     worst = 0.0
     with np.load(ours) as a, np.load(other) as b:
@@ -114,7 +118,7 @@ def difference(ours: Path, other: Path) -> float:
             if a[name].shape != b[name].shape:
                 raise WorkerError(f"the shapes of '{name}' differ: {a[name].shape} and {b[name].shape}.")
             gap = float(np.max(np.abs(a[name] - b[name])) / max(float(np.max(np.abs(b[name]))), 1e-30))
-            if not gap <= worst:  # a NaN counts, too
+            if not gap <= worst:  # also true for NaN
                 worst = gap
     return worst
 
@@ -122,9 +126,9 @@ def difference(ours: Path, other: Path) -> float:
 def agree(
     workload: Workload, sides: tuple[str, str], problem: Path, tolerance: float, threads: int | None
 ) -> tuple[float, dict[str, Any]]:
-    """Has the first side make the problem, both compute it once, and the second one find its best options.
+    """Lets the first side create the problem, both sides compute it once, and the second one find its best options.
 
-    These are processes of their own, whose memory does not count.
+    They run in separate processes, whose memory does not count.
 
     Returns:
         The largest relative difference, and the second side's options.
@@ -140,15 +144,15 @@ def agree(
             worker.ask("check", out=str(file))
             if side == "pytorch":
                 options = worker.ask("probe")["value"]
-    found = difference(files[0], files[1])
+    gap = difference(files[0], files[1])
     for file in files:
         file.unlink()
-    if not found <= tolerance:
+    if not gap <= tolerance:
         raise WorkerError(
-            f"the two sides differ by {found:.2g} of the largest value, more than {tolerance:.0e}, so they do not "
-            "compute the same and were not timed."
+            f"the two sides differ by {gap:.2g} of the largest value, more than {tolerance:.0e}: they do not compute "
+            "the same, so they were not timed."
         )
-    return found, options
+    return gap, options
 
 
 def alternate(
@@ -164,13 +168,13 @@ def alternate(
     Args:
         workloads: (side, workload, options) of each worker.
         problems: Each worker's file of weights and data.
-        runs: Timed runs of each.
-        threads: As of `Worker`.
-        progress: Called after each round, those of the warm-up too.
-        optional: Numbers of the workers that may fail.
+        runs: Number of timed runs of each worker.
+        threads: Threads of each worker, as in `Worker`.
+        progress: Function to call after each round, including those of the warm-up.
+        optional: Indices of workers that may fail. Default: none.
 
     Returns:
-        For each worker `seconds`, `first_loss`, `peak_bytes` and `own_bytes`; or `failed`, why there are none.
+        For each worker `seconds`, `first_loss`, `peak_bytes` and `own_bytes`, or the error as `failed`.
     """
     results: list[dict[str, Any]] = [{"seconds": []} for _ in workloads]
     with ExitStack() as stack:
@@ -205,7 +209,7 @@ def alternate(
 def peak_memory(
     side: str, workload: Workload, problem: Path, options: dict[str, Any], threads: int | None, runs: int = 2
 ) -> dict[str, Any]:
-    """`peak_bytes` and `own_bytes` of a new process after a few runs; or `failed`, why there are none."""
+    """Returns `peak_bytes` and `own_bytes` of a new process after a few runs, or the error as `failed`."""
     try:
         with working(side, threads) as worker:
             options = {**options, "threads": threads}
@@ -218,5 +222,5 @@ def peak_memory(
 
 
 def recomputing(workload: Workload) -> Workload:
-    """The same workload with activations computed anew on the way back."""
+    """Returns the same workload with activations that the backward pass computes anew."""
     return Workload.from_json(workload.as_json() | {"arguments": workload.arguments | {"recompute": True}})

@@ -1,4 +1,4 @@
-"""All of `train.py` beside our own bare training step: what data, logging and checkpoints cost."""
+"""Times `train.py`; compared with a bare training step, this shows the cost of data, logging and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LOGGED = 10
 
 
 def train(folder: Path, steps: int = 40) -> dict[str, Any]:
-    """Trains the default model for some steps; `seconds` per step, one figure for each ten steps after the first ten.
+    """Trains the default model and returns `seconds` of a step, the mean of every ten steps after the first ten.
 
     Args:
-        folder: Where the run goes.
+        folder: Folder of the run.
         steps: Number of steps, a multiple of ten. Default: 40.
 
     Raises:

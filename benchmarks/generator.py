@@ -1,4 +1,4 @@
-"""Moving-MNIST in batches: the project's stream beside the customary loop in plain numpy."""
+"""Batches of Moving-MNIST, from the project's stream and from the usual loop in plain NumPy."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DIGITS = 2
 
 
 def draws(number: int) -> np.ndarray:
-    """Starts and angles that both sides' paths are compared for, (number, 3)."""
+    """Returns starts and angles for a comparison of both sides' paths, (number, 3)."""
     return np.random.default_rng(0).random((number, 3))
 
 
 class Ours:
-    """Batches of `convlstm.datasets.moving_mnist`, the frames as float32."""
+    """Batches of `convlstm.datasets.moving_mnist` with float32 frames."""
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
         self.sequences, self.frames, self.size = workload.inputs[:3]
@@ -39,12 +39,12 @@ class Ours:
         self.epoch = 0
 
     def run(self) -> None:
-        """One epoch of batches."""
+        """Draws the batches of an epoch."""
         for _ in self._epoch():
             pass
 
     def check(self) -> dict[str, np.ndarray]:
-        """Paths of given draws, and the mean pixel."""
+        """Returns the paths of given draws, and the mean pixel."""
         free = self.size - 28
         paths = [
             (
@@ -62,9 +62,9 @@ class Ours:
 
 
 class Plain:
-    """The loop of OpenSTL and PredRNN: digit by digit and frame by frame, drawn with np.maximum, then divided by 255.
+    """The loop of OpenSTL and PredRNN, which draws each digit into each frame with np.maximum and divides by 255.
 
-    Source: written after the description of the generator in Srivastava et al., 2015, as those projects implement it.
+    Source: the generator of Srivastava et al., 2015, in the form that those projects use.
     """
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
@@ -73,12 +73,12 @@ class Plain:
         self.rng = np.random.default_rng(0)
 
     def run(self) -> None:
-        """As many batches as the other side's epoch has."""
+        """Draws as many batches as the other side's epoch has."""
         for _ in range(self.sequences // BATCH):
             self._batch()
 
     def check(self) -> dict[str, np.ndarray]:
-        """Paths of given draws, and the mean pixel."""
+        """Returns the paths of given draws, and the mean pixel."""
         paths = [self._path(y, x, 2 * np.pi * turn) for y, x, turn in draws(200).tolist()]
         return {"paths": np.array(paths), "mean": np.mean([self._batch() for _ in range(self.sequences // BATCH)])}
 

@@ -1,4 +1,4 @@
-"""Where and with what something was measured."""
+"""The machine and the versions of a measurement."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.memory import memory
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("mlx", "mlx-data", "torch", "numpy", "mkl")
 
 
 def describe() -> dict[str, Any]:
-    """Hardware, system, versions, commit and date, for JSON."""
+    """Returns hardware, system, versions, commit and date as values for JSON."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "memory_gb": round(memory() / 1e9, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
@@ -60,7 +62,7 @@ def _output(*command: str) -> str:
 
 
 def warn_without_torch() -> None:
-    """Ends the program with a remedy where PyTorch is missing."""
+    """Ends the program with a remedy if PyTorch is missing."""
     if _version("torch") is None:
         sys.exit(
             "benchmarks: PyTorch, the other side, is not installed. Run: make bench, or pip install -e '.[bench]'."

@@ -1,15 +1,15 @@
-"""Peak memory of a training step by the length of the sequences: `python -m benchmarks.memory`."""
+"""Measures the peak memory of a training step for several lengths of the sequences: `python -m benchmarks.memory`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import peak_memory, recomputing
 from benchmarks.machine import describe, warn_without_torch
+from benchmarks.report import write
 from benchmarks.rows import first
 
 from tqdm import tqdm
@@ -20,8 +20,8 @@ SIDES = ("ours", "ours, recomputing", "PyTorch")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--threads", type=int, help="of each side; default: as each side chooses")
-    parser.add_argument("--out", type=Path, default=Path("runs/memory.json"), help="default: runs/memory.json")
+    parser.add_argument("--threads", type=int, help="threads of each side (default: its own choice)")
+    parser.add_argument("--out", type=Path, default=Path("runs/memory.json"), help="(default: runs/memory.json)")
     options = parser.parse_args()
     warn_without_torch()
     record: dict[str, Any] = {"machine": describe(), "lengths": {}}
@@ -42,8 +42,7 @@ def main() -> None:
             record["lengths"][length] = results
             cells = [f"{r['peak_bytes'] / 1e6:.0f} MB" if "peak_bytes" in r else "-" for r in results.values()]
             lines.append(f"| {length} + {length} | " + " | ".join(cells) + " |")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write(record, options.out)
     N, _, H, W, C = workload.inputs
     print("\n".join([*lines, "", f"The first row's model, N={N}, {H}x{W}x{C}; peak of the whole process."]))
     print("\n".join([*(f"{side}: {note[:300]}" for side, note in notes.items()), f"Written: {options.out}"]))

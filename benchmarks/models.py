@@ -1,7 +1,7 @@
-"""The table of models: size, work, speed, and scores after the same training: `python -m benchmarks.models`.
+"""Makes the table of models, with size, work, speed, and scores after equal training: `python -m benchmarks.models`.
 
-Speed is that of a training step on 4 sequences of Moving-MNIST's size, 10 frames of 64 x 64 in and 10 out. What it has
-learned is the score on test sequences of the quickstart's data after as many seconds, or steps, of `train.py`.
+The speed is that of a training step on 4 sequences of Moving-MNIST's size, 10 frames of 64 x 64 in and 10 out. The
+score is that of test sequences of the quickstart's data after a fixed number of seconds, or steps, of `train.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.contest import ROOT, WARM_UP, WorkerError, working
 from benchmarks.machine import describe
 from benchmarks.ours import MODELS
+from benchmarks.report import write
 from benchmarks.workload import Workload
 from convlstm.cli.configuration import CONFIGS, plain
 from convlstm.runs.log import MetricsLog
@@ -40,31 +41,31 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 SHAPE, HORIZON = (4, 10, 64, 64, 1), 10
 QUICKSTART = yaml.safe_load((CONFIGS / "experiment" / "quickstart.yaml").read_text(encoding="utf-8"))
-# The same for all: the loss that every model's output fits.
+# Settings of all models; the loss suits every model's output.
 TRAINING = ("loss=mse", "deterministic=false", f"trainer.batch_size={QUICKSTART['trainer']['batch_size']}")
 HEAD = ("model", "parameters", "GMACs", "step in s", "sequences/s", "trained steps", "in s", "MSE per frame", "zeros")
 METRIC = "mse_per_frame"
 
 
 def data(digits: str) -> list[str]:
-    """What the command line says of the quickstart's data."""
+    """Returns the arguments of the command line for the quickstart's data."""
     return [f"data.digits={digits}", *(f"data.{key}={value}" for key, value in QUICKSTART["data"].items())]
 
 
 def configured(name: str) -> dict[str, Any]:
-    """The configuration of a model's training, of which its own part is used."""
+    """Returns the configuration of a model's training."""
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return plain(hydra.compose("train", [*CHOICES[name], "name=benchmark"]))
 
 
 def workload(name: str, shape: tuple[int, ...]) -> Workload:
-    """A training step of a model with the mean squared error."""
+    """Returns a training step of a model with the mean squared error."""
     model = dict(configured(name)["model"])
     return Workload("train", model.pop("_target_").rpartition(".")[2], model, shape, HORIZON)
 
 
 def step_seconds(work: Workload, runs: int, threads: int | None) -> list[float]:
-    """Seconds of some training steps, after a few that do not count, in a process of their own."""
+    """Returns the seconds of training steps in a separate process, after a few that do not count."""
     with tempfile.TemporaryDirectory() as folder, working("ours", threads) as worker:
         problem = str(Path(folder) / "problem.npz")
         worker.ask("build", workload=work.as_json(), problem=problem, options={"threads": threads})
@@ -72,7 +73,7 @@ def step_seconds(work: Workload, runs: int, threads: int | None) -> list[float]:
 
 
 def call(*command: Any) -> None:
-    """Runs one of the programs; WorkerError where it fails."""
+    """Runs a program, or raises WorkerError if it fails."""
     done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise WorkerError(f"{command[0]} ended with status {done.returncode}: {done.stderr[-400:].strip()}")
@@ -100,7 +101,7 @@ def learn(name: str, steps: int, options: argparse.Namespace, folder: Path) -> d
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """A row of the table.
+    """Returns a row of the table.
 
     Raises:
         WorkerError: A step, the training or the evaluation failed.
@@ -123,7 +124,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
-    """The rows in Markdown, and what they mean."""
+    """Returns the rows in Markdown, and their explanation."""
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     for row in rows:
         cells = [row["name"], *["-"] * (len(HEAD) - 1)]
@@ -154,21 +155,25 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line's options."""
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--models", metavar="NAME,NAME", default=",".join(CHOICES), help=f"of: {', '.join(CHOICES)}")
+    parser.add_argument(
+        "--models", metavar="NAME,NAME", default=",".join(CHOICES), help=f"some of {', '.join(CHOICES)}"
+    )
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--seconds", type=float, default=600.0, help="training of each model (default: 600)")
-    budget.add_argument("--steps", type=int, help="training of each model in steps instead")
+    budget.add_argument(
+        "--seconds", type=float, default=600.0, help="seconds of training for each model (default: 600)"
+    )
+    budget.add_argument("--steps", type=int, help="steps of training for each model, instead of --seconds")
     parser.add_argument("--runs", type=int, default=5, help="timed steps of each model (default: 5)")
     parser.add_argument("--sequences", type=int, default=1000, help="test sequences (default: 1000, the most)")
     parser.add_argument("--digits", choices=("auto", "builtin", "mnist"), default="auto", help="default: auto")
-    parser.add_argument("--threads", type=int, help="of the timed steps; default: as the libraries choose")
-    parser.add_argument("--out", type=Path, default=Path("runs/models.json"), help="default: runs/models.json")
+    parser.add_argument("--threads", type=int, help="threads of the timed steps (default: the libraries' choice)")
+    parser.add_argument("--out", type=Path, default=Path("runs/models.json"), help="(default: runs/models.json)")
     options = parser.parse_args()
     options.models = [name.strip() for name in options.models.split(",")]
     if unknown := [name for name in options.models if name not in CHOICES]:
-        parser.error(f"--models knows no {', '.join(map(repr, unknown))}. Choose from: {', '.join(CHOICES)}")
+        parser.error(f"--models has no {', '.join(map(repr, unknown))}. Choose from: {', '.join(CHOICES)}")
     for name in ("seconds", "steps", "runs", "sequences", "threads"):
         value = getattr(options, name)
         if value is not None and not value > 0:
@@ -183,7 +188,6 @@ def main() -> None:
         "options": vars(options) | {"out": str(options.out)},
         "rows": [],
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     with tqdm(options.models, disable=None, unit="model") as bar:
         for name in bar:
             bar.set_description_str(name)
@@ -192,7 +196,7 @@ def main() -> None:
             except WorkerError as error:
                 result = {"name": name, "failed": str(error)}
             record["rows"].append(result)
-            options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            write(record, options.out)
     print(f"{table(record['rows'], options)}\n\nWritten: {options.out}")
     if any("failed" in row for row in record["rows"]):
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Our side: the project's own public pieces, as `train.py` puts them together."""
+"""Our side: the project's own parts, combined as in `train.py`."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 class GivenFrames(nn.Module):
-    """Trains a model with the frames that the batch's mask says, instead of ones it draws itself."""
+    """A model whose training is fed the frames of the batch's mask, instead of a random choice."""
 
     def __init__(self, stack: FeedbackForecaster):
         super().__init__()
         self.stack = stack
 
     def training_loss(self, loss: Loss, inputs: mx.array, targets: mx.array, mask: mx.array | None, key: mx.array):
-        """As `FeedbackForecaster.training_loss`; `mask` (N, T_out - 1) is not zero where the true frame is fed."""
+        """Returns the loss as the model does; a nonzero `mask` (N, T_out - 1) feeds the true frame."""
         frames = self.stack.unroll_frames(inputs, targets.shape[1], truth=targets, mask=mask)
         value = loss(frames, mx.concatenate([inputs[:, 1:], targets], axis=1))
         return value, value
 
 
 class KeepGradients(optim.Optimizer):
-    """Leaves the parameters as they are and keeps the gradients that it is given."""
+    """An optimizer that stores the gradients and does not change the parameters."""
 
     def init_single(self, parameter: mx.array, state: dict) -> None:
         state["gradient"] = mx.zeros_like(parameter)
@@ -60,9 +60,9 @@ class Side:
     """One workload, ready to run.
 
     Args:
-        workload: What to do.
-        problem: The .npz file of weights and data; it is written first where it is not there.
-        options: None are known.
+        workload: The work.
+        problem: The .npz file of weights and data, which is written first if it is missing.
+        options: Not used.
     """
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
@@ -91,14 +91,14 @@ class Side:
         return dict(tree_flatten(tree))  # type: ignore[arg-type]
 
     def run(self) -> float | None:
-        """One run; the loss, where there is one."""
+        """Runs the work once and returns the loss, if there is one."""
         if self.call is None:
             self.call = self._make()
         result = self.call()
         return number(result["loss"]) if "loss" in result else None
 
     def check(self) -> dict[str, np.ndarray]:
-        """What the run computes, and the gradients of all parameters, by name."""
+        """Returns the results of a run and the gradients of all parameters, by name."""
         if self.workload.kind == "train":
             keep = KeepGradients()
             result = dict(self._training(keep)())
@@ -154,7 +154,7 @@ class Side:
 
         def objective(parameters: dict, x: mx.array) -> mx.array:
             model.update(parameters)
-            # In stages: MLX's sum of millions of values on a CPU is off by half a percent.
+            # In two stages, since MLX's sum of millions of values on a CPU is off by half a percent.
             return mx.square(model(x)[0]).sum(axis=(2, 3, 4)).sum()
 
         gradient = mx.compile(mx.value_and_grad(objective, argnums=(0, 1)))

@@ -1,4 +1,4 @@
-"""What the machine can do, to stand beside the table: `python -m benchmarks.profile`."""
+"""Measures the machine's own speed, for comparison with the table: `python -m benchmarks.profile`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COPIED = 256 << 20
 
 
 class MLX:
-    """Speed of a product of matrices with MLX on the CPU."""
+    """The speed of a matrix product with MLX on the CPU."""
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
         import convlstm.backend.blas
@@ -28,16 +28,16 @@ class MLX:
         self._gflops, self._blas = convlstm.backend.blas.gemm_gflops, convlstm.backend.blas.load_fast_blas()
 
     def gflops(self) -> float:
-        """Billions of floating-point operations per second."""
+        """Returns billions of floating-point operations per second."""
         return self._gflops(SIZE, 1.0)
 
     def blas(self) -> str:
-        """Name and file of the BLAS."""
+        """Returns the name and file of the BLAS."""
         return self._blas.name if self._blas.path is None else f"{self._blas.name} ({Path(self._blas.path).name})"
 
 
 class PyTorch:
-    """The same with PyTorch."""
+    """The speed of a matrix product with PyTorch."""
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
         import torch
@@ -47,11 +47,11 @@ class PyTorch:
         self._a, self._b = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
 
     def gflops(self) -> float:
-        """Billions of floating-point operations per second."""
+        """Returns billions of floating-point operations per second."""
         return 2 * SIZE**3 / _fastest(lambda: self._a @ self._b) / 1e9
 
     def threads(self) -> int:
-        """Threads that PyTorch uses."""
+        """Returns the number of threads that PyTorch uses."""
         import torch
 
         return torch.get_num_threads()
@@ -68,13 +68,13 @@ def _fastest(call: Any, seconds: float = 1.0) -> float:
 
 
 def copy_gigabytes_per_second() -> float:
-    """Bytes read and written per second, in 1e9, by numpy's copy of 256 MiB."""
+    """Returns the bytes read and written per second by NumPy's copy of 256 MiB, in 1e9."""
     source, target = np.ones(COPIED, np.uint8), np.empty(COPIED, np.uint8)
     return 2 * COPIED / _fastest(lambda: np.copyto(target, source)) / 1e9
 
 
 def profile(threads: int | None = None) -> dict[str, Any]:
-    """The machine's figures."""
+    """Returns the machine's figures."""
     figures: dict[str, Any] = {}
     nothing = Workload("forward", "none", inputs=(1,))
     for side, key in (("our machine", "mlx"), ("pytorch's machine", "pytorch")):

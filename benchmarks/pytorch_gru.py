@@ -1,4 +1,4 @@
-"""The layers of ConvGRUs and TrajGRUs in PyTorch, with our names of the parameters, as pytorch_models.ConvLSTM."""
+"""Layers of ConvGRU and TrajGRU in PyTorch with our names of the parameters, in the form of pytorch_models.ConvLSTM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, grid_sample, leaky_relu
 
 
 class GRUCell(nn.Module):
-    """Weights of a ConvGRU cell; the gates in the order z, r, h."""
+    """A ConvGRU cell. Its weights have the gates in the order z, r, h."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, recurrent: tuple[int, int] | None = None):
         super().__init__()
@@ -24,19 +24,19 @@ class GRUCell(nn.Module):
 
     @property
     def kernel(self) -> Tensor:
-        """A kernel whose memory layout is the frames'."""
+        """A kernel with the memory layout of the frames."""
         return self.Wh
 
     def project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What the steps need of the input."""
+        """Returns the input's share of the pre-activations of all steps."""
         return (conv2d(x, self.Wx, self.bx, padding=self.Wx.shape[2] // 2),)
 
     def recur(self, projected: tuple[Tensor, ...], h: Tensor) -> Tensor:
-        """The hidden state's share of the pre-activations."""
+        """Returns the hidden state's share of the pre-activations."""
         return conv2d(h, self.Wh, self.bh, padding=self.Wh.shape[2] // 2)
 
     def step(self, projected: tuple[Tensor, ...], h: Tensor) -> Tensor:
-        """The next state."""
+        """Returns the next state."""
         yz, yr, yh = self.recur(projected, h).chunk(3, dim=1)
         if not projected:
             z, r = torch.sigmoid(yz), torch.sigmoid(yr)
@@ -49,7 +49,7 @@ class GRUCell(nn.Module):
 
 
 class TrajGRUCell(GRUCell):
-    """Weights of a TrajGRU cell, with 32 channels before the flows, and kernels of 5 x 5."""
+    """A TrajGRU cell with 32 channels before the flows and kernels of 5 x 5."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, links: int):
         super().__init__(in_channels, out_channels, kernel_size, (links * out_channels, 1))
@@ -61,41 +61,41 @@ class TrajGRUCell(GRUCell):
 
     @property
     def kernel(self) -> Tensor:
-        """A kernel whose memory layout is the frames'."""
+        """A kernel with the memory layout of the frames."""
         return self.Wfh
 
     def project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What the steps need of the input."""
+        """Returns the input's share of the pre-activations of all steps."""
         return *super().project(x), conv2d(x, self.Wfx, self.bfx, padding=2)
 
     def recur(self, projected: tuple[Tensor, ...], h: Tensor) -> Tensor:
-        """The hidden state's share of the pre-activations, along the flows."""
+        """Returns the hidden state's share of the pre-activations, along the flows."""
         flow = conv2d(h, self.Wfh, self.bfh, padding=2)
         flow = conv2d(leaky_relu(flow + projected[1] if projected else flow, 0.2), self.Wf, self.bf, padding=2)
         return conv2d(warp(h, flow), self.Wh, self.bh)
 
 
 def warp(h: Tensor, flow: Tensor) -> Tensor:
-    """(N, O, H, W) read where each of L flows (N, 2L, H, W) comes from -> (N, L O, H, W); zeros around the field."""
+    """Returns h (N, O, H, W) at the origins of L flows (N, 2L, H, W), as (N, L O, H, W); it is 0 outside the field."""
     H, W = h.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
     fields = []
     for v, u in zip(flow[:, 0::2].unbind(1), flow[:, 1::2].unbind(1), strict=True):
-        # grid_sample counts from -1 to 1, columns first. The middle of one pixel is 0.
+        # grid_sample's coordinates go from -1 to 1, columns first, between the centres of the outer pixels.
         place = [2 * (columns - u) / (W - 1) - 1, 2 * (rows - v) / (H - 1) - 1]
         fields.append(grid_sample(h, torch.stack(place, dim=-1), padding_mode="zeros", align_corners=True))
     return torch.cat(fields, dim=1)
 
 
 class ConvGRU(nn.Module):
-    """A cell unrolled; the convolutions of the input run once for all steps."""
+    """A cell that is unrolled in time. The convolutions of the input run once for all steps."""
 
     def __init__(self, cell: GRUCell, out_channels: int):
         super().__init__()
         self.cell, self.out_channels = cell, out_channels
 
     def forward(self, x: Tensor | None, length: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Hidden states (T N, O, H, W), and the final one."""
+        """Returns the hidden states (T N, O, H, W), and the final one."""
         shares: list[Any] = [()] * length
         if x is not None:
             shares = list(zip(*(share.chunk(length) for share in self.cell.project(x)), strict=True))

@@ -1,7 +1,7 @@
-"""The models in PyTorch, with our names of the parameters.
+"""The models in PyTorch with our names of the parameters.
 
-Frames are NCHW, all time steps of a sequence in one batch with the time first, (T N, C, H, W): what is convolved for
-all steps at once needs no copy then, and splitting it by steps is free.
+Frames are NCHW. All time steps of a sequence form one batch, time first, (T N, C, H, W): a convolution over all steps
+then needs no copy, and a split into steps is free.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ State = tuple[Tensor, Tensor]
 
 
 def space_to_depth(x: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) -> (B, size size C, H/size, W/size), channel (row * size + column) * C + c."""
+    """Returns (B, C, H, W) as (B, size size C, H/size, W/size), channel (row * size + column) * C + c."""
     B, C, H, W = x.shape
     x = x.reshape(B, C, H // size, size, W // size, size).permute(0, 3, 5, 1, 2, 4)
     return x.reshape(B, size * size * C, H // size, W // size)
 
 
 def depth_to_space(x: Tensor, size: int) -> Tensor:
-    """The inverse of `space_to_depth`."""
+    """Returns patches as pixels; the inverse of `space_to_depth`."""
     B, channels, H, W = x.shape
     C = channels // size**2
     return x.reshape(B, size, size, C, H, W).permute(0, 3, 4, 1, 5, 2).reshape(B, C, H * size, W * size)
 
 
 class Cell(nn.Module):
-    """Weights of a ConvLSTM cell with 'same' padding; the gates in the order i, f, g, o."""
+    """A ConvLSTM cell with 'same' padding. Its weights have the gates in the order i, f, g, o."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool, peepholes: bool):
         super().__init__()
@@ -50,15 +50,15 @@ class Cell(nn.Module):
 
     @property
     def kernel(self) -> Tensor:
-        """A kernel whose memory layout is the frames'."""
+        """A kernel with the memory layout of the frames."""
         return self.Wh
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's share of the pre-activations."""
+        """Returns the input's share of the pre-activations."""
         return conv2d(x, self.Wx, self.bias, padding=self.padding)
 
     def step(self, z: Tensor | None, state: State) -> State:
-        """The next state."""
+        """Returns the next state."""
         h, c = state
         zh = conv2d(h, self.Wh, self.bias if z is None else None, padding=self.padding)
         i, f, g, o = (zh if z is None else zh + z).chunk(4, dim=1)
@@ -71,7 +71,7 @@ class Cell(nn.Module):
 
 
 class ConvLSTM(nn.Module):
-    """A cell unrolled; the convolution of the input runs once for all steps."""
+    """A cell that is unrolled in time. The convolution of the input runs once for all steps."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int = 5, bias: bool = True, peepholes: bool = True
@@ -81,7 +81,7 @@ class ConvLSTM(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor | None, length: int, state: State | None = None) -> tuple[Tensor, State]:
-        """Hidden states (T N, O, H, W), and the final state."""
+        """Returns the hidden states (T N, O, H, W), and the final state."""
         z: list[Any] = [None] * length if x is None else self.cell.project(x).chunk(length)
         if state is None:
             zeros = torch.zeros_like(z[0][:, : self.out_channels], memory_format=layout(self.cell.Wh))
@@ -94,7 +94,7 @@ class ConvLSTM(nn.Module):
 
 
 class EncoderForecaster(nn.Module):
-    """As convlstm.models.EncoderForecaster without resampling, its states concatenated for the output."""
+    """convlstm.models.EncoderForecaster without resampling, with concatenated states for the output."""
 
     def __init__(
         self,
@@ -126,12 +126,12 @@ class EncoderForecaster(nn.Module):
         self.output = nn.Conv2d(sum(hidden_channels), channels, 1)
 
     def predict(self, hidden: Sequence[Tensor]) -> Tensor:
-        """Frames (T N, C, H, W) from the levels' hidden states."""
+        """Returns frames (T N, C, H, W) from the levels' hidden states."""
         y = depth_to_space(self.output(torch.cat(list(hidden), dim=1)), self.patch_size)
         return torch.sigmoid(y) if self.activation == "sigmoid" else y
 
     def forward(self, inputs: Tensor, horizon: int) -> tuple[Tensor, Tensor | None]:
-        """The forecast, and the encoder's predictions of the inputs from the second on where training wants them."""
+        """Returns the forecast and, if training uses them, the encoder's predictions of all inputs but the first."""
         N, length = inputs.shape[:2]
         x = space_to_depth(time_first(inputs, self.encoder[0].cell.kernel), self.patch_size)
         states, seen = [], []
@@ -151,7 +151,7 @@ class EncoderForecaster(nn.Module):
 
 
 class ConvLSTMStack(nn.Module):
-    """As convlstm.architectures.convlstm_stack.ConvLSTMStack."""
+    """convlstm.architectures.convlstm_stack.ConvLSTMStack."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class ConvLSTMStack(nn.Module):
         self.output = nn.Conv2d(hidden_channels[-1], channels, 1, bias=False)
 
     def forward(self, inputs: Tensor, horizon: int, truth: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Predictions of all next frames, (N, T_in + horizon - 1, C, H, W)."""
+        """Returns predictions of all next frames, (N, T_in + horizon - 1, C, H, W)."""
         length, weight = inputs.shape[1], self.layers[0].cell.Wh
         N = inputs.shape[0]
         x = space_to_depth(time_first(inputs, weight), self.patch_size)
@@ -193,7 +193,7 @@ class ConvLSTMStack(nn.Module):
 
 
 class SpatioTemporalCell(nn.Module):
-    """Weights of PredRNN's cell, without biases, as convlstm.architectures.st_lstm.STLSTMCell."""
+    """PredRNN's cell without biases, with the weights of convlstm.architectures.st_lstm.STLSTMCell."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, forget_bias: float):
         super().__init__()
@@ -206,7 +206,7 @@ class SpatioTemporalCell(nn.Module):
         self.padding, self.forget_bias = k // 2, forget_bias
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The next h, c and m."""
+        """Returns the next h, c and m."""
         xi, xf, xg, xi_m, xf_m, xg_m, xo = conv2d(x, self.Wx, padding=self.padding).chunk(7, dim=1)
         hi, hf, hg, ho = conv2d(h, self.Wh, padding=self.padding).chunk(4, dim=1)
         mi, mf, mg = conv2d(m, self.Wm, padding=self.padding).chunk(3, dim=1)
@@ -218,7 +218,7 @@ class SpatioTemporalCell(nn.Module):
 
 
 class PredRNN(nn.Module):
-    """As convlstm.architectures.predrnn.PredRNN."""
+    """convlstm.architectures.predrnn.PredRNN."""
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class PredRNN(nn.Module):
         self.output = nn.Conv2d(O, channels, 1, bias=False)
 
     def forward(self, inputs: Tensor, horizon: int, truth: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Predictions of all next frames, (N, T_in + horizon - 1, C, H, W)."""
+        """Returns predictions of all next frames, (N, T_in + horizon - 1, C, H, W)."""
         length, weight = inputs.shape[1], self.cells[0].Wh
         x = space_to_depth(time_first(inputs, weight), self.patch_size).chunk(length)
         true = None if truth is None else space_to_depth(time_first(truth, weight), self.patch_size).chunk(horizon)

@@ -1,4 +1,4 @@
-"""PyTorch's side: the same work in its best plain form, eager or compiled."""
+"""PyTorch's side: the same work in its fastest plain form, eager or compiled."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, mse_loss
 
-# Arguments of our models that say how to begin or how to compute, not what.
+# Arguments of our models that affect only initial values or the way of computing.
 INITIAL = ("forget_bias", "output_mean", "algorithm", "recompute")
-# Arguments that the transcription has no other value of; 0 and empty lists are fine for all of them. None is a default,
-# which is the same on both sides.
+# Arguments for which the transcription supports only this value; 0 and empty lists are allowed for all. None stands for
+# a default, which is the same on both sides.
 FIXED = {"concatenate": True, "out_channels": 1}
 FEED_BACK = ("ConvLSTMStack", "PredRNN")
 ADAMS: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
 def build(workload: Workload) -> torch.nn.Module:
-    """The transcription of a workload's model; ValueError where it has an argument that this does not know."""
+    """Returns the transcription of a workload's model, or raises ValueError for an argument without a counterpart."""
     make = getattr(pytorch_models, workload.model)
-    known = inspect.signature(make.__init__).parameters
+    accepted = inspect.signature(make.__init__).parameters
     arguments = {}
     for name, value in workload.arguments.items():
-        if name in known and value is not None:
+        if name in accepted and value is not None:
             arguments[name] = value
         elif name not in INITIAL and value and FIXED.get(name) != value:
             raise ValueError(
@@ -42,14 +42,14 @@ def build(workload: Workload) -> torch.nn.Module:
 
 
 def to_torch(a: np.ndarray) -> Tensor:
-    """Kernels OHWI as OIHW, sequences NTHWC as NTCHW, others as they are."""
+    """Returns kernels OHWI as OIHW, sequences NTHWC as NTCHW, and other arrays unchanged."""
     if a.ndim in (4, 5):
         a = np.moveaxis(a, -1, -3)
     return torch.from_numpy(np.ascontiguousarray(a))
 
 
 def to_ours(a: Tensor) -> np.ndarray:
-    """The inverse of `to_torch`."""
+    """Returns a tensor in our layout; the inverse of `to_torch`."""
     array = a.detach().numpy()
     return np.ascontiguousarray(np.moveaxis(array, -3, -1) if array.ndim in (4, 5) else array)
 
@@ -58,10 +58,10 @@ class Side:
     """One workload, ready to run.
 
     Args:
-        workload: What to do.
+        workload: The work.
         problem: The .npz file of weights and data.
-        options: `threads`; `channels_last` and `adam` ('default', 'foreach' or 'fused') as `probe` found them;
-            `compile` for torch.compile.
+        options: `threads`; `channels_last` and `adam` ('default', 'foreach' or 'fused'), from `probe`; `compile` for
+            torch.compile.
     """
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
@@ -84,7 +84,7 @@ class Side:
         self.forward: Callable[[], Tensor] = compiled(self._forward)
 
     def run(self) -> float | None:
-        """One run; the loss, where there is one."""
+        """Runs the work once and returns the loss, if there is one."""
         if self.workload.kind in ("forecast", "forward"):
             with torch.inference_mode():
                 self.forward()
@@ -95,7 +95,7 @@ class Side:
         return loss.item()
 
     def check(self) -> dict[str, np.ndarray]:
-        """What the run computes, and the gradients of all parameters, by name."""
+        """Returns the results of a run and the gradients of all parameters, by name."""
         kind = self.workload.kind
         result: dict[str, np.ndarray] = {}
         if kind in ("train", "backward"):
@@ -112,21 +112,21 @@ class Side:
         return result
 
     def probe(self) -> dict[str, Any]:
-        """The faster memory layout and the fastest Adam, each by its best run after a first one."""
+        """Returns the faster memory layout and the fastest Adam, each by its best run after a first one."""
         seconds: dict[str, float] = {}
         for last in (False, True):
             self.model.to(memory_format=torch.channels_last if last else torch.contiguous_format)
             for p in self.parameters:
                 p.grad = None
             seconds["channels_last" if last else "contiguous"] = fastest(self.run)
-        chosen: dict[str, Any] = {"channels_last": seconds["channels_last"] < seconds["contiguous"]}
+        best: dict[str, Any] = {"channels_last": seconds["channels_last"] < seconds["contiguous"]}
         if self.workload.kind == "train":
-            self.model.to(memory_format=torch.channels_last if chosen["channels_last"] else torch.contiguous_format)
+            self.model.to(memory_format=torch.channels_last if best["channels_last"] else torch.contiguous_format)
             self._gradients()
             for name, arguments in ADAMS.items():
                 seconds[name] = fastest(torch.optim.Adam(self.parameters, lr=1e-4, **arguments).step, runs=4)
-            chosen["adam"] = min(ADAMS, key=seconds.__getitem__)
-        return chosen | {"probed_seconds": seconds}
+            best["adam"] = min(ADAMS, key=seconds.__getitem__)
+        return best | {"probed_seconds": seconds}
 
     def _gradients(self) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -144,7 +144,7 @@ class Side:
         return binary_cross_entropy(e + (1 - 2 * e) * forecast, target)
 
     def _objective(self) -> tuple[Tensor, Tensor]:
-        """What training minimises, and the forecast's share of it, as ours returns them."""
+        """Returns the value that training minimises, and the forecast's share of it, as our side does."""
         inputs, horizon = self.batch["inputs"], self.workload.horizon
         if self.workload.kind == "backward":
             loss = self._forward().square().sum()
@@ -171,7 +171,7 @@ class Side:
 
 
 def fastest(call: Callable[[], Any], runs: int = 2) -> float:
-    """Seconds of the fastest of some calls after a first one."""
+    """Returns the seconds of the fastest of several calls, after a first one."""
     times = []
     for _ in range(runs + 1):
         start = time.perf_counter()

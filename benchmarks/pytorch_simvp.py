@@ -1,4 +1,4 @@
-"""SimVP in PyTorch, with our names of the parameters. Frames are NCHW, those of a sequence one after the other."""
+"""SimVP in PyTorch with our names of the parameters. Frames are NCHW, those of a sequence in consecutive order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ConvBlock(nn.Module):
 
 
 class Pointwise(nn.Module):
-    """A convolution of 1 x 1."""
+    """A 1 x 1 convolution."""
 
     def __init__(self, C: int, O: int):
         super().__init__()
@@ -38,7 +38,7 @@ class Pointwise(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """A convolution of each channel by itself."""
+    """A depthwise convolution, of each channel by itself."""
 
     def __init__(self, C: int, kernel_size: int, dilation: int = 1):
         super().__init__()
@@ -51,7 +51,7 @@ class Depthwise(nn.Module):
 
 
 class LargeKernelGate(nn.Module):
-    """Half of what a large kernel makes is a gate of the other."""
+    """A large kernel, half of whose outputs are gates of the other half."""
 
     def __init__(self, C: int, large_kernel: int, dilation: int = 3):
         super().__init__()
@@ -66,7 +66,7 @@ class LargeKernelGate(nn.Module):
 
 
 class Attention(nn.Module):
-    """Gated attention to a pixel's surroundings."""
+    """Gated attention to the surroundings of a pixel."""
 
     def __init__(self, C: int, large_kernel: int):
         super().__init__()
@@ -78,7 +78,7 @@ class Attention(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """Two pointwise convolutions, with a depthwise one between."""
+    """Two pointwise convolutions with a depthwise one in between."""
 
     def __init__(self, C: int, hidden: int):
         super().__init__()
@@ -89,7 +89,7 @@ class Perceptron(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization that does not count the batches, as ours."""
+    """Batch normalization without a count of the batches, like ours."""
 
     def __init__(self, C: int):
         super().__init__()
@@ -102,7 +102,7 @@ class BatchNorm(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Attention and a perceptron, each beside what goes around it."""
+    """Attention and a perceptron, each with a residual connection."""
 
     def __init__(self, C: int, O: int, mlp_ratio: float, large_kernel: int):
         super().__init__()
@@ -159,7 +159,7 @@ class Inception(nn.Module):
 
 
 class InceptionTranslator(nn.Module):
-    """Inceptions in the form of a U."""
+    """Inception blocks in the form of a U."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class InceptionTranslator(nn.Module):
 
 
 class SimVP(nn.Module):
-    """As convlstm.architectures.simvp.SimVP, for a horizon of as many frames as it reads."""
+    """convlstm.architectures.simvp.SimVP for a horizon equal to the number of inputs."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class SimVP(nn.Module):
         self.output = nn.Conv2d(S, in_channels, 1)
 
     def forward(self, inputs: Tensor, horizon: int) -> tuple[Tensor, None]:
-        """The forecast (N, horizon, C, H, W), and that there is nothing else that training predicts."""
+        """Returns the forecast (N, horizon, C, H, W), and None in place of further predictions."""
         if inputs.shape[1] != horizon:
             raise ValueError(f"[SimVP] is transcribed for {inputs.shape[1]} frames in and out but got {horizon}.")
         memory = layout(self.decoder[0].conv.weight)

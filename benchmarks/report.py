@@ -1,7 +1,9 @@
-"""The table."""
+"""The table of results, and the file with all figures."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,31 +22,37 @@ HEAD = (
     "difference",
 )
 LEGEND = """\
-Seconds of one run: median, and the fastest and slowest. Ratio: PyTorch's median or peak memory over ours, so above 1 is
-in our favour. Memory: peak of the whole process. Difference: the largest between the two sides' outputs and gradients,
+Seconds of one run: median, fastest and slowest. Ratio: PyTorch's median or peak memory over ours, so above 1 is in our
+favour. Memory: peak of the whole process. Difference: the largest one between the two sides' outputs and gradients,
 relative to the largest value."""
 
 
+def write(record: dict[str, Any], path: Path) -> None:
+    """Writes all figures to a JSON file, whose folder is created if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 def times(result: dict[str, Any] | None) -> str:
-    """`median (min-max)` in seconds."""
+    """Returns `median (min-max)` in seconds."""
     seconds = (result or {}).get("seconds")
     return f"{median(seconds):.3g} ({min(seconds):.3g}-{max(seconds):.3g})" if seconds else "-"
 
 
 def ratio(ours: dict[str, Any], other: dict[str, Any] | None) -> str:
-    """The other's median over ours."""
+    """Returns the other side's median over ours."""
     if not (other and other.get("seconds") and ours.get("seconds")):
         return "-"
     return f"**{median(other['seconds']) / median(ours['seconds']):.2f}**"
 
 
 def megabytes(result: dict[str, Any] | None) -> str:
-    """Peak memory."""
+    """Returns the peak memory in MB."""
     return f"{result['peak_bytes'] / 1e6:.0f}" if result and "peak_bytes" in result else "-"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown, and the footnotes."""
+    """Returns the rows in Markdown, and the footnotes."""
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     notes: list[str] = []
 
@@ -86,19 +94,19 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def speeds(row: dict[str, Any]) -> str:
-    """Sequences per second of both sides."""
+    """Returns the sequences per second of both sides."""
     ours, other = (row["sequences"] / median(row[side]["seconds"]) for side in ("ours", "other"))
     return f"{ours:.4g} against {other:.4g} sequences/s"
 
 
 def heading(record: dict[str, Any]) -> str:
-    """What the machine is, in a few lines."""
+    """Returns a few lines about the machine."""
     machine, speed = record["machine"], record["profile"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB; {machine['system']}\n"
         f"Python {machine['python']}, {versions}; BLAS {speed['blas']}; commit {machine['commit']}\n"
-        f"Products of matrices: MLX {speed['mlx_gemm_gflops']:.0f} GFLOP/s, "
+        f"Matrix products: MLX {speed['mlx_gemm_gflops']:.0f} GFLOP/s, "
         f"PyTorch {speed['pytorch_gemm_gflops']:.0f} GFLOP/s; "
         f"copying {speed['copy_gb_per_second']:.1f} GB/s read and written"
     )

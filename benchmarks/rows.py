@@ -16,12 +16,13 @@ class Row:
     """One row of the table.
 
     Attributes:
-        name: As --rows takes it.
-        workload: What both sides do.
-        seconds: About how long measuring it takes on two cores, for the estimate of the time left.
-        tolerance: Largest difference between the two sides, relative to the largest value, that counts as the same.
-        recompute: Whether there is a figure of the memory with recomputation, too.
-        end_to_end: Whether our side is all of `train.py`, and the other one our own bare training step.
+        name: Name for --rows.
+        workload: The work of both sides.
+        seconds: Approximate time of the measurement on two cores, for the estimate of the remaining time.
+        tolerance: Largest difference between the two sides that counts as equal, relative to the largest value.
+            Default: 1e-3.
+        recompute: Also measure the memory with recomputation. Default: False.
+        end_to_end: Compare all of `train.py` with our own bare training step. Default: False.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Row:
 
     @property
     def other(self) -> str:
-        """What stands on the other side of the row."""
+        """Name of the other side."""
         if self.end_to_end:
             return "our bare step"
         return "numpy" if self.workload.kind == "generate" else "PyTorch"
@@ -42,7 +43,7 @@ class Row:
 def encoder_forecaster(
     inputs: tuple[int, ...], horizon: int, hidden: int, kernel_size: int, patch_size: int = 1
 ) -> Workload:
-    """A training step of two layers of `hidden` channels, without peepholes, with the mean squared error."""
+    """Returns a training step of two layers of `hidden` channels, without peepholes, with the mean squared error."""
     arguments = {
         "in_channels": inputs[-1],
         "hidden_channels": [hidden, hidden],
@@ -56,7 +57,7 @@ def encoder_forecaster(
 
 
 def first(batch: int = 4, length: int = 10, height: int = 16, width: int = 16) -> Workload:
-    """The workload of the first row, of any size; `length` frames in and as many out."""
+    """Returns the workload of the first row in any size, with `length` frames in and as many out."""
     return encoder_forecaster((batch, length, height, width, 16), length, hidden=128, kernel_size=5)
 
 
@@ -65,14 +66,14 @@ OVERRIDES = ("data.digits=builtin",)
 
 @cache
 def default() -> Workload:
-    """A training step of what `train.py` trains without arguments."""
+    """Returns a training step of the model that `train.py` trains without arguments."""
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = plain(hydra.compose("train", [*OVERRIDES, "name=benchmark"]))
     model, data, loss, trainer = (settings[name] for name in ("model", "data", "loss", "trainer"))
     if not loss["_target_"].endswith(".BinaryCrossEntropy"):
-        raise ValueError(f"[benchmarks] knows the default loss as a BinaryCrossEntropy but it is {loss['_target_']}.")
+        raise ValueError(f"[benchmarks] the default loss must be BinaryCrossEntropy but got {loss['_target_']}.")
     if trainer.get("precision", "float32") != "float32":
-        raise ValueError(f"[benchmarks] compares float32 only but the default precision is {trainer['precision']}.")
+        raise ValueError(f"[benchmarks] the default precision must be float32 but got {trainer['precision']}.")
     side = data["frame_size"]
     height, width = (side, side) if isinstance(side, int) else side
     return Workload(
@@ -89,7 +90,7 @@ def default() -> Workload:
 
 
 def rows() -> list[Row]:
-    """All rows, in the table's order."""
+    """Returns all rows, in the table's order."""
     stack = {
         "in_channels": 1,
         "hidden_channels": [128] * 4,
@@ -137,13 +138,13 @@ def rows() -> list[Row]:
     ]
 
 
-def chosen(names: str | None) -> list[Row]:
-    """The rows of these names, separated by commas; all of them for None."""
-    known = {row.name: row for row in rows()}
+def select(names: str | None) -> list[Row]:
+    """Returns the rows with some names, which are separated by commas, or all rows for None."""
+    by_name = {row.name: row for row in rows()}
     if names is None:
-        return list(known.values())
+        return list(by_name.values())
     wanted = [name.strip() for name in names.split(",")]
-    unknown = [name for name in wanted if name not in known]
+    unknown = [name for name in wanted if name not in by_name]
     if unknown:
-        raise ValueError(f"--rows knows no {', '.join(map(repr, unknown))}. Choose from: {', '.join(known)}")
-    return [known[name] for name in wanted]
+        raise ValueError(f"--rows has no {', '.join(map(repr, unknown))}. Choose from: {', '.join(by_name)}")
+    return [by_name[name] for name in wanted]

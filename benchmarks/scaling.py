@@ -1,16 +1,16 @@
-"""How the time of a training step grows with batch, length and pixels: `python -m benchmarks.scaling`."""
+"""Times training steps of growing batch, length and number of pixels: `python -m benchmarks.scaling`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.contest import WARM_UP, alternate
+from benchmarks.contest import WARM_UP, alternate, working
 from benchmarks.machine import describe
+from benchmarks.report import write
 from benchmarks.rows import first
 from benchmarks.workload import Workload
 
@@ -22,7 +22,7 @@ BATCH, LENGTH, SIDE = 2, 5, 16
 
 
 def workloads() -> dict[str, list[Workload]]:
-    """The first row's step, one to four times as large in one way."""
+    """Returns the first row's step, one to four times as large in one respect."""
     return {
         "batch": [first(n * BATCH, LENGTH, SIDE, SIDE) for n in TIMES],
         "length": [first(BATCH, n * LENGTH, SIDE, SIDE) for n in TIMES],
@@ -31,7 +31,7 @@ def workloads() -> dict[str, list[Workload]]:
 
 
 def fit(sizes: tuple[int, ...], seconds: list[float]) -> tuple[float, float, float]:
-    """Least squares a + b x: a, b, and the largest distance of a point from the line, relative to the line."""
+    """Returns a and b of the least-squares line a + b x, and the largest relative distance of a point from it."""
     x, y = np.array(sizes, float), np.array(seconds)
     b, a = np.polyfit(x, y, 1)
     return float(a), float(b), float(np.max(np.abs(y - (a + b * x)) / (a + b * x)))
@@ -40,9 +40,9 @@ def fit(sizes: tuple[int, ...], seconds: list[float]) -> tuple[float, float, flo
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument("--runs", type=int, default=7, help="timed runs of each size (default: 7)")
-    parser.add_argument("--threads", type=int, help="of the BLAS; default: as it chooses")
-    parser.add_argument("--side", choices=("ours", "pytorch"), default="ours", help="default: ours")
-    parser.add_argument("--out", type=Path, default=Path("runs/scaling.json"), help="default: runs/scaling.json")
+    parser.add_argument("--threads", type=int, help="threads of the BLAS (default: its own choice)")
+    parser.add_argument("--side", choices=("ours", "pytorch"), default="ours", help="(default: ours)")
+    parser.add_argument("--out", type=Path, default=Path("runs/scaling.json"), help="(default: runs/scaling.json)")
     options = parser.parse_args()
     record: dict[str, Any] = {"machine": describe(), "side": options.side, "growth": {}}
     lines = [
@@ -62,16 +62,13 @@ def main() -> None:
             record["growth"][what] = {"points": timed, "intercept": a, "slope": b, "largest_deviation": deviation}
             cells = [what, *(f"{m:.3g} s" for m in medians), f"{a:.3g} + {b:.3g} x", f"{deviation:.1%}"]
             lines.append("| " + " | ".join(cells) + " |")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write(record, options.out)
     base = f"{BATCH} sequences of {LENGTH} + {LENGTH} frames, {SIDE}x{SIDE}"
     print("\n".join([*lines, "", f"1x: {base}. Medians of {options.runs}. Written: {options.out}"]))
 
 
 def make_problems(sizes: list[Workload], problems: list[Path]) -> None:
-    """Has our side write the weights and the data."""
-    from benchmarks.contest import working
-
+    """Lets our side write the weights and the data."""
     for workload, problem in zip(sizes, problems, strict=True):
         with working("ours") as worker:
             worker.ask("build", workload=workload.as_json(), problem=str(problem), options={})

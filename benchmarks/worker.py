@@ -1,7 +1,7 @@
-"""A process that does one side of one workload, and nothing else, so that its peak memory is that of this side.
+"""A process for one side of one workload, so that its peak memory is that of this side alone.
 
-`python -m benchmarks.worker SIDE` reads a request a line from its input, a JSON object with the key `do`, and answers
-each with a line.
+`python -m benchmarks.worker SIDE` reads requests from its input, one line each: a JSON object with the key `do`. It
+answers each with a line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.workload import Workload
 
 import numpy as np
 
-# Imported in the worker alone: each side has libraries of its own.
+# Imported only in the worker, since each side has its own libraries.
 SIDES = {
     "ours": "benchmarks.ours:Side",
     "pytorch": "benchmarks.pytorch_side:Side",
@@ -32,17 +32,17 @@ SIDES = {
 
 
 class Side(Protocol):
-    """What a side has."""
+    """The interface of a side."""
 
     def run(self) -> float | None:
-        """One run, the thing that is timed."""
+        """Runs the work once. This is timed."""
 
     def check(self) -> dict[str, np.ndarray]:
-        """What both sides must agree on."""
+        """Returns the arrays that must be equal on both sides."""
 
 
 def resident() -> int:
-    """Bytes of memory that the process holds now; its peak so far where the system does not tell."""
+    """Returns the bytes of memory that the process holds now, or its peak so far if the system does not tell."""
     try:
         pages = Path("/proc/self/statm").read_text().split()[1]
     except OSError:
@@ -51,8 +51,8 @@ def resident() -> int:
 
 
 def peak() -> int:
-    """Largest number of bytes of memory that the process has held."""
-    try:  # Linux: a new process's ru_maxrss begins with that of the one that started it, VmHWM with its own
+    """Returns the largest number of bytes of memory that the process has held."""
+    try:  # Linux: ru_maxrss of a new process begins with its parent's, VmHWM with its own
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError):
@@ -61,7 +61,7 @@ def peak() -> int:
 
 
 def answer(request: dict[str, Any], sides: dict[str, Any], make: Any) -> dict[str, Any]:
-    """Does what a request asks for."""
+    """Fulfils a request and returns the answer."""
     what = request["do"]
     if what == "build":
         workload = Workload.from_json(request["workload"])
@@ -82,7 +82,7 @@ def answer(request: dict[str, Any], sides: dict[str, Any], make: Any) -> dict[st
 
 
 def main() -> None:
-    # What libraries print must not come between the answers.
+    # Output of libraries must not mix with the answers.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     module, _, name = SIDES[sys.argv[1]].partition(":")

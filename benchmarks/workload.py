@@ -1,4 +1,4 @@
-"""What is measured: a model, the shapes that it is given, and what is done with it. The same for both sides."""
+"""The work that is measured, equal for both sides: a model, shapes of its inputs, and a kind of work."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ KINDS = ("train", "forecast", "forward", "backward", "generate")
 
 @dataclass(frozen=True)
 class Workload:
-    """One kind of work, as values that travel as JSON to the processes that do it.
+    """Work as values that are sent as JSON to the processes.
 
     Attributes:
         kind: 'train' (a step with Adam), 'forecast', 'forward' and 'backward' (of a single layer; the gradient of the
             sum of the squared outputs), or 'generate' (batches of Moving-MNIST).
         model: Name of the class: 'EncoderForecaster', 'ConvLSTMStack', 'PredRNN', 'SimVP' or 'ConvLSTM'.
-        arguments: Of its constructor.
+        arguments: Arguments of its constructor. Default: none.
         inputs: Shape of the inputs, (N, T_in, H, W, C).
-        horizon: Frames to forecast.
-        loss: 'mse' or 'bce'.
-        epsilon: Of the binary cross entropy.
-        max_grad_norm: Norm that gradients are clipped to; None: never.
-        sampled: Whether a random mask says where training feeds the true frame after the inputs.
-        one_thread: Whether MKL is held to one thread on our side, as training with deterministic=true does.
+        horizon: Number of frames to forecast. Default: 0.
+        loss: 'mse' or 'bce'. Default: 'mse'.
+        epsilon: Epsilon of the binary cross-entropy. Default: 1e-6.
+        max_grad_norm: Norm to clip gradients to. Default: None, no clipping.
+        sampled: Training feeds true frames after the inputs, by a random mask. Default: False.
+        one_thread: Limit MKL to one thread on our side, as training with deterministic=true does. Default: False.
     """
 
     kind: str
@@ -48,27 +48,27 @@ class Workload:
 
     @property
     def sequences(self) -> int:
-        """Sequences in one run of it."""
+        """Number of sequences in one run."""
         return self.inputs[0]
 
     def as_json(self) -> dict[str, Any]:
-        """The workload as a dict for JSON."""
+        """Returns the workload as a dict for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Workload:
-        """The inverse of `as_json`."""
+        """Returns the workload of a dict; the inverse of `as_json`."""
         return cls(**values | {"inputs": tuple(values["inputs"])})
 
 
 def save_problem(workload: Workload, shapes: dict[str, tuple[int, ...]], path: Path, seed: int = 0) -> None:
-    """Draws the weights, under their names with `weights/` before them, and the data, and writes them to an .npz file.
+    """Draws weights and data and writes them to an .npz file; names of weights begin with `weights/`.
 
     Args:
-        workload: What the data is for.
+        workload: The workload.
         shapes: Shapes of the parameters, in our layout (O, kh, kw, I).
         path: The file.
-        seed: Of the draw. Default: 0.
+        seed: Seed of the draw. Default: 0.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
@@ -88,7 +88,7 @@ def save_problem(workload: Workload, shapes: dict[str, tuple[int, ...]], path: P
 
 
 def load_problem(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The weights by name, and the data: `inputs`, and `targets` and `mask` where there are any."""
+    """Returns the weights by name, and the data: `inputs`, and `targets` and `mask` if there are any."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     weights = {name.removeprefix("weights/"): a for name, a in arrays.items() if name.startswith("weights/")}

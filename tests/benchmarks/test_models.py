@@ -1,9 +1,9 @@
-"""Both sides of the benchmarks compute the same, at sizes that take no time."""
+"""Both sides of the benchmarks compute the same, at tiny sizes."""
 
 from __future__ import annotations
 
 from benchmarks import ours
-from benchmarks.rows import chosen
+from benchmarks.rows import select
 from benchmarks.workload import Workload
 from tests.support.reference import close
 
@@ -22,11 +22,11 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of PyTorch
-def test_pytorch_computes_what_we_compute(name, tmp_path):
+def test_pytorch_computes_the_same(name, tmp_path):
     pytest.importorskip("torch")
     from benchmarks import pytorch_side
 
-    [row] = chosen(name)
+    [row] = select(name)
     values = row.workload.as_json()
     channels = values["inputs"][-1]
     values |= {"inputs": (2, 2, 8, 8, channels), "horizon": 2, "arguments": values["arguments"] | SMALL[name]}

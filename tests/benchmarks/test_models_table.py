@@ -29,7 +29,7 @@ def test_choices_differ():
     assert all(a != b for n, a in enumerate(arguments) for b in arguments[:n])
 
 
-def test_the_data_is_the_quickstarts():
+def test_the_data_is_that_of_the_quickstart():
     given = dict(line.removeprefix("data.").split("=") for line in models.data("builtin"))
     assert given["digits"] == "builtin"
     frame = {name: int(value) for name, value in given.items() if name in ("frame_size", "digit_size", "num_digits")}
@@ -46,18 +46,18 @@ def test_options(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--models", "simvp,rnn"], "--models knows no 'rnn'. Choose from: encoder_forecaster, "),
+        (["--models", "simvp,rnn"], "--models has no 'rnn'. Choose from: encoder_forecaster, "),
         (["--runs", "0"], "--runs must be above 0 but got 0"),
         (["--seconds", "-1"], "--seconds must be above 0 but got -1.0"),
     ],
 )
-def test_options_that_cannot_be(arguments, text, monkeypatch, capsys):
+def test_wrong_options_are_refused(arguments, text, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         options(monkeypatch, *arguments)
     assert text in capsys.readouterr().err
 
 
-def test_the_table_says_what_was_measured():
+def test_the_table_of_results():
     row = {"name": "simvp", "parameters": 46769665, "macs": 16.53e9, "step_seconds": [3.0, 2.0, 2.5]}
     row |= {"trained_steps": 100, "trained_seconds": 250.4, "score": 12.34, "zeros": 21.8}
     given = argparse.Namespace(steps=None, seconds=250.0, runs=3, sequences=64)
