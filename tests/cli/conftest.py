@@ -1,7 +1,10 @@
-"""The command `forecast`, called within this process, for the tests of its subjects."""
+"""Runs of digits, and the commands `evaluate` and `forecast`, called within this process."""
+
+import shutil
+import sys
 
 from tests.support.forecast_runs import READER, write_run
-from tests.support.tiny import call
+from tests.support.tiny import OVERRIDES, call
 
 import pytest
 
@@ -23,3 +26,35 @@ def forecast(monkeypatch, capsys, persistence, tmp_path):
         return call("forecast", monkeypatch, capsys, *(f"{k}={v}" for k, v in line.items()), *reader, *arguments)
 
     return command
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Returns a folder with two runs of different losses: `a` of 12 steps, `b` of 2."""
+    output = tmp_path_factory.mktemp("runs")
+    from convlstm.cli import train
+
+    for name, steps, loss in (("a", 12, "bce"), ("b", 2, "mse")):
+        line = [*OVERRIDES, f"trainer.max_steps={steps}", f"loss={loss}", f"output={output}", f"name={name}"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HYDRA_FULL_ERROR", "1")
+            patch.setattr(sys, "argv", ["train.py", *line])
+            train.main()
+    return output
+
+
+@pytest.fixture
+def run(runs, tmp_path):
+    """Returns a copy of the run `a`."""
+    return shutil.copytree(runs / "a", tmp_path / "a")
+
+
+@pytest.fixture
+def evaluate(monkeypatch, capsys):
+    """Returns a function that calls the command, with the tests' data trusted, and without pictures by default."""
+
+    def run(*arguments):
+        quiet = () if any(a.startswith("examples") for a in arguments) else ("examples=[]",)
+        return call("evaluate", monkeypatch, capsys, "trusted=[tests]", *quiet, *arguments)
+
+    return run

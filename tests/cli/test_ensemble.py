@@ -1,4 +1,4 @@
-"""evaluate.py and forecast.py with an ensemble: its scores, tables and pictures; its files."""
+"""The commands with an ensemble: scores, tables and pictures of `evaluate`, files of `forecast`."""
 
 import csv
 import json
@@ -38,13 +38,13 @@ def archive(tmp_path, monkeypatch):
 
 @pytest.fixture
 def evaluate(monkeypatch, capsys, archive, tmp_path):
-    def door(*arguments, model="model=extrapolation"):
+    def command(*arguments, model="model=extrapolation"):
         data = [f"data.archive={archive}", "data.reader={units: mm/h}", "data.frame_size=null", "data.progress=false"]
         data += ["data=radar_echo", "data.input_frames=3", "data.target_frames=2", "data.split=[0.5,0.2,0.3]"]
         line = [model, *data, f"out={tmp_path}/out", "examples=[]", "ensemble=true", *arguments]
         return call("evaluate", monkeypatch, capsys, *line)
 
-    return door
+    return command
 
 
 MEMBERS = ("members.perturbed=3", "members.motion=2", "members.field=0.2", "members.length=4", "members.seed=5")
@@ -143,11 +143,11 @@ def forecast(monkeypatch, capsys, tmp_path):
     write_pictures(tmp_path / "radar", 8)
     both = f"[{write_run(tmp_path / 'last')},{write_run(tmp_path / 'encoder', ENCODER)}]"
 
-    def door(*arguments, ckpt=both):
+    def command(*arguments, ckpt=both):
         line = [f"ckpt={ckpt}", f"input={tmp_path / 'radar'}", "reader={units: mm/h, scale: 0.1, missing: 255}"]
         return call("forecast", monkeypatch, capsys, *line, f"out={tmp_path / 'out.nc'}", "horizon=2", *arguments)
 
-    return door
+    return command
 
 
 def written(path):

@@ -1,4 +1,4 @@
-"""The doors on radar echo: training, verification in mm/h beside the baselines, and what they draw."""
+"""The commands on radar echo: training, verification in mm/h beside the baselines, and the pictures."""
 
 from __future__ import annotations
 

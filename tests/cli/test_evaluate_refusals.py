@@ -1,0 +1,127 @@
+"""Checkpoints, data and values that `evaluate` refuses."""
+
+from convlstm.checkpoints import seal
+from tests.support.tiny import snapshot
+
+import pytest
+import yaml
+
+
+def describe(run, **changes):
+    """Changes the description of the model in the checkpoints of a run."""
+    for place in run.glob("checkpoints/*/config.yaml"):
+        config = yaml.safe_load(place.read_text())
+        place.write_text(yaml.safe_dump(config | {"model": config["model"] | changes}))
+        seal(place.parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"hidden_channels": [6]}, "(24,) float32 in the model"),
+        ({"hidden_channels": [4, 4]}, "missing: encoder.1.cell."),
+        ({"hidden_channels": "many"}, "must be"),
+        ({"wide": True}, "has layers without 'wide'"),
+        ({"_target_": "marker.Model"}, "outside the trusted packages"),
+        ({"_target_": "convlstm.backend.blas.os.system"}, "is not a class defined in a trusted package"),
+        ({"_target_": "convlstm.losses.MeanSquaredError"}, "MeanSquaredError"),
+    ],
+)
+def test_a_checkpoint_whose_configuration_does_not_fit_it(changes, text, run, evaluate, tmp_path, monkeypatch):
+    (tmp_path / "marker.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'imported')!r}).touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    describe(run, **changes)
+    before = snapshot(tmp_path)
+    status, out, err = evaluate(f"ckpt={run}")
+    assert (status, out) == (1, "")
+    assert err.startswith("evaluate.py: ")
+    assert text in err
+    assert snapshot(tmp_path) == before
+    assert not (run / "evaluation").exists()
+
+
+@pytest.mark.parametrize("target", ["marker.Data", "convlstm.datasets.digits.os.system"])
+def test_a_stranger_s_data_runs_no_code(target, run, evaluate, tmp_path, monkeypatch):
+    (tmp_path / "marker.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'imported')!r}).touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for place in run.glob("checkpoints/*/config.yaml"):
+        place.write_text(place.read_text().replace("tests.support.tiny.Data", target))
+        seal(place.parent)
+    before = snapshot(tmp_path)
+    status, out, err = evaluate(f"ckpt={run}", "data.test_sequences=2")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"evaluate.py: '_target_: {target}' is ")
+    assert "so it was not loaded" in err
+    assert snapshot(tmp_path) == before
+
+
+def test_types_of_the_data_are_checked(run, evaluate):
+    for place in run.glob("checkpoints/*/config.yaml"):
+        place.write_text(
+            place.read_text().replace("tests.support.tiny.Data", "convlstm.datasets.moving_mnist.MovingMNIST")
+        )
+        seal(place.parent)
+    assert (
+        "'data.frame_size' must be int | list[int] but got 'big'." in evaluate(f"ckpt={run}", "data.frame_size=big")[2]
+    )
+    assert "no key 'data.num_digit'" in evaluate(f"ckpt={run}", "data.num_digit=1")[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("ckpt=null", "there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them"),
+        ("ckpt=[]", "there is nothing to evaluate: name a run's folder"),
+        ("split=tset", "'split' must be one of train, validation, test but got 'tset'"),
+        ("sequences=0", "'sequences' must be a whole number of at least 1 but got 0."),
+        ("sequences=few", "'sequences' must be a whole number of at least 1 but got 'few'."),
+        ("batch_size=null", "'batch_size' must be a whole number of at least 1 but got None."),
+        ("horizon=0", "'horizon' must be a whole number of at least 1 but got 0."),
+        (
+            "horizon=4",
+            "'horizon' (4) is longer than the data's targets (3 frames), so there is no truth to score with. ",
+        ),
+        ("examples=[a]", "'examples' must be a list of whole numbers of at least 0, [] for none, but got ['a']."),
+        ("examples=3", "'examples' must be a list"),
+        ("examples=[-1]", "'examples' must be a list"),
+        ("cases=-1", "'cases' must be a whole number of at least 0 but got -1."),
+        ("trusted=tests", "'trusted' must be a list of packages, such as trusted=[mine], but got 'tests'."),
+        (
+            "data.frame_size=18",
+            "the model 'model' does not fit the data: [EncoderForecaster] frames of 18x18 cannot be",
+        ),
+        ("data.frame_size=big", "'frame_size' must be a whole number or (height, width) but got 'big'."),
+        ("data.num_digit=1", "unexpected keyword argument 'num_digit'"),
+        ("data=nothing", "data has no choice 'nothing'.\nChoices of data: moving_mnist"),
+        (
+            "sequence=3",
+            "there is no key 'sequence'. Did you mean 'sequences'?\nKeys: ckpt, split, sequences, batch_size",
+        ),
+    ],
+)
+def test_wrong_values_are_refused(change, text, runs, evaluate, tmp_path):
+    out = tmp_path / "out"
+    status, out_text, err = evaluate(
+        *([] if change.startswith("ckpt") else [f"ckpt={runs / 'a'}"]), f"out={out}", change
+    )
+    assert (status, out_text) == (1, "")
+    assert err.startswith("evaluate.py: ")
+    assert text in err
+    assert not out.exists()
+
+
+def test_nothing_to_evaluate_is_refused(evaluate):
+    assert evaluate() == (
+        1,
+        "",
+        "evaluate.py: there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them "
+        "(ckpt=runs/NAME), or a model that needs no training (model=persistence data=...).",
+    )
+
+
+def test_an_output_below_a_file_is_refused(runs, evaluate, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    status, out, err = evaluate(f"ckpt={runs / 'a'}", f"out={tmp_path / 'file' / 'sub'}")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"evaluate.py: out: '{tmp_path / 'file' / 'sub'}': Not a directory.")
+    assert snapshot(tmp_path) == {"file": b"mine"}
