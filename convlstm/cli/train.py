@@ -19,8 +19,7 @@ from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.invocation import command
 from convlstm.cli.keys import FLAG, PATH, check, optional, whole
 from convlstm.cli.program import fail, make_folder, run
-from convlstm.cli.sections import check_types, fitting, instantiate
-from convlstm.cli.wording import shown
+from convlstm.cli.sections import check_described, check_types, fitting, instantiate
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
 from convlstm.distributed.watchdog import WatchError
 from convlstm.runs.comparison import NAMING, differences
@@ -108,18 +107,12 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
 def check_sections(settings: dict[str, Any]) -> None:
     """Ends the program if a section cannot describe an object of its kind, before anything is built."""
     for key in SECTIONS:
-        section = settings.get(key)
-        if not isinstance(section, dict) or "_target_" not in section:
-            missing = f"it lacks '{key}._target_'" if isinstance(section, dict) else f"is {shown(section)}"
-            fail(f"'{key}' must describe an object but {missing}. Choose one of configs/{key}.")
-    sampling = settings.get("sampling")
-    if sampling is not None and not (isinstance(sampling, dict) and "_target_" in sampling):
-        fail(f"'sampling' must describe an object but is {sampling!r}. Choose one of configs/sampling, or none.")
+        check_described(key, settings.get(key))
+    if settings.get("sampling") is not None:
+        check_described("sampling", settings["sampling"])
     loggers = settings.get("logger") or {}
     for name, section in loggers.items() if isinstance(loggers, dict) else [("", loggers)]:
-        if not isinstance(section, dict) or "_target_" not in section:
-            key = f"logger.{name}".rstrip(".")
-            fail(f"'{key}' must describe an object but is {section!r}. Choose of configs/logger: logger=tensorboard.")
+        check_described(f"logger.{name}".rstrip("."), section)
     sections = {key: section for key, section in settings.items() if key != "logger"}
     check_types(sections | {f"logger.{name}": section for name, section in loggers.items()})
 
@@ -129,11 +122,11 @@ def agreed_start(ranks: Ranks, settings: dict[str, Any]) -> tuple[Path, Path | N
 
     Another machine may lack the run, or have another time for its name.
     """
-    found: list[str | None] = []
+    paths: list[str | None] = []
     if ranks.main:
         named = any(change.lstrip("+").startswith("name=") for change in HydraConfig.get().overrides.task)
-        found = [None if path is None else str(path) for path in choose(settings, named=named)]
-    folder, checkpoint = ranks.share(found)
+        paths = [None if path is None else str(path) for path in choose(settings, named=named)]
+    folder, checkpoint = ranks.share(paths)
     return Path(folder), None if checkpoint is None else Path(checkpoint)
 
 

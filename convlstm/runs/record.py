@@ -98,13 +98,13 @@ def _git(*arguments: str) -> str | None:
 @cache
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that affect the results."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def hardware() -> dict[str, Any]:

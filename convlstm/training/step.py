@@ -149,8 +149,8 @@ def gradient_in_parts(
         counts: list[mx.array] = []
 
         def counting(forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
-            known = mx.array(target.size) if mask is None else (mx.broadcast_to(mask, target.shape) != 0).sum()
-            counts.append(known.astype(mx.float32))
+            size = mx.array(target.size) if mask is None else (mx.broadcast_to(mask, target.shape) != 0).sum()
+            counts.append(size.astype(mx.float32))
             return mx.zeros(())
 
         before = tree_map(lambda array: array, state)
