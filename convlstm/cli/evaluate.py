@@ -19,7 +19,7 @@ from convlstm.cli.keys import PACKAGES, PATH, Values, check, either, list_of, on
 from convlstm.cli.members import MEMBERS, check_count, perturbation
 from convlstm.cli.program import fail, make_folder, run
 from convlstm.cli.scored_data import build_data, differences_in_training
-from convlstm.cli.sections import check_types, fitting, instantiate
+from convlstm.cli.sections import check_described, check_types, fitting, instantiate
 from convlstm.cli.wording import shown
 from convlstm.evaluation.files import write_scores
 from convlstm.evaluation.scoring import evaluate
@@ -125,23 +125,21 @@ def execute(config: DictConfig) -> None:
 
 def check_sections(settings: dict[str, Any]) -> None:
     """Ends the program if there is no model or no data to evaluate, or if a section does not describe an object."""
-    for key in ("model", "data"):
-        if settings.get(key) is not None and not isinstance(settings[key], dict):
-            fail(f"'{key}' must describe an object but is {shown(settings[key])}. Choose one of configs/{key}.")
-    if settings.get("model") and "_target_" not in settings["model"]:
-        fail("'model' must describe an object but lacks 'model._target_'. Choose one of configs/model.")
+    model, data = settings.get("model"), settings.get("data")
+    if not settings["ckpt"] and model is None:
+        fail(
+            "there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them "
+            "(ckpt=runs/NAME), or a model that needs no training (model=persistence data=...)."
+        )
+    if not settings["ckpt"] and not data:
+        fail(f"model={HydraConfig.get().runtime.choices['model']} brings no data of its own: choose some, data=NAME.")
+    if model is not None:
+        check_described("model", model)
+        check_types({"model": model})
     if not settings["ckpt"]:
-        if settings.get("data") and "_target_" not in settings["data"]:
-            fail("'data' must describe an object but lacks 'data._target_'. Choose one of configs/data.")
-        if settings.get("model") is None:
-            fail(
-                "there is nothing to evaluate: name a run's folder, a checkpoint's folder, or a list of them "
-                "(ckpt=runs/NAME), or a model that needs no training (model=persistence data=...)."
-            )
-        if not settings.get("data"):
-            choice = HydraConfig.get().runtime.choices["model"]
-            fail(f"model={choice} brings no data of its own: choose some, data=NAME.")
-    check_types({"model": settings["model"]} if settings.get("model") else {})
+        check_described("data", data)
+    elif data is not None and not isinstance(data, dict):
+        fail(f"'data' must be a section with keys such as data.root=PATH but got {shown(data)}.")
 
 
 def find(path: Any) -> Path:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
+from convlstm.cli.program import fail
 from convlstm.cli.wording import no_such_key, shown
 
 import hydra
@@ -30,6 +31,13 @@ def instantiate(config: DictConfig, key: str) -> Any:
     built = hydra.utils.instantiate(config[key], _convert_="all")
     check_kind(key, built, str(config[key]["_target_"]))
     return built
+
+
+def check_described(key: str, section: Any) -> None:
+    """Ends the program if a section does not describe an object."""
+    if not isinstance(section, dict) or "_target_" not in section:
+        fault = f"lacks '{key}._target_'" if isinstance(section, dict) else f"is {shown(section)}"
+        fail(f"'{key}' must describe an object but {fault}. Choose one of configs/{key.partition('.')[0]}.")
 
 
 def check_types(settings: Mapping[str, Any]) -> None:

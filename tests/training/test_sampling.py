@@ -128,7 +128,7 @@ def test_the_command_takes_a_schedule(tmp_path, monkeypatch, capsys):
         ((*FED, "sampling=linear", "sampling.start=2.0"), "sampling.start: [linear] 'start' must be at most 1"),
         (
             (*FED, "+sampling.start=1.0"),
-            "'sampling' must describe an object but is {'start': 1.0}. Choose one of configs/sampling, or none.",
+            "'sampling' must describe an object but lacks 'sampling._target_'. Choose one of configs/sampling.",
         ),
         (
             (*FED, "sampling=linear", "sampling._target_=convlstm.losses.MeanSquaredError"),
