@@ -97,7 +97,7 @@ def test_gradients_equal_finite_differences(drawn, reverse):
         ahead, behind = (expected({**point, name: point[name] + step * direction}) for step in (1e-5, -1e-5))
         slope = (gradient * direction).sum()
         error = abs(slope - (ahead - behind) / 2e-5)
-        # The floor is for small gradients that are sums of large terms, which float32 rounds.
+        # The floor is for small gradients that are sums of large, rounded terms.
         assert error < 1e-5 * max(np.linalg.norm(gradient), 0.1) * np.linalg.norm(direction), name
 
 
@@ -152,7 +152,7 @@ def test_same_padding_puts_the_odd_zero_below_and_on_the_right():
     corner[:, 2, 0] = 1  # the kernel's lower left corner
     cell.Wx = corner
     x = mx.arange(16).reshape(4, 4, 1) / 16
-    # Four rows and columns, stride 2: nothing above and on the left, one row below and one column on the right.
+    # Four rows and columns with stride 2: one row of zeros below and one column on the right, none elsewhere.
     z = cell.project(x[None])[0, ..., 0]
     np.testing.assert_allclose(z, np.array([[8, 10], [0, 0]]) / 16, rtol=0, atol=1e-7)
 

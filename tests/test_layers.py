@@ -1,4 +1,4 @@
-"""The ConvLSTM layer: what it is made of, its options, and Keras's layer."""
+"""The ConvLSTM layer: its cell step by step, its options, and Keras's layer."""
 
 import re
 
@@ -12,7 +12,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 pytestmark = pytest.mark.usefixtures("kernels_for_winograd")
-# Where the recurrence takes its different ways.
+# Layers whose recurrence is computed in different ways.
 WAYS = {
     "native": {"algorithm": "native"},
     "winograd": {"algorithm": "winograd"},
@@ -23,7 +23,7 @@ ways = pytest.mark.parametrize("way", WAYS)
 
 
 def made(rng, way="native", in_channels=2, **arguments):
-    """A layer with random weights, inputs (3, 4, 6, 7, C) and a state for it."""
+    """Returns a layer with random weights, inputs (3, 4, 6, 7, C) and a state."""
     layer = randomise(ConvLSTM(in_channels, 3, 3, **WAYS[way], **arguments), rng)
     grid = layer.cell.output_size(6, 7)
     x = normal(rng, (3, 4, 6, 7, in_channels)) if in_channels else None
@@ -205,7 +205,7 @@ def test_dropout_is_for_training_and_follows_its_key(name, bidirectional, rng):
     assert mx.array_equal(layer(x)[0], plain(x)[0])
 
 
-def test_the_two_directions_and_the_two_dropouts_have_masks_of_their_own(rng):
+def test_the_two_directions_and_the_two_dropouts_have_their_own_masks(rng):
     layer, x, _ = made(rng, bidirectional=True, merge=None, dropout=0.5)
     layer.other_cell.update(layer.cell.parameters())
     x = mx.repeat(x[:, :1], 4, axis=1)
@@ -244,7 +244,7 @@ def test_forget_bias_reaches_both_cells():
     assert [cell.bias[2:4].tolist() for cell in (layer.cell, layer.other_cell)] == [[-3.0, -3.0]] * 2
 
 
-def test_directions_start_with_weights_of_their_own():
+def test_directions_start_with_different_weights():
     layer = ConvLSTM(1, 2, 3, bidirectional=True)
     assert differ(layer.cell.Wx, layer.other_cell.Wx)
     assert "other_cell" not in ConvLSTM(1, 2, 3)

@@ -1,4 +1,4 @@
-"""Training losses: closed forms, and what a mask hides."""
+"""Training losses: closed forms, masks, and missing values."""
 
 import dataclasses
 import math
@@ -39,7 +39,7 @@ losses = pytest.mark.parametrize("name", LOSSES)
 
 
 def per_pixel(name, p, t):
-    """The losses before the mean, in float64."""
+    """Returns the losses before the mean, in float64."""
     if name == "mse":
         return (p - t) ** 2
     if name == "mae":
@@ -55,7 +55,7 @@ def per_pixel(name, p, t):
 
 @pytest.fixture
 def arrays(rng):
-    """Probabilities, targets and a mask, in NumPy."""
+    """Returns probabilities, targets and a mask, in NumPy."""
     forecast = rng.uniform(0.05, 0.95, SHAPE).astype(np.float32)
     target = rng.uniform(0, 1, SHAPE).astype(np.float32)
     return forecast, target, rng.random(SHAPE) < 0.6
@@ -89,7 +89,7 @@ def test_mean_over_all_values(name, arrays):
 
 @losses
 @pytest.mark.parametrize("dtype", [np.bool_, np.float32, np.uint8])
-def test_mask_leaves_the_mean_over_what_counts(name, dtype, arrays):
+def test_mask_leaves_the_mean_over_valid_values(name, dtype, arrays):
     forecast, target, mask = arrays
     expected = per_pixel(name, forecast.astype(np.float64), target.astype(np.float64))[mask].mean()
     weights = mask.astype(dtype) * dtype(1)
@@ -97,7 +97,7 @@ def test_mask_leaves_the_mean_over_what_counts(name, dtype, arrays):
     assert value.item() == pytest.approx(expected, rel=5e-6)
 
 
-def test_mask_is_where_it_is_not_zero_and_no_weight(arrays):
+def test_any_nonzero_value_of_the_mask_counts_once(arrays):
     forecast, target, mask = (mx.array(a) for a in arrays)
     one, seven = (MeanSquaredError()(forecast, target, mask * weight) for weight in (1.0, 7.0))
     assert one.item() == seven.item()
@@ -131,7 +131,7 @@ def test_nothing_under_the_mask_reaches_value_or_gradient(name, where, bad, arra
 
 
 @losses
-def test_nan_that_counts_is_not_hidden(name, arrays):
+def test_a_valid_nan_is_not_hidden(name, arrays):
     forecast, target, mask = arrays
     target[tuple(np.argwhere(mask)[0])] = np.nan
     assert math.isnan(LOSSES[name](mx.array(forecast), mx.array(target), mx.array(mask)).item())
@@ -139,7 +139,7 @@ def test_nan_that_counts_is_not_hidden(name, arrays):
 
 
 @losses
-def test_nothing_known_is_a_loss_and_a_gradient_of_zero(name, arrays):
+def test_an_empty_mask_gives_a_loss_and_a_gradient_of_zero(name, arrays):
     forecast, _, _ = arrays
     target = mx.full(SHAPE, float("nan"))
     loss = LOSSES[name]
@@ -199,7 +199,7 @@ def test_forecast_and_target_must_have_one_shape():
         MeanSquaredError()(mx.zeros((2, 2)), mx.zeros((3, 2, 2)))
 
 
-def test_weights_must_be_one_a_loss():
+def test_weights_must_be_one_per_loss():
     with pytest.raises(ValueError, match=re.escape("[WeightedSum] got 2 losses but 1 'weights'. Give one per loss.")):
         WeightedSum([MeanSquaredError(), MeanAbsoluteError()], [1.0])
 
@@ -228,7 +228,7 @@ def test_one_bin_is_the_plain_loss(arrays):
 
 
 def test_balanced_losses_do_not_grow_with_the_frame():
-    """Nor does a large frame lose digits: its pixels are added frame by frame."""
+    """A large frame does not lose digits either: pixels are summed frame by frame."""
     values = [
         BalancedMeanSquaredError([0.5], [1, 30])(mx.full(shape, 0.25), mx.full(shape, 0.75)).item()
         for shape in ((1, 1, 4, 4, 1), (2, 8, 256, 256, 1))
@@ -244,7 +244,11 @@ def test_balanced_losses_do_not_grow_with_the_frame():
         ([0.5, 0.2], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.2]."),
         ([0.5, 0.5], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.5]."),
         ([math.nan], [1, 2], "'bins' must be finite and ascend but got [nan]."),
-        ([0.5], [1], "'weights' must be one more than the 1 'bins' but got 1: the first is the weight of values below all bins."),
+        (
+            [0.5],
+            [1],
+            "'weights' must be one more than the 1 'bins' but got 1: the first is the weight of values below all bins.",
+        ),
         ([0.5], [1, -2], "'weights' must be finite, none below 0 and one above it, but got [1.0, -2.0]."),
         ([0.5], [1, math.inf], "'weights' must be finite, none below 0 and one above it, but got [1.0, inf]."),
         ([0.5], [0, 0], "'weights' must be finite, none below 0 and one above it, but got [0.0, 0.0]."),
@@ -283,7 +287,7 @@ def test_the_configurations_take_rain_rates_to_the_scale_of_the_data(name):
 
 
 def slow_csi_loss(forecast, target, known, thresholds, width):
-    """1 - CSI, pixel by pixel, in float64."""
+    """Returns 1 - CSI, pixel by pixel, in float64."""
     misses = []
     for threshold in thresholds:
         for t in range(forecast.shape[1]):

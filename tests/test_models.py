@@ -19,7 +19,7 @@ STRIDED = {
     "downsample": [None, {"channels": 5, "kernel_size": 3, "stride": 2, "padding": 1}],
     "upsample": [None, {"channels": 4, "kernel_size": 4, "stride": 2, "padding": 1}],
 }
-# The two families of networks, small.
+# Small networks of both families.
 NETWORKS = {
     "patches": {"hidden_channels": [3, 4], "kernel_size": 3, "patch_size": 2, "concatenate": True},
     "strided": STRIDED,
@@ -29,7 +29,7 @@ networks = pytest.mark.parametrize("network", NETWORKS)
 
 
 def of_layer(C, O, input_kernel, state_kernel, peepholes=True):
-    """Number of parameters of a ConvLSTM layer."""
+    """Returns the number of parameters of a ConvLSTM layer."""
     return 4 * O * (C * input_kernel**2 + O * state_kernel**2 + 1) + (3 * O if peepholes else 0)
 
 
@@ -78,7 +78,7 @@ def test_gradient_reaches_every_parameter(network, rng):
 
 
 @networks
-def test_every_input_frame_and_every_place_matters(network, rng):
+def test_every_input_frame_and_every_pixel_matters(network, rng):
     model = randomise(EncoderForecaster(1, **NETWORKS[network]), rng)
     gradient = np.array(mx.grad(lambda x: (model(x, 2) ** 2).sum())(normal(rng, (1, 3, 8, 8, 1))))
     assert (np.abs(gradient).max(axis=(2, 3, 4)) > 1e-6).all()
@@ -103,7 +103,7 @@ def test_concatenate_shows_the_output_all_levels(rng):
     all_levels = randomise(EncoderForecaster(1, **arguments, concatenate=True), rng)
     finest = EncoderForecaster(1, **arguments)
     assert (all_levels.output.weight.shape[-1], finest.output.weight.shape[-1]) == (7, 3)
-    # Without the coarse level's weights it is the network that sees the finest only.
+    # Without the coarse level's weights the output sees the finest level only.
     weight = all_levels.output.weight
     all_levels.output.weight = mx.concatenate([weight[..., :3], mx.zeros_like(weight[..., 3:])], axis=-1)
     finest.update(tree_map(lambda a: a, all_levels.parameters()))
@@ -131,7 +131,7 @@ def test_activation_bounds_the_forecast(rng):
 
 @pytest.mark.parametrize(("activation", "mean"), [("sigmoid", 0.05), ("sigmoid", 0.9), ("linear", -3.0)])
 @pytest.mark.parametrize("patch_size", [1, 2])
-def test_output_mean_is_where_the_forecast_starts(activation, mean, patch_size, rng):
+def test_the_forecast_starts_at_output_mean(activation, mean, patch_size, rng):
     model = EncoderForecaster(
         1, hidden_channels=[4], kernel_size=3, activation=activation, output_mean=mean, patch_size=patch_size
     )
@@ -354,14 +354,14 @@ def test_bad_inputs(network, shape, horizon, message):
         model(mx.zeros(shape), horizon)
 
 
-def test_layers_that_change_the_grid_are_told():
+def test_every_level_must_restore_the_grid():
     model = EncoderForecaster(1, hidden_channels=[2], kernel_size=3, padding="valid")
     message = "frames of 8x8 change their size at level 0: 8x8 becomes 6x6 on the way down and 6x6 on the way up."
     with pytest.raises(ValueError, match=re.escape(message)):
         model(mx.zeros((1, 2, 8, 8, 1)), 1)
 
 
-def test_frames_too_small_for_a_resampling_are_told():
+def test_frames_too_small_for_a_resampling():
     model = EncoderForecaster(
         1, hidden_channels=[2], kernel_size=3, downsample=[{"channels": 2, "kernel_size": 7, "stride": 5}]
     )

@@ -24,18 +24,18 @@ grus = pytest.mark.parametrize("cell", GRUS)
 
 
 def of_gru(C, O, k):
-    """Number of parameters of a ConvGRU layer with a recurrent kernel of k x k: the equations and the biases."""
+    """Returns the number of parameters of a ConvGRU layer with a recurrent kernel of k x k, with biases."""
     return 3 * O * (O * k * k + 1) + (3 * O * (C * 9 + 1) if C else 0)
 
 
 def of_trajgru(C, O, L):
-    """The same of a TrajGRU layer with L links."""
+    """Returns the number of parameters of a TrajGRU layer with L links."""
     flow = 32 * (O * 25 + 1) + 2 * L * (32 * 25 + 1) + (32 * (C * 25 + 1) if C else 0)
     return 3 * O * (O * L + 1) + (3 * O * (C * 9 + 1) if C else 0) + flow
 
 
 def around(channels, first, down, up):
-    """What an encoder-forecaster has besides its layers, given the kernels from level to level; no biases upwards."""
+    """Returns the parameters outside the layers, from the kernels between the levels; upsampling has no biases."""
     c, k = first
     a, b, d = channels
     lower = c * (k * k + 1) + b * (down[0] ** 2 * a + 1) + d * (down[1] ** 2 * b + 1)
@@ -44,13 +44,13 @@ def around(channels, first, down, up):
 
 
 def layers_of(channels, first, count):
-    """`count(C, O, level)` over the encoder's layers and the forecaster's."""
+    """Returns the sum of `count(C, O, level)` over the layers of the encoder and of the forecaster."""
     a, b, d = channels
     sizes = [(first, a, 0), (b, b, 1), (d, d, 2), (0, d, 2), (d, b, 1), (b, a, 0)]
     return sum(count(*size) for size in sizes)
 
 
-# The authors' program has these and 3 x 392 more: its first convolution also sees coordinates and a constant.
+# The authors' program has 3 x 392 more: its first convolution also sees coordinates and a constant.
 @pytest.mark.parametrize(
     ("name", "count", "program"),
     [
@@ -64,7 +64,7 @@ def test_parameters_of_hko_7(name, count, program):
     assert parameters(from_yaml(name)) == expected == program - 3 * 8 * 7 * 7
 
 
-# Table 1 of the paper, in millions. It has Conv-K3 and Traj-L5 the other way round, and 4.77 for Traj-L17 (4.58).
+# Table 1 of the paper, in millions. It swaps Conv-K3 and Traj-L5, and has 4.77 instead of 4.58 for Traj-L17.
 @pytest.mark.parametrize(
     ("cell", "options", "millions"),
     [
@@ -90,7 +90,7 @@ def test_parameters_of_moving_mnist(cell, options, millions):
 
 
 @pytest.mark.parametrize("name", ["convgru", "trajgru"])
-def test_yaml_s_forecast(name, rng):
+def test_models_of_the_configurations_forecast(name, rng):
     model = from_yaml(
         name,
         "model.hidden_channels=[4,6,6]",
@@ -151,7 +151,7 @@ def test_links_are_one_for_all_levels_or_one_each():
         links(links=[1, 2, 3])
 
 
-def test_a_way_up_without_biases():
+def test_upsampling_without_biases():
     model = EncoderForecaster(1, **STRIDED)
     assert "bias" not in model.upsample[1].conv
     assert "bias" in model.downsample[1].conv

@@ -27,7 +27,7 @@ def small(rng, in_channels=1, **arguments):
 
 
 def rain(N=2, T=4, H=24, W=32, C=1):
-    """A smooth field that moves to the right by two pixels a frame."""
+    """Returns a smooth field that moves to the right by two pixels per frame."""
     y, x = np.mgrid[:H, :W]
     field = [[np.exp(-((y - 10 - n) ** 2 + (x - 8 - 2 * t) ** 2) / 20) for t in range(T)] for n in range(N)]
     return mx.array(np.repeat(np.array(field, np.float32)[..., None], C, axis=-1))
@@ -37,14 +37,14 @@ def test_untrained_it_is_the_extrapolation():
     x = rain()
     advected = advect(x[:, -1], motion(x, points=32), 3)
     assert np.array_equal(np.array(AdvectionResidual(1, **SMALL)(x, 3)), np.array(advected))
-    # Which moves: persistence would be wrong by as much as the rain itself.
+    # The rain moves: the error of persistence is as large as the rain itself.
     assert float(mx.abs(advected[:, -1] - x[:, -1]).max()) > 0.3
 
 
 @pytest.mark.parametrize(
     "arguments", [{}, {"lead_scale": 2.0}, {"points": 8}, {"peepholes": False}, {"kernel_size": 5}]
 )
-def test_its_correction_is_that_of_a_slow_walk_through_seen_and_extrapolated_frames(arguments, rng):
+def test_the_correction_equals_a_slow_walk_through_input_and_extrapolated_frames(arguments, rng):
     model, x, horizon, p = small(rng, 2, **arguments), rain(C=2), 3, SMALL["patch_size"]
     advected = advect(x[:, -1], motion(x, points=arguments.get("points", 32)), horizon)
     weights = doubles(model.parameters())
@@ -69,7 +69,7 @@ def test_smoothing_is_a_mean_over_a_window_as_wide_as_a_patch(width, rng):
     half = width / 2
     reach = width // 2
     padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (reach, reach), (reach, reach), (0, 0)], mode="edge")
-    # A pixel that lies half in the window counts half.
+    # A pixel that is half inside the window counts half.
     weights = [min(half, n + 0.5) - max(-half, n - 0.5) for n in range(-reach, reach + 1)]
     expected = np.zeros(x.shape)
     for a, b in np.ndindex(2 * reach + 1, 2 * reach + 1):
@@ -78,7 +78,7 @@ def test_smoothing_is_a_mean_over_a_window_as_wide_as_a_patch(width, rng):
 
 
 @pytest.mark.parametrize("width", [2, 3, 4])
-def test_what_repeats_from_patch_to_patch_is_gone_after_smoothing(width, rng):
+def test_smoothing_removes_what_repeats_from_patch_to_patch(width, rng):
     patch = rng.random((1, 1, width, width, 1), np.float32)
     frames = np.array(smooth(mx.array(np.tile(patch, (1, 1, 6, 6, 1))), width))
     assert np.ptp(frames[:, :, width:-width, width:-width]) < 1e-6
@@ -89,7 +89,7 @@ def test_matching_gives_the_values_of_one_field_in_the_order_of_another(rng):
     reference = mx.array([[10.0, 40.0], [20.0, 30.0]]).reshape(1, 1, 2, 2, 1)
     expected = [[40.0, 20.0], [30.0, 10.0]]
     assert match(forecast, reference).reshape(2, 2).tolist() == expected
-    # Each frame and channel by itself.
+    # Each frame and channel on its own.
     a, b = (mx.array(rng.random((2, 3, 5, 4, 2), np.float32)) for _ in range(2))
     whole = np.array(match(a, b))
     for n, t, c in np.ndindex(2, 3, 2):
@@ -133,7 +133,7 @@ def test_forecasts_have_the_distribution_of_the_extrapolation_outside_training(r
     assert np.array_equal(np.sort(matched.reshape(2, 3, -1)), np.sort(advected.reshape(2, 3, -1)))
     assert not np.array_equal(matched, advected)
     for a, b in zip(plain.reshape(6, -1), matched.reshape(6, -1), strict=True):
-        assert (np.diff(b[np.lexsort((b, a))]) >= 0).all()  # pixels that are equal may come in any order
+        assert (np.diff(b[np.lexsort((b, a))]) >= 0).all()  # equal pixels may have any order
 
 
 def test_any_horizon_and_grid_and_a_batch_is_its_samples(rng):
@@ -196,6 +196,6 @@ def test_its_configuration_is_its_constructor():
     config = OmegaConf.load(PROJECT / "configs" / "model" / "advection_residual.yaml")
     arguments = {name: value for name, value in OmegaConf.to_container(config).items() if name != "_target_"}
     parameters = tree_flatten(AdvectionResidual(**arguments).parameters())
-    # Gates of the first layer, Wx and Wh and bias; of the second; the 1x1 convolution to 16 channels.
+    # Wx, Wh and bias of the first layer, those of the second, and the 1x1 convolution to 16 channels.
     first, second = 256 * (9 * (17 + 64) + 1), 256 * (9 * (64 + 64) + 1)
     assert sum(a.size for _, a in parameters) == first + second + 64 * 16 + 16

@@ -1,4 +1,4 @@
-"""The forecasts that any other must beat."""
+"""The baselines that every model must beat."""
 
 import re
 

@@ -20,7 +20,7 @@ algorithms = pytest.mark.parametrize("algorithm", ["native", "winograd"])
 
 
 def made(rng, kind="convgru", in_channels=2, **arguments):
-    """A layer with random weights, inputs (3, 4, 6, 7, C) and a state for it."""
+    """Returns a layer with random weights, inputs (3, 4, 6, 7, C) and a state."""
     Layer, options = LAYERS[kind]
     layer = randomise(Layer(in_channels, 3, **(options | arguments)), rng)
     grid = layer.cell.output_size(6, 7)
@@ -214,7 +214,7 @@ def test_dropout_s_mask_is_one_for_all_steps(rng):
     hidden = (gradient == 0).all(axis=(1,))
     assert 0.3 < hidden.mean() < 0.7
     assert (hidden == (gradient == 0).any(axis=1)).all()
-    # What is seen is larger, so that the mean stays.
+    # The other values are larger, so that the mean stays the same.
     assert differ(layer(x, h, key=mx.random.key(0))[0], layer(x * (gradient != 0), h, key=None)[0])
 
 

@@ -1,4 +1,4 @@
-"""The ConvLSTM stack that feeds on its own output."""
+"""The ConvLSTM stack, which reads its own predictions."""
 
 import re
 
@@ -82,7 +82,7 @@ def test_equals_the_slow_form(form, horizon, rng):
 
 
 @pytest.mark.parametrize("patch_size", [1, 2, 4])
-def test_frames_are_cut_into_patches_of_the_size_asked_for(patch_size, rng):
+def test_patch_size(patch_size, rng):
     model, x = small(rng, 3, patch_size=patch_size), normal(rng, (1, 2, 8, 12, 3))
     assert model.layers[0].cell.in_channels == model.output.weight.shape[0] == 3 * patch_size**2
     close(model(x, 2), slow(model, x, 2)[:, -2:], 1e-5)
@@ -129,7 +129,7 @@ def test_gradient_reaches_every_parameter(form, rng):
     gradients = dict(tree_flatten(mx.grad(total)(values)))
     for name, gradient in gradients.items():
         assert mx.abs(gradient).max().item() > 1e-6, name
-    # Through the frames that were fed back, too: along a direction, against a difference in float64.
+    # The gradient also flows through frames that are fed back: compare it with a difference in float64.
     model.update(values)
     direction = {name: normal(rng, a.shape) for name, a in gradients.items()}
     slope, step = sum((direction[name] * gradients[name]).sum().item() for name in gradients), 1e-3
@@ -141,7 +141,7 @@ def test_gradient_reaches_every_parameter(form, rng):
     assert slope == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=2e-2)
 
 
-def test_every_input_frame_and_every_place_matters(rng):
+def test_every_input_frame_and_every_pixel_matters(rng):
     model = small(rng, kernel_size=5)
     gradient = np.array(mx.grad(lambda x: (model(x, 3) ** 2).sum())(normal(rng, (1, 3, 8, 8, 1))))
     assert (np.abs(gradient).max(axis=(2, 3, 4)) > 1e-6).all()
@@ -195,7 +195,7 @@ def test_arguments_of_the_layers_reach_all_of_them(arguments):
 
 
 def test_half_precision(rng):
-    """What is fed takes the inputs' type, so that float32 targets do not widen the recurrence."""
+    """Fed frames get the inputs' type, so that float32 targets do not make the recurrence float32."""
     model, x = small(rng, bias=True, peepholes=True), normal(rng, (2, 3, 4, 6, 1))
     arguments = {"truth": normal(rng, (2, 2, 4, 6, 1)), "mask": mx.array([[1, 0], [0, 1]])}
     exact = model.unroll_frames(x, 3, **arguments)
@@ -215,7 +215,7 @@ def test_a_training_step_lowers_both_losses(rng):
     assert final < 0.5 * first
 
 
-def test_a_checkpoint_comes_back(tmp_path, rng):
+def test_a_checkpoint_restores_it(tmp_path, rng):
     model, optimizer = small(rng, 2, bias=True), optim.Adam(0.1)
     optimizer.init(model.trainable_parameters())
     description = {
@@ -243,7 +243,7 @@ def test_yaml_is_the_default():
         assert (layer.cell.algorithm, layer.dropout, layer.recurrent_dropout) == (other.cell.algorithm, 0.0, 0.0)
 
 
-def test_the_door_trains_it(tmp_path, monkeypatch, capsys):
+def test_train_py_trains_it(tmp_path, monkeypatch, capsys):
     arguments = ["model=convlstm_stack", "loss=mse", "trainer.max_steps=2", f"output={tmp_path}", "name=a"]
     status, out, err = call("train", monkeypatch, capsys, *OVERRIDES, *arguments)
     assert status == 0, err
@@ -320,7 +320,7 @@ def test_bad_inputs(shape, horizon, message):
         ({"padding": 2}, "layer 0 turns 4x6 into 6x8"),
     ],
 )
-def test_layers_that_change_the_grid_are_told(arguments, text):
+def test_layers_must_keep_the_grid(arguments, text):
     message = (
         f"[ConvLSTMStack] {text}, but its output is fed back, so every layer must keep the grid: leave 'stride' and "
         "'padding' at 1 and 'same'."
@@ -329,6 +329,6 @@ def test_layers_that_change_the_grid_are_told(arguments, text):
         ConvLSTMStack(1, **SMALL, **arguments)(mx.zeros((1, 2, 8, 12, 1)), 1)
 
 
-def test_other_geometry_that_keeps_the_grid_is_taken(rng):
+def test_other_geometry_that_keeps_the_grid(rng):
     for arguments in ({"padding": 1}, {"dilation": 2}):
         assert small(rng, **arguments)(normal(rng, (1, 2, 8, 12, 1)), 2).shape == (1, 2, 8, 12, 1)

@@ -1,4 +1,4 @@
-"""Advection, and the forecast that rain moves on as it did."""
+"""Advection, and the forecast that the motion goes on."""
 
 import re
 
@@ -46,13 +46,13 @@ def test_parts_of_a_pixel_are_interpolated_once(rng):
     field = rng.random((1, 5, 9, 1), np.float32)
     moved = np.array(advect(mx.array(field), steady(0, 0.5, (5, 9)), 4))
     np.testing.assert_allclose(moved[:, 0, :, 1:], (field[:, :, 1:] + field[:, :, :-1]) / 2, rtol=1e-6)
-    # Two halves are a whole: had the forecast been made of the one before, this would be a mean of three pixels.
+    # Two halves of a pixel make a whole one. A forecast from the forecast before would be a mean of three pixels.
     np.testing.assert_array_equal(moved[:, 1, :, 1:], field[:, :, :-1])
     np.testing.assert_array_equal(moved[:, 3, :, 2:], field[:, :, :-2])
 
 
 def test_paths_follow_the_flow():
-    # Along u = a x the midpoint rule goes from x to x (1 - a/2) / (1 + a/2); along a straight line bilinear is exact.
+    # For u = a x the midpoint rule goes from x to x (1 - a/2) / (1 + a/2). On a straight line bilinear is exact.
     y, x = (axis.astype(np.float32) for axis in grid((21, 31)))
     a, b = 0.2, -0.1
     flow = mx.array(np.stack([a * (y - 10), b * (x - 15)], axis=-1)[None])
@@ -71,7 +71,7 @@ def test_a_turning_flow_turns_the_field():
     flow = mx.array(np.stack([-turn * (x - 32), turn * (y - 32)], axis=-1)[None].astype(np.float32))
     blob = np.exp(-((y - 32) ** 2 + (x - 48) ** 2) / 30)
     moved = np.array(advect(mx.array(blob[None, ..., None].astype(np.float32)), flow, 20))[0, ..., 0]
-    # Twenty frames are a quarter turn: from the right to the top. A straight path would have ended 9 pixels further.
+    # Twenty frames are a quarter turn, from the right to the top. A straight path would end 9 pixels further.
     np.testing.assert_allclose(moved[19], np.exp(-((y - 16) ** 2 + (x - 32) ** 2) / 30), atol=0.03)
 
 

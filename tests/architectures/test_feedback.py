@@ -43,13 +43,13 @@ def test_the_mask_says_which_sequence_and_step_is_fed(rng):
     mask = mx.array([[1, 0, 0], [0, 2, 0], [0, 1, 1]])
     frames = model.unroll_frames(x, 4, truth=truth, mask=mask)
     for n, steps in enumerate(([0], [1], [1, 2])):
-        # Step 2 is the first after the two inputs, and the frame that it may be fed the first of the truth.
+        # Step 2 is the first after the two inputs; the true frame for it is the first of the truth.
         fed = {2 + t: np.array(truth[n : n + 1, t], dtype=np.float64) for t in steps}
         close(frames[n : n + 1], slow(model, x[n : n + 1], 4, fed), 1e-5)
     assert mx.array_equal(frames, model.unroll_frames(x, 4, truth=truth, mask=mask == mx.array([1, 2, 1])[:, None]))
 
 
-def test_truth_may_be_longer_than_what_is_fed(rng):
+def test_truth_may_be_longer_than_the_mask(rng):
     model, x, truth = small(rng), normal(rng, (1, 2, 4, 6, 1)), normal(rng, (1, 5, 4, 6, 1))
     long = model.unroll_frames(x, 3, truth=truth, mask=mx.ones((1, 2)))
     assert mx.array_equal(long, model.unroll_frames(x, 3, truth=truth[:, :2], mask=mx.ones((1, 2))))
@@ -123,7 +123,7 @@ def test_a_mask_from_the_second_frame_on_says_which_inputs_are_fed(rng):
 
 
 @pytest.mark.parametrize("share", [[1.0], [1.0, 1.0]])
-def test_a_target_is_fed_with_zeros_where_it_is_not_known(share, rng):
+def test_unknown_values_of_a_fed_target_are_zero(share, rng):
     model, x, y = small(rng), normal(rng, (1, 2, 4, 6, 1)), normal(rng, (1, 3, 4, 6, 1))
     mask, arguments = y > 0, (mx.random.key(0),)
     total, _ = model.training_loss(MSE, x, mx.where(mask, y, mx.nan), mask, *arguments, truth_share=mx.array(share))
@@ -169,7 +169,7 @@ def test_a_truth_share_is_one_or_two_probabilities(shape, rng):
 @pytest.mark.parametrize("name", ["dropout", "recurrent_dropout"])
 @pytest.mark.parametrize("key", [None, 0])
 def test_dropout_is_the_same_for_all_time_steps(name, key, rng):
-    """A walk cut in two by what is fed has the masks of the walk in one piece."""
+    """A walk that feeds true frames in its second half has the masks of the walk in one piece."""
     model = small(rng, **{name: 0.5})
     x = normal(rng, (2, 5, 4, 6, 1))
     key = None if key is None else mx.random.key(key)

@@ -37,7 +37,7 @@ def test_rotation_is_found():
             cells(cy + c * (y - cy) + s * (x - cx), cx - s * (y - cy) + c * (x - cx), number=1500, width=(2, 3))
         )
     flow = inner(motion(mx.array(np.stack(frames)[None, ..., None])))
-    # What is at x was at x - u: the chord of the turn, not its tangent.
+    # The content of x was at x - u: u is the chord of the turn, not its tangent.
     expected = np.stack(
         [
             (1 - np.cos(turn)) * (y - cy) - np.sin(turn) * (x - cx),
@@ -46,7 +46,7 @@ def test_rotation_is_found():
         axis=-1,
     )
     error = flow - inner(expected[None])
-    # Up to 4 pixels a frame; within a window motion is taken as one.
+    # Up to 4 pixels per frame. A window has a single motion.
     assert np.sqrt((error**2).sum(-1).mean()) < 0.15
     assert np.abs(error).max() < 0.6
 
@@ -62,7 +62,7 @@ def test_a_straight_edge_moves_across_itself():
     frames = [np.exp(-(((x + y) / np.sqrt(2) - 70 - 3 * t) ** 2) / 50) for t in range(4)]
     flow = np.array(motion(mx.array(np.stack(frames)[None, ..., None])))[0][np.abs(x + y - 110) < 10]
     np.testing.assert_allclose(flow.sum(axis=-1), np.full(len(flow), 3 * np.sqrt(2)), atol=0.15)
-    # Along itself the frames do not tell; it is not much.
+    # The frames do not show the motion along the edge; the result is small.
     assert abs(np.median(flow[:, 0] - flow[:, 1])) < 0.3
 
 
@@ -72,14 +72,14 @@ def test_without_texture_there_is_no_motion(value):
     np.testing.assert_allclose(flow, np.zeros((2, 40, 70, 2)), atol=1e-3)
 
 
-def test_where_there_is_no_rain_motion_continues_that_of_the_rain():
+def test_without_rain_the_motion_continues_that_of_the_rain():
     y, x = grid()
     frames = [np.exp(-((y - 20 - 2 * t) ** 2 + (x - 30 - 3 * t) ** 2) / 50) for t in range(4)]
     flow = np.array(motion(mx.array(np.stack(frames)[None, ..., None])))
     np.testing.assert_allclose(flow, np.broadcast_to((2, 3), flow.shape), atol=0.3)
 
 
-def test_where_motions_meet_each_side_keeps_its_own():
+def test_opposite_motions_keep_their_sides():
     y, x = grid()
     frames = []
     for t in range(4):
@@ -122,7 +122,7 @@ def test_channels_share_the_motion_of_their_mean(rng):
     np.testing.assert_allclose(motion(both), motion(mx.array(x)), atol=1e-3)
 
 
-def test_frames_says_how_many_are_looked_at():
+def test_frames_is_the_number_of_frames_used():
     new, old = np.array(moving(1, 2, 3)), np.array(moving(-3, 0, 3, seed=2))
     x = mx.array(np.concatenate([old, new], axis=1))
     np.testing.assert_array_equal(motion(x, frames=3), motion(mx.array(new)))
@@ -134,7 +134,7 @@ def test_points_limit_the_detail_of_the_motion():
     x = moving(1.3, -0.7, number=400, width=(1, 2))
     fine, coarse = (np.abs(inner(motion(x, points=points)) - (1.3, -0.7)).max() for points in (96, 12))
     assert fine < 0.1 < coarse
-    # 96 rows are 96 points already.
+    # 96 rows have only 96 points.
     np.testing.assert_array_equal(motion(x), motion(x, points=96))
 
 
@@ -145,7 +145,7 @@ def test_a_wider_window_is_smoother(rng):
     np.testing.assert_array_equal(motion(mx.array(x)), motion(mx.array(x), window=2.0))
 
 
-def test_iterations_come_nearer():
+def test_more_iterations_are_more_exact():
     x = moving(9, -8)
     once, thrice = (np.abs(inner(motion(x, iterations=n)) - (9, -8)).mean() for n in (1, 3))
     assert once > 3 * thrice

@@ -1,4 +1,4 @@
-"""PredRNN and PredRNN-v2: by hand, the published numbers, beside PyTorch, and as a forecaster."""
+"""PredRNN and PredRNN-v2: by hand, published numbers, against PyTorch, and as a forecaster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 SMALL = {"hidden_channels": (4, 4), "kernel_size": 3, "patch_size": 2}
-# The forms that go other ways through `convlstm.architectures.st_lstm`; the frames of most tests are 2 x 3 patches.
+# Models that take different paths through `architectures.st_lstm`. The frames of most tests have 2 x 3 patches.
 FORMS = {
     "published": {},
     "v2": {"decoupling": 0.5},
@@ -53,7 +53,7 @@ def test_one_pixel_by_hand():
         value = x[t] if t < 2 else expected[-1]
         for n in range(2):
             c[n] = 0.5 * c[n] + 0.5 * np.tanh(value)
-            m = 0.5 * m + 0.5 * np.tanh(2 * value)  # from the layer below, or the topmost of the step before
+            m = 0.5 * m + 0.5 * np.tanh(2 * value)  # from the layer below, or from the topmost one a step before
             value = 0.5 * np.tanh(0.7 * c[n] - 0.4 * m)
         expected.append(3 * value)
     frames = model.unroll_frames(mx.array(x).reshape(1, 2, 1, 1, 1), 4)
@@ -79,15 +79,15 @@ def test_the_published_networks():
         expected[f"cells.{n}.W1"] = (128, 1, 1, 256)
     assert shapes == expected
     number, number_v2 = (sum(a.size for _, a in tree_flatten(m.parameters())) for m in (model, second))
-    # OpenSTL's table: 23.8M and 116.0G, 23.9M and 116.6G multiplications for 10 -> 10 frames of 64 x 64, where W_a,
-    # which training alone uses, counts twice for each layer and step.
+    # OpenSTL's table: 23.8M and 116.0G, 23.9M and 116.6G multiplications for 10 -> 10 frames of 64 x 64. W_a,
+    # which only training uses, counts twice for each layer and step.
     assert (number, number_v2) == (23_838_720, 23_838_720 + 128 * 128)
     assert (round(number / 1e6, 1), round(number_v2 / 1e6, 1)) == (23.8, 23.9)
     assert round(19 * 16 * 16 * number / 1e9, 1) == 116.0
     assert round(19 * 16 * 16 * (number + 2 * 4 * 128 * 128) / 1e9, 1) == 116.6
 
 
-# Shape of the inputs, which frames may be fed by a draw, and options.
+# Shape of the inputs, the frames that a draw may feed, and options.
 PARITY = {
     "published": ((2, 3, 8, 12, 1), None, {"hidden_channels": (8, 8, 8), "kernel_size": 5}),
     "other channels": ((1, 4, 6, 10, 3), "targets", {"hidden_channels": (5, 5), "forget_bias": 0.2}),
@@ -100,8 +100,8 @@ PARITY = {
 
 @pytest.mark.parametrize("algorithm", ["auto", "native"])
 @pytest.mark.parametrize("case", PARITY)
-def test_is_pytorch_s(case, algorithm, rng):
-    """Predictions, what training minimises, and its gradient, with frames fed as a draw says."""
+def test_equals_pytorch(case, algorithm, rng):
+    """Compares predictions, training loss and gradients, with fed frames from a draw."""
     torch = pytest.importorskip("torch")
     from tests.support.torch_predrnn import network, patches, pixels, to_torch, torch_name
 
@@ -130,7 +130,7 @@ def test_is_pytorch_s(case, algorithm, rng):
     close(model.unroll_frames(x, horizon, **given), pixels(frames, 2), 1e-4)
 
     def minimised():
-        # As `training_loss`, with the draw given.
+        # As in `training_loss`, with a given draw.
         walked, penalty = model._walk(x, horizon, given.get("truth"), given.get("mask"), None)
         value = MSE(walked, mx.concatenate([x[:, 1:], y], axis=1))
         return value if penalty is None else value + penalty
@@ -167,7 +167,7 @@ def test_training_loss_by_hand(decoupling, rng):
     assert forecast.item() == pytest.approx(MSE(model(x, 2), y).item(), rel=1e-6)
 
 
-def test_the_decoupling_loss_has_no_gradient_of_nothing(rng):
+def test_the_decoupling_loss_of_zeros_has_no_gradient(rng):
     model = small(rng, decoupling=1.0)
     for cell in model.cells:
         cell.Wx = mx.zeros_like(cell.Wx)
@@ -236,7 +236,7 @@ def test_recomputation_changes_nothing(algorithm, rng):
 
 
 def peak_bytes(length: int, recompute: bool) -> int:
-    """What the gradient of a walk over some frames holds at most."""
+    """Returns the peak memory of the gradient of a walk over some frames."""
     model = PredRNN(1, (16,), kernel_size=3, patch_size=1, recompute=recompute)
     x = mx.zeros((1, length, 32, 32, 1))
     f = nn.value_and_grad(model, lambda: (model(x, 1) ** 2).sum())
@@ -273,7 +273,7 @@ def test_training_steps_under_the_reverse_schedule_lower_the_loss(rng):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_checkpoint_comes_back(tmp_path, rng):
+def test_a_checkpoint_restores_it(tmp_path, rng):
     model, optimizer = small(rng, 2, decoupling=0.1), optim.Adam(0.1)
     optimizer.init(model.trainable_parameters())
     description = {"_target_": "convlstm.architectures.predrnn.PredRNN", "in_channels": 2, **SMALL, "decoupling": 0.1}

@@ -1,4 +1,4 @@
-"""SimVP: published numbers, beside PyTorch, and as a forecaster."""
+"""SimVP: published numbers, against PyTorch, and as a forecaster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMS = {
 forms = pytest.mark.parametrize("form", FORMS)
 MSE = MeanSquaredError()
 
-# Ours -> OpenSTL's, in this order.
+# Our names -> OpenSTL's, in this order.
 NAMES = (
     (r"^encoder\.(\d+)\.conv", r"enc.enc.\1.conv.conv"),
     (r"^encoder\.(\d+)\.norm", r"enc.enc.\1.conv.norm"),
@@ -50,7 +50,7 @@ NAMES = (
 
 
 def small(rng, in_channels=1, **arguments):
-    """With random weights, and running statistics that are not those of a new model."""
+    """Returns a small model with random weights and random running statistics."""
     model = SimVP(in_channels, **{**SMALL, **arguments})
 
     def drawn(a):
@@ -75,7 +75,7 @@ def test_the_configurations_have_the_published_number_of_parameters(choice, para
 
 
 def theirs(model, name, array):
-    """OpenSTL's name and PyTorch's layout of a parameter."""
+    """Returns OpenSTL's name and PyTorch's layout of a parameter."""
     if match := re.match(r"decoder\.(\d+)\.conv\.(.*)", name):
         up = ".0" if model.decoder[int(match[1])].up else ""
         found = f"dec.dec.{match[1]}.conv.conv{up}.{match[2]}"
@@ -91,7 +91,7 @@ def theirs(model, name, array):
 
 
 def beside(model, form, in_channels=1, **arguments):
-    """PyTorch's model with our weights."""
+    """Returns PyTorch's model with our weights."""
     torch = pytest.importorskip("torch")
     from tests.support import torch_simvp
 
@@ -130,7 +130,7 @@ def test_values_and_gradients_are_those_of_pytorch(form, N, H, W, C, more, rng):
         for name, array in tree_flatten(parameters):
             found, ours = theirs(model, name, array)
             expected = gradients[found].grad.numpy()
-            # Against the largest, since the bias before a norm has no gradient but rounding errors.
+            # Relative to the largest: the gradient of a bias before a norm consists of rounding errors.
             assert np.abs(ours - expected).max() <= 1e-4 * max(np.abs(expected).max(), 1.0), name
 
 
@@ -151,7 +151,7 @@ def test_a_longer_horizon_is_forecast_from_its_own_forecasts(form, rng):
     close(model(x, 5), mx.concatenate([first, second], axis=1)[:, :5], 1e-6)
     close(model(x, 2), first[:, :2], 1e-6)
     longer = mx.concatenate([normal(rng, (2, 2, 8, 4, 1)), x], axis=1)
-    close(model(longer, 3), first, 1e-6)  # of longer inputs the last frames
+    close(model(longer, 3), first, 1e-6)  # the last frames of longer inputs count
 
 
 @forms
@@ -179,7 +179,7 @@ def test_recomputing_changes_no_gradient(form, rng):
         assert float(mx.abs(array - results[1][2][name]).max()) < 1e-5, name
 
 
-def test_weights_start_as_openstls_do():
+def test_weights_start_as_in_openstl():
     model = SimVP(frames=4, hidden_channels=32, translator_channels=96, levels=2, blocks=2)
     found = dict(tree_flatten(model.trainable_parameters()))
     outputs = {"project1": 128, "mix": 256, "project2": 128, "expand": 1024, "contract": 128}
@@ -188,7 +188,7 @@ def test_weights_start_as_openstls_do():
         if part is not None:  # normal, of variance 2 / outputs
             assert float(mx.std(array)) == pytest.approx((2 / outputs[part]) ** 0.5, rel=0.05), name
             assert float(mx.abs(array).max()) > 3 * float(mx.std(array))
-        elif name.endswith("weight") and array.ndim == 3:  # depthwise, likewise
+        elif name.endswith("weight") and array.ndim == 3:  # depthwise, by the same rule
             assert float(mx.std(array)) == pytest.approx(2**0.5 / array.shape[0], rel=0.05), name
         elif name.endswith("weight") and array.ndim == 4 and name != "output.weight":
             assert float(mx.std(array)) == pytest.approx(0.02, rel=0.15), name
@@ -199,7 +199,7 @@ def test_weights_start_as_openstls_do():
             assert not mx.any(array), name
 
 
-def test_inceptions_start_as_pytorchs_convolutions_do():
+def test_inceptions_start_as_in_pytorch():
     model = SimVP(frames=4, hidden_channels=32, translator_channels=64, levels=2, blocks=2, translator="incepu")
     for name, array in tree_flatten(model.translator.trainable_parameters()):
         if name.endswith("weight") and ".norm." not in name:
@@ -238,7 +238,7 @@ def test_it_learns(form, rng):
         ),
     ],
 )
-def test_arguments_that_are_refused(arguments, text):
+def test_bad_arguments(arguments, text):
     with pytest.raises(ValueError, match=text):
         SimVP(**{**SMALL, **arguments})
 

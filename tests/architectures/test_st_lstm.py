@@ -86,14 +86,14 @@ def test_shapes_and_start_of_the_parameters():
     expected["W1"] = (24, 1, 1, 48)
     for name, channels in (("x", 168), ("h", 96), ("m", 72), ("o", 24)):
         expected |= {f"norm_{name}.{part}": (8, 9, channels) for part in ("weight", "bias")}
-        bound = cell[f"W{name}"][0].size ** -0.5  # as a convolution of PyTorch starts
+        bound = cell[f"W{name}"][0].size ** -0.5  # as in PyTorch
         assert 0.97 * bound < mx.abs(cell[f"W{name}"]).max().item() <= bound
     assert shapes == expected
     assert "kernel_size=(3, 5), norm_grid=(8, 9), forget_bias=1.0" in repr(cell)
 
 
 def drawn(rng, N, H, W, C, O, k):
-    """x, h, c, m and the four kernels of a step."""
+    """Returns x, h, c, m and the four kernels of a step."""
     states = [normal(rng, (N, H, W, channels)) for channels in (C, O, O, O)]
     shapes = [(7 * O, C), (4 * O, O), (3 * O, O), (O, 2 * O)]
     return [*states, *(normal(rng, (o, k, k, i), (k * k * i) ** -0.5) for o, i in shapes)]
@@ -106,7 +106,7 @@ def held(given, function, expected, cotangents, tolerance=4e-5):
         close(a, b, tolerance)
 
 
-# Whole tiles of 4x4, ragged tiles, less than a tile; channels of less than a vector, of several, and of a part.
+# Whole tiles of 4x4, ragged tiles, less than a tile; channels of less than a vector, several vectors, a part of one.
 SIZES = [(2, 8, 12, 3, 4), (1, 7, 9, 17, 33), (3, 2, 3, 16, 8), (1, 1, 6, 1, 1), (5, 4, 5, 40, 24)]
 
 
@@ -131,7 +131,7 @@ def test_a_step_equals_its_reference(size, k, rng):
 
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(("compiles", "trains"), [(False, True), (True, True), (False, False)])
-def test_the_gradient_adds_up_over_the_steps(compiles, trains, rng):
+def test_the_gradient_is_summed_over_the_steps(compiles, trains, rng):
     given = drawn(rng, 2, 5, 6, 4, 4, 3)
     cotangents = [normal(rng, given[1].shape) for _ in range(3)]
 
@@ -219,7 +219,7 @@ def test_bad_inputs():
 
 
 @pytest.mark.usefixtures("kernels")
-def test_the_kernels_are_given_what_they_read(rng):
+def test_the_kernels_get_the_arrays_that_they_read(rng):
     x, h, c, m, *W = drawn(rng, 1, 5, 6, 3, 4, 3)
     filters = st_lstm.prepare(*W)
     message = "[st_lstm.step] 'filters' were prepared from kernels of another size or other channels."

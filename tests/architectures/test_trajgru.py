@@ -45,11 +45,11 @@ def test_a_constant_flow_moves_the_state(rng):
     assert cell.flow((), h).tolist() == mx.broadcast_to(cell.bf, (1, 3, 4, 2)).tolist()
 
 
-def test_it_begins_without_flows(rng):
+def test_it_starts_without_flows(rng):
     cell = TrajGRUCell(2, 3, links=2)
     x, h = normal(rng, (1, 5, 6, 2)), normal(rng, (1, 5, 6, 3))
     assert not cell.flow(cell.project(x), h).any()
-    # But learns them.
+    # But it learns them.
     gradients = mx.grad(lambda W: cell.update({"Wf": W})(x, h).sum())(cell.Wf)
     assert mx.abs(gradients).max().item() > 1e-4
 

@@ -1,4 +1,4 @@
-"""The ways in which a layer can be computed give the same outputs and the same gradients."""
+"""All algorithms of a layer give the same outputs and the same gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("kernels_for_winograd")
 algorithms = pytest.mark.parametrize("algorithm", ["native", "winograd"])
 
 
-# Where the recurrent kernel is 3x3 or 5x5, whatever the input's convolution.
+# Layers with a recurrent kernel of 3x3 or 5x5 and any convolution of the input.
 FITTING = [
     {},
     {"kernel_size": 5},
@@ -60,7 +60,7 @@ def test_winograd_takes_every_convolution_of_the_input(arguments, bias, kernels,
         ({"kernel_size": 3, "recurrent_kernel_size": 7}, "7x7"),
     ],
 )
-def test_auto_falls_back_where_winograd_is_an_error(arguments, size, rng):
+def test_auto_falls_back_if_winograd_is_an_error(arguments, size, rng):
     x = normal(rng, (1, 2, 8, 9, 1))
     layers = {
         algorithm: ConvLSTM(1, 2, **arguments, algorithm=algorithm) for algorithm in ("auto", "native", "winograd")
@@ -89,7 +89,7 @@ def test_auto_is_native_in_half_precision(dtype, rng):
 
 
 def gradients(layer, x, weights, state=None, length=None):
-    """Of the layer's parameters, of the input and of the state, for weighted outputs and the squares of both states."""
+    """Returns gradients for the parameters, the input and the state, of weighted outputs and squares of both states."""
 
     def total(parameters, x, state):
         layer.update(parameters)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def results_of_several_walks():
-    """Values and gradients of calls that take every way through the kernels."""
+    """Returns values and gradients of calls that take every path through the kernels."""
     rng = np.random.default_rng(0)
     for kernel_size, inputs, recompute in (
         (3, "driven", False),
@@ -30,7 +30,7 @@ def results_of_several_walks():
         (3, "undriven", True),
         (5, "projected", False),
     ):
-        for grid in ((7, 9), (40, 36), (48, 50)):  # few, more and many tiles a step
+        for grid in ((7, 9), (40, 36), (48, 50)):  # few, more and many tiles per step
             given = arguments(rng, kernel_size, grid, "channel", inputs, L=4, C=5, O=9)
             yield value_and_gradients(unroll, given, drawn(rng, given, 4), recompute=recompute, **steps(given, 4))
 
@@ -55,7 +55,7 @@ def test_the_same_call_gives_the_same_bits_whatever_else_runs():
 
 
 def digest():
-    """Of the bits of `results_of_several_walks`, for the processes of the test below."""
+    """Returns a checksum of the bits of `results_of_several_walks`, for the processes of the test below."""
     found = hashlib.sha256()
     tree_map(lambda a: found.update(np.array(a).tobytes()), list(results_of_several_walks()))
     return f"{library().threads} {found.hexdigest()}"

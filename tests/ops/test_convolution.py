@@ -1,4 +1,4 @@
-"""Convolutions, those of `convlstm.ops.cpu` among them, against MLX's and float64; paddings and sizes."""
+"""Convolutions, including those of `convlstm.ops.cpu`, against MLX's and float64; paddings and sizes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-# Of the largest value.
+# Relative to the largest value.
 TOLERANCE = 3e-5
 
 
 def compare(rng, x, w, function, tolerance=TOLERANCE):
-    """Asserts that the value and both gradients are those of MLX's convolution."""
+    """Asserts that the value and both gradients equal those of MLX's convolution."""
     half = w.shape[1] // 2
     weights = normal(rng, (*x.shape[:3], w.shape[0]))
     y, gradients = mx.vjp(function, [x, w], [weights])
@@ -51,7 +51,7 @@ def test_error_of_winograd_against_float64(k, kernels, rng):
     close(winograd_conv2d(x, w), reference.convolve(*doubles((x, w))), 2e-5)
 
 
-def test_winograd_of_arrays_that_do_not_lie_in_rows(kernels, rng):
+def test_winograd_of_arrays_that_are_not_contiguous(kernels, rng):
     x, w = normal(rng, (2, 6, 5, 3)), normal(rng, (3, 3, 3, 4), 0.2)
     compare(rng, x.transpose(0, 2, 1, 3), w.transpose(3, 1, 0, 2)[:, :, ::-1], winograd_conv2d)
     everywhere = mx.broadcast_to(mx.array(2.0), (2, 6, 5, 3))
@@ -141,7 +141,7 @@ def test_types_that_differ_are_promoted(rng):
         ("winograd", (5, 5), mx.float32, True),
     ],
 )
-def test_where_winograd_is_taken(algorithm, kernel_size, dtype, expected, kernels):
+def test_takes_winograd(algorithm, kernel_size, dtype, expected, kernels):
     assert takes_winograd("It", algorithm, kernel_size, dtype) is expected
 
 
@@ -183,7 +183,7 @@ def test_conv2d_defaults_to_a_convolution_that_keeps_the_grid(rng):
     close(conv2d(x, w), reference.convolve(*doubles((x, w))), 1e-6)
 
 
-def test_output_size_names_its_owner_and_what_is_too_small():
+def test_output_size_names_its_owner_and_the_input():
     assert output_size("It", (7, 8), (3, 5), (2, 1), "valid") == (3, 4)
     message = (
         "[It] an input of 4x9 is too small for kernel_size=(3, 3), dilation=(2, 2), padding='valid': no output is left."
@@ -192,7 +192,7 @@ def test_output_size_names_its_owner_and_what_is_too_small():
         output_size("It", (4, 9), (3, 3), (1, 1), "valid", (2, 2))
 
 
-def test_other_channels_than_the_kernel_s_are_refused():
+def test_channels_must_be_the_kernel_s():
     message = (
         "[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) with the same C but got shapes "
         "(1, 4, 4, 2) and (3, 3, 3, 5)."

@@ -1,4 +1,4 @@
-"""Depthwise convolutions, with the kernel of the CPU and without, against MLX's and against a slow one."""
+"""Depthwise convolutions, with and without the CPU's kernel, against MLX's and against a slow one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHAPES = [((2, 6, 8, 16), (5, 5), 1), ((1, 5, 7, 21), (3, 5), 1), ((3, 9, 6, 40)
 
 
 def slow(x, w, dilation):
-    """The equation, in float64."""
+    """Returns the convolution by its equation, in float64."""
     (_, H, W, _), (kh, kw, _) = x.shape, w.shape
     down, right = dilation * (kh // 2), dilation * (kw // 2)
     padded = np.pad(np.array(x, np.float64), [(0, 0), (down, down), (right, right), (0, 0)])
@@ -26,7 +26,7 @@ def slow(x, w, dilation):
 
 @pytest.mark.parametrize(("shape", "kernel", "dilation"), SHAPES)
 @pytest.mark.parametrize("algorithm", ["auto", "native"])
-def test_each_channel_is_convolved_by_itself(shape, kernel, dilation, algorithm, rng):
+def test_each_channel_is_convolved_on_its_own(shape, kernel, dilation, algorithm, rng):
     x, w = normal(rng, shape), normal(rng, (*kernel, shape[-1]))
     close(depthwise_conv2d(x, w, dilation, algorithm), slow(x, w, dilation), 1e-5)
 

@@ -25,7 +25,7 @@ def test_rational_tanh(compiled):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_rational_tanh_is_a_function_of_each_value(compiled):
     function = mx.compile(rational_tanh) if compiled else rational_tanh
-    # Lengths that fill vector registers and that do not.
+    # Lengths that fill vector registers, and others.
     for shape in ((1,), (7,), (3, 5), (33, 2, 5)):
         x = mx.random.normal(shape, key=mx.random.key(0))
         close(function(x), np.tanh(np.array(x, np.float64)), 1e-6)

@@ -34,16 +34,16 @@ def test_gates_equal_their_reference(algorithm, activation, given, shape, rng):
         return mx.value_and_grad(total)(arrays)
 
     (_, value), gradients = run(gru_gates, algorithm=algorithm)
-    (_, expected), right = run(reference_gru_gates)
+    (_, expected), reference = run(reference_gru_gates)
     close(value, expected, 1e-5)
-    assert gradients.keys() == right.keys()
-    for name in right:
-        close(gradients[name], right[name], 1e-5)
+    assert gradients.keys() == reference.keys()
+    for name in reference:
+        close(gradients[name], reference[name], 1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("activation", ["leaky_relu", "tanh"])
-def test_gates_do_not_hide_what_is_not_finite(activation, value, rng):
+def test_gates_do_not_hide_nan_or_infinity(activation, value, rng):
     y, h = normal(rng, (1, 2, 2, 15)), normal(rng, (1, 2, 2, 5))
     y[0, 1, 0, 12] = value
     after = [np.array(gru_gates(None, y, h, None, None, activation, how)) for how in ("auto", "native")]

@@ -1,4 +1,4 @@
-"""Normalization and activations with the kernels of the CPU and without, against MLX's and against NumPy in float64."""
+"""Normalisation and activations, with and without the CPU's kernels, against MLX's and against NumPy in float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUPED = [((2, 8, 9, 64), 2), ((3, 5, 7, 18), 3), ((1, 4, 4, 5), 5), ((2, 16, 1
 
 
 def both(function, inputs, dy):
-    """Values and gradients of function(..., algorithm), with the kernels and without."""
+    """Returns values and gradients of function(..., algorithm), with the kernels and without."""
     found = []
     for algorithm in ("auto", "native"):
         values, gradients = mx.vjp(lambda *a, algorithm=algorithm: function(*a, algorithm=algorithm), inputs, [dy])
@@ -45,7 +45,7 @@ def test_gelu_takes_any_shape(shape, rng):
     close(gelu(x), nn.gelu(x), 1e-6)
 
 
-def test_gelu_keeps_what_is_no_number():
+def test_gelu_keeps_nan():
     assert np.isnan(np.array(gelu(mx.array([float("nan")] * 9)))).all()
 
 
@@ -82,7 +82,7 @@ def test_group_norm_is_its_equation(shape, groups, activation, algorithm, rng):
     close(group_norm(x, bias, weight, shift, groups, activation, algorithm=algorithm), z, 1e-5)
 
 
-# Of a group of one channel the bias's gradient is 0, which rounding alone decides.
+# The bias of a group of one channel has a gradient of 0, of which only rounding errors remain.
 @pytest.mark.parametrize(("shape", "groups"), [g for g in GROUPED if g[0][-1] != g[1]])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_group_norm_has_the_gradients_of_mlx(shape, groups, activation, kernels, rng):
@@ -124,7 +124,7 @@ def test_batch_norm_has_the_values_and_gradients_of_mlx(shape, kernels, rng):
         close(actual, expected, 1e-5)
 
 
-def test_batch_norm_counts_what_it_has_seen_as_mlx_does(rng):
+def test_batch_norm_has_the_running_statistics_of_mlx(rng):
     ours, plain = BatchNorm(6), nn.BatchNorm(6)
     assert set(ours.trainable_parameters()) == {"weight", "bias"}
     for _ in range(2):
@@ -153,7 +153,7 @@ def test_other_types_are_those_of_mlx(rng):
         (2, "relu", "'activation' must be one of none, silu, leaky_relu but got 'relu'"),
     ],
 )
-def test_what_does_not_fit(groups, activation, text):
+def test_arguments_that_do_not_fit(groups, activation, text):
     x, zeros = mx.zeros((1, 2, 2, 4)), mx.zeros(4)
     with pytest.raises(ValueError, match=text):
         group_norm(x, zeros, zeros, zeros, groups, activation)

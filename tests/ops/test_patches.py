@@ -1,4 +1,4 @@
-"""Convolutions with strides, of few channels and in groups, against MLX's own."""
+"""Convolutions with strides, with few channels and in groups, against MLX's own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_convolutions_with_strides_or_few_channels_are_those_of_mlx(shape, kerne
 
 
 def slow_convolution(x, w, stride, padding):
-    """Place by place of the kernel."""
+    """Returns the convolution as a sum over the taps of the kernel."""
     x = mx.pad(x, [(0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)])
     rows, columns = ((n - k) // s + 1 for n, k, s in zip(x.shape[1:3], w.shape[1:3], stride, strict=True))
     return sum(

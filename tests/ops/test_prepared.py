@@ -1,4 +1,4 @@
-"""Parts of a walk, with kernels that are transformed once, against the whole."""
+"""A walk in parts, with kernels that are transformed once, against the whole walk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("parts", [[1, 1, 1, 1, 1], [2, 3], [5]])
 def test_parts_of_a_walk_equal_the_whole(parts, inputs, options, rng):
-    # The last grid has many tiles a step.
+    # The last grid has many tiles per step.
     for kernel_size, recompute, grid in ((3, False, (7, 6)), (5, True, (7, 6)), (3, False, (46, 48))):
         given = arguments(rng, kernel_size, grid, "channel", inputs, L=5, C=5, O=9)
         weights = drawn(rng, given, 5)
@@ -40,7 +40,7 @@ def test_parts_of_a_walk_equal_the_whole(parts, inputs, options, rng):
 
 @pytest.mark.parametrize("sparing", [False, True])
 def test_parts_that_feed_on_their_own_output(sparing, rng):
-    """As a forecaster does: what a step gives is the next one's input."""
+    """As in a forecaster: the output of a step is the input of the next one."""
     given = arguments(rng, peepholes="none", L=1, C=3)
     x, h, c, Wx, Wh, bias, _ = given.values()
 
@@ -62,7 +62,7 @@ def test_parts_that_feed_on_their_own_output(sparing, rng):
 
 @pytest.mark.parametrize("sparing", [False, True])
 def test_a_walk_left_unfinished_keeps_the_gradients_of_its_parts(sparing, rng):
-    """Only the first part's result counts: the later part brings no gradient, and takes none away."""
+    """Only the result of the first part counts: a later part neither adds nor removes a gradient."""
     x, h, c, Wx, Wh, bias, _ = arguments(rng, peepholes="none", L=4).values()
 
     def prepared(Wx, Wh, later):

@@ -1,4 +1,4 @@
-"""The recurrence of `convlstm.ops.cpu` against its plain reference and against float64."""
+"""The recurrence of `convlstm.ops.cpu`, against its plain reference and against float64."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PEEPHOLES = ["none", "channel", "place"]
 
 
 def compare(rng, given, L=3, **options):
-    """Asserts that values and all gradients of `unroll` are the reference's."""
+    """Asserts that values and all gradients of `unroll` equal the reference's."""
     weights = drawn(rng, given, L)
     options = {**steps(given, L), **options}
     expected = value_and_gradients(reference_unroll, given, weights, **options)
@@ -58,7 +58,7 @@ def test_reverse_and_recompute_in_every_combination(inputs, reverse, recompute, 
     compare(rng, arguments(rng, 5, (7, 9), "place", inputs), reverse=reverse, recompute=recompute)
 
 
-# Less than a vector, a vector of 8 or 16 floats, a little more, and what fills several and a part.
+# Less than a vector, a vector of 8 or 16 floats, a little more, several vectors and a part of one.
 @pytest.mark.parametrize("peepholes", ["channel", "place"])
 @pytest.mark.parametrize("O", [1, 3, 8, 9, 16, 17, 24, 33])
 def test_any_number_of_channels(O, peepholes, rng):
@@ -71,7 +71,7 @@ def test_any_number_of_channels(O, peepholes, rng):
         compare(rng, arguments(rng, 3, (5, 6), peepholes, inputs, N=1, L=2, C=C, O=O), 2, recompute=recompute)
 
 
-# Backward, a chunk has up to 512 tiles: all steps of few tiles, 3 and 3 and 1 step, 2 and 1, a step each.
+# A chunk of the backward walk has up to 512 tiles: all steps at once, then 3, 3 and 1, 2 and 1, and 1 each.
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(
     ("N", "grid", "L"), [(3, (4, 4), 1), (3, (4, 4), 9), (2, (32, 36), 7), (1, (64, 64), 3), (1, (90, 96), 2)]
@@ -84,11 +84,11 @@ def test_few_and_many_tiles_and_steps(N, grid, L, recompute, rng):
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_more_tiles_than_are_transformed_at_a_time(recompute, rng):
-    # 528 tiles of 17 channels are more than products.h holds transformed, both for a convolution and for a gradient.
+    # 528 tiles of 17 channels are more than products.h transforms at a time, for a convolution and for a gradient.
     compare(rng, arguments(rng, 5, (88, 96), "channel", N=1, L=2, C=17, O=17), 2, recompute=recompute)
 
 
-def test_each_argument_has_a_gradient_of_its_own(rng):
+def test_each_argument_has_its_own_gradient(rng):
     given = arguments(rng, peepholes="none")
     for name in NAMES[:-1]:
         one, plain = (
@@ -109,7 +109,7 @@ def test_gradients_of_one_result_alone(part, recompute, rng):
     close(*gradients, GRADIENTS)
 
 
-def test_arguments_that_do_not_lie_in_rows(rng):
+def test_arguments_that_are_not_contiguous(rng):
     given = arguments(rng, grid=(6, 6), peepholes="place")
     turned = {**given, "x": given["x"].swapaxes(2, 3), "h": given["h"][:, ::-1], "c": given["c"].swapaxes(1, 2)}
     turned["Wh"], turned["bias"] = given["Wh"].swapaxes(1, 2), mx.broadcast_to(given["bias"][:1], given["bias"].shape)
@@ -120,14 +120,14 @@ def test_arguments_that_do_not_lie_in_rows(rng):
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_unroll_compiles(inputs, recompute, rng):
-    for _ in range(2):  # the second time with other numbers, which must not be those of the first
+    for _ in range(2):  # the second time with other values
         given = arguments(rng, inputs=inputs)
         weights = drawn(rng, given)
         function = partial(value_and_gradients, unroll, weights=weights, recompute=recompute, **steps(given))
         same(mx.compile(function)(given=given), function(given=given), 1e-6)
 
 
-def test_one_compiled_function_takes_new_numbers(rng):
+def test_a_compiled_function_takes_new_values(rng):
     fixed = arguments(rng)
 
     def gradient(Wh, x):
@@ -148,7 +148,7 @@ def test_float64_unroll_is_the_transcription_of_the_equations(rng):
         close(a, b, 1e-13)
 
 
-# The last has more tiles than are summed at once, and the largest error of a gradient that was seen.
+# The last one has more tiles than are summed at once, and the largest error of a gradient.
 @pytest.mark.parametrize(
     ("grid", "N", "L", "C", "O"), [((7, 9), 2, 3, 2, 3), ((13, 10), 2, 10, 20, 24), ((88, 96), 1, 2, 17, 17)]
 )

@@ -16,12 +16,12 @@ algorithms = pytest.mark.parametrize("algorithm", ["native", "winograd"])
 
 
 def identity_product(h, flow, algorithm):
-    """`warp` by way of `warp_product`."""
+    """Returns `warp` by `warp_product`."""
     return warp_product(h, flow, mx.eye(flow.shape[3] // 2 * h.shape[3]), algorithm)
 
 
 def flows(*pairs):
-    """A constant flow (1, 2, 3, 2L) for each of the pairs."""
+    """Returns a constant flow (1, 2, 3, 2L) for each of the pairs."""
     return mx.broadcast_to(mx.array([value for pair in pairs for value in pair]), (1, 2, 3, 2 * len(pairs)))
 
 
@@ -30,7 +30,7 @@ def flows(*pairs):
     ("pair", "expected"),
     [
         ((0.0, 0.0), [[1, 2, 3], [4, 5, 6]]),
-        # What is there has come down by a row, to the right by a column.
+        # The content has come down by a row, then right by a column.
         ((1.0, 0.0), [[0, 0, 0], [1, 2, 3]]),
         ((0.0, 1.0), [[0, 1, 2], [0, 4, 5]]),
         ((-1.0, -2.0), [[6, 0, 0], [0, 0, 0]]),
@@ -55,7 +55,7 @@ def test_links_come_one_after_the_other(algorithm, rng):
     assert mx.array_equal(identity_product(h, flows((0.0, 0.0), (1.0, 0.0)), algorithm), expected)
 
 
-# Channels and grids that fill vectors, blocks of pixels and panels, and those that do not.
+# Channels and grids that fill vectors, blocks of pixels and panels, and others.
 @pytest.mark.parametrize(
     "sizes", [(2, 5, 7, 3, 4, 9), (1, 23, 25, 16, 3, 48), (2, 3, 2, 33, 2, 7), (1, 3, 6, 1, 1, 1), (1, 8, 20, 1, 16, 3)]
 )
@@ -100,7 +100,7 @@ def test_gradients_equal_differences(rng):
 
 
 @algorithms
-def test_a_flow_that_is_not_a_number_shows_where_it_is(algorithm, rng):
+def test_nan_in_a_flow_reaches_its_pixel(algorithm, rng):
     h, flow = normal(rng, (1, 4, 5, 2)), normal(rng, (1, 4, 5, 4))
     for value in (np.nan, np.inf):
         flow[0, 1, 2, 2] = value
@@ -109,8 +109,8 @@ def test_a_flow_that_is_not_a_number_shows_where_it_is(algorithm, rng):
         assert np.isfinite(field).sum() >= field.size - 4
 
 
-def test_half_precision_does_not_shift_the_places(rng):
-    # 301.5 has no bfloat16: places are computed in float32.
+def test_half_precision_does_not_shift_positions(rng):
+    # bfloat16 cannot represent 301.5: positions are computed in float32.
     h = normal(rng, (1, 1, 400, 1)).astype(mx.bfloat16)
     field = warp(h, mx.broadcast_to(mx.array([0.0, 0.5]), (1, 1, 400, 2)).astype(mx.bfloat16))
     assert field.dtype == mx.bfloat16

@@ -10,7 +10,7 @@ import pytest
 
 
 def value_and_gradients(layer, x, h, drawn, length=None):
-    """Outputs and state, and the gradients of sum(drawn * outputs) of x, h and the weights."""
+    """Returns outputs and state, and the gradients of sum(drawn * outputs) for x, h and the weights."""
 
     def total(given):
         layer.cell.update(given["weights"])
@@ -23,7 +23,7 @@ def value_and_gradients(layer, x, h, drawn, length=None):
 
 
 def held_to_torch(layer, x, h, rng, length=None, **geometry):
-    """Asserts that values and gradients are those of the transcription, to 1e-4 of the largest."""
+    """Asserts that values and gradients equal PyTorch's, to 1e-4 of the largest."""
     pytest.importorskip("torch")
     from tests.support import torch_gru
 

@@ -1,4 +1,4 @@
-"""NumPy transcriptions in float64 that the layers are held to, from the papers and from Keras's documentation.
+"""NumPy transcriptions in float64 of the papers' equations and of Keras's documentation, to test the layers with.
 
 They are written apart from the package: another form of the padding rule, loops instead of fast paths.
 """
@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten, tree_map
 
 
 def randomise(module, rng: np.random.Generator):
-    """The module with random values for every parameter: kernels that keep a variance of 1, the others around 0.5."""
+    """Returns the module with random parameters: kernels that keep a variance of 1, the others of deviation 0.5."""
 
     def drawn(a):
         return normal(rng, a.shape, a[0].size ** -0.5 if a.ndim == 4 else 0.5)
@@ -27,7 +27,7 @@ def normal(rng: np.random.Generator, shape, scale: float = 1.0) -> mx.array:
 
 
 def doubles(tree):
-    """The arrays of a tree as NumPy's, in float64."""
+    """Returns a tree with its arrays as NumPy's, in float64."""
     return tree_map(lambda a: np.array(a, dtype=np.float64), tree)
 
 
@@ -64,7 +64,7 @@ def sigmoid(x):
 
 
 def same_pads(length: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Zeros before and after, as TensorFlow's guide to padding states the rule."""
+    """Returns the number of zeros before and after, by the rule in TensorFlow's guide to padding."""
     reach = dilation * (kernel - 1) + 1
     rest = length % stride
     total = max(reach - (stride if rest == 0 else rest), 0)
@@ -72,7 +72,7 @@ def same_pads(length: int, kernel: int, stride: int, dilation: int) -> tuple[int
 
 
 def pad(x, kernel, stride, padding, dilation):
-    """NHWC with the zeros that a padding rule puts around it."""
+    """Returns NHWC with the zeros that a padding rule adds around it."""
     if padding == "valid":
         return x
     if padding == "same":
@@ -83,7 +83,7 @@ def pad(x, kernel, stride, padding, dilation):
 
 
 def convolve(x, w, stride=1, padding="same", dilation=1):
-    """Convolution (no flip) of NHWC with (O, kh, kw, C), one tap of the kernel after the other."""
+    """Returns the convolution (no flip) of NHWC with (O, kh, kw, C), as a sum over the taps of the kernel."""
     stride, dilation = pair(stride), pair(dilation)
     kernel = w.shape[1:3]
     x = pad(x, kernel, stride, padding, dilation)
@@ -100,7 +100,7 @@ def convolve(x, w, stride=1, padding="same", dilation=1):
 
 
 def cell(x, h, c, weights, **geometry):
-    """The five equations of Shi et al., 2015. `weights` has the names of `ConvLSTMCell`'s parameters."""
+    """Returns h and c by the equations of Shi et al., 2015. `weights` has the names of `ConvLSTMCell`'s parameters."""
     if x is None:
         Xi = Xf = Xc = Xo = 0.0
     else:
@@ -116,7 +116,7 @@ def cell(x, h, c, weights, **geometry):
 
 
 def layer(x, h, c, weights, length=None, reverse=False, **geometry):
-    """The cell step by step over NLHWC: hidden states in the order of time, and the final state."""
+    """Returns the hidden states of the cell over NLHWC, in the order of time, and the final state."""
     length = length if x is None else x.shape[1]
     outputs = [None] * length
     for t in reversed(range(length)) if reverse else range(length):
@@ -126,14 +126,14 @@ def layer(x, h, c, weights, length=None, reverse=False, **geometry):
 
 
 def keras_output_length(length: int, kernel: int, padding: str, stride: int, dilation: int) -> int:
-    """Keras's closed form of a convolution's output length."""
+    """Returns the length of a convolution's output by Keras's closed form."""
     reach = kernel + (kernel - 1) * (dilation - 1)
     length = length if padding == "same" else length - reach + 1
     return (length + stride - 1) // stride
 
 
 def keras_conv2d(x, kernel, strides=(1, 1), padding="same", dilation_rate=(1, 1)):
-    """`keras.ops.conv` of NHWC with HWIO, one window for each output."""
+    """Returns `keras.ops.conv` of NHWC with HWIO, one window for each output."""
     x = pad(x, kernel.shape[:2], strides, padding, dilation_rate)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel.shape[:2], dilation_rate, strict=True))
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(1, 2))[:, :: strides[0], :: strides[1]]
@@ -141,7 +141,7 @@ def keras_conv2d(x, kernel, strides=(1, 1), padding="same", dilation_rate=(1, 1)
 
 
 def keras_conv_lstm_2d(x, kernel, recurrent_kernel, bias, **convolution):
-    """`keras.layers.ConvLSTM2D(..., recurrent_activation="sigmoid", return_sequences=True)`, from zeros.
+    """Returns `keras.layers.ConvLSTM2D(..., recurrent_activation="sigmoid", return_sequences=True)`, from zeros.
 
     Kernels are HWIO with the gates i, f, c, o on the last axis.
     """

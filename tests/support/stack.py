@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 SMALL = {"hidden_channels": (3, 4), "kernel_size": 3, "patch_size": 2}
-# The forms of layers that go other ways through `convlstm.layers`.
+# Layers that take different paths through `convlstm.layers`.
 FORMS = {
     "published": {},
     "paper": {"bias": True, "peepholes": True},
@@ -21,11 +21,12 @@ forms = pytest.mark.parametrize("form", FORMS)
 
 
 def small(rng, in_channels=1, **arguments):
+    """Returns a small stack with random weights."""
     return randomise(ConvLSTMStack(in_channels, **{**SMALL, **arguments}), rng)
 
 
 def slow(model, inputs, horizon, fed=None):
-    """The stack in NumPy: one time step after the other, through all layers. `fed[t]`: frames to feed at step t."""
+    """Returns the predictions of the stack in NumPy, step by step. `fed[t]` are the frames to feed at step t."""
     p, weights = model.patch_size, doubles(model.parameters())
     inputs = np.array(inputs, dtype=np.float64)
     N, T_in, H, W, C = inputs.shape

@@ -1,4 +1,4 @@
-"""PyTorch transcriptions of the ConvGRU and the TrajGRU, from the equations of Shi et al., 2017, frames NCHW.
+"""PyTorch transcriptions of the ConvGRU and the TrajGRU from the equations of Shi et al., 2017, with frames NCHW.
 
 Weights come as a dict with the names of our cells' parameters, kernels as (O, I, kh, kw).
 """
@@ -14,24 +14,24 @@ ACTIVATIONS = {"leaky_relu": lambda x: leaky_relu(x, 0.2), "tanh": torch.tanh}
 
 
 def to_torch(a) -> Tensor:
-    """NHWC or OHWI as NCHW or OIHW, NLHWC as NLCHW; vectors as they are."""
+    """Returns NHWC or OHWI as NCHW or OIHW, NLHWC as NLCHW, and vectors as they are."""
     array = np.array(a)
     return torch.tensor(np.moveaxis(array, -1, -3) if array.ndim >= 4 else array)
 
 
 def to_ours(a: Tensor) -> np.ndarray:
-    """The inverse of `to_torch`."""
+    """Returns the inverse of `to_torch`."""
     array = a.detach().numpy()
     return np.moveaxis(array, -3, -1) if array.ndim >= 4 else array
 
 
 def warp(h: Tensor, flow: Tensor) -> Tensor:
-    """(N, O, H, W) read where each of L flows (N, 2L, H, W) comes from -> (N, L O, H, W); zeros around the field."""
+    """Returns (N, O, H, W) read at the origins of L flows (N, 2L, H, W): (N, L O, H, W), zeros outside."""
     H, W = h.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
     fields = []
     for v, u in zip(flow[:, 0::2].unbind(1), flow[:, 1::2].unbind(1), strict=True):
-        # grid_sample counts from -1 to 1, columns first. The middle of one pixel is 0.
+        # grid_sample's coordinates run from -1 to 1, columns first. The centre of a single pixel is 0.
         place = [
             2 * (at - way) / (side - 1) - 1 if side > 1 else -way for at, way, side in ((columns, u, W), (rows, v, H))
         ]
@@ -44,7 +44,7 @@ def _same(W: Tensor) -> tuple[int, int]:
 
 
 def cell(x: Tensor | None, h: Tensor, w: dict[str, Tensor], activation: str, **geometry) -> Tensor:
-    """One time step; a TrajGRU's where there are weights of flows. `geometry` is of the input's convolution."""
+    """Returns the next state: a TrajGRU's if there are weights of flows. `geometry` is the input convolution's."""
     f = ACTIVATIONS[activation]
     if "Wf" in w:
         flow = conv2d(h, w["Wfh"], w.get("bfh"), padding=_same(w["Wfh"]))
@@ -64,7 +64,7 @@ def cell(x: Tensor | None, h: Tensor, w: dict[str, Tensor], activation: str, **g
 
 
 def layer(x: Tensor | None, h: Tensor, w: dict[str, Tensor], activation: str, length: int | None = None, **geometry):
-    """The cell over (N, L, C, H, W), or `length` steps without input: all hidden states, and the last one."""
+    """Returns all hidden states of the cell over (N, L, C, H, W), or over `length` steps without input."""
     outputs = []
     for t in range(length if x is None else x.shape[1]):
         h = cell(None if x is None else x[:, t], h, w, activation, **geometry)
@@ -73,7 +73,7 @@ def layer(x: Tensor | None, h: Tensor, w: dict[str, Tensor], activation: str, le
 
 
 def value_and_gradients(x, h, weights, drawn, activation: str, **options):
-    """Our arrays in and out: outputs and state, and the gradients of sum(drawn * outputs) of x, h and the weights."""
+    """Returns outputs and state, and the gradients of sum(drawn * outputs), from MLX's arrays and in their layout."""
     given = {"h": to_torch(h), **{name: to_torch(a) for name, a in weights.items()}}
     if x is not None:
         given["x"] = to_torch(x)

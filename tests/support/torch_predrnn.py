@@ -41,7 +41,7 @@ class Cell(nn.Module):
 
 
 class Network(nn.Module):
-    """Frames as patches, (N, T, C, H, W); `fed(t, prediction)` gives the frame at step t."""
+    """The whole network, for frames as patches, (N, T, C, H, W); `fed(t, prediction)` is the frame at step t."""
 
     def __init__(self, channels, hidden, layers, kernel, grid=None, adapter=False):
         super().__init__()
@@ -74,7 +74,7 @@ NAMES["W1"] = "conv_last.weight"
 
 
 def torch_name(name: str) -> str:
-    """The published code's name of one of our parameters."""
+    """Returns the published code's name of one of our parameters."""
     if not name.startswith("cells."):
         return name.replace("output.", "conv_last.")
     _, n, rest = name.split(".", 2)
@@ -82,15 +82,15 @@ def torch_name(name: str) -> str:
 
 
 def to_torch(array) -> torch.Tensor:
-    """Weights OHWI or HWC as OIHW or CHW, in float64."""
+    """Returns weights OHWI or HWC as OIHW or CHW, in float64."""
     a = np.array(array, dtype=np.float64)
     return torch.from_numpy(np.moveaxis(a, -1, -3).copy())
 
 
 def network(model) -> Network:
-    """PyTorch's network with the weights of a `PredRNN`, in float64."""
+    """Returns PyTorch's network with the weights of a `PredRNN`, in float64."""
     cell = model.cells[0]
-    made = Network(
+    torch_model = Network(
         cell.in_channels,
         cell.out_channels,
         len(model.cells),
@@ -99,12 +99,12 @@ def network(model) -> Network:
         model.decoupling is not None,
     ).double()
     weights = dict(tree_flatten(model.parameters()))
-    made.load_state_dict({torch_name(name): to_torch(a) for name, a in weights.items()})
-    return made
+    torch_model.load_state_dict({torch_name(name): to_torch(a) for name, a in weights.items()})
+    return torch_model
 
 
 def patches(frames: mx.array, size: int) -> torch.Tensor:
-    """(N, T, H, W, C) as (N, T, size * size * C, H / size, W / size)."""
+    """Returns (N, T, H, W, C) as (N, T, size * size * C, H / size, W / size)."""
     x = np.array(frames, dtype=np.float64)
     N, T, H, W, C = x.shape
     x = x.reshape(N, T, H // size, size, W // size, size, C).transpose(0, 1, 3, 5, 6, 2, 4)
@@ -112,7 +112,7 @@ def patches(frames: mx.array, size: int) -> torch.Tensor:
 
 
 def pixels(frames: torch.Tensor, size: int) -> np.ndarray:
-    """The inverse of `patches`."""
+    """Returns the inverse of `patches`."""
     x = frames.detach().numpy()
     N, T, channels, H, W = x.shape
     x = x.reshape(N, T, size, size, channels // size**2, H, W).transpose(0, 1, 5, 2, 6, 3, 4)

@@ -1,4 +1,4 @@
-"""SimVP in PyTorch, from the papers' equations and OpenSTL's names of parameters: what ours is held to."""
+"""SimVP in PyTorch, from the papers' equations and with OpenSTL's names of parameters, to test ours with."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class IncepNet(nn.Module):
 
 
 class SimVP(nn.Module):
-    """(N, T, C, H, W) -> (N, T, C, H, W)."""
+    """Returns the forecast: (N, T, C, H, W) -> (N, T, C, H, W)."""
 
     def __init__(self, C=1, T=10, S=64, hid=512, levels=4, blocks=8, kernel=3, translator="gsta", **options):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Walks of the recurrence that several test files compare, and how exactly."""
+"""Arguments, values and gradients of the recurrence, and the precision to which they are compared."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from tests.support.reference import normal, same
 
 import mlx.core as mx
 
-# How the input comes: to be convolved, not at all, convolved already.
+# An input to convolve, no input, the result of a convolution.
 INPUTS = ["driven", "undriven", "projected"]
 NAMES = ("x", "h", "c", "Wx", "Wh", "bias", "peepholes")
-# Of the largest value. Seen in float64: 1.2e-5 in values, 3.1e-5 in gradients (of Wx, 5x5, many tiles); MLX's own
-# convolution and gradients are within 2e-6.
+# Relative to the largest value. The errors against float64 are up to 1.2e-5 in values and 3.1e-5 in gradients (of Wx,
+# 5x5, many tiles); those of MLX's own convolution and gradients are below 2e-6.
 VALUES, GRADIENTS = 2e-5, 5e-5
 
 
 def arguments(rng, kernel_size=3, grid=(5, 6), peepholes="channel", inputs="driven", N=2, L=3, C=2, O=3):
-    """Random arguments of `unroll`, with values that keep the gates in motion."""
+    """Returns random arguments of `unroll`, with values that do not saturate the gates."""
     k, channels = kernel_size, (C if inputs == "driven" else 0) + O
     scale = (k * k * channels) ** -0.5
     shape = {"none": None, "channel": (O,), "place": (*grid, O)}[peepholes]
@@ -32,18 +32,18 @@ def arguments(rng, kernel_size=3, grid=(5, 6), peepholes="channel", inputs="driv
 
 
 def steps(given, L=3):
-    """The `length` that `unroll` needs where there is no input."""
+    """Returns the `length` that `unroll` needs if there is no input."""
     return {"length": L} if given["x"] is None else {}
 
 
 def drawn(rng, given, L=3):
-    """Weights for outputs, h and c, whose weighted sum is what gradients are taken of."""
+    """Returns weights for outputs, h and c; gradients are those of the weighted sum."""
     h = given["h"].shape
     return [normal(rng, (h[0], L, *h[1:])), normal(rng, h), normal(rng, h)]
 
 
 def value_and_gradients(function, given, weights, **options):
-    """Outputs, h and c, and the gradient of each argument that is not None."""
+    """Returns outputs, h and c, and the gradient of each argument that is not None."""
     fixed = {name: None for name, a in given.items() if a is None}
 
     def total(values):
@@ -57,13 +57,13 @@ def value_and_gradients(function, given, weights, **options):
 
 
 def held(actual, expected):
-    """Asserts that values and gradients are those of a reference, to the precision of Winograd's convolutions."""
-    for found, right, tolerance in zip(actual, expected, (VALUES, GRADIENTS), strict=True):
-        same(found, right, tolerance)
+    """Asserts that values and gradients equal those of a reference, to the precision of Winograd's convolutions."""
+    for result, reference, tolerance in zip(actual, expected, (VALUES, GRADIENTS), strict=True):
+        same(result, reference, tolerance)
 
 
 def float64_unroll(x, h, c, Wx, Wh, bias, peepholes, *, length=None):
-    """`reference_unroll` in float64. Not with `mx.conv2d` and `mx.sigmoid`, which compute float64 in float32."""
+    """Returns `reference_unroll` in float64, without `mx.conv2d` and `mx.sigmoid`, which compute float64 in float32."""
 
     def convolve(x, w):
         (H, W), k = x.shape[1:3], w.shape[1]
