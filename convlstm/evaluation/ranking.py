@@ -1,4 +1,4 @@
-"""The sequences that a forecaster met best and worst, found while the sequences pass by."""
+"""The best and the worst forecast sequences, kept while the sequences pass by."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ import numpy as np
 
 Kept = TypeVar("Kept")
 
-# Of so few pixels with an event, by share, a score says nothing.
-LEAST = 0.001
+LEAST_EVENTS = 0.001
+"""Share of pixels with an event below which a sequence is not ranked: its score says nothing."""
 
 
 def squared_error(forecast: np.ndarray, truth: np.ndarray) -> float:
-    """The mean squared error over the pixels that are known in both; NaN where there is none."""
+    """Returns the mean squared error over the pixels that are known in both; NaN if there is none."""
     error = np.square(np.asarray(forecast, np.float64) - truth)
     known = np.isfinite(error)
     return float(error[known].mean()) if known.any() else math.nan
 
 
 def critical_success(forecast: np.ndarray, truth: np.ndarray, threshold: float, *, least: float = 0.0) -> float:
-    """Hits / (hits + misses + false alarms) over the pixels that are known in both.
+    """Returns hits / (hits + misses + false alarms) over the pixels that are known in both.
 
     Args:
-        forecast, truth: Of one shape.
-        threshold: From which value on there is an event.
-        least: Share of the known pixels that must have an event in either of the two. Default: 0, one pixel.
+        forecast, truth: Arrays of the same shape.
+        threshold: Lowest value of an event.
+        least: Share of the known pixels that must have an event in either array. Default: 0, one pixel is enough.
 
     Returns:
-        The score; NaN where there are too few events.
+        The score; NaN if there are too few events.
     """
     known = ~(np.isnan(forecast) | np.isnan(truth))
-    ours, true = forecast[known] >= threshold, truth[known] >= threshold
-    either = np.count_nonzero(ours | true)
-    return float(np.count_nonzero(ours & true) / either) if either and either >= least * known.sum() else math.nan
+    f, t = forecast[known] >= threshold, truth[known] >= threshold
+    either = np.count_nonzero(f | t)
+    return float(np.count_nonzero(f & t) / either) if either and either >= least * known.sum() else math.nan
 
 
 def middle(values: Sequence) -> int:
-    """The place of the threshold that stands for all: of two the higher one, of more the one below the middle."""
+    """Returns the index of the threshold that stands for all: the higher of two, the one below the middle of more."""
     return len(values) // 2 - (len(values) > 2)
 
 
 @dataclass(frozen=True)
 class Case(Generic[Kept]):
-    """A sequence and how well it was met.
+    """A sequence and its score.
 
     Attributes:
-        score: Of the first forecaster.
-        example: What was kept of the sequence.
+        score: Score of the first forecaster.
+        example: The sequence as it is kept.
     """
 
     score: float
@@ -59,11 +59,11 @@ class Case(Generic[Kept]):
 
 
 class Ranking(Generic[Kept]):
-    """Keeps the best and the worst of the sequences that it is offered, and no more of them in memory.
+    """The best and the worst of the sequences that it is offered; the others are not kept in memory.
 
     Args:
-        count: How many of each.
-        higher: Whether more of the score is better.
+        count: Number of the best and of the worst ones.
+        higher: True if higher scores are better.
 
     Raises:
         ValueError: `count` is negative.
@@ -80,12 +80,12 @@ class Ranking(Generic[Kept]):
         """Keeps a sequence if it is among the best or the worst so far.
 
         Args:
-            index: Of the sequence; of two that score the same, the first one is kept.
-            score: NaN is passed over.
-            make: Makes what is kept of the sequence, where it is kept.
+            index: Index of the sequence. If two have the same score, the first one is kept.
+            score: Its score; a sequence with NaN is not kept.
+            make: Returns the sequence as it is kept; called only if it is.
 
         Returns:
-            What was made, or None.
+            The return value of `make`, or None if the sequence is not kept.
         """
         if math.isnan(score) or not self.count:
             return None
@@ -103,7 +103,7 @@ class Ranking(Generic[Kept]):
 
     @property
     def worst(self) -> list[Case[Kept]]:
-        """The worst first, without those that are among the best, too."""
+        """The worst first, without those that are also among the best."""
         best = {index for _, index, _ in self._best}
         ordered = sorted(self._worst, key=lambda kept: kept[:2], reverse=True)
         return [case for _, index, case in ordered if index not in best]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.frames import as_unit
-from convlstm.evaluation.ranking import LEAST, Case, Ranking, critical_success, middle, squared_error
+from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import EnsembleMetrics, FrameMetrics, RainMetrics, Scores, score
 
 import mlx.core as mx
@@ -26,8 +26,8 @@ class RainField(Protocol):
     """Data whose frames stand for physical values; `convlstm.datasets.radar_echo.RadarEcho` is one.
 
     Attributes:
-        units: Of the physical values: 'mm/h', 'dBZ' or 'raw'.
-        thresholds: At which forecasts are verified, in these units.
+        units: Units of the physical values: 'mm/h', 'dBZ' or 'raw'.
+        thresholds: Thresholds of the scores, in these units.
         pixel_km: Side of a pixel in km, or None.
     """
 
@@ -36,7 +36,7 @@ class RainField(Protocol):
     pixel_km: float | None
 
     def physical(self, x: np.ndarray) -> np.ndarray:
-        """Values in [0, 1], of any shape, in the physical units."""
+        """Returns values in [0, 1], of any shape, in the physical units."""
 
 
 @dataclass
@@ -45,8 +45,8 @@ class Example:
 
     Attributes:
         index: Its place in the order in which `evaluate` saw the sequences.
-        inputs: (T_in, H, W, C), NaN where the batch's `input_mask` says that a pixel is missing.
-        targets: (horizon, H, W, C), NaN where the mask says that the truth is missing.
+        inputs: (T_in, H, W, C), NaN where the batch's `input_mask` marks a pixel as missing.
+        targets: (horizon, H, W, C), NaN where the batch's `mask` marks the truth as missing.
         forecasts: (horizon, H, W, C) of every forecaster, by name, not clipped.
     """
 
@@ -58,20 +58,20 @@ class Example:
 
 @dataclass
 class Evaluation:
-    """What `evaluate` returns.
+    """The result of `evaluate`.
 
     Attributes:
-        scores: By forecaster, what `FrameMetrics.compute` returns and, of a rain field, `RainMetrics.compute`, and of
-            an ensemble `EnsembleMetrics.compute`.
+        scores: By forecaster, the scores of `FrameMetrics`, for a rain field also those of `RainMetrics`, for an
+            ensemble also those of `EnsembleMetrics`.
         coverage: By forecaster, the share of the pixels that scored.
-        speed: By forecaster, forecasts in sequences per second; the first batch, which compiles, is left out where
-            there are more.
+        speed: By forecaster, sequences per second; if there are several batches, the first one, which compiles, is left
+            out.
         sequences: The number of sequences.
         horizon: The number of lead times.
         examples: The kept sequences.
-        best, worst: The sequences that the first forecaster met best and worst, with their scores: of a rain field the
-            CSI at the threshold that `cases.middle` chooses, over all leads; else the MSE per pixel.
-        spectra: By forecaster, what `RainMetrics.spectrum` returns; empty where there is no rain field.
+        best, worst: The sequences that the first forecaster met best and worst, with their scores: for a rain field the
+            CSI at `middle_threshold` over all leads, else the MSE per pixel.
+        spectra: By forecaster, the power spectra of `RainMetrics`; empty without a rain field.
         ensembles: The metrics of those forecasters that are ensembles, for their tables.
     """
 
@@ -124,22 +124,22 @@ def evaluate(
     """Runs every forecaster over the same batches, once, and scores them.
 
     A forecaster is called as `forecaster(inputs, horizon)` with inputs (N, T_in, H, W, C), float32 in [0, 1], and
-    returns (N, horizon, H, W, C). An `nn.Module` is in evaluation mode meanwhile and in its former mode afterwards. An
-    `Ensemble` is scored by its members, and by their mean as any other forecast: that of the values in [0, 1], and in
-    the scores of rain that of the physical ones. Its events without a rain field are values of 0.5 and more.
+    returns (N, horizon, H, W, C). An `nn.Module` is in evaluation mode during the evaluation and gets its former mode
+    back. An `Ensemble` is scored by its members, and its mean like any other forecast: the mean of the values in [0, 1]
+    for the scores of frames, the mean of the physical values for the scores of rain. Without a rain field its events
+    are values of 0.5 or more.
 
     Args:
         forecasters: The forecasters by name, such as `{"model": model, "persistence": Persistence()}`.
-        batches: Dicts of `inputs` (N, T_in, H, W, C), `targets` (N, horizon, H, W, C) and, where the truth can be
-            missing, `mask`, non-zero where it is valid, and `input_mask`. Frames are floats in [0, 1] or uint8.
-        ssim: Whether to compute SSIM, the slow part of the scores. Default: True.
-        rain: What the frames stand for, if that is rain: forecasts are then verified in physical units, too. Default:
-            none.
-        progress: Label of a progress bar, drawn where the standard error is a terminal. Default: no bar.
-        total: The number of sequences, from which the bar knows the time left. Default: unknown.
-        keep: How many of the first sequences to keep for pictures, or the indices of those to keep. Default: 0.
-        cases: How many of the best and of the worst sequences to keep besides. A sequence with hardly any rain at the
-            threshold is neither. Default: 0.
+        batches: Dicts of `inputs` (N, T_in, H, W, C), `targets` (N, horizon, H, W, C) and, if pixels can be missing,
+            `mask`, non-zero where the truth is valid, and `input_mask`. Frames are floats in [0, 1] or uint8.
+        ssim: True to compute SSIM, the slow part of the scores. Default: True.
+        rain: The rain field that the frames stand for; forecasts are then also scored in physical units. Default: none.
+        progress: Label of a progress bar, drawn if the standard error is a terminal. Default: no bar.
+        total: The number of sequences, for the time left in the bar. Default: unknown.
+        keep: The number of first sequences to keep for pictures, or the indices of those to keep. Default: 0.
+        cases: The number of best and of worst sequences to keep in addition. Sequences with hardly any rain at the
+            threshold are not ranked. Default: 0.
 
     Raises:
         ValueError: There is no forecaster or no batch, a forecast has the wrong shape, or `cases` is negative.
@@ -147,13 +147,7 @@ def evaluate(
     if not forecasters:
         raise ValueError("[evaluate] 'forecasters' must name at least one forecaster but is empty.")
     wanted = set(range(keep) if isinstance(keep, int) else keep)
-    metrics = {name: FrameMetrics(ssim=ssim) for name in forecasters}
-    rain_metrics: dict[str, RainMetrics] = {}
-    if rain is not None:
-        options: dict[str, Any] = {"units": rain.units, "pixel_km": rain.pixel_km}
-        rain_metrics = {name: RainMetrics(rain.thresholds, **options) for name in forecasters}
-    ensembles = {name: _ensemble_metrics(f, rain) for name, f in forecasters.items() if isinstance(f, Ensemble)}
-    times: dict[str, list[tuple[int, float]]] = {name: [] for name in forecasters}
+    metrics = {name: _Metrics(name, forecaster, ssim, rain) for name, forecaster in forecasters.items()}
     examples: list[Example] = []
     ranking: Ranking[Example] = Ranking(cases, higher=rain is not None)
     seen = horizon = 0
@@ -165,33 +159,17 @@ def evaluate(
             mask = None if batch.get("mask") is None else np.asarray(batch["mask"])
             mx.eval(inputs)
             n, horizon = targets.shape[:2]
-            places = [i for i in range(seen, seen + n) if i in wanted]
             known = batch.get("input_mask")
-            kept = [Example(i, _seen(inputs, known, i - seen), _seen(targets, mask, i - seen)) for i in places]
+            places = [i for i in range(n) if seen + i in wanted]
+            kept = [Example(seen + i, _seen(inputs, known, i), _seen(targets, mask, i)) for i in places]
             ranked: list[Example] = []
             truth = targets if rain is None else rain.physical(targets)
             for order, (name, forecaster) in enumerate(forecasters.items()):
                 start = time.perf_counter()
                 forecast = forecaster(inputs, horizon)
                 mx.eval(forecast)
-                times[name].append((n, time.perf_counter() - start))
-                members = None
-                if name in ensembles:
-                    members, forecast = np.array(forecast.astype(mx.float32)), forecast.mean(axis=0)
-                if forecast.shape != targets.shape:
-                    raise ValueError(
-                        f"[evaluate] the forecast of '{name}' must have the shape of the targets, {targets.shape}, "
-                        f"but got {forecast.shape}."
-                    )
-                frames = np.array(mx.array(forecast).astype(mx.float32))
-                metrics[name].update(frames, targets, mask)
-                values = frames if rain is None else rain.physical(frames)
-                if members is not None:
-                    members = members if rain is None else np.stack([rain.physical(member) for member in members])
-                    ensembles[name].update(members, truth, mask)
-                    values = members.mean(axis=0)
-                if rain is not None:
-                    rain_metrics[name].update(values, truth, mask)
+                metrics[name].times.append((n, time.perf_counter() - start))
+                frames = metrics[name].update(forecast, targets, truth, mask)
                 if order == 0 and cases:
                     ranked = _rank(ranking, seen, inputs, targets, frames, mask, known, rain)
                 for example in (*kept, *ranked):
@@ -203,29 +181,74 @@ def evaluate(
         raise ValueError("[evaluate] 'batches' held no sequence: there is nothing to score.")
 
     return Evaluation(
-        scores={
-            name: metric.compute()
-            | (rain_metrics[name].compute() if name in rain_metrics else {})
-            | (ensembles[name].compute() if name in ensembles else {})
-            for name, metric in metrics.items()
-        },
-        coverage={name: metric.coverage for name, metric in metrics.items()},
-        speed={name: _speed(taken) for name, taken in times.items()},
+        scores={name: one.scores() for name, one in metrics.items()},
+        coverage={name: one.frames.coverage for name, one in metrics.items()},
+        speed={name: one.speed() for name, one in metrics.items()},
         sequences=seen,
         horizon=horizon,
         examples=examples,
         best=ranking.best,
         worst=ranking.worst,
-        spectra={name: metric.spectrum() for name, metric in rain_metrics.items()},
-        ensembles=ensembles,
+        spectra={name: one.rain.spectrum() for name, one in metrics.items() if one.rain is not None},
+        ensembles={name: one.ensemble for name, one in metrics.items() if one.ensemble is not None},
     )
 
 
-def _ensemble_metrics(ensemble: Ensemble, rain: RainField | None) -> EnsembleMetrics:
-    if rain is None:
-        return EnsembleMetrics(ensemble.size, [0.5], units="intensity")
-    # Where neither the truth nor any member has rain, a rank says nothing.
-    return EnsembleMetrics(ensemble.size, rain.thresholds, units=rain.units, rank_from=min(rain.thresholds))
+class _Metrics:
+    """The metrics of one forecaster, and the seconds that its batches took."""
+
+    def __init__(self, name: str, forecaster: Forecaster, ssim: bool, field: RainField | None):
+        self.name, self.field = name, field
+        self.frames = FrameMetrics(ssim=ssim)
+        self.rain: RainMetrics | None = None
+        self.ensemble: EnsembleMetrics | None = None
+        self.times: list[tuple[int, float]] = []
+        if field is not None:
+            self.rain = RainMetrics(field.thresholds, units=field.units, pixel_km=field.pixel_km)
+        if isinstance(forecaster, Ensemble):
+            thresholds, units = ([0.5], "intensity") if field is None else (field.thresholds, field.units)
+            # If neither the truth nor any member has rain, a rank says nothing.
+            least = None if field is None else min(field.thresholds)
+            self.ensemble = EnsembleMetrics(forecaster.size, thresholds, units=units, rank_from=least)
+
+    def update(self, forecast: mx.array, targets: np.ndarray, truth: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """Adds the forecast of a batch, and returns its frames; those of an ensemble are the means of its members.
+
+        Args:
+            forecast: (N, horizon, H, W, C), with the members in front if it is that of an ensemble.
+            targets: The frames that came, in [0, 1].
+            truth: The same in physical units, if the frames stand for any.
+            mask: Where the truth is known, or None.
+        """
+        members = None
+        if self.ensemble is not None:
+            members, forecast = np.array(forecast.astype(mx.float32)), forecast.mean(axis=0)
+        if forecast.shape != targets.shape:
+            raise ValueError(
+                f"[evaluate] the forecast of '{self.name}' must have the shape of the targets, {targets.shape}, "
+                f"but got {forecast.shape}."
+            )
+        frames = np.array(mx.array(forecast).astype(mx.float32))
+        self.frames.update(frames, targets, mask)
+        values = frames if self.field is None else self.field.physical(frames)
+        if self.ensemble is not None and members is not None:
+            if self.field is not None:
+                members = np.stack([self.field.physical(member) for member in members])
+            self.ensemble.update(members, truth, mask)
+            values = members.mean(axis=0)
+        if self.rain is not None:
+            self.rain.update(values, truth, mask)
+        return frames
+
+    def scores(self) -> Scores:
+        """Returns the scores of all metrics."""
+        more = [metrics.compute() for metrics in (self.rain, self.ensemble) if metrics is not None]
+        return {name: values for scores in (self.frames.compute(), *more) for name, values in scores.items()}
+
+    def speed(self) -> float:
+        """Returns the speed in sequences per second."""
+        steady = self.times[1:] or self.times
+        return sum(n for n, _ in steady) / sum(seconds for _, seconds in steady)
 
 
 @contextmanager
@@ -250,7 +273,7 @@ def _rank(
     known: Any,
     rain: RainField | None,
 ) -> list[Example]:
-    """Offers every sequence of a batch to the ranking and returns those that it keeps for now."""
+    """Offers every sequence of a batch to the ranking, and returns those that it keeps for now."""
     kept = []
     for i in range(len(targets)):
         truth = _seen(targets, mask, i)
@@ -258,7 +281,7 @@ def _rank(
             value = squared_error(frames[i], truth)
         else:
             threshold = rain.thresholds[middle(rain.thresholds)]
-            value = critical_success(rain.physical(frames[i]), rain.physical(truth), threshold, least=LEAST)
+            value = critical_success(rain.physical(frames[i]), rain.physical(truth), threshold, least=LEAST_EVENTS)
         example = ranking.offer(seen + i, value, partial(_example, seen, i, inputs, known, truth))
         kept += [] if example is None else [example]
     return kept
@@ -269,13 +292,8 @@ def _example(seen: int, i: int, inputs: mx.array, known: Any, truth: np.ndarray)
 
 
 def _seen(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:
-    """Frames of sequence i, NaN where they are missing."""
+    """Returns the frames of sequence i, NaN where they are missing."""
     known = np.array(frames[i])
     if mask is not None:
         known[~np.broadcast_to(np.asarray(mask) != 0, frames.shape)[i]] = np.nan
     return known
-
-
-def _speed(times: list[tuple[int, float]]) -> float:
-    steady = times[1:] or times
-    return sum(n for n, _ in steady) / sum(seconds for _, seconds in steady)

@@ -108,7 +108,7 @@ def table(result: Evaluation) -> str:
 def _rain_table(result: Evaluation) -> list[str]:
     """Returns the table of rain, and CSI at the threshold in the middle by lead time."""
     middle = result.middle_threshold
-    note = f"FSS: at {middle[1:]}, in windows of so many pixels; power: share of the truth's at shorter waves (1: as sharp)"
+    note = f"FSS: at {middle[1:]}, by side of the window; power: at shorter waves, forecast / truth (1: as sharp)"
     by_lead = _by_lead(result, f"csi{middle}", f"CSI at {middle[1:]} by lead time (frames ahead)")
     return [*_aligned(list(result.scores), rain_columns(result)), note, *by_lead]
 
@@ -123,7 +123,8 @@ def _ensemble_table(result: Evaluation) -> list[str]:
         for metric in result.ensembles[names[0]].compute()
     ]
     members = ", ".join(f"{metrics.settings.members}" for metrics in result.ensembles.values())
-    return ["", f"Ensemble of {members} members, all lead times together", *_aligned(names, columns)]
+    ensembles = "Ensemble" if len(names) == 1 else "Ensembles"
+    return ["", f"{ensembles} of {members} members, all lead times together", *_aligned(names, columns)]
 
 
 def _by_lead(result: Evaluation, metric: str, title: str) -> list[str]:

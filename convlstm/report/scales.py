@@ -160,9 +160,9 @@ def spectrum_charts(
         for name, spectrum in spectra.items():
             lines[name] = Line(waves, np.asarray(spectrum["forecast"], float)[lead].tolist(), dots=False)
         when = lead_time(lead + 1, frame_interval) + ("" if frame_interval else " frames" if lead else " frame")
-        words: dict[str, Any] = {"title": f"Power at {when}", "x": f"wavelength ({unit})", "y": POWER[units]}
+        words: dict[str, Any] = {"title": when, "x": f"wavelength ({unit})", "y": POWER[units]}
         positive = truth[lead][truth[lead] > 0]
         least = positive.min() / 100 if positive.size else None
         scale: dict[str, Any] = {"log_x": True, "log_y": True, "falling": True, "least": least}
-        charts.append(Chart(**words, lines=lines, note="the truth is best", **scale))
+        charts.append(Chart(**words, lines=lines, note="below the truth: blurred", **scale))
     return charts

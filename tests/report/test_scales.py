@@ -65,9 +65,9 @@ def test_spectra(pixel_km, tmp_path):
     result = {name: metric.spectrum() for name, metric in rain(horizon=5, pixel_km=pixel_km)[0].items()}
     figure = report.spectra(None, result, frame_interval=5, title="An event")
     assert [axes.get_title("left") for axes in figure.axes] == [
-        "Power at +5 min",
-        "Power at +15 min",
-        "Power at +25 min",
+        "+5 min",
+        "+15 min",
+        "+25 min",
     ]
     for axes, lead in zip(figure.axes, (0, 2, 4), strict=True):
         assert axes.get_xscale() == axes.get_yscale() == "log"
@@ -82,11 +82,11 @@ def test_spectra(pixel_km, tmp_path):
     with Image.open(tmp_path / "spectra.png") as image:
         assert image.width == 932
     assert [axes.get_title("left") for axes in report.spectra(None, result, max_panels=2).axes] == [
-        "Power at +1 frame",
-        "Power at +5 frames",
+        "+1 frame",
+        "+5 frames",
     ]
     figure = report.spectra(None, result, units="dBZ", max_panels=1)
-    assert [axes.get_title("left") for axes in figure.axes] == ["Power at +1 frame"]
+    assert [axes.get_title("left") for axes in figure.axes] == ["+1 frame"]
     assert figure.axes[0].get_ylabel() == "power (dBZ²)"
 
 

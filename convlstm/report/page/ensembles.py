@@ -31,7 +31,7 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     sizes = ", ".join(f"{name}: {metrics.settings.members} members" for name, metrics in every.items())
     scores = {name: result.scores[name] for name in every}
     errors = [_crps(result, frame_interval), *spread_charts(scores, frame_interval)]
-    note = "The CRPS of a single forecast is its mean absolute error. A spread-skill ratio below 1 is overconfident."
+    note = "The CRPS of a single forecast is its mean absolute error. Below a ratio of 1 the ensemble is overconfident."
     parts = [element("p", sizes, class_="note"), *group("Error and spread", note, "error", errors, look)]
     tables = [chart_table(chart, "+{:g}") for chart in errors]
 
@@ -39,7 +39,7 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     reliability = reliability_charts(given)
     if reliability:
         note = (
-            f"Frequency of an event when it was given a probability. Bars show how often {next(iter(every))} gave each "
+            f"Observed frequency of an event for each probability that it was given. Bars show how often {next(iter(every))} gave each "
             f"one, on a scale of powers of ten; probabilities given fewer than {FEWEST} times have no point."
         )
         parts += group("Reliability", note, "reliability", list(reliability.values()), look)

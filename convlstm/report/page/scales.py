@@ -53,4 +53,6 @@ def _powers(chart: Chart) -> Markup:
     places = sorted({int(np.abs(np.log(waves / target)).argmin()) for target in targets})
     power = {name: np.array(line.y, float) for name, line in chart.lines.items()}
     rows = [[name, *(digits(y[k]) if np.isfinite(y[k]) else "-" for k in places)] for name, y in power.items()]
-    return table(["forecaster", *(f"{waves[k]:.3g}" for k in places)], rows, caption=f"{chart.title} by {chart.x}")
+    return table(
+        ["forecaster", *(f"{waves[k]:.3g}" for k in places)], rows, caption=f"Power at {chart.title} by {chart.x}"
+    )

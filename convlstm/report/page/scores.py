@@ -26,8 +26,8 @@ def means(result: Evaluation) -> list[Markup]:
     if result.thresholds:
         parts.append(columns_table("Rain, means over the lead times", names, rain_columns(result)))
         note = (
-            f"FSS: at {spelled(result.middle_threshold[1:])}, by side of the window in pixels. "
-            "Power: the forecast's at shorter waves, divided by the truth's; 1 is as sharp."
+            f"FSS is at {spelled(result.middle_threshold[1:])}, by side of the window. "
+            "Power is the forecast's at shorter waves, divided by the truth's; at 1 the forecast is as sharp."
         )
         parts.append(element("p", note, class_="note"))
     parts.append(columns_table("Frames from 0 to 1, means", names, frame_columns(result)))

@@ -31,12 +31,12 @@ def test_fss_is_told_by_scale(rain, tmp_path):
 def test_spectra_are_told_by_wavelength(rain, tmp_path):
     section = of("scales", read(page(tmp_path, rain, rain=Rain())))
     found = charts(section)
-    assert [name for name in found if name.startswith("Power")] == [f"Power at +{at} min" for at in (5, 15, 20)]
-    words = described(found["Power at +5 min"])
+    assert [name for name in found if name.startswith("+")] == [f"+{at} min" for at in (5, 15, 20)]
+    words = described(found["+5 min"])
     power = "power of log(1 + rain rate in mm/h)"
-    assert words.startswith(f"{power} against wavelength (km); the truth is best. truth: ")
+    assert words.startswith(f"{power} against wavelength (km); below the truth: blurred. truth: ")
     # From long waves at the left to short ones at the right.
-    path = next(tag for tag in found["Power at +5 min"].all("path") if tag.attributes["class"] == "line truth")
+    path = next(tag for tag in found["+5 min"].all("path") if tag.attributes["class"] == "line truth")
     first, last = (float(path.attributes["d"][1:].split("L")[k].split()[0]) for k in (0, -1))
     assert first < last
     assert rain.spectra["a"]["wavelength_km"][0] > rain.spectra["a"]["wavelength_km"][-1]
@@ -51,13 +51,13 @@ def test_scales_without_a_grid_or_a_clock_are_counted(tmp_path):
     silent = Rain(pixel_km=None, frame_interval=None, timed=False)
     section = of("scales", read(page(tmp_path, evaluation(rain=silent, missing=False), rain=silent)))
     assert "against side of the window (px)" in described(charts(section)["FSS at 2 mm/h"])
-    assert "against wavelength (px)" in described(charts(section)["Power at +1 frame"])
+    assert "against wavelength (px)" in described(charts(section)["+1 frame"])
 
 
 def test_scales_that_are_not_there_are_not_described(rain, tmp_path):
     assert "scales" not in names(read(page(tmp_path, evaluation())))
     torn = of("scales", read(page(tmp_path, evaluation(rain=Rain()), rain=Rain())))
-    assert not [name for name in charts(torn) if name.startswith("Power")]
+    assert not [name for name in charts(torn) if name.startswith("+")]
     high = Rain(thresholds=(0.5, 2.0, 900.0))
     section = of("scales", read(page(tmp_path, evaluation(rain=high), rain=high)))
     assert "FSS at 900 mm/h" not in charts(section)
