@@ -22,7 +22,7 @@ WAYS = {
 ways = pytest.mark.parametrize("way", WAYS)
 
 
-def made(rng, way="native", in_channels=2, **arguments):
+def make_layer(rng, way="native", in_channels=2, **arguments):
     """Returns a layer with random weights, inputs (3, 4, 6, 7, C) and a state."""
     layer = randomise(ConvLSTM(in_channels, 3, 3, **WAYS[way], **arguments), rng)
     grid = layer.cell.output_size(6, 7)
@@ -33,7 +33,7 @@ def made(rng, way="native", in_channels=2, **arguments):
 @ways
 @pytest.mark.parametrize("reverse", [False, True])
 def test_layer_equals_the_equations_step_by_step(way, reverse, rng):
-    layer, x, (h, c) = made(rng, way, reverse=reverse)
+    layer, x, (h, c) = make_layer(rng, way, reverse=reverse)
     geometry = {"stride": layer.cell.stride, "padding": layer.cell.padding}
     outputs, state = layer(x, (h, c))
     expected = reference.layer(*doubles((x, h, c)), doubles(layer.cell.parameters()), reverse=reverse, **geometry)
@@ -43,7 +43,7 @@ def test_layer_equals_the_equations_step_by_step(way, reverse, rng):
 
 @ways
 def test_layer_without_input_equals_repeated_cell_steps(way, rng):
-    layer, _, (h, c) = made(rng, way, in_channels=0)
+    layer, _, (h, c) = make_layer(rng, way, in_channels=0)
     outputs, state = layer(None, (h, c), length=5)
     steps = []
     for _ in range(5):
@@ -54,7 +54,7 @@ def test_layer_without_input_equals_repeated_cell_steps(way, rng):
 
 @ways
 def test_batch_equals_its_samples(way, rng):
-    layer, x, (h, c) = made(rng, way)
+    layer, x, (h, c) = make_layer(rng, way)
     outputs, state = layer(x, (h, c))
     for n in range(3):
         same(
@@ -65,7 +65,7 @@ def test_batch_equals_its_samples(way, rng):
 
 @pytest.mark.parametrize("arguments", [{}, {"merge": None}, {"return_sequences": False}])
 def test_no_batch_axis_is_a_batch_of_one(arguments, rng):
-    layer, x, (h, c) = made(rng, bidirectional=True, **arguments)
+    layer, x, (h, c) = make_layer(rng, bidirectional=True, **arguments)
     state = ((h[0], c[0]), (h[1], c[1]))
     batched, batched_state = layer(x[:1], tuple((a[None], b[None]) for a, b in state))
     outputs, after = layer(x[0], state)
@@ -76,7 +76,7 @@ def test_no_batch_axis_is_a_batch_of_one(arguments, rng):
 
 @ways
 def test_no_batch_axis_without_input(way, rng):
-    layer, _, (h, c) = made(rng, way, in_channels=0)
+    layer, _, (h, c) = make_layer(rng, way, in_channels=0)
     outputs, state = layer(None, (h, c), length=2)
     same(layer(None, (h[0], c[0]), length=2), (outputs[0], (state[0][0], state[1][0])))
 
@@ -84,7 +84,7 @@ def test_no_batch_axis_without_input(way, rng):
 @ways
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_no_state_is_a_state_of_zeros(way, bidirectional, rng):
-    layer, x, (h, c) = made(rng, way, bidirectional=bidirectional)
+    layer, x, (h, c) = make_layer(rng, way, bidirectional=bidirectional)
     zeros = (mx.zeros_like(h), mx.zeros_like(c))
     same(layer(x), layer(x, (zeros, zeros) if bidirectional else zeros), 0)
 
@@ -92,7 +92,7 @@ def test_no_state_is_a_state_of_zeros(way, bidirectional, rng):
 @ways
 @pytest.mark.parametrize("reverse", [False, True])
 def test_two_halves_equal_the_whole(way, reverse, rng):
-    layer, x, state = made(rng, way, reverse=reverse)
+    layer, x, state = make_layer(rng, way, reverse=reverse)
     first, second = (x[:, 2:], x[:, :2]) if reverse else (x[:, :2], x[:, 2:])
     early, middle = layer(first, state)
     late, after = layer(second, middle)
@@ -102,7 +102,7 @@ def test_two_halves_equal_the_whole(way, reverse, rng):
 
 @ways
 def test_reverse_equals_the_reversed_sequence(way, rng):
-    layer, x, state = made(rng, way)
+    layer, x, state = make_layer(rng, way)
     backwards = ConvLSTM(2, 3, 3, reverse=True, **WAYS[way])
     backwards.update(layer.parameters())
     outputs, after = layer(x[:, ::-1], state)
@@ -113,7 +113,7 @@ def test_reverse_equals_the_reversed_sequence(way, rng):
 @pytest.mark.parametrize("return_sequences", [True, False])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_bidirectional_equals_two_layers(way, reverse, return_sequences, rng):
-    layer, x, state = made(rng, way, bidirectional=True, reverse=reverse, return_sequences=return_sequences)
+    layer, x, state = make_layer(rng, way, bidirectional=True, reverse=reverse, return_sequences=return_sequences)
     other_state = (state[1], state[0])
     ahead, back = (
         ConvLSTM(2, 3, 3, reverse=walk, return_sequences=return_sequences, **WAYS[way])
@@ -140,7 +140,7 @@ def test_merge_is_an_argument(merge):
 @ways
 @pytest.mark.parametrize("reverse", [False, True])
 def test_final_state_is_the_last_output_walked(way, reverse, rng):
-    layer, x, state = made(rng, way, reverse=reverse)
+    layer, x, state = make_layer(rng, way, reverse=reverse)
     outputs, after = layer(x, state)
     assert mx.array_equal(after[0], outputs[:, 0 if reverse else -1])
     layer.return_sequences = False
@@ -189,7 +189,7 @@ def test_recurrent_dropout_hides_the_same_share_of_the_hidden_state_at_all_times
 @pytest.mark.parametrize("name", ["dropout", "recurrent_dropout"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_dropout_is_for_training_and_follows_its_key(name, bidirectional, rng):
-    layer, x, _ = made(rng, bidirectional=bidirectional, **{name: 0.5})
+    layer, x, _ = make_layer(rng, bidirectional=bidirectional, **{name: 0.5})
     first = layer(x, key=mx.random.key(0))[0]
     assert mx.array_equal(first, layer(x, key=mx.random.key(0))[0])
     assert differ(first, layer(x, key=mx.random.key(1))[0])
@@ -206,7 +206,7 @@ def test_dropout_is_for_training_and_follows_its_key(name, bidirectional, rng):
 
 
 def test_the_two_directions_and_the_two_dropouts_have_their_own_masks(rng):
-    layer, x, _ = made(rng, bidirectional=True, merge=None, dropout=0.5)
+    layer, x, _ = make_layer(rng, bidirectional=True, merge=None, dropout=0.5)
     layer.other_cell.update(layer.cell.parameters())
     x = mx.repeat(x[:, :1], 4, axis=1)
     ahead, back = layer(x, key=mx.random.key(0))[0]

@@ -286,13 +286,13 @@ def test_the_configurations_take_rain_rates_to_the_scale_of_the_data(name):
 # The smooth critical success index.
 
 
-def slow_csi_loss(forecast, target, known, thresholds, width):
+def slow_csi_loss(forecast, target, valid, thresholds, width):
     """Returns 1 - CSI, pixel by pixel, in float64."""
     misses = []
     for threshold in thresholds:
         for t in range(forecast.shape[1]):
             hits = either = 0.0
-            for y, o, k in zip(forecast[:, t].ravel(), target[:, t].ravel(), known[:, t].ravel(), strict=True):
+            for y, o, k in zip(forecast[:, t].ravel(), target[:, t].ravel(), valid[:, t].ravel(), strict=True):
                 p, o = 1 / (1 + math.exp(-(float(y) - threshold) / width)), float(o >= threshold)
                 hits, either = (hits + p * o, either + p + o - p * o) if k else (hits, either)
             misses.append(1 - (hits + 1) / (either + 1))
@@ -301,11 +301,11 @@ def slow_csi_loss(forecast, target, known, thresholds, width):
 
 @pytest.mark.parametrize(("thresholds", "width"), [([0.3], 0.05), ([0.2, 0.6], 0.05), ([0.2, 0.6], 0.2)])
 def test_soft_csi_equals_a_slow_count(thresholds, width, arrays):
-    forecast, target, known = arrays
+    forecast, target, valid = arrays
     loss = SoftCriticalSuccess(thresholds, width)
-    value = loss(mx.array(forecast), mx.array(target), mx.array(known)).item()
-    assert value == pytest.approx(slow_csi_loss(forecast, target, known, thresholds, width), rel=1e-5)
-    everywhere = slow_csi_loss(forecast, target, np.ones_like(known), thresholds, width)
+    value = loss(mx.array(forecast), mx.array(target), mx.array(valid)).item()
+    assert value == pytest.approx(slow_csi_loss(forecast, target, valid, thresholds, width), rel=1e-5)
+    everywhere = slow_csi_loss(forecast, target, np.ones_like(valid), thresholds, width)
     assert loss(mx.array(forecast), mx.array(target)).item() == pytest.approx(everywhere, rel=1e-5)
 
 

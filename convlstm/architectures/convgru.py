@@ -236,8 +236,8 @@ class ConvGRU(nn.Module):
         if self.recompute:
             step = nn.utils.checkpoint(cell, whole_step)
         outputs = []
-        for given in inputs:
-            h = step(h, *given)
+        for projected in inputs:
+            h = step(h, *projected)
             outputs.append(h)
         return mx.stack(outputs, axis=1), h
 

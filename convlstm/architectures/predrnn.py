@@ -97,7 +97,7 @@ class PredRNN(FeedbackForecaster):
             )
 
     def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, mx.array | None]:
-        N, known, *grid, _ = x.shape
+        N, T, *grid, _ = x.shape
         state = self.cells[0].initial_state(N, grid[0], grid[1])
         hidden, cells, m = [state[0]] * len(self.cells), [state[1]] * len(self.cells), state[2]
         filters = [cell.prepare() for cell in self.cells]
@@ -106,8 +106,8 @@ class PredRNN(FeedbackForecaster):
         penalties: list[mx.array] = []
         # Even for known frames only the input of the lowest cell is known ahead, a fiftieth of a step's products. So
         # the cell convolves its input together with its state.
-        for t in range(known + steps):
-            z = x[:, t] if t < known else feed(t - known, frames[-1])[:, 0]
+        for t in range(T + steps):
+            z = x[:, t] if t < T else feed(t - T, frames[-1])[:, 0]
             for n in range(len(self.cells)):
                 (z, cells[n], m), added, filters[n] = step[n](z, (hidden[n], cells[n], m), filters[n])
                 hidden[n] = z

@@ -172,9 +172,9 @@ def _in_groups(groups: int):
         return library().call("convlstm_grouped", [x, weight], [shape], numbers(x, weight))[0]
 
     @convolve.vjp
-    def _(given, cotangent, _):
-        shapes = [a.shape for a in given]
-        return tuple(library().call("convlstm_grouped_backward", [*given, cotangent], shapes, numbers(*given)))
+    def _(primals, cotangent, _):
+        shapes = [a.shape for a in primals]
+        return tuple(library().call("convlstm_grouped_backward", [*primals, cotangent], shapes, numbers(*primals)))
 
     return convolve
 

@@ -49,8 +49,8 @@ def _kernel(dilation: int):
         return library().call("convlstm_depthwise", [x, weight], [x.shape], numbers(x, weight))[0]
 
     @convolve.vjp
-    def _(given, cotangent, _):
-        shapes = [a.shape for a in given]
-        return tuple(library().call("convlstm_depthwise_backward", [*given, cotangent], shapes, numbers(*given)))
+    def _(primals, cotangent, _):
+        shapes = [a.shape for a in primals]
+        return tuple(library().call("convlstm_depthwise_backward", [*primals, cotangent], shapes, numbers(*primals)))
 
     return convolve

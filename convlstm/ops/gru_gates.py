@@ -71,8 +71,8 @@ def gru_gates(
     Returns:
         `h'`, (..., H, W, O).
     """
-    given = [a for a in (x, y, h, bx, by) if a is not None]
-    if not takes_kernels(algorithm, *given):
+    arrays = [a for a in (x, y, h, bx, by) if a is not None]
+    if not takes_kernels(algorithm, *arrays):
         return reference_gru_gates(x, y, h, bx, by, activation)
     zeros, nothing = mx.zeros(y.shape[-1:]), mx.zeros(1)
     return _gates(x is not None, activation == "tanh")(
@@ -92,11 +92,11 @@ def _gates(driven: bool, bounded: bool):
         return kernels.call("convlstm_gru_gates", [x, y, h, bx, by], [h.shape], numbers(h))[0]
 
     @run.vjp
-    def _(given, cotangent, _):
-        shapes = [a.shape for a in given]
-        gradients = kernels.call("convlstm_gru_gates_backward", [*given, cotangent], shapes, numbers(given[2]))
+    def _(primals, cotangent, _):
+        shapes = [a.shape for a in primals]
+        gradients = kernels.call("convlstm_gru_gates_backward", [*primals, cotangent], shapes, numbers(primals[2]))
         if not driven:
-            gradients[0], gradients[3] = mx.zeros_like(given[0]), mx.zeros_like(given[3])
+            gradients[0], gradients[3] = mx.zeros_like(primals[0]), mx.zeros_like(primals[3])
         return tuple(gradients)
 
     return run

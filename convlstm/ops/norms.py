@@ -88,11 +88,11 @@ def _group_norm(groups: int, activation: int, epsilon: float):
         )
 
     @run.vjp
-    def _(given, cotangents, outputs):
-        shapes = [a.shape for a in given]
-        inputs = [*given, outputs[1], cotangents[0]]
+    def _(primals, cotangents, outputs):
+        shapes = [a.shape for a in primals]
+        inputs = [*primals, outputs[1], cotangents[0]]
         return tuple(
-            kernels.call("convlstm_group_norm_backward", inputs, shapes, numbers(given[0]), {0: len(inputs) - 1})
+            kernels.call("convlstm_group_norm_backward", inputs, shapes, numbers(primals[0]), {0: len(inputs) - 1})
         )
 
     return run
@@ -143,10 +143,10 @@ def _batch_norm(epsilon: float):
         return tuple(kernels.call("convlstm_batch_norm", [x, weight, shift, mx.array(epsilon)], shapes, numbers(x)))
 
     @run.vjp
-    def _(given, cotangents, outputs):
-        x, weight, _ = given
+    def _(primals, cotangents, outputs):
+        x, weight, _ = primals
         inputs = [x, weight, mx.array(epsilon), outputs[1], outputs[2], cotangents[0]]
-        shapes = [a.shape for a in given]
+        shapes = [a.shape for a in primals]
         return tuple(kernels.call("convlstm_batch_norm_backward", inputs, shapes, numbers(x), {0: len(inputs) - 1}))
 
     return run

@@ -47,8 +47,8 @@ def _patch_conv2d(stride: Pair, padding: Pair):
         return y.reshape(*grid(x, weight), len(weight))
 
     @run.vjp
-    def _(given, cotangent, _):
-        x, weight = given
+    def _(primals, cotangent, _):
+        x, weight = primals
         dy = cotangent.reshape(-1, len(weight))
         # The patches are many times larger than the image, so they are taken again. The cotangent is an argument only
         # to make this call another one: mx.compile would keep the result of an equal call.

@@ -70,8 +70,8 @@ def unroll(
     driven = 0 if x is None else 2 if Wx is None else 1
     walk = _walk(driven, length or 0, _kind(peepholes), Wh.shape[1], reverse, not recompute, 0)
     nothing = mx.zeros(1)
-    given = (nothing if x is None else x, h, c, nothing if Wx is None else Wx, Wh, bias, *_three(peepholes))
-    outputs, _, h, c, *_ = walk(*given)
+    arguments = (nothing if x is None else x, h, c, nothing if Wx is None else Wx, Wh, bias, *_three(peepholes))
+    outputs, _, h, c, *_ = walk(*arguments)
     return outputs, h, c
 
 
@@ -152,7 +152,7 @@ def unroll_prepared(
     walk = _walk(driven, length or 0, _kind(peepholes), kernel_size, False, not recompute, prepared)
     nothing = mx.zeros(1)
     ux = Filters(nothing, nothing, None) if Ux is None else Ux
-    given = (
+    arguments = (
         nothing if x is None else x,
         h,
         c,
@@ -164,9 +164,9 @@ def unroll_prepared(
         Uh.kernels,
     )
     if Uh.sum is None:
-        outputs, _, h, c, *_ = walk(*given)
+        outputs, _, h, c, *_ = walk(*arguments)
         return outputs, h, c, Ux, Uh
-    outputs, _, h, c, sum_x, sum_h, *_ = walk(*given, nothing if Ux is None else Ux.sum, Uh.sum)
+    outputs, _, h, c, sum_x, sum_h, *_ = walk(*arguments, nothing if Ux is None else Ux.sum, Uh.sum)
     return outputs, h, c, None if Ux is None else Ux._replace(sum=sum_x), Uh._replace(sum=sum_h)
 
 
@@ -254,31 +254,31 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
         return [N, T, H, W, C, O, int(reverse), peepholes, kernel_size, driven, int(keep), filters]
 
     @mx.custom_function
-    def run(*given):
-        x, h, *_ = given
+    def run(*primals):
+        x, h, *_ = primals
         n = numbers(x, h, int(prepared in (1, 2)))
         N, T, H, W, _, O = n[:6]
         sequence = (N, T, H, W, O)
         shapes = [sequence, sequence, h.shape, h.shape, *[(N, T, H, W, _packed(O))] * keep]
-        outputs, cells, h, c, *kept = kernels.call("convlstm_forward", list(given[:9]), shapes, n)
-        return outputs, cells, h, c, *given[11:], *kept
+        outputs, cells, h, c, *kept = kernels.call("convlstm_forward", list(primals[:9]), shapes, n)
+        return outputs, cells, h, c, *primals[11:], *kept
 
     @run.vjp
-    def _(given, cotangents, results):
-        x, h, c, Wx, Wh, bias, *rest = given
+    def _(primals, cotangents, results):
+        x, h, c, Wx, Wh, bias, *rest = primals
         outputs, cells, *_ = results
         doutputs, _, dh, dc, *dsums = cotangents
-        inputs = [*given[:9], outputs, cells, results[-1] if keep else mx.zeros(1), doutputs, dh, dc]
-        shapes = [a.shape for a in given[:9]]
+        inputs = [*primals[:9], outputs, cells, results[-1] if keep else mx.zeros(1), doutputs, dh, dc]
+        shapes = [a.shape for a in primals[:9]]
         reused = {}
         if prepared == 1:  # the filters' gradient, added to that of the later parts
-            turned = [_transformed("convlstm_prepare_turned", W) if W.ndim == 4 else W for W in given[9:11]]
+            turned = [_transformed("convlstm_prepare_turned", W) if W.ndim == 4 else W for W in primals[9:11]]
             inputs += [*turned, *dsums[:2]]
-            shapes[3:5] = [a.shape for a in given[11:]]
+            shapes[3:5] = [a.shape for a in primals[11:]]
             reused = {3: 17, 4: 18}
         elif prepared == 2:
-            inputs[3:5] = given[9:11]
-            shapes[3:5] = [a.shape for a in given[9:11]]
+            inputs[3:5] = primals[9:11]
+            shapes[3:5] = [a.shape for a in primals[9:11]]
         elif prepared == 3:
             inputs += dsums[:2]
             reused = {3: 15, 4: 16}
@@ -293,7 +293,7 @@ def _walk(driven: int, length: int, peepholes: int, kernel_size: int, reverse: b
             return tuple(gradients)
         of_filters = gradients[3:5]
         gradients[3:5] = mx.zeros_like(Wx), mx.zeros_like(Wh)
-        of_kernels = of_filters if prepared == 2 else [mx.zeros_like(W) for W in given[9:11]]
+        of_kernels = of_filters if prepared == 2 else [mx.zeros_like(W) for W in primals[9:11]]
         return *gradients, *of_kernels, *(of_filters if prepared in (1, 3) else ())
 
     return run

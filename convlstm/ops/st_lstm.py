@@ -70,8 +70,8 @@ def _gated(z, a):
 
 
 @_gated.vjp
-def _(given, cotangent, _):
-    z, a = given
+def _(primals, cotangent, _):
+    z, a = primals
     return library().call("convlstm_gated_backward", [z, a, cotangent], [z.shape, a.shape], [z.size])
 
 
@@ -181,8 +181,8 @@ def step(
     sizes = [library().filter_floats(kernel_size, *sides) for sides in ((O, 4 * O), (C, 4 * O))]
     if [U.size for U in filters.forward[:2]] != sizes:
         raise ValueError("[st_lstm.step] 'filters' were prepared from kernels of another size or other channels.")
-    given = (x, h, c, m, mx.array([forget_bias]), *filters.forward, *filters.turned, *filters.sums)
-    c, m, zo, *rest = _step(kernel_size, products)(*given)
+    arguments = (x, h, c, m, mx.array([forget_bias]), *filters.forward, *filters.turned, *filters.sums)
+    c, m, zo, *rest = _step(kernel_size, products)(*arguments)
     added = (rest[0], rest[1]) if products else None
     sums = rest[2:8] if products else rest[:6]
     return c, m, zo, added, filters._replace(sums=tuple(sums))
@@ -196,23 +196,23 @@ def _step(kernel_size: int, products: bool):
         return [*x.shape, h.shape[-1], kernel_size, int(products)]
 
     @mx.custom_function
-    def run(*given):
-        x, h = given[:2]
+    def run(*primals):
+        x, h = primals[:2]
         shapes = [h.shape] * 3 + [(*h.shape[:3], 6 * h.shape[-1])] + [h.shape] * (2 * products)
-        inputs = list(given[:11])
+        inputs = list(primals[:11])
         c, m, zo, kept, *added = library().call("convlstm_st_lstm_forward", inputs, shapes, numbers(x, h))
-        return c, m, zo, *added, *given[17:], kept
+        return c, m, zo, *added, *primals[17:], kept
 
     @run.vjp
-    def _(given: Any, cotangents: Any, results: Any):
-        x, h = given[:2]
+    def _(primals: Any, cotangents: Any, results: Any):
+        x, h = primals[:2]
         dc, dm, dzo, *rest = cotangents
         dadded, dsums = (rest[:2], rest[2:8]) if products else ([], rest[:6])
-        turned = [W if W.ndim == 1 else _transformed("convlstm_prepare_turned", W) for W in given[11:17]]
-        inputs = [*given[:5], *turned, *dsums, results[-1], *results[:2], dc, dm, dzo, *dadded]
-        shapes = [a.shape for a in (*given[:4], *dsums)]
+        turned = [W if W.ndim == 1 else _transformed("convlstm_prepare_turned", W) for W in primals[11:17]]
+        inputs = [*primals[:5], *turned, *dsums, results[-1], *results[:2], dc, dm, dzo, *dadded]
+        shapes = [a.shape for a in (*primals[:4], *dsums)]
         reused = {4 + k: 11 + k for k in range(6)}
         gradients = library().call("convlstm_st_lstm_backward", inputs, shapes, numbers(x, h), reused)
-        return *gradients[:4], *map(mx.zeros_like, given[4:17]), *gradients[4:]
+        return *gradients[:4], *map(mx.zeros_like, primals[4:17]), *gradients[4:]
 
     return run

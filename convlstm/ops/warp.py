@@ -106,9 +106,9 @@ def _warp_product(h: mx.array, flow: mx.array, weight: mx.array) -> mx.array:
 
 
 @_warp_product.vjp
-def _(given, cotangent, _):
-    shapes = [a.shape for a in given]
-    return tuple(library().call("convlstm_warp_backward", [*given, cotangent], shapes, _numbers(*given)))
+def _(primals, cotangent, _):
+    shapes = [a.shape for a in primals]
+    return tuple(library().call("convlstm_warp_backward", [*primals, cotangent], shapes, _numbers(*primals)))
 
 
 def _check(owner: str, h: mx.array, flow: mx.array) -> None:

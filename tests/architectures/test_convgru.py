@@ -5,7 +5,7 @@ import re
 import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fast BLAS
 from convlstm.architectures.convgru import ConvGRU, ConvGRUCell
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
-from tests.support.gru import held_to_torch, value_and_gradients
+from tests.support.gru import assert_equals_torch, value_and_gradients
 from tests.support.reference import close, differ, normal, randomise, same
 
 import mlx.core as mx
@@ -19,7 +19,7 @@ layers = pytest.mark.parametrize("kind", LAYERS)
 algorithms = pytest.mark.parametrize("algorithm", ["native", "winograd"])
 
 
-def made(rng, kind="convgru", in_channels=2, **arguments):
+def make_layer(rng, kind="convgru", in_channels=2, **arguments):
     """Returns a layer with random weights, inputs (3, 4, 6, 7, C) and a state."""
     Layer, options = LAYERS[kind]
     layer = randomise(Layer(in_channels, 3, **(options | arguments)), rng)
@@ -53,13 +53,13 @@ def test_cell_of_known_values():
 )
 def test_layer_equals_pytorch(algorithm, grid, arguments, rng):
     layer = randomise(ConvGRU(2, 3, **arguments, algorithm=algorithm), rng)
-    held_to_torch(layer, normal(rng, (2, 3, *grid, 2)), normal(rng, (2, *grid, 3)), rng)
+    assert_equals_torch(layer, normal(rng, (2, 3, *grid, 2)), normal(rng, (2, *grid, 3)), rng)
 
 
 @pytest.mark.parametrize(("grid", "channels"), [((6, 7), 3), ((4, 9), 17)])
 def test_layer_without_input_equals_pytorch(grid, channels, rng):
     layer = randomise(ConvGRU(0, channels), rng)
-    held_to_torch(layer, None, normal(rng, (2, *grid, channels)), rng, length=4)
+    assert_equals_torch(layer, None, normal(rng, (2, *grid, channels)), rng, length=4)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_geometry_is_of_the_input_s_convolution(geometry, rng):
     layer = randomise(ConvGRU(2, 3, **geometry), rng)
     grid = layer.cell.output_size(8, 9)
     assert grid != (8, 9)
-    held_to_torch(layer, normal(rng, (1, 3, 8, 9, 2)), normal(rng, (1, *grid, 3)), rng, **geometry)
+    assert_equals_torch(layer, normal(rng, (1, 3, 8, 9, 2)), normal(rng, (1, *grid, 3)), rng, **geometry)
 
 
 @layers
 def test_layer_equals_its_cell_step_by_step(kind, rng):
-    layer, x, h = made(rng, kind)
+    layer, x, h = make_layer(rng, kind)
     outputs, state = layer(x, h)
     steps = []
     for t in range(4):
@@ -102,7 +102,7 @@ def test_long_sequences_equal_their_parts(length, rng):
 
 @layers
 def test_layer_without_input_equals_its_cell_step_by_step(kind, rng):
-    layer, _, h = made(rng, kind, in_channels=0)
+    layer, _, h = make_layer(rng, kind, in_channels=0)
     outputs, state = layer(None, h, length=5)
     steps = []
     for _ in range(5):
@@ -113,14 +113,14 @@ def test_layer_without_input_equals_its_cell_step_by_step(kind, rng):
 
 @layers
 def test_no_state_is_a_state_of_zeros(kind, rng):
-    layer, x, h = made(rng, kind)
+    layer, x, h = make_layer(rng, kind)
     same(layer(x), layer(x, mx.zeros_like(h)), 0)
     same(layer.cell(x[:, 0]), layer.cell(x[:, 0], mx.zeros_like(h)), 0)
 
 
 @layers
 def test_two_halves_equal_the_whole(kind, rng):
-    layer, x, h = made(rng, kind)
+    layer, x, h = make_layer(rng, kind)
     early, middle = layer(x[:, :2], h)
     late, after = layer(x[:, 2:], middle)
     same(layer(x, h), (mx.concatenate([early, late], axis=1), after))
@@ -128,7 +128,7 @@ def test_two_halves_equal_the_whole(kind, rng):
 
 @layers
 def test_batch_equals_its_samples(kind, rng):
-    layer, x, h = made(rng, kind)
+    layer, x, h = make_layer(rng, kind)
     outputs, state = layer(x, h)
     for n in range(3):
         same(layer(x[n : n + 1], h[n : n + 1]), (outputs[n : n + 1], state[n : n + 1]))
@@ -138,7 +138,7 @@ def test_batch_equals_its_samples(kind, rng):
 
 @layers
 def test_no_batch_axis_without_input(kind, rng):
-    layer, _, h = made(rng, kind, in_channels=0)
+    layer, _, h = make_layer(rng, kind, in_channels=0)
     outputs, state = layer(None, h, length=2)
     same(layer(None, h[0], length=2), (outputs[0], state[0]))
     same(layer.cell(None, h[0]), outputs[0, 0])
@@ -147,7 +147,7 @@ def test_no_batch_axis_without_input(kind, rng):
 @layers
 @pytest.mark.parametrize("driven", [True, False])
 def test_recompute_changes_nothing_but_memory(kind, driven, rng):
-    layer, x, h = made(rng, kind, in_channels=2 if driven else 0)
+    layer, x, h = make_layer(rng, kind, in_channels=2 if driven else 0)
     drawn, length = normal(rng, (3, 4, 6, 7, 3)), None if driven else 4
     results, gradients = value_and_gradients(layer, x, h, drawn, length)
     layer.recompute = True
@@ -191,7 +191,7 @@ def test_memory_grows_with_the_length_and_no_faster(rng):
 @layers
 @pytest.mark.parametrize("name", ["dropout", "recurrent_dropout"])
 def test_dropout_is_for_training_and_follows_its_key(name, kind, rng):
-    layer, x, h = made(rng, kind, **{name: 0.5})
+    layer, x, h = make_layer(rng, kind, **{name: 0.5})
     key = mx.random.key(0)
     first = layer(x, h, key=key)
     same(layer(x, h, key=key), first, 0)
@@ -201,14 +201,14 @@ def test_dropout_is_for_training_and_follows_its_key(name, kind, rng):
     assert differ(layer(x, h)[0], drawn)
     layer.eval()
     same(layer(x, h, key=key), layer(x, h), 0)
-    plain, *_ = made(rng, kind)
+    plain, *_ = make_layer(rng, kind)
     plain.cell.update(layer.cell.parameters())
     same(layer(x, h), plain(x, h), 0)
     assert differ(layer(x, h)[0], first[0])
 
 
 def test_dropout_s_mask_is_one_for_all_steps(rng):
-    layer, x, h = made(rng, dropout=0.5)
+    layer, x, h = make_layer(rng, dropout=0.5)
     x = mx.ones_like(x)
     gradient = np.array(mx.grad(lambda x: layer(x, h, key=mx.random.key(0))[0].sum())(x))
     hidden = (gradient == 0).all(axis=(1,))
@@ -221,7 +221,7 @@ def test_dropout_s_mask_is_one_for_all_steps(rng):
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 @layers
 def test_other_types(kind, dtype, rng):
-    layer, x, h = made(rng, kind)
+    layer, x, h = make_layer(rng, kind)
     wide, _ = layer(x, h)
     layer.set_dtype(dtype)
     outputs, state = layer(x.astype(dtype), h.astype(dtype))
@@ -301,8 +301,8 @@ def test_bad_dropout(kind, name):
 
 @layers
 def test_bad_inputs(kind, rng):
-    layer, x, h = made(rng, kind)
-    alone, *_ = made(rng, kind, in_channels=0)
+    layer, x, h = make_layer(rng, kind)
+    alone, *_ = make_layer(rng, kind, in_channels=0)
     one, many = type(layer.cell).__name__, type(layer).__name__
     for call, message in (
         (lambda: layer(x[..., :1]), f"[{one}] expected an input of shape NHWC or HWC with C=2 channels but got shape"),

@@ -31,8 +31,8 @@ def test_perturbed_members_come_from_inputs_of_their_own(rng):
     members = Ensemble([Persistence(), Fade(0.5)], perturbed=2, perturbation=perturbation)(mx.array(inputs), 1)
     assert members.shape[0] == 4
     for number, model in enumerate([Persistence(), Persistence(), Fade(0.5), Fade(0.5)]):
-        own = mx.array(perturbation(inputs, number))
-        np.testing.assert_array_equal(members[number], model(own, 1))
+        perturbed = mx.array(perturbation(inputs, number))
+        np.testing.assert_array_equal(members[number], model(perturbed, 1))
     default = Ensemble([Persistence()], perturbed=2)(mx.array(inputs), 1)
     np.testing.assert_array_equal(default[1], mx.array(Perturbation()(inputs, 1))[:, -1:])
 

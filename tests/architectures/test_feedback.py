@@ -60,17 +60,17 @@ def test_truth_may_be_longer_than_the_mask(rng):
 def test_training_loss_by_hand(mask_dtype, rng):
     model = small(rng)
     x, y = normal(rng, (2, 4, 4, 6, 1)), normal(rng, (2, 3, 4, 6, 1))
-    known = np.array(y) > -0.3
+    valid = np.array(y) > -0.3
     if mask_dtype is None:
-        known[:] = True
-    mask = None if mask_dtype is None else mx.array(known).astype(mask_dtype)
-    target = y if mask is None else mx.where(mx.array(known), y, mx.nan)
+        valid[:] = True
+    mask = None if mask_dtype is None else mx.array(valid).astype(mask_dtype)
+    target = y if mask is None else mx.where(mx.array(valid), y, mx.nan)
     total, share = model.training_loss(MSE, x, target, mask, mx.random.key(0))
     frames = slow(model, x, 3)
     squares = (frames - np.concatenate([x[:, 1:], y], axis=1)) ** 2
-    counts = np.concatenate([np.ones((2, 3, 4, 6, 1), bool), known], axis=1)
+    counts = np.concatenate([np.ones((2, 3, 4, 6, 1), bool), valid], axis=1)
     assert total.item() == pytest.approx(squares[counts].mean(), rel=1e-5)
-    assert share.item() == pytest.approx(squares[:, 3:][known].mean(), rel=1e-5)
+    assert share.item() == pytest.approx(squares[:, 3:][valid].mean(), rel=1e-5)
     assert share.item() == MSE(model(x, 3), target, mask).item()
 
 

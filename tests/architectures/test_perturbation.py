@@ -45,8 +45,8 @@ def test_the_motion_is_perturbed_by_the_drawn_error():
     for member in range(6):
         perturbed = Perturbation(motion=0.5, field=0.0)(frames, member)
         np.testing.assert_array_equal(perturbed[:, -1], frames[:, -1])
-        found = np.array(motion(mx.array(perturbed)))[:, 24:-24, 24:-24].mean(axis=(0, 1, 2))
-        errors.append(found - still)
+        moved = np.array(motion(mx.array(perturbed)))[:, 24:-24, 24:-24].mean(axis=(0, 1, 2))
+        errors.append(moved - still)
     assert 0.2 < np.std(errors) < 1.0
     expected = np.random.default_rng([0, 5, crc32(frames[0].tobytes())]).normal(size=2) * 0.5
     np.testing.assert_allclose(errors[5], expected, atol=0.15)

@@ -137,10 +137,10 @@ def test_equals_pytorch(case, algorithm, rng):
 
     value, gradients = nn.value_and_grad(model, minimised)()
     assert value.item() == pytest.approx(total.item(), rel=1e-5)
-    theirs = dict(other.named_parameters())
-    assert len(theirs) == len(tree_flatten(gradients))
+    torch_parameters = dict(other.named_parameters())
+    assert len(torch_parameters) == len(tree_flatten(gradients))
     for name, gradient in tree_flatten(gradients):
-        close(to_torch(gradient).numpy(), theirs[torch_name(name)].grad.numpy(), 1e-4)
+        close(to_torch(gradient).numpy(), torch_parameters[torch_name(name)].grad.numpy(), 1e-4)
 
 
 @pytest.mark.parametrize("decoupling", [0.1, 0.9])

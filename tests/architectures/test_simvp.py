@@ -63,7 +63,7 @@ def small(rng, in_channels=1, **arguments):
     return model
 
 
-def counted(model):
+def number_of_parameters(model):
     return sum(a.size for _, a in tree_flatten(model.trainable_parameters()))
 
 
@@ -71,26 +71,26 @@ def counted(model):
 def test_the_configurations_have_the_published_number_of_parameters(choice, parameters):
     # 46.8M and 58.0M in OpenSTL's table.
     config = OmegaConf.load(PROJECT / f"configs/model/{choice}.yaml")
-    assert counted(hydra.utils.instantiate(config, _convert_="all")) == parameters
+    assert number_of_parameters(hydra.utils.instantiate(config, _convert_="all")) == parameters
 
 
-def theirs(model, name, array):
+def openstl_parameter(model, name, array):
     """Returns OpenSTL's name and PyTorch's layout of a parameter."""
     if match := re.match(r"decoder\.(\d+)\.conv\.(.*)", name):
         up = ".0" if model.decoder[int(match[1])].up else ""
-        found = f"dec.dec.{match[1]}.conv.conv{up}.{match[2]}"
+        other_name = f"dec.dec.{match[1]}.conv.conv{up}.{match[2]}"
     else:
-        found = next(re.sub(ours, other, name) for ours, other in NAMES if re.match(ours, name))
+        other_name = next(re.sub(ours, other, name) for ours, other in NAMES if re.match(ours, name))
     if array.ndim == 3:  # depthwise
         array = array.transpose(2, 0, 1)[:, None]
     elif array.ndim == 4:
         array = array.transpose(0, 3, 1, 2)
     elif array.ndim == 2:
         array = array[:, :, None, None]
-    return found, np.array(array)
+    return other_name, np.array(array)
 
 
-def beside(model, form, in_channels=1, **arguments):
+def torch_model(model, form, in_channels=1, **arguments):
     """Returns PyTorch's model with our weights."""
     torch = pytest.importorskip("torch")
     from tests.support import torch_simvp
@@ -98,7 +98,7 @@ def beside(model, form, in_channels=1, **arguments):
     settings = {**SMALL, **FORMS[form], **arguments}
     sizes = [settings.pop(name) for name in ("frames", "hidden_channels", "translator_channels", "levels", "blocks")]
     other = torch_simvp.SimVP(in_channels, *sizes, **settings)
-    weights = dict(theirs(model, *pair) for pair in tree_flatten(model.parameters()))
+    weights = dict(openstl_parameter(model, *pair) for pair in tree_flatten(model.parameters()))
     wrong = other.load_state_dict({name: torch.tensor(array) for name, array in weights.items()}, strict=False)
     assert not wrong.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in wrong.missing_keys)
@@ -109,7 +109,7 @@ def beside(model, form, in_channels=1, **arguments):
 @pytest.mark.parametrize(("N", "H", "W", "C", "more"), [(2, 8, 12, 1, {}), (1, 16, 8, 2, {"levels": 4, "blocks": 3})])
 def test_values_and_gradients_are_those_of_pytorch(form, N, H, W, C, more, rng):
     model = small(rng, C, **FORMS[form], **more)
-    torch, other = beside(model, form, C, **more)
+    torch, other = torch_model(model, form, C, **more)
     x, dy = normal(rng, (N, 3, H, W, C)), normal(rng, (N, 3, H, W, C))
     for training in (False, True):
         model.train(training)
@@ -128,8 +128,8 @@ def test_values_and_gradients_are_those_of_pytorch(form, N, H, W, C, more, rng):
         close(slopes.transpose(0, 1, 4, 2, 3), inputs.grad.numpy(), 1e-4)
         gradients = dict(other.named_parameters())
         for name, array in tree_flatten(parameters):
-            found, ours = theirs(model, name, array)
-            expected = gradients[found].grad.numpy()
+            other_name, ours = openstl_parameter(model, name, array)
+            expected = gradients[other_name].grad.numpy()
             # Relative to the largest: the gradient of a bias before a norm consists of rounding errors.
             assert np.abs(ours - expected).max() <= 1e-4 * max(np.abs(expected).max(), 1.0), name
 
@@ -181,9 +181,9 @@ def test_recomputing_changes_no_gradient(form, rng):
 
 def test_weights_start_as_in_openstl():
     model = SimVP(frames=4, hidden_channels=32, translator_channels=96, levels=2, blocks=2)
-    found = dict(tree_flatten(model.trainable_parameters()))
+    weights = dict(tree_flatten(model.trainable_parameters()))
     outputs = {"project1": 128, "mix": 256, "project2": 128, "expand": 1024, "contract": 128}
-    for name, array in found.items():
+    for name, array in weights.items():
         part = next((n for n in outputs if f".{n}.weight" in name and ".blocks.0." in name), None)
         if part is not None:  # normal, of variance 2 / outputs
             assert float(mx.std(array)) == pytest.approx((2 / outputs[part]) ** 0.5, rel=0.05), name

@@ -99,7 +99,7 @@ def drawn(rng, N, H, W, C, O, k):
     return [*states, *(normal(rng, (o, k, k, i), (k * k * i) ** -0.5) for o, i in shapes)]
 
 
-def held(given, function, expected, cotangents, tolerance=4e-5):
+def assert_equals(given, function, expected, cotangents, tolerance=4e-5):
     values, gradients = mx.vjp(function, given, cotangents)
     plain, native = mx.vjp(expected, given, cotangents)
     for a, b in zip((*values, *gradients), (*plain, *native), strict=True):
@@ -125,8 +125,8 @@ def test_a_step_equals_its_reference(size, k, rng):
     def plain(x, h, c, m, *W):
         return st_lstm.step(x, h, c, m, st_lstm.prepare(*W, trains=False), kernel_size=k)[:3]
 
-    held(given, step, lambda *a: st_lstm.reference_step(*a, forget_bias=0.3), cotangents)
-    held(given, plain, lambda *a: st_lstm.reference_step(*a)[:3], cotangents[:3])
+    assert_equals(given, step, lambda *a: st_lstm.reference_step(*a, forget_bias=0.3), cotangents)
+    assert_equals(given, plain, lambda *a: st_lstm.reference_step(*a)[:3], cotangents[:3])
 
 
 @pytest.mark.usefixtures("kernels")
@@ -154,7 +154,7 @@ def test_the_gradient_is_summed_over_the_steps(compiles, trains, rng):
         for a, b in zip((*values, *gradients), (*expected[0], *expected[1]), strict=True):
             close(a, b, 5e-5)
     else:
-        held(given, walk, plain, cotangents, 5e-5)
+        assert_equals(given, walk, plain, cotangents, 5e-5)
 
 
 @pytest.mark.usefixtures("kernels")

@@ -4,7 +4,7 @@ import re
 
 import convlstm  # noqa: F401  before mlx.core, so that the tests run with a fast BLAS
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
-from tests.support.gru import held_to_torch
+from tests.support.gru import assert_equals_torch
 from tests.support.reference import close, normal, randomise
 
 import mlx.core as mx
@@ -26,13 +26,13 @@ SMALL = {"links": 3, "flow_channels": 4, "flow_kernel_size": 3}
 )
 def test_layer_equals_pytorch(algorithm, grid, arguments, rng):
     layer = randomise(TrajGRU(2, 3, **arguments, algorithm=algorithm), rng)
-    held_to_torch(layer, normal(rng, (2, 3, *grid, 2)), normal(rng, (2, *grid, 3)), rng)
+    assert_equals_torch(layer, normal(rng, (2, 3, *grid, 2)), normal(rng, (2, *grid, 3)), rng)
 
 
 @pytest.mark.parametrize(("grid", "channels"), [((6, 7), 3), ((4, 9), 17)])
 def test_layer_without_input_equals_pytorch(grid, channels, rng):
     layer = randomise(TrajGRU(0, channels, **SMALL), rng)
-    held_to_torch(layer, None, normal(rng, (2, *grid, channels)), rng, length=3)
+    assert_equals_torch(layer, None, normal(rng, (2, *grid, channels)), rng, length=3)
 
 
 def test_a_constant_flow_moves_the_state(rng):

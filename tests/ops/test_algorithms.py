@@ -167,11 +167,11 @@ def test_a_walk_in_parts_equals_the_call(algorithm, arguments, rng):
         return (weights * (outputs if outputs.ndim == 4 else outputs[:, -1])).sum() + state[1].sum(), outputs, state
 
     def in_parts(x):
-        filters, state, found = layer.prepare(), None, []
+        filters, state, parts = layer.prepare(), None, []
         for part in (x[:, :1], x[:, 1:4], x[:, 4:]):
             outputs, state, filters = layer.walk(part, state, filters)
-            found.append(outputs)
-        outputs = outputs if outputs.ndim == 4 else mx.concatenate(found, axis=1)
+            parts.append(outputs)
+        outputs = outputs if outputs.ndim == 4 else mx.concatenate(parts, axis=1)
         return (weights * (outputs if outputs.ndim == 4 else outputs[:, -1])).sum() + state[1].sum(), outputs, state
 
     same(nn.value_and_grad(layer, in_parts)(x), nn.value_and_grad(layer, whole)(x), 1e-5)

@@ -56,20 +56,20 @@ def test_the_same_call_gives_the_same_bits_whatever_else_runs():
 
 def digest():
     """Returns a checksum of the bits of `results_of_several_walks`, for the processes of the test below."""
-    found = hashlib.sha256()
-    tree_map(lambda a: found.update(np.array(a).tobytes()), list(results_of_several_walks()))
-    return f"{library().threads} {found.hexdigest()}"
+    checksum = hashlib.sha256()
+    tree_map(lambda a: checksum.update(np.array(a).tobytes()), list(results_of_several_walks()))
+    return f"{library().threads} {checksum.hexdigest()}"
 
 
 def test_the_number_of_threads_does_not_change_a_bit():
     tests = Path(__file__).resolve().parent
     code = "import test_bits; print(test_bits.digest())"
-    found = {}
+    digests = {}
     for threads in ("1", "2", "3"):
         path = os.pathsep.join(map(str, (tests, tests.parent)))
         environment = {**os.environ, "CONVLSTM_THREADS": threads, "MKL_NUM_THREADS": "1", "PYTHONPATH": path}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        count, found[threads] = done.stdout.split()
+        count, digests[threads] = done.stdout.split()
         assert count == threads
-    assert len(set(found.values())) == 1
+    assert len(set(digests.values())) == 1

@@ -20,11 +20,11 @@ GROUPED = [((2, 8, 9, 64), 2), ((3, 5, 7, 18), 3), ((1, 4, 4, 5), 5), ((2, 16, 1
 
 def both(function, inputs, dy):
     """Returns values and gradients of function(..., algorithm), with the kernels and without."""
-    found = []
+    results = []
     for algorithm in ("auto", "native"):
         values, gradients = mx.vjp(lambda *a, algorithm=algorithm: function(*a, algorithm=algorithm), inputs, [dy])
-        found.append([*values, *gradients])
-    return zip(*found, strict=True)
+        results.append([*values, *gradients])
+    return zip(*results, strict=True)
 
 
 def test_gelu_is_the_exact_one(rng):
@@ -140,9 +140,9 @@ def test_batch_norm_has_the_running_statistics_of_mlx(rng):
 
 
 def test_other_types_are_those_of_mlx(rng):
-    x, given = normal(rng, (1, 4, 4, 4)).astype(mx.bfloat16), [a.astype(mx.bfloat16) for a in parameters(rng, 4)]
-    assert gelu(x).dtype == gated_halves(x).dtype == group_norm(x, *given, 2).dtype == mx.bfloat16
-    assert batch_norm(x, *given[:2])[0].dtype == mx.bfloat16
+    x, arrays = normal(rng, (1, 4, 4, 4)).astype(mx.bfloat16), [a.astype(mx.bfloat16) for a in parameters(rng, 4)]
+    assert gelu(x).dtype == gated_halves(x).dtype == group_norm(x, *arrays, 2).dtype == mx.bfloat16
+    assert batch_norm(x, *arrays[:2])[0].dtype == mx.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,11 @@ def slow_convolution(x, w, stride, padding):
 def test_convolutions_in_groups_are_those_of_each_group(channels, groups, kernel, kernels, rng):
     x, w = normal(rng, (2, 6, 7, channels)), normal(rng, (2 * channels, *kernel, channels // groups))
     dy = normal(rng, (2, 6, 7, 2 * channels))
-    found = [mx.vjp(lambda x, w, a=a: grouped_conv2d(x, w, groups, a), [x, w], [dy]) for a in ("auto", "native")]
-    for actual, expected in zip(*([*values, *gradients] for values, gradients in found), strict=True):
+    results = [mx.vjp(lambda x, w, a=a: grouped_conv2d(x, w, groups, a), [x, w], [dy]) for a in ("auto", "native")]
+    for actual, expected in zip(*([*values, *gradients] for values, gradients in results), strict=True):
         close(actual, expected, 2e-5)
     whole = mx.conv2d(x, w, padding=(kernel[0] // 2, kernel[1] // 2), groups=groups)
-    close(found[0][0][0], whole, 2e-5)
+    close(results[0][0][0], whole, 2e-5)
 
 
 @pytest.mark.parametrize(

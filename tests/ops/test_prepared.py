@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from convlstm.ops.recurrence import prepare, reference_unroll, unroll, unroll_prepared
-from tests.support.walks import GRADIENTS, INPUTS, arguments, drawn, held, same, steps, value_and_gradients
+from tests.support.walks import (
+    GRADIENTS,
+    INPUTS,
+    arguments,
+    assert_equals_reference,
+    drawn,
+    same,
+    steps,
+    value_and_gradients,
+)
 
 import mlx.core as mx
 import pytest
@@ -33,7 +42,7 @@ def test_parts_of_a_walk_equal_the_whole(parts, inputs, options, rng):
 
         expected = value_and_gradients(unroll, given, weights, **steps(given, 5))
         actual = value_and_gradients(in_parts, given, weights)
-        held(actual, expected)
+        assert_equals_reference(actual, expected)
         compiled = mx.compile(lambda given, f=in_parts, weights=weights: value_and_gradients(f, given, weights))
         same(compiled(given), actual, 2e-6)
 

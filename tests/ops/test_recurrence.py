@@ -13,9 +13,9 @@ from tests.support.walks import (
     INPUTS,
     NAMES,
     arguments,
+    assert_equals_reference,
     drawn,
     float64_unroll,
-    held,
     same,
     steps,
     value_and_gradients,
@@ -38,7 +38,7 @@ def compare(rng, given, L=3, **options):
     weights = drawn(rng, given, L)
     options = {**steps(given, L), **options}
     expected = value_and_gradients(reference_unroll, given, weights, **options)
-    held(value_and_gradients(unroll, given, weights, **options), expected)
+    assert_equals_reference(value_and_gradients(unroll, given, weights, **options), expected)
 
 
 @pytest.mark.parametrize("peepholes", PEEPHOLES)
@@ -160,7 +160,7 @@ def test_error_against_float64(kernel_size, inputs, grid, N, L, C, O, rng):
     wide = {name: tree_map(lambda a: a.astype(mx.float64), a) for name, a in given.items() if a is not None}
     exact = value_and_gradients(float64_unroll, {**given, **wide}, [w.astype(mx.float64) for w in weights], **options)
     for recompute in (False, True):
-        held(value_and_gradients(unroll, given, weights, recompute=recompute, **options), exact)
+        assert_equals_reference(value_and_gradients(unroll, given, weights, recompute=recompute, **options), exact)
 
 
 @pytest.mark.parametrize("where", NAMES)

@@ -22,7 +22,7 @@ def value_and_gradients(layer, x, h, drawn, length=None):
     return results, {**gradients.pop("weights"), **gradients}
 
 
-def held_to_torch(layer, x, h, rng, length=None, **geometry):
+def assert_equals_torch(layer, x, h, rng, length=None, **geometry):
     """Asserts that values and gradients equal PyTorch's, to 1e-4 of the largest."""
     pytest.importorskip("torch")
     from tests.support import torch_gru

@@ -56,7 +56,7 @@ def value_and_gradients(function, given, weights, **options):
     return results, gradients
 
 
-def held(actual, expected):
+def assert_equals_reference(actual, expected):
     """Asserts that values and gradients equal those of a reference, to the precision of Winograd's convolutions."""
     for result, reference, tolerance in zip(actual, expected, (VALUES, GRADIENTS), strict=True):
         same(result, reference, tolerance)
