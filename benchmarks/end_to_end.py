@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.contest import ROOT, WorkerError
 from benchmarks.rows import OVERRIDES
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.metrics_log import MetricsLog
 
 LOGGED = 10
 

@@ -21,7 +21,7 @@ from benchmarks.ours import MODELS
 from benchmarks.report import write
 from benchmarks.workload import Workload
 from convlstm.cli.configuration import CONFIGS, plain
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.metrics_log import MetricsLog
 from convlstm.summary import macs, parameters
 
 import hydra

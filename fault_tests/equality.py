@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.metrics_log import MetricsLog
 
 CLOCKED = ("seconds", "sequences_per_second", "peak_memory_mb")
 """Values that depend on the clock or on other work of the machine."""
@@ -19,7 +19,7 @@ def differences(run: Path, reference: Path) -> list[str]:
     Compares the weights, the optimizer's state and all other arrays of the checkpoints `last` and `best` byte by byte,
     their training state, and the rows of the metrics. Temporary files that were left behind count as well.
     """
-    found = [f"left behind: {path.relative_to(run)}" for path in sorted(run.rglob("*.tmp*"))]
+    lines = [f"left behind: {path.relative_to(run)}" for path in sorted(run.rglob("*.tmp*"))]
     for name in ("last", "best"):
         ours, theirs = (folder / checkpoints.FOLDER / name for folder in (run, reference))
         if not theirs.exists():
@@ -28,15 +28,15 @@ def differences(run: Path, reference: Path) -> list[str]:
             checkpoints.verify(ours)
             state, expected = checkpoints.read_state(ours), checkpoints.read_state(theirs)
         except checkpoints.CheckpointError as error:
-            found.append(f"{name}: {error}")
+            lines.append(f"{name}: {error}")
             continue
-        arrays, wanted = _arrays(ours), _arrays(theirs)
-        found += [f"{name}/{file}" for file in sorted({*arrays, *wanted}) if arrays.get(file) != wanted.get(file)]
-        found += [f"{name}: state {text}" for text in _other(_unclocked(state), _unclocked(expected))]
+        arrays, others = _arrays(ours), _arrays(theirs)
+        lines += [f"{name}/{file}" for file in sorted({*arrays, *others}) if arrays.get(file) != others.get(file)]
+        lines += [f"{name}: state {text}" for text in _other(_unclocked(state), _unclocked(expected))]
     for name in ("metrics.csv", "metrics.jsonl"):
         if (reference / name).exists():
-            found += [f"{name}: {text}" for text in _other_rows(_rows(run / name), _rows(reference / name))]
-    return found
+            lines += [f"{name}: {text}" for text in _other_rows(_rows(run / name), _rows(reference / name))]
+    return lines
 
 
 def steps(run: Path) -> list[str]:
@@ -61,9 +61,9 @@ def _rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _other_rows(ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> list[str]:
-    found = [f"{name} is missing" for name in theirs if name not in ours]
-    found += [f"{name} should not be there" for name in ours if name not in theirs]
-    return found + [f"{name}: {text}" for name in ours if name in theirs for text in _other(ours[name], theirs[name])]
+    lines = [f"{name} is missing" for name in theirs if name not in ours]
+    lines += [f"{name} should not be there" for name in ours if name not in theirs]
+    return lines + [f"{name}: {text}" for name in ours if name in theirs for text in _other(ours[name], theirs[name])]
 
 
 def _unclocked(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from convlstm.report.panel import forecast_panel
 from convlstm.report.rain_animation import rain_gif
 from convlstm.report.rain_panel import rain_panel
 from convlstm.report.scales import fss_by_scale, spectra
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.metrics_log import MetricsLog
 
 
 def write_pictures(

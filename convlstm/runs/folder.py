@@ -12,8 +12,8 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.backend import files
 from convlstm.runs.lock import lock
-from convlstm.runs.log import MetricsLog, Row
 from convlstm.runs.logging import Logger, Loggers
+from convlstm.runs.metrics_log import MetricsLog, Row
 from convlstm.runs.progress import Progress
 from convlstm.runs.summary import CONFIG, METRICS
 

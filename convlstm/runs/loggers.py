@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from convlstm.backend import files
-from convlstm.runs.log import Row
+from convlstm.runs.metrics_log import Row
 from convlstm.runs.summary import flat
 
 import yaml

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from convlstm.runs.log import MetricsLog, Row
+from convlstm.runs.metrics_log import MetricsLog, Row
 from convlstm.runs.progress import Progress
 from convlstm.runs.record import Record
 

@@ -13,7 +13,7 @@ from typing import Any
 from convlstm.checkpoints.old_names import updated
 from convlstm.metrics.table import logged_score
 from convlstm.runs.lock import is_locked
-from convlstm.runs.log import MetricsLog, numbers
+from convlstm.runs.metrics_log import MetricsLog, numbers
 
 import yaml
 

@@ -63,7 +63,7 @@ TRICKS = [
     # What it defines, but no layer.
     {"_target_": "convlstm.ops.cpu.library.Library", "path": "evil.so"},
     {"_target_": "convlstm.backend.files.DurableFile", "path": "it_ran"},
-    {"_target_": "convlstm.runs.log.MetricsLog", "path": "it_ran", "columns": []},
+    {"_target_": "convlstm.runs.metrics_log.MetricsLog", "path": "it_ran", "columns": []},
     {"_target_": "convlstm.training.loop.Trainer", "max_steps": 1, "batch_size": 1},
     {"_target_": "convlstm.checkpoints.save", "folder": "it_ran"},
     {

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from convlstm import checkpoints
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.metrics_log import MetricsLog
 from fault_tests import __main__ as program
 from fault_tests.bench import Bench, Ended, step_of
 from fault_tests.campaign import Strike, campaign, lost_at_once

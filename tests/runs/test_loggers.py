@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from convlstm.runs import loggers
-from convlstm.runs.log import MetricsLog
 from convlstm.runs.loggers import MLflow, TensorBoard, WandB, tag
+from convlstm.runs.metrics_log import MetricsLog
 from tests.support.logged import CONFIG, run
 from tests.support.project import PROJECT
 

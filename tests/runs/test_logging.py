@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 
 from convlstm.runs.lock import RunInUseError, lock
-from convlstm.runs.log import MetricsLog
 from convlstm.runs.logging import FIRST_WAIT, LONGEST_WAIT, Guard
+from convlstm.runs.metrics_log import MetricsLog
 from convlstm.runs.summary import entries
 from convlstm.training.batches import DataError
 from tests.support.logged import CONFIG, run

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convlstm.runs.log import MetricsLog
 from convlstm.runs.logging import Loggers
+from convlstm.runs.metrics_log import MetricsLog
 from convlstm.runs.progress import Progress
 
 CONFIG = {"model": {"kernel_size": 3, "hidden_channels": [4, 4]}, "seed": 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convlstm.losses import MeanSquaredError
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.metrics_log import MetricsLog
 from convlstm.training.loop import Trainer
 from tests.support.tiny import Fade
 

@@ -345,7 +345,7 @@ def test_steps_that_cannot_be_reproduced(kept, tmp_path):
 
 def test_an_untrusted_loss_is_not_built(kept):
     report = kept / "report.json"
-    for target in ("os.system", "convlstm.runs.log.MetricsLog", "tests.support.tiny.Data"):
+    for target in ("os.system", "convlstm.runs.metrics_log.MetricsLog", "tests.support.tiny.Data"):
         report.write_text(json.dumps(json.loads(report.read_text()) | {"minimised": {"_target_": target}}))
         with pytest.raises(ValueError, match="trusted packages"):
             diagnostics.reproduce(kept, model=Fade())

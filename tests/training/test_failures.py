@@ -8,7 +8,7 @@ import math
 from convlstm import checkpoints
 from convlstm.checkpoints import CheckpointError, CheckpointWriteError, read_state, seal
 from convlstm.models import EncoderForecaster
-from convlstm.runs.log import MetricsLog
+from convlstm.runs.metrics_log import MetricsLog
 from convlstm.training.batches import DataError
 from convlstm.training.diagnostics import NonFiniteLossError
 from convlstm.training.loop import Trainer

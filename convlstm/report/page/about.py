@@ -16,7 +16,7 @@ from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.page.svg import legend, looks, plots
 from convlstm.report.style import digits
 from convlstm.runs.comparison import differing_keys
-from convlstm.runs.log import MetricsLog, numbers
+from convlstm.runs.metrics_log import MetricsLog, numbers
 from convlstm.runs.record import code, hardware, versions
 from convlstm.runs.summary import CONFIG, METRICS, RECORD, RunSummary, entries, flat, read
 

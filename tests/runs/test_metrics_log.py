@@ -7,9 +7,9 @@ import json
 import math
 import os
 
-from convlstm.runs import log as module
+from convlstm.runs import metrics_log as module
 from convlstm.runs.folder import LAST, RunFolder
-from convlstm.runs.log import MetricsLog, numbers
+from convlstm.runs.metrics_log import MetricsLog, numbers
 from convlstm.runs.progress import Progress
 
 import mlx.nn as nn
