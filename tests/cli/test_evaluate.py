@@ -106,7 +106,8 @@ def test_several_runs_stand_side_by_side(runs, evaluate, tmp_path):
     assert overall(both, "a", "mse_per_frame") != overall(both, "b", "mse_per_frame")
     assert "note:" not in out
 
-    status, _, _ = evaluate(f"ckpt=[{runs / 'a'},{runs / 'a' / 'checkpoints' / 'last'}]", f"out={tmp_path / 'twice'}")
+    twice = f"ckpt=[{runs / 'a'},{runs / 'a' / 'checkpoints' / 'last'}]"
+    status, _, _ = evaluate(twice, "examples=[0]", f"out={tmp_path / 'twice'}")
     assert status == 0
     assert list(scores(tmp_path / "twice")["forecasters"]) == ["a/best#1", "a/last#2", "persistence", "zeros"]
 
