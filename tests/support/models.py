@@ -1,10 +1,23 @@
-"""Models of `configs/model`."""
+"""Small encoder-forecasters, and the models of `configs/model`."""
 
 from __future__ import annotations
 
 from tests.support.project import PROJECT
 
 import hydra
+
+STRIDED = {
+    "hidden_channels": [3, 4],
+    "kernel_size": 3,
+    "downsample": [None, {"channels": 5, "kernel_size": 3, "stride": 2, "padding": 1}],
+    "upsample": [None, {"channels": 4, "kernel_size": 4, "stride": 2, "padding": 1}],
+}
+# Small networks of both families.
+NETWORKS = {
+    "patches": {"hidden_channels": [3, 4], "kernel_size": 3, "patch_size": 2, "concatenate": True},
+    "strided": STRIDED,
+    "head": {**STRIDED, "head_channels": [3, 2], "activation": "linear"},
+}
 
 
 def from_yaml(name, *overrides):
