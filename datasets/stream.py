@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from convlstm.arguments import check_whole
+from convlstm.datasets.prefetch import Prefetch
 
 import mlx.data as dx
 import numpy as np
 
-# Types that mlx-data carries between its threads. Booleans travel as uint8 and come back as booleans.
+# Types that mlx-data carries, and bool, which travels as uint8.
 _CARRIED = tuple(np.dtype(name) for name in ("bool", "uint8", "int8", "int32", "int64", "float32", "float64"))
 
 
@@ -126,24 +125,13 @@ def _stack(key: str, arrays: list[np.ndarray]) -> np.ndarray:
     return stacked
 
 
-class _Shared:
-    """State that the consumer and the background threads share."""
-
-    def __init__(self):
-        self.closed = False
-        self.stream: Iterator = iter(())
-        self.errors: dict[int, BaseException] = {}
-        self.booleans: set[str] = set()
-        self.workers: set[int] = set()
-
-
 class BatchStream:
-    """An iterator over batches, dicts of numpy arrays, that an `mlx.data` stream loads ahead in order.
+    """An iterator over batches, dicts of numpy arrays: an `mlx.data` stream over a `Prefetch` of batches.
 
-    It adds two things to `mlx.data.Stream`. An exception of the loader is raised unchanged at its batch, with its
-    traceback. And the stream's threads end before Python does, since threads that still run Python code then abort the
-    process. They are stopped and joined when the batches are used up, at an exception, by `close`, when the iterator is
-    dropped (after `break`), or at exit.
+    The threads that load ahead are our own, not mlx-data's: its pool of threads, 0.1.0, can wait for ever when a stream
+    is dropped before its end. So nothing here waits for a thread, see `convlstm.datasets.prefetch.Prefetch`: neither
+    `close`, nor dropping the iterator (after `break`), nor the end of the process. An exception of the loader is raised
+    unchanged at its batch, with its traceback.
 
     It can be iterated once. `len()` is the total number of batches that it yields.
 
@@ -157,70 +145,26 @@ class BatchStream:
     def __init__(
         self, load_batch: Callable[[int], dict[str, np.ndarray]], numbers: range, *, prefetch: int, threads: int
     ):
-        self._numbers = numbers
-        self._position = 0
-        # The threads refer to `shared`, never to `self`: dropping the iterator must be enough to stop them.
-        self._shared = shared = _Shared()
-        self._stop = weakref.finalize(self, _stop, shared)
-        if len(numbers) == 0:
-            return
+        self._batches = loaded = Prefetch(load_batch, numbers, ahead=prefetch, threads=threads)
+        # mlx-data carries no booleans. They travel as uint8, without a copy.
+        self._booleans = booleans = set[str]()
 
-        def work(sample):
-            number = int(sample["number"])
-            shared.workers.add(threading.get_ident())
-            if shared.closed:
-                return sample
-            try:
-                batch = load_batch(number)
-            except BaseException as error:
-                shared.errors[number] = error
-                return sample  # mlx-data takes no empty dict
-            for key in [key for key, array in batch.items() if array.dtype == bool]:
-                batch[key] = batch[key].view(np.uint8)
-                shared.booleans.add(key)
-            return batch
+        def carried(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            booleans.update(key for key, array in batch.items() if array.dtype == bool)
+            return {key: array.view(np.uint8) if key in booleans else array for key, array in batch.items()}
 
-        entries = [{"number": number} for number in numbers]
-        buffer = dx.buffer_from_vector(entries).sample_transform(work)  # type: ignore[attr-defined]
-        # With fewer entries than its prefetch, mlx-data 0.1 loads all of them again for every one that it yields.
-        shared.stream = buffer.ordered_prefetch(min(prefetch, len(numbers)), min(threads, len(numbers)))
+        self._stream = dx.stream_python_iterable(lambda: map(carried, loaded))
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._batches)
 
     def __iter__(self) -> BatchStream:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        if self._shared.closed or self._position == len(self._numbers):
-            self.close()
-            raise StopIteration
-        # No local variable for the stream: a traceback would keep it and its threads alive past the exit.
-        batch = next(self._shared.stream)
-        number = self._numbers[self._position]
-        self._position += 1
-        error = self._shared.errors.pop(number, None)
-        if error is not None:
-            self.close()
-            raise error
-        if self._shared.closed:
-            raise StopIteration
-        return {key: array.view(bool) if key in self._shared.booleans else array for key, array in batch.items()}
+        batch = next(self._stream)
+        return {key: array.view(bool) if key in self._booleans else array for key, array in batch.items()}
 
     def close(self) -> None:
-        """Stops loading and waits for the threads to end. Nothing more is yielded. It may be called twice."""
-        self._stop()
-
-
-def _stop(shared: _Shared) -> None:
-    shared.closed = True
-    if threading.get_ident() in shared.workers:
-        # The garbage collector can drop an iterator inside its own worker, which cannot wait for itself.
-        threading.Thread(target=_drop, args=(shared,)).start()
-    else:
-        _drop(shared)
-
-
-def _drop(shared: _Shared) -> None:
-    # The stream's destructor runs the queued batches, which are empty now, and joins the threads.
-    shared.stream = iter(())
+        """Stops loading. Nothing more is yielded. A load that has begun ends by itself. It may be called twice."""
+        self._batches.close()
