@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 import convlstm
+from convlstm.cli.pipes import end_if_nobody_reads
 
 # Imported when it is called, so that no command waits for the libraries of another one.
 COMMANDS = {
@@ -21,25 +22,34 @@ COMMANDS = {
 
 def main() -> None:
     """Runs the command that the first argument names. The exit status of an unknown command is 2."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    try:
+        status = _run(sys.argv[1] if len(sys.argv) > 1 else "--help")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        end_if_nobody_reads(error)
+        raise
+    sys.exit(status)
+
+
+def _run(name: str) -> int:
+    """Runs a command, or prints what there is, and returns the exit status."""
+    if name in COMMANDS:
+        # The program's name in messages and in the command lines that it prints, see invocation.py.
+        sys.argv[:2] = [f"convlstm {name}"]
+        return import_module(COMMANDS[name][0]).main() or 0
     if name in ("-h", "--help"):
         print("usage: convlstm COMMAND ...\n")
         print("\n".join(f"  {command:10}{text}" for command, (_, text) in COMMANDS.items()))
         print("\n`convlstm COMMAND --help` prints the arguments of a command.")
-    elif name == "--version":
+        return 0
+    if name == "--version":
         print(f"convlstm {convlstm.__version__}")
-    elif name in COMMANDS:
-        # The program's name in messages and in the command lines that it prints, see invocation.py.
-        sys.argv[:2] = [f"convlstm {name}"]
-        sys.exit(import_module(COMMANDS[name][0]).main())
-    else:
-        from convlstm.cli.wording import suggestion  # brings Hydra
+        return 0
+    from convlstm.cli.wording import suggestion  # brings Hydra
 
-        print(
-            f"convlstm: there is no command '{name}'.{suggestion(name, COMMANDS)}\nCommands: {', '.join(COMMANDS)}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    text = f"convlstm: there is no command '{name}'.{suggestion(name, COMMANDS)}\nCommands: {', '.join(COMMANDS)}"
+    print(text, file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from convlstm.cli.configuration import (
 from convlstm.cli.invocation import program
 from convlstm.cli.jobs import finish, run_job
 from convlstm.cli.mistakes import MISTAKES, message, unknown
+from convlstm.cli.pipes import end_if_nobody_reads
 from convlstm.runs.sweeps import MESSAGE, Sweep
 
 import hydra
@@ -69,7 +70,7 @@ def run(
             drop_damaged()
             return main(config)
         except MISTAKES as error:
-            _end_if_nobody_reads(error)
+            end_if_nobody_reads(error)
             fail(message(error, OmegaConf.to_container(config)))
         except Exception as error:
             leave_message(f"{type(error).__name__}: {error}")
@@ -87,7 +88,7 @@ def run(
                 warnings.warn(f"configurations come from '{folder}', too.", Note, stacklevel=2)
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
     except MISTAKES as error:
-        _end_if_nobody_reads(error)
+        end_if_nobody_reads(error)
         fail(unknown(config_name, str(error)) or message(error))
     except KeyboardInterrupt:
         print(f"\n{program()}: interrupted.", file=sys.stderr)
@@ -106,17 +107,6 @@ def _show_warning(
 ) -> None:
     """Prints a warning or a note as a line, in place of `warnings.showwarning`."""
     print(f"{'note' if category is Note else 'warning':12}{message}", file=sys.stderr)
-
-
-def _end_if_nobody_reads(error: BaseException) -> None:
-    """Ends the program silently if the reader of its output has gone, as `head` does when it has read enough."""
-    if not isinstance(error, BrokenPipeError):
-        return
-    try:
-        sys.stdout.flush()  # fails again if it was this pipe
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        sys.exit(141)  # the shell's status for SIGPIPE
 
 
 def fail(text: str) -> typing.NoReturn:

@@ -215,3 +215,13 @@ def test_the_program_exits_with_one_message(tmp_path):
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"{command}.py: {text}\n")
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("program", [["summary.py", "model=shi2015", "memory=false"], ["-m", "convlstm.cli", "--help"]])
+def test_a_program_ends_silently_if_nobody_reads_its_output(program):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody:
+        line = [sys.executable, *program]
+        done = subprocess.run(line, cwd=PROJECT, stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (141, "")
