@@ -1,13 +1,13 @@
-// Activations that are not part of a recurrence, value by value.
+// Activations outside of a recurrence, value by value.
 #include "elements.h"
 
 namespace {
 
 typedef int32_t whole __attribute__((vector_size(4 * LANES)));
 
-// exp(v) for v <= 0, relative error 2e-7; what is below 1e-37 is 1e-37. NaN stays NaN.
+// exp(v) for v <= 0 with a relative error of 2e-7, and 1e-37 instead of smaller values. NaN stays NaN.
 INLINE vec exp_of_negative(vec v) {
-    const vec least = fill(-85.0f), large = fill(12582912.0f);  // 1.5 * 2^23: added, it leaves the whole number in the last bits
+    const vec least = fill(-85.0f), large = fill(12582912.0f);  // 1.5 * 2^23: the last bits of a sum with it are a whole number
     v = v < least ? least : v;
     const vec shifted = v * 1.44269504f + large, k = shifted - large;
     const vec r = (v - k * 0.693145752f) - k * 1.42860677e-6f;
@@ -21,7 +21,7 @@ INLINE vec exp_of_negative(vec v) {
     return p * (vec)(exponent << 23);
 }
 
-// The normal distribution's share below x, and its density there. Abramowitz and Stegun, 7.1.26: error 1e-7.
+// The normal distribution's probability below x, and its density at x. Abramowitz and Stegun, 7.1.26: error 1e-7.
 struct Normal {
     vec below, density;
     INLINE explicit Normal(vec x) {

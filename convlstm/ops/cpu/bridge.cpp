@@ -1,8 +1,7 @@
 // The kernels as operations of MLX's graph.
 //
-// Python gives the addresses of its mlx.core.array objects. In each of them lies an mlx::core::array, at the place that
-// nanobind, which made the binding, notes behind the object's head. library.py checks that in a process of its own
-// before it trusts it.
+// Python passes the addresses of its mlx.core.array objects. Each contains an mlx::core::array, at the offset that nanobind,
+// which made the binding, stores behind the object's head. library.py checks this in a separate process before it uses it.
 #include <cstring>
 #include <stdexcept>
 
@@ -48,7 +47,7 @@ class Kernel : public mx::Primitive {
         }
         auto& encoder = mx::cpu::get_command_encoder(stream());
         encoder.dispatch([f = function, in = std::move(in), out = std::move(out), n = numbers] { f(in.data(), out.data(), n.data()); });
-        // MLX allocates for the operations ahead while the first still run. These are large, and wait for each other.
+        // MLX allocates memory for later operations while earlier ones run. These outputs are large, so wait for each one.
         mx::synchronize(stream());
     }
     void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
@@ -73,7 +72,7 @@ extern "C" {
 
 const char* convlstm_error() { return error.c_str(); }
 
-// Whether an array of this shape is found in a Python object.
+// Returns 1 if a Python object contains an array of this shape, else 0.
 int convlstm_finds(char* object, int head, const int64_t* shape, int dimensions) {
     const mx::array& a = array_in(object, head);
     if (int(a.ndim()) != dimensions || a.dtype() != mx::float32) return 0;
@@ -82,8 +81,8 @@ int convlstm_finds(char* object, int head, const int64_t* shape, int dimensions)
     return 1;
 }
 
-// Makes the results of function(inputs, outputs, numbers) the arrays in the objects `outputs`, of float32 and the given
-// shapes, one after the other in `shapes`. Returns 0, or 1 where convlstm_error says what went wrong.
+// Stores the results of function(inputs, outputs, numbers) in the Python objects `outputs`, as float32 arrays of the given
+// shapes, which follow each other in `shapes`. Returns 0, or 1 after an error, which convlstm_error describes.
 int convlstm_call(Function function, int head, char** inputs, int input_count, char** outputs, const int64_t* shapes,
                   const int64_t* dimensions, const int64_t* reused, int output_count, const int64_t* numbers, int number_count) {
     try {

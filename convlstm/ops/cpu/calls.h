@@ -1,16 +1,16 @@
-// What the files of kernels share: how their functions are called.
+// The form of a kernel's functions, for all files of kernels.
 #pragma once
 
 #include <cstring>
 
 #include "threads.h"
 
-// Every function takes its inputs, its outputs, and its integers, in the order that Python gives them.
+// Every function takes its inputs, its outputs and its integers in the order in which Python passes them.
 using In = const float* const*;
 using Out = float* const*;
 using Numbers = const int64_t*;
 
-// Calls work(Size<R>{}) for the kernel's size, with the threads and the memory to itself.
+// Calls work(Size<R>{}) for the kernel's size, with exclusive use of the threads and the memory.
 template <int R>
 struct Size {
     static constexpr int VALUE = R;
@@ -22,7 +22,7 @@ inline void with_kernel(int64_t size, Work&& work) {
     else work(Size<3>{});
 }
 
-// What an output begins with, unless it has the input's memory.
+// Copies an input into an output, unless the output has taken over the input's memory.
 inline void take_over(const float* from, int64_t count, float* to) {
     if (to != from) std::memcpy(to, from, count * sizeof(float));
 }

@@ -1,7 +1,7 @@
 // Depthwise convolution: y[n, i, j, c] = sum_ab x[n, i + d (a - kh/2), j + d (b - kw/2), c] w[a, b, c], zeros around x.
 //
-// A task is a block of channels, a whole line of the cache, of one frame, or of all frames for the kernel's gradient: what
-// it reads stays near, and every sum has an order of its own.
+// A task is a block of channels, a whole line of the cache, of one frame (of all frames for the kernel's gradient). Its reads
+// are close together, and no order of a sum depends on the threads.
 #include <algorithm>
 
 #include "calls.h"
@@ -11,7 +11,7 @@ namespace {
 
 constexpr int BLOCK = std::max(16, LANES), VECTORS = BLOCK / LANES, ACROSS = 4;  // channels, and columns at a time
 
-// A vector of a block, of which only `left` lanes are there unless the block is whole.
+// A vector of a block; only `left` lanes are valid unless the block is whole.
 template <bool WHOLE>
 INLINE vec part(const float* p, int left) {
     if (WHOLE) return load(p);
@@ -24,11 +24,11 @@ struct Depthwise {
     int blocks() const { return (C + BLOCK - 1) / BLOCK; }
     int64_t frame() const { return int64_t(H) * W * C; }
 
-    // The first and the end of the places i for which i + shift lies within [0, length).
+    // The first and the end of the positions i for which i + shift lies within [0, length).
     static int first(int shift) { return std::max(0, -shift); }
     static int end(int shift, int length) { return std::min(length, length - shift); }
 
-    // Some columns of a row of y, of one block: `turned` takes the kernel from its other end, for the gradient of x.
+    // Computes some columns of a row of y, for one block. `turned` reverses the kernel, for the gradient of x.
     template <int WIDTH, bool WHOLE>
     void columns(const float* x, const float* w, float* y, int i, int j, int width, bool turned) const {
         vec sum[WIDTH][VECTORS]{};

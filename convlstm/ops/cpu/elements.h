@@ -1,4 +1,4 @@
-// Loops over the values of an array, for what takes them one by one.
+// Loops over the values of an array, for element-wise operations.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@ void each_vector(int64_t count, Use&& use) {
     });
 }
 
-// The same for rows of `width` floats: use(row, first, number of floats).
+// Calls use(row, first, number of floats) for the vectors of rows of `width` floats.
 template <class Use>
 void each_in_rows(int64_t rows, int width, Use&& use) {
     std::lock_guard<std::mutex> lock(Threads::pool().busy);

@@ -1,19 +1,19 @@
-// Kernels (O, R, R, C) to and from the form in which the products read them.
+// The transforms of kernels (O, R, R, C) to filters, the form that the products read, and back.
 //
-// The outputs of a ConvLSTM's convolution are the four gates. They are kept side by side, a vector of channels of each:
-// [group of LANES channels][gate][lane], with zeros where the last group is not full.
+// The outputs of a ConvLSTM's convolution are the four gates. A vector of channels of each gate lies beside those of the
+// others: [group of LANES channels][gate][lane], filled up with zeros in the last group.
 #pragma once
 
 #include "products.h"
 
 struct Outputs {
-    int channels;  // of one gate, or of all outputs where there are no gates
+    int channels;  // of one gate, or of all outputs if there are no gates
     bool gates;
 
     int groups() const { return (channels + LANES - 1) / LANES; }
     int packed() const { return gates ? 4 * LANES * groups() : channels; }
     int panels() const { return (packed() + PANEL - 1) / PANEL; }
-    // The output's number in (O, R, R, C), or -1 where there is none.
+    // The output's number in (O, R, R, C), or -1 for a filled-up lane.
     int number(int packed_index) const {
         if (!gates) return packed_index < channels ? packed_index : -1;
         const int channel = packed_index / (4 * LANES) * LANES + packed_index % LANES;
@@ -61,7 +61,7 @@ INLINE void filter(const float* w, int ld, int channels, bool rotated, vec (*out
     }
 }
 
-// For the convolution: U[panel of outputs][point][input][PANEL].
+// Computes the filters for the convolution: U[panel of outputs][point][input][PANEL].
 template <int R>
 void forward_filters(const float* w, Outputs outputs, int C, float* U) {
     constexpr int N = CookToom<R>::N, POINTS = N * N;
@@ -83,7 +83,8 @@ void forward_filters(const float* w, Outputs outputs, int C, float* U) {
     });
 }
 
-// For the gradient of the convolution's input: U[panel of inputs][point][output][PANEL], the kernels turned round.
+// Computes the filters for the gradient of the convolution's input, from reversed kernels:
+// U[panel of inputs][point][output][PANEL].
 template <int R>
 void backward_filters(const float* w, Outputs outputs, int C, float* U) {
     constexpr int N = CookToom<R>::N, POINTS = N * N;
@@ -100,7 +101,7 @@ void backward_filters(const float* w, Outputs outputs, int C, float* U) {
     });
 }
 
-// The kernels' gradient (+)= G^T dU G from dU[panel of inputs][point][output][PANEL].
+// Computes the kernels' gradient, dw (+)= G^T dU G, from dU[panel of inputs][point][output][PANEL].
 template <int R>
 void filter_gradient(const float* dU, Outputs outputs, int C, float* dw, bool add = false) {
     constexpr int N = CookToom<R>::N, POINTS = N * N;

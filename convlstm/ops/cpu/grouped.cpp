@@ -1,15 +1,15 @@
-// Convolution in groups of channels: y[n, i, j, o] = sum_abc x[n, i + a - kh/2, j + b - kw/2, c] w[o, a, b, c], where o and c
-// are of one group, zeros around x.
+// Convolution in groups of channels: y[n, i, j, o] = sum_abc x[n, i + a - kh/2, j + b - kw/2, c] w[o, a, b, c] for o and c of
+// one group, with zeros around x.
 //
-// With zeros around it, what a row of the kernel sees of an image lies together, kw C floats from each pixel on, so that the
-// products of matrices read the image itself.
+// In an image with zeros around it, the values that a row of the kernel sees are adjacent: kw C floats from each pixel on. So
+// the matrix products read the image itself.
 #include "calls.h"
 #include "products.h"
 
 namespace {
 
 struct Grouped {
-    int N, H, W, C, O, G, kh, kw;  // C and O of one group
+    int N, H, W, C, O, G, kh, kw;  // C and O: channels of one group
     explicit Grouped(Numbers n)
         : N(n[0]), H(n[1]), W(n[2]), C(n[3] / n[5]), O(n[4] / n[5]), G(n[5]), kh(n[6]), kw(n[7]) {}
 
@@ -18,7 +18,7 @@ struct Grouped {
     int64_t framed(int channels) const { return int64_t(H + kh - 1) * line() * channels; }
     static int panels(int outputs) { return (outputs + PANEL - 1) / PANEL; }
 
-    // One group of an image with zeros around it.
+    // Copies one group of an image, with zeros around it.
     void frame(const float* image, int channels, float* to) const {
         std::fill(to, to + framed(channels), 0.0f);
         for (int i = 0; i < H; i++)
@@ -27,14 +27,15 @@ struct Grouped {
                             sizeof(float) * channels);
     }
 
-    // Kernels as [group][panel][a][b][input][PANEL outputs]; `turned` for the gradient of x, whose outputs are the inputs.
+    // Returns kernels as [group][panel][a][b][input][PANEL outputs]. `turned` is for the gradient of x, with inputs and outputs
+    // exchanged.
     float* filters(const float* w, bool turned) const {
         const int inputs = turned ? O : C, outputs = turned ? C : O;
         const int64_t one = int64_t(kh) * kw * inputs * PANEL;
         float* all = workspace(FILTERS_X, one * panels(outputs) * G);
         Threads::pool().run(G * panels(outputs), [&](int task) {
             const int g = task / panels(outputs), first = task % panels(outputs) * PANEL, there = std::min(PANEL, outputs - first);
-            const int64_t of_o = int64_t(kh) * kw * C, step = turned ? 1 : of_o;  // from an output to the next
+            const int64_t of_o = int64_t(kh) * kw * C, step = turned ? 1 : of_o;  // from one output to the next
             float* to = all + task * one;
             for (int k = 0; k < kh * kw; k++) {
                 const float* from = w + g * O * of_o + (turned ? kh * kw - 1 - k : k) * C + first * step;

@@ -1,4 +1,4 @@
-// The kernels of the ConvGRU and the TrajGRU, as kernels.cpp has those of the ConvLSTM.
+// The kernels of the ConvGRU and the TrajGRU; kernels.cpp has those of the ConvLSTM.
 #include "calls.h"
 #include "gru_gates.h"
 #include "warp.h"
@@ -27,13 +27,13 @@ void convlstm_warp_backward(In in, Out out, Numbers n) {
     warp_product_backward(field(n), int(n[5]), in[0], in[1], in[2], in[3], out[0], out[1], out[2]);
 }
 
-// x, y, h, bx, by -> h'. Numbers: rows, O, f (0: leaky ReLU, 1: tanh), whether there is an x.
+// x, y, h, bx, by -> h'. Numbers: rows, O, f (0: leaky ReLU, 1: tanh), x (0: none, 1: given).
 void convlstm_gru_gates(In in, Out out, Numbers n) {
     std::lock_guard<std::mutex> lock(Threads::pool().busy);
     gates(in, n).forward(out[0]);
 }
 
-// x, y, h, bx, by, dh' -> dx, dy, dh, dbx, dby. Numbers as in convlstm_gru_gates; without an x, dx and dbx are left as they are.
+// x, y, h, bx, by, dh' -> dx, dy, dh, dbx, dby. Numbers as in convlstm_gru_gates. Without an x, dx and dbx are not written.
 void convlstm_gru_gates_backward(In in, Out out, Numbers n) {
     std::lock_guard<std::mutex> lock(Threads::pool().busy);
     gates(in, n).backward(in[5], n[3] ? out[0] : nullptr, out[1], out[2], n[3] ? out[3] : nullptr, out[4]);

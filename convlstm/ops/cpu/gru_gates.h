@@ -1,5 +1,5 @@
-// The gates of a GRU and their gradient, from the shares of the input, x, and of the hidden state, y, each (rows, 3 O) in the
-// order z, r, h, with the biases bx and by:
+// The gates of a GRU and their gradient, from the parts of the input, x, and of the hidden state, y, of the pre-activations,
+// each (rows, 3 O) in the order z, r, h, with the biases bx and by:
 //
 //     z = sigmoid(x_z + y_z), r = sigmoid(x_r + y_r), a = x_h + r . y_h, h' = (1 - z) . f(a) + z . h
 #pragma once
@@ -14,8 +14,8 @@ constexpr int GATE_ROWS = 64;  // pixels of a task
 struct GruGates {
     int64_t rows;
     int O;
-    bool bounded;                          // f is the hyperbolic tangent; else a leaky ReLU
-    const float *x, *y, *h, *bx, *by;      // no input: x is null
+    bool bounded;                          // true: f is the hyperbolic tangent, false: a leaky ReLU
+    const float *x, *y, *h, *bx, *by;      // x is null without an input
 
     struct Values {
         vec z, r, yh, a, g, h;
@@ -48,7 +48,7 @@ struct GruGates {
         });
     }
 
-    // dx and dbx may be null. The biases' gradients are summed task by task, in the order of the rows.
+    // dx and dbx may be null. The biases' gradients are summed per task and then in the order of the tasks.
     void backward(const float* dout, float* dx, float* dy, float* dh, float* dbx, float* dby) const {
         const int tasks = int((rows + GATE_ROWS - 1) / GATE_ROWS), ld = (O + LANES - 1) / LANES * LANES;
         float* sums = workspace(SUMS, size_t(tasks) * 4 * ld);

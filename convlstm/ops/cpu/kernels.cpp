@@ -1,4 +1,4 @@
-// The kernels as plain functions on pointers and integers: what bridge.cpp calls for an operation of MLX.
+// The kernels of convolutions and of the ConvLSTM, as plain functions on pointers and integers, which bridge.cpp calls.
 #include "calls.h"
 #include "recurrence.h"
 
@@ -22,7 +22,7 @@ float* backward_filters_in(Use use, const float* w, Outputs outputs, int C) {
     return U;
 }
 
-// The convolution of frames (F, H, W, C) with filters to frames (F, H, W, O).
+// Convolves frames (F, H, W, C) with filters to frames (F, H, W, O).
 template <int R>
 void convolve_frames(const float* x, Grid grid, int F, int C, const float* U, int O, float* y) {
     const int64_t pixels = int64_t(grid.height) * grid.width;
@@ -52,14 +52,14 @@ extern "C" {
 int convlstm_lanes() { return LANES; }
 int convlstm_threads() { return Threads::pool().size(); }
 
-// Numbers of floats of the filters of `columns` outputs and K inputs, or the other way round.
+// Returns the number of floats of filters with K inputs and `columns` outputs (exchanged for the gradient).
 int64_t convlstm_filter_floats(int64_t size, int64_t K, int64_t columns) {
     return filter_floats(int((size + TILE - 1) * (size + TILE - 1)), int(K), int(columns));
 }
 
-// Numbers of a walk: N, T, H, W, C, O, reverse, peepholes (0: none, 1: per channel, 2: per place), kernel size, input (0:
-// none, 1: to be convolved, 2: convolved already), kept, filters (0: kernels, 1: prepared, 2: kernels whose gradient adds to
-// that of the later parts of a walk).
+// Numbers of a walk: N, T, H, W, C, O, reverse, peepholes (0: none, 1: per channel, 2: per pixel), kernel size, input (0:
+// none, 1: to convolve, 2: already convolved), kept, filters (0: kernels, 1: prepared filters, 2: kernels whose gradient is
+// added to that of the later parts of a walk).
 
 // x, h, c, Wx, Wh, bias, 3 peepholes -> outputs, cells, last h, last c, [kept]
 void convlstm_forward(In in, Out out, Numbers n) {
@@ -82,7 +82,8 @@ void convlstm_forward(In in, Out out, Numbers n) {
 void convlstm_backward(In in, Out out, Numbers n) {
     Shape s = shape(n);
     const bool driven = n[9], convolved = n[9] == 1, kept = n[10], prepared = n[11] == 1, adds = n[11] == 2;
-    // Who computes again is short of memory. Walks of one step come in great numbers, and would get it anew each time.
+    // A gradient that computes the gates again is short of memory, so it also frees its workspaces. A walk of a single step
+    // does not: there are many of them, and each would allocate the memory again.
     const bool spare = !kept && s.T > 1;
     if (spare) s.chunk_rows /= 2;
     with_kernel(n[8], [&](auto size) {
@@ -97,11 +98,11 @@ void convlstm_backward(In in, Out out, Numbers n) {
         b.dci = out[6], b.dcf = out[7], b.dco = out[8];
         const auto nothing = [] {};
         b.about_to_read_filters = b.about_to_read_turned = nothing;
-        if (prepared) {  // the gradients of the filters go on adding to those of the later steps
+        if (prepared) {  // the filters' gradients are added to those of the later steps
             b.UxT = convolved ? in[15] : nullptr, b.UhT = in[16], b.add = true;
             if (convolved) take_over(in[17], filter_floats(POINTS, s.packed(), s.C), b.dUx);
             take_over(in[18], filter_floats(POINTS, s.packed(), s.O), b.dUh);
-        } else {  // one memory for the filters, turned or not
+        } else {  // both forms of the filters share one memory
             const int64_t floats_x = std::max(filter_floats(POINTS, s.C, s.packed()), filter_floats(POINTS, s.packed(), s.C));
             const int64_t floats_h = std::max(filter_floats(POINTS, s.O, s.packed()), filter_floats(POINTS, s.packed(), s.O));
             float* Ux = convolved ? workspace(FILTERS_X, floats_x) : nullptr;
@@ -131,19 +132,19 @@ void convlstm_backward(In in, Out out, Numbers n) {
     });
 }
 
-// W (O, R, R, C) -> filters for the convolution. Numbers: C, O, gates, size.
+// W (O, R, R, C) -> filters for the convolution. Numbers: C, O, gates (0 or 1), size.
 void convlstm_prepare_forward(In in, Out out, Numbers n) {
     const Outputs outputs{int(n[1]), n[2] != 0};
     with_kernel(n[3], [&](auto size) { forward_filters<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
 }
 
-// The same for its gradient.
+// W (O, R, R, C) -> filters for the convolution's gradient. Numbers as above.
 void convlstm_prepare_turned(In in, Out out, Numbers n) {
     const Outputs outputs{int(n[1]), n[2] != 0};
     with_kernel(n[3], [&](auto size) { backward_filters<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
 }
 
-// The gradient of the filters -> that of W. Numbers as in convlstm_prepare_forward.
+// Gradient of the filters -> gradient of W. Numbers as in convlstm_prepare_forward.
 void convlstm_prepare_backward(In in, Out out, Numbers n) {
     const Outputs outputs{int(n[1]), n[2] != 0};
     with_kernel(n[3], [&](auto size) { filter_gradient<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });

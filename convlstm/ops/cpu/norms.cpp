@@ -1,6 +1,6 @@
-// Group normalization of x + bias and an activation, and batch normalization.
+// Group normalisation of x + bias with an activation, and batch normalisation.
 //
-// A task is a group of one frame, or a block of channels of all frames: what it sums, it reads again soon.
+// A task is a group of one frame, or a block of channels of all frames: it soon reads again the values that it has summed.
 #include <algorithm>
 #include <cmath>
 
@@ -9,7 +9,7 @@
 
 namespace {
 
-constexpr int VECTORS = 4, BLOCK = VECTORS * LANES, ROWS = 64;  // channels at a time; rows whose sums are kept in floats
+constexpr int VECTORS = 4, BLOCK = VECTORS * LANES, ROWS = 64;  // channels at a time; rows that are summed in floats
 
 enum Activation { NONE, SILU, LEAKY_RELU };
 
@@ -30,13 +30,13 @@ INLINE vec slope(vec z) {
 // A vector of a block; zeros beyond its `left` channels.
 INLINE vec part(const float* p, int left) { return left > 0 ? load(p, left) : vec{}; }
 
-// Rows of C channels, of which those from `first` on, `width` of them, are looked at.
+// Rows of C channels, of which `width` channels from `first` on are used.
 struct Part {
     int64_t rows;
     int C, first, width;
 
-    // Calls use(row, channel, vectors of the block, channels left there) for every block of every row, blocks outside.
-    // `before` and `after` are called for a block, or for ROWS rows of it.
+    // Calls use(start of the row, channel, number of the vector in its block, channels left) for every vector of every row.
+    // Blocks are the outer loop. `before` and `after` are called around `at_once` rows of a block.
     template <class Before, class Use, class After>
     void each(int64_t at_once, Before&& before, Use&& use, After&& after) const {
         for (int c = first; c < first + width; c += BLOCK)
@@ -49,7 +49,7 @@ struct Part {
             }
     }
 
-    // Sums of value(place, channel, left) over the rows, for each channel.
+    // Sums value(start of the row, channel, left) over the rows, for each channel.
     template <class Value>
     void sums(double* to, Value&& value) const {
         std::fill(to, to + width, 0.0);
@@ -113,10 +113,10 @@ struct GroupNorm {
         });
     }
 
-    // dx may lie where dy does.
+    // dx and dy may share their memory.
     template <Activation A>
     void backward(const float* statistics, const float* dy, float* dx, float* dbias, float* dweight, float* dshift) const {
-        float* sums = workspace(SUMS, int64_t(3) * N * C);  // of dz, of dz times the normalized x, of dx: for each frame
+        float* sums = workspace(SUMS, int64_t(3) * N * C);  // for each frame: sums of dz, of dz times the normalised x, of dx
         Threads::pool().run(N * G, [&](int task) {
             const int n = task / G;
             const int64_t at_frame = n * rows * C;

@@ -1,4 +1,4 @@
-// What a convolution sees of its input, for each of its outputs: rows of kh x kw x C.
+// Patches: the kh x kw x C inputs that each output of a convolution sees, as rows of a matrix.
 #include <algorithm>
 
 #include "calls.h"
@@ -41,7 +41,8 @@ struct Patches {
         for (; c < count; c++) to[c] = from[c];
     }
 
-    // The gradient of x is the sum of what its pixels are in the patches. A task is a row of pixels.
+    // The gradient of a pixel of x is the sum of the gradients of all patches' values that are this pixel. A task is a row of
+    // pixels.
     void add(const float* all, float* dx) const {
         Threads::pool().run(N * H, [&](int task) {
             const int n = task / H, row = task % H;
@@ -51,7 +52,7 @@ struct Patches {
                 const int from = row + above - a;
                 if (from < 0 || from % down || from / down >= rows) continue;
                 for (int j = 0; j < columns; j++) {
-                    // The pixels of a row of the patch lie together.
+                    // The pixels of a patch's row are adjacent.
                     const int column = j * right - before, left = std::clamp(-column, 0, kw), end = std::clamp(W - column, left, kw);
                     const float* own = all + patch(n, from / down, j) + (a * kw + left) * C;
                     float* pixel = to + int64_t(column + left) * C;

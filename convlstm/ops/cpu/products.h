@@ -1,4 +1,4 @@
-// The N*N products of matrices in the middle of a Winograd convolution, blocked so that what they yield stays in cache.
+// The N*N matrix products in the middle of a Winograd convolution, in blocks whose results stay in the cache.
 #pragma once
 
 #include <algorithm>
@@ -6,22 +6,22 @@
 #include "threads.h"
 #include "winograd.h"
 
-constexpr int BLOCK = 2 * PANEL;  // columns that are transformed back together: a vector of each of the four gates
-constexpr int PRODUCT_FLOATS = 100'000;      // of the products of one block, for all points: what the second cache holds
-constexpr int64_t INPUT_FLOATS = 3'000'000;  // of the transformed inputs that are kept at a time
+constexpr int BLOCK = 2 * PANEL;  // columns transformed back together: a vector of each of the four gates
+constexpr int PRODUCT_FLOATS = 100'000;      // of the products of one block, for all points: the size of the second cache
+constexpr int64_t INPUT_FLOATS = 3'000'000;  // of the transformed inputs that exist at a time
 constexpr int INNER = 128;                   // the length of an innermost product
 constexpr int GRADIENT_CHANNELS = 8 * PANEL;  // of the outputs whose gradients are transformed at a time
 
 constexpr int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
-// Floats between the rows of a matrix with `columns`: an odd number of cache lines, so that rows do not collide in it.
+// Floats between the rows of a matrix with `columns`: an odd number of cache lines, so that rows do not collide in the cache.
 constexpr int row_length(int columns) {
     const int length = round_up(columns, PANEL);
     return length / 16 % 2 ? length : length + 16;
 }
 
 // C[i, :] (+)= sum_k A(i, k) B[k, :] for ROWS rows and one panel of columns, B[k] being the PANEL floats at B + k * PANEL.
-// A(i, k) is A[i * lda + k] or, TRANSPOSED, A[k * lda + i]. AHEAD asks for what follows B.
+// A(i, k) is A[i * lda + k] or, TRANSPOSED, A[k * lda + i]. AHEAD prefetches the data after B.
 template <int ROWS, bool TRANSPOSED, bool AHEAD>
 INLINE void product(const float* A, int64_t lda, const float* B, float* C, int64_t ldc, int K, bool add) {
     vec sum[ROWS][2];
@@ -83,14 +83,14 @@ struct Part {
     const float* U;
     int first, K;
 };
-// Outputs of a convolution: the sum over the parts.
+// Outputs of a convolution, each the sum over the parts.
 struct Columns {
     int panels, part_count;
     Part parts[2];
     int blocks() const { return (panels + 1) / 2; }
 };
 
-// Winograd convolution of `rows` tiles with `channels` channels, to one or two sets of columns.
+// Winograd convolution of `rows` tiles with `channels` channels, to one or more sets of columns.
 //
 // source(row, place) transforms the inputs of a tile. sink(row, set, block, from, plane) takes the products of a tile and a
 // block of columns, from[point * plane + column].
@@ -142,8 +142,7 @@ struct Inputs {
     int panels() const { return (channels + PANEL - 1) / PANEL; }
 };
 
-// The filters' gradient (+)= the products of the gradients of the outputs and of one or two sets of inputs, summed over
-// `rows` tiles.
+// Gradient of filters, (+)= the products of the outputs' gradients and of one or more sets of inputs, summed over `rows` tiles.
 //
 // inputs(row, set, place) transforms a tile of the inputs, outputs(row, first, count, place) some channels of the gradients.
 template <int R, int SETS, class Input, class Output>

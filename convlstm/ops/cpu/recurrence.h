@@ -3,22 +3,22 @@
 //     i = sigmoid(z_i + W_ci . c), f = sigmoid(z_f + W_cf . c), g = tanh(z_g)
 //     c' = f . c + i . g, o = sigmoid(z_o + W_co . c'), h' = o . tanh(c')
 //
-// A step's convolutions go tile by tile, and the gates are computed as soon as a tile's pre-activations z are there. Where
-// a step has few tiles, the input's convolution runs over many steps at once, so that the filters are read less often.
-// Backward, the steps are taken in chunks: step by step only the gates and the hidden state's convolution, the rest for a
-// chunk at once. What the forward walk kept of the gates is read again or, where it kept nothing, computed again for a chunk.
+// A step convolves tile by tile, and computes the gates as soon as a tile's pre-activations z are ready. If a step has few
+// tiles, the input's convolution runs over many steps at once, so that the filters are read less often. The backward walk
+// goes in chunks of steps: only the gates and the hidden state's convolution run step by step, the rest for a whole chunk.
+// It reads the gates that the forward walk kept; if none were kept, it computes those of a chunk again.
 #pragma once
 
 #include "filters.h"
 
 constexpr int CHUNK_ROWS = 512;  // tiles of a chunk of steps
-constexpr int MANY_ROWS = 256;   // tiles of one step that are enough to read all filters for
+constexpr int MANY_ROWS = 256;   // tiles of one step that make reading all filters worthwhile
 
 struct Shape {
     int N, T, H, W, C, O;
-    bool reverse;    // whether the walk goes from the last step to the first
-    int peepholes;   // 0: none, 1: a weight per channel, 2: per place and channel
-    bool projected;  // whether the input is its own convolution already, (N, T, H, W, 4 O) with the gates i, f, g, o
+    bool reverse;    // true: the walk goes from the last step to the first
+    int peepholes;   // 0: none, 1: a weight per channel, 2: a weight per pixel and channel
+    bool projected;  // true: the input is already convolved, (N, T, H, W, 4 O) with the gates i, f, g, o
     int chunk_rows = CHUNK_ROWS;
     Grid grid() const { return {H, W}; }
     int64_t pixels() const { return int64_t(H) * W; }
@@ -110,11 +110,11 @@ class Recurrence {
 
     struct Backward : Given {
         const float *UxT, *UhT;                     // backward_filters
-        const float *outputs, *cells, *kept;        // what forward gave
-        const float *doutputs, *dlast_h, *dlast_c;  // gradients that arrive
+        const float *outputs, *cells, *kept;        // results of forward
+        const float *doutputs, *dlast_h, *dlast_c;  // gradients of the results
         float *dx, *dh, *dc, *dUx, *dUh, *dbias, *dci, *dcf, *dco;
-        bool add;                                   // whether dUx and dUh hold something to add to
-        // Called before Ux and Uh, and before UxT and UhT, are read for a chunk: they may lie in the same memory.
+        bool add;                                   // true: dUx and dUh are added to
+        // Called before a chunk reads Ux and Uh, and before it reads UxT and UhT: both may share their memory.
         std::function<void()> about_to_read_filters, about_to_read_turned;
     };
 
@@ -222,7 +222,7 @@ class Recurrence {
             for (int b = 0; b < std::min(TILE, s.W - left); b++) use(a, b, int64_t(top + a) * s.W + left + b);
     }
 
-    // The products of a tile and a block of channels to a frame (H, W, channels).
+    // Writes the products of a tile and a block of channels to a frame (H, W, channels).
     void write_tile(float* frame, int tile, int channels, int block, const float* from, int64_t plane) const {
         for (int c = block * BLOCK; c < std::min(channels, (block + 1) * BLOCK); c += LANES) {
             vec y[TILE][TILE];
@@ -231,7 +231,7 @@ class Recurrence {
         }
     }
 
-    // z = the convolution of the inputs of a chunk's steps.
+    // Computes z = the convolution of the inputs of a chunk's steps.
     void inputs_ahead(const Given& g, const Chunk& chunk, Frames z, int shift) {
         convolve<R>(
             s.rows(chunk.count), s.C, {{s.outputs().panels(), 1, {{g.Ux, 0, s.C}}}},
@@ -245,8 +245,8 @@ class Recurrence {
             });
     }
 
-    // Calls use(n, t, pixel, group, pre-activations) for the steps of a chunk, whose states before them are known; the
-    // pre-activations lack the peepholes and, unless `inputs` says so, the input's share.
+    // Calls use(n, t, pixel, group, pre-activations) for the steps of a chunk, whose previous states are known. The
+    // pre-activations are without the peepholes and, unless `inputs` is true, without the input's part.
     template <class Use>
     void walk(const Given& g, const float* outputs, const Chunk& chunk, bool inputs, Use&& use) {
         const bool convolves = inputs && g.Ux;
@@ -274,7 +274,7 @@ class Recurrence {
             });
     }
 
-    // The gates of a chunk's steps from their inputs and the states around them, all at once.
+    // Computes the gates of all steps of a chunk at once, from their inputs and the states before and after them.
     void gates_again(const Backward& b, const Chunk& chunk, Frames z) {
         walk(b, b.outputs, chunk, true, [&](int n, int t, int64_t pixel, int group, Gates v) {
             const int first = group * LANES, channels = s.O - first;
@@ -294,8 +294,8 @@ class Recurrence {
     static constexpr int SUMMED = 7 * LANES;
     int64_t sums_floats() const { return int64_t(groups) * s.H * SUMMED; }
 
-    // The gates' gradient at time t, for a group of channels and a row y of the frame. b.dh and b.dc are the gradients of the
-    // states after the step; b.dc becomes, as far as the gates go, that of the state before it.
+    // Computes the gates' gradient at time t, for a group of channels and a row y of the frame. b.dh and b.dc are the gradients
+    // of the states after the step; b.dc becomes the part of the gradient of the state before it that flows through the gates.
     void gates_backward(const Backward& b, int t, int group, int y, Frames gates, int gates_shift, Frames dz, int dz_shift,
                         float* sums) const {
         const int first = group * LANES, channels = s.O - first;

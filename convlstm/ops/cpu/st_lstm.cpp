@@ -1,4 +1,4 @@
-// The kernels of the spatiotemporal LSTM, as kernels.cpp has those of the ConvLSTM.
+// The kernels of the spatiotemporal LSTM; kernels.cpp has those of the ConvLSTM.
 #include "st_lstm.h"
 
 #include "calls.h"

@@ -4,14 +4,13 @@
 //     i', f' = sigmoid(z_i'), sigmoid(z_f' + bias), g' = tanh(z_g'), m' = f' . m + i' . g'
 //     zo = z_o + Wo * [c', m']
 //
-// where z_i, z_f, z_g, z_o come from x and h, and the others from x and m. x, h and m are transformed once, side by side,
-// and each set of gates sums the products of its two inputs before it is transformed back.
+// z_i, z_f, z_g and z_o come from x and h, the others from x and m. x, h and m are transformed once, side by side. Each set of
+// gates sums the products of its two inputs before it is transformed back.
 #pragma once
 
 #include "filters.h"
 
-// Kernels, in the order that ops/st_lstm.py prepares them: of h and x to i, f, g, o; of x and m to i', f', g'; of c' and m'
-// to o.
+// Kernels in the order of ops/st_lstm.py: from h and x to i, f, g, o; from x and m to i', f', g'; from c' and m' to o.
 enum Kernels { FROM_H, FROM_X, FROM_X_TOO, FROM_M, FROM_C, FROM_NEW_M, KERNELS };
 
 template <int R>
@@ -69,14 +68,14 @@ class SpatioTemporal {
     }
 
     struct Backward : Given {
-        const float *gates, *c_after, *m_after;          // what forward gave
-        const float *dc_after, *dm_after, *dzo;          // gradients that arrive
-        const float *dig, *dig_too;                      // those of the products, or null
-        float *dx, *dh, *dc, *dm, *dU[KERNELS];          // dU hold something to add to
+        const float *gates, *c_after, *m_after;          // results of forward
+        const float *dc_after, *dm_after, *dzo;          // gradients of the results
+        const float *dig, *dig_too;                      // gradients of the products, or null
+        float *dx, *dh, *dc, *dm, *dU[KERNELS];          // dU are added to
     };
 
     void backward(const Backward& b) {
-        // What the output gate's convolution adds to the gradients of c' and m'.
+        // The output gate's convolution adds to the gradients of c' and m'.
         const Columns to_c{panels(O), 1, {{b.U[FROM_C], 0, O}}}, to_new_m{panels(O), 1, {{b.U[FROM_NEW_M], 0, O}}};
         const int64_t state = N * pixels * O * sizeof(float);
         std::memcpy(b.dc, b.dc_after, state);
@@ -133,13 +132,13 @@ class SpatioTemporal {
     // The first pixel of the frame that a row of tiles lies in.
     int64_t frame(int row) const { return row / grid.tiles() * pixels; }
 
-    // B^T d B of a tile of frames (N, H, W, ld), of which `channels` are taken; ld is the same unless it is given.
+    // Computes B^T d B of a tile of frames (N, H, W, ld) for `channels` of them; ld is `channels` unless it is given.
     void transform(const float* frames, int channels, int row, Place to, int ld = 0) const {
         ld = ld ? ld : channels;
         input_tile<R>(frames + frame(row) * ld, grid, ld, row % grid.tiles(), channels, to);
     }
 
-    // The products of a tile and a block of `channels` to frames (N, H, W, ld), from channel `first` on.
+    // Writes the products of a tile and a block of `channels` to frames (N, H, W, ld), from channel `first` on.
     template <bool ADD>
     void write(float* frames, int ld, int first, int channels, int row, int block, const float* from, int64_t plane) const {
         const int tile = row % grid.tiles(), top = tile / grid.columns() * TILE, left = tile % grid.columns() * TILE;
@@ -163,7 +162,7 @@ class SpatioTemporal {
         });
     }
 
-    // The gradient of the kernels of two inputs to outputs whose gradient is d (N, H, W, ld).
+    // Computes the gradient of the kernels from two inputs to outputs whose gradient is d (N, H, W, ld).
     void gradients(const Inputs (&sets)[2], const float* one, const float* other, const float* d, int ld, int outputs) const {
         correlate<R>(
             rows(), sets,

@@ -1,4 +1,4 @@
-// Threads that share the tasks of a loop, and memory that is kept between calls.
+// Threads that share the tasks of a loop, and memory that lives on between calls.
 #pragma once
 
 #include <malloc.h>
@@ -14,11 +14,12 @@
 #include <thread>
 #include <vector>
 
-// Which thread runs a task changes from run to run; what a task computes must not depend on it.
+// The thread that runs a task changes from run to run. The result of a task must not depend on it.
 class Threads {
    public:
     static Threads& pool() {
-        // Never destroyed, since its threads wait on it when the process ends. After a fork they are gone: a new one then.
+        // Never destroyed, since its threads wait on it when the process ends. A forked process has no threads: it gets a new
+        // pool.
         static std::mutex first;
         static Threads* one = nullptr;
         static pid_t owner = 0;
@@ -53,7 +54,7 @@ class Threads {
         while (working.load(std::memory_order_acquire) > 0) pause();
     }
 
-    // One call into the kernels at a time: the threads and the memory are shared.
+    // Held by each call of a kernel, since calls share the threads and the memory.
     std::mutex busy;
 
    private:
@@ -107,8 +108,8 @@ class Threads {
     std::function<void(int)>* job = nullptr;
 };
 
-// Memory for intermediate results, by purpose; it grows to what the largest call needed. Only with `busy` held. It is mapped
-// apart from the heap, which its growth would leave full of holes.
+// Memory for intermediate results, by purpose, as large as the largest call needed. Use it only with `busy` held. It is mapped
+// outside the heap, which its growth would fragment.
 enum Use { INPUTS, PRODUCTS, FILTERS_X, FILTERS_H, GRADIENT_X, GRADIENT_H, GATES, SUMS, USES };
 
 class Workspace {
@@ -142,7 +143,7 @@ inline void release_workspaces() {
     for (int use = 0; use < USES; use++) workspace_of(Use(use)).release();
 }
 
-// Hands what is free of the heap back to the system, so that workspaces can have it.
+// Returns free memory of the heap to the system, so that workspaces can use it.
 inline void trim_heap() {
 #ifdef __GLIBC__
     malloc_trim(0);

@@ -1,4 +1,4 @@
-// One vector register of floats, in the width of the machine the file is compiled on, and the functions of the gates.
+// One vector register of floats, as wide as on the machine that compiles the file, and the functions of the gates.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ constexpr int LANES = 4, TILE_ROWS = 6;
 #endif
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef float in_memory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));  // anywhere, not only at whole vectors
+typedef float in_memory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));  // at any address, not only at whole ones
 
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
@@ -28,7 +28,7 @@ INLINE vec fill(float value) {
     return v;
 }
 
-// The first `count` lanes; zeros, or nothing stored, beyond.
+// The first `count` lanes: load fills the others with zeros, store leaves them out.
 INLINE vec load(const float* p, int count) {
     if (count >= LANES) return load(p);
     vec v{};

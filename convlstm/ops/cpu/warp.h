@@ -1,9 +1,9 @@
-// A field read along flows, and the product of what is found: y = W [warp(h, flow 1), ..., warp(h, flow L)].
+// A field read along flows, times a matrix: y = W [warp(h, flow 1), ..., warp(h, flow L)].
 //
 //     warp(h, (v, u))[i, j] = h at (i - v, j - u), bilinear, zeros around the field
 //
-// A few hundred pixels at a time, so that what is read along all flows is never there as a whole: the gradient reads it
-// again. Every sum is taken in an order that does not depend on the threads.
+// It works on a few hundred pixels at a time, so that the warped fields never exist as a whole; the gradient reads the field
+// again. The order of every sum is independent of the threads.
 #pragma once
 
 #include <cmath>
@@ -20,7 +20,7 @@ struct Field {
     int width() const { return round_up(wide(), PANEL); }
 };
 
-// The four pixels around a place: where they begin in the frame, and the weight of each; beyond the border both are 0.
+// The four pixels around a position: their offsets in the frame, and the weight of each. Beyond the border both are 0.
 struct Corners {
     int32_t at[4];
     float weight[4], inside[4], a, b;
@@ -31,16 +31,16 @@ struct Corners {
         a = y - top, b = x - left;
         for (int k = 0; k < 4; k++) {
             const float row = top + float(k / 2), column = left + float(k % 2);
-            const bool is = row >= 0 && row < float(s.H) && column >= 0 && column < float(s.W);  // and no NaN
+            const bool is = row >= 0 && row < float(s.H) && column >= 0 && column < float(s.W);  // false for NaN
             at[k] = is ? (int32_t(row) * s.W + int32_t(column)) * s.O : 0;
             inside[k] = is;
-            // A product, so that a flow that is NaN shows.
+            // A product, so that a NaN in the flow reaches the result.
             weight[k] = (k / 2 ? a : 1 - a) * (k % 2 ? b : 1 - b) * inside[k];
         }
     }
 };
 
-// Tasks of WARP_GROUP rows each.
+// Calls row(r) for all rows, in tasks of WARP_GROUP rows.
 template <class Row>
 void for_rows(int count, Row&& row) {
     Threads::pool().run((count + WARP_GROUP - 1) / WARP_GROUP, [&](int task) {
@@ -48,7 +48,7 @@ void for_rows(int count, Row&& row) {
     });
 }
 
-// What one pixel's flows find, link by link. Up to LANES further floats are overwritten.
+// Reads the field along one pixel's flows, link by link. Up to LANES further floats are overwritten.
 inline void warped(const float* frame, const Field& s, const Corners* links, float* to) {
     for (int l = 0; l < s.L; l++) {
         const Corners& c = links[l];
@@ -60,7 +60,7 @@ inline void warped(const float* frame, const Field& s, const Corners* links, flo
     }
 }
 
-// W (M, K) as panels of its rows, B[panel][k][PANEL].
+// Copies W (M, K) as panels of its rows, B[panel][k][PANEL].
 inline void panels_of_rows(const float* W, int M, int K, float* B) {
     Threads::pool().run((M + PANEL - 1) / PANEL, [&](int panel) {
         float* to = B + int64_t(panel) * K * PANEL;
@@ -69,7 +69,7 @@ inline void panels_of_rows(const float* W, int M, int K, float* B) {
     });
 }
 
-// W (M, K) as panels of its columns, B[panel][m][PANEL].
+// Copies W (M, K) as panels of its columns, B[panel][m][PANEL].
 inline void panels_of_columns(const float* W, int M, int K, float* B) {
     Threads::pool().run((K + PANEL - 1) / PANEL, [&](int panel) {
         for (int m = 0; m < M; m++)
@@ -80,7 +80,7 @@ inline void panels_of_columns(const float* W, int M, int K, float* B) {
     });
 }
 
-// C (count, columns) = A B for panels B[panel][k][PANEL] of K rows; A and C have their own lengths of rows.
+// Computes C (count, columns) = A B for panels B[panel][k][PANEL] of K rows; lda and ldc are the lengths of A's and C's rows.
 inline void product_of_rows(int count, const float* A, int64_t lda, const float* B, int K, int columns, float* C, int64_t ldc) {
     constexpr int ROWS = 128 / TILE_ROWS * TILE_ROWS;
     const int panels = (columns + PANEL - 1) / PANEL, blocks = (panels + 1) / 2, parts = (count + ROWS - 1) / ROWS;
@@ -97,7 +97,7 @@ inline void product_of_rows(int count, const float* A, int64_t lda, const float*
 
 // h (N, H, W, O), flow (N, H, W, 2 L), W (M, L O) -> y (N, H, W, M)
 inline void warp_product(const Field& s, int M, const float* h, const float* flow, const float* W, float* y) {
-    // With room for the last link's last vector, which would else write into another thread's row.
+    // With room for the last link's last vector, which would otherwise write into another thread's row.
     const int K = s.wide(), ld = row_length(K + LANES);
     float* B = workspace(FILTERS_X, int64_t(round_up(M, PANEL)) * K);
     float* A = workspace(INPUTS, int64_t(WARP_ROWS) * ld);
@@ -173,7 +173,7 @@ inline void warp_product_backward(const Field& s, int M, const float* h, const f
                     to[1] = (1 - c.a) * (d[0] - d[1]) + c.a * (d[2] - d[3]);
                 }
             });
-            // Many pixels may have been read by many flows: each task has channels of its own.
+            // Several flows may read the same pixel, so each task has its own channels.
             Threads::pool().run((s.O + PANEL - 1) / PANEL, [&](int task) {
                 float* to = dh + int64_t(n) * s.pixels() * s.O;
                 for (int r = 0; r < count; r++)

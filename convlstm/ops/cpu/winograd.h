@@ -2,9 +2,9 @@
 //
 //     y = A^T [ (G w G^T) . (B^T d B) ] A
 //
-// from N x N inputs d and an R x R kernel w to 4 x 4 outputs y, N = 4 + R - 1, where `.` multiplies element by element and
-// sums over the channels: N*N products of matrices. The matrices come from evaluating polynomials at 0, +-1, +-2, +-1/2
-// and infinity; of points x and -x the even parts are the same and the odd parts opposite, which halves the work.
+// from N x N inputs d and an R x R kernel w to 4 x 4 outputs y, N = 4 + R - 1. `.` multiplies element by element and sums over
+// the channels: N*N matrix products. The matrices evaluate polynomials at 0, +-1, +-2, +-1/2 and infinity. For points x and -x
+// the even parts are equal and the odd parts opposite, which halves the work.
 //
 // Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015.
 #pragma once
@@ -51,7 +51,7 @@ constexpr CookToom<R> MATRICES{};
 constexpr double power(double x, int n) { return n == 0 ? 1 : x * power(x, n - 1); }
 
 
-// sum of coefficient[i] d[i] over the i of one parity; those that are zero cost nothing once the loop is unrolled
+// Sum of coefficient[i] d[i] over the i of one parity. Zero coefficients cost nothing once the loop is unrolled.
 template <int COUNT>
 INLINE vec parity_sum(const double (&coefficients)[COUNT], const vec* d, int parity) {
     vec sum{};
@@ -116,7 +116,7 @@ INLINE void to_points(const vec* d, vec* out) {
     out[m.N - 1] = d[COUNT - 1];
 }
 
-// A frame and where its tiles lie.
+// A frame and its division into tiles.
 struct Grid {
     int height, width;
     int rows() const { return (height + TILE - 1) / TILE; }
@@ -124,7 +124,8 @@ struct Grid {
     int tiles() const { return rows() * columns(); }
 };
 
-// Up to LANES channels of one tile of a frame (H, W, ld), `reach` pixels around it, as SIDE x SIDE vectors; zeros outside.
+// Reads up to LANES channels of one tile of a frame (H, W, ld) and `reach` pixels around it, as SIDE x SIDE vectors, with
+// zeros outside.
 template <int SIDE>
 INLINE void read_tile(const float* frame, Grid grid, int ld, int tile, int reach, int channels, vec (*d)[SIDE]) {
     const int top = tile / grid.columns() * TILE - reach, left = tile % grid.columns() * TILE - reach;
@@ -144,15 +145,15 @@ INLINE void read_tile(const float* frame, Grid grid, int ld, int tile, int reach
 
 constexpr int PANEL = 2 * LANES;  // columns of one innermost product
 
-// Where the transforms of one tile go: channel c of a point to to[point * plane + c / PANEL * step + c % PANEL]. The last
-// vector's further lanes are zeros.
+// The place of one tile's transforms: channel c of a point lies at to[point * plane + c / PANEL * step + c % PANEL]. The unused
+// lanes of the last vector are zeros.
 struct Place {
     float* to;
     int64_t plane, step = PANEL;
     float* at(int point, int c) const { return to + point * plane + c / PANEL * step + c % PANEL; }
 };
 
-// B^T d B of all channels of one tile.
+// Computes B^T d B for all channels of one tile.
 template <int R>
 void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, Place place) {
     constexpr int N = CookToom<R>::N;
@@ -168,7 +169,7 @@ void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, P
     }
 }
 
-// A dy A^T of all channels of one tile of 4 x 4.
+// Computes A dy A^T for all channels of one tile of 4 x 4.
 template <int R>
 void gradient_tile(const float* frame, Grid grid, int ld, int tile, int channels, Place place) {
     constexpr int N = CookToom<R>::N;
@@ -184,7 +185,7 @@ void gradient_tile(const float* frame, Grid grid, int ld, int tile, int channels
     }
 }
 
-// A^T M A of LANES channels of one tile, from[p * plane].
+// Computes A^T M A for LANES channels of one tile, from[p * plane].
 template <int R>
 INLINE void output_tile(const float* from, int64_t plane, vec (*y)[TILE]) {
     constexpr int N = CookToom<R>::N;
