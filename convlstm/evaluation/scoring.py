@@ -150,7 +150,7 @@ def evaluate(
     metrics = {name: _Metrics(name, forecaster, ssim, rain) for name, forecaster in forecasters.items()}
     examples: list[Example] = []
     ranking: Ranking[Example] = Ranking(cases, higher=rain is not None)
-    seen = horizon = 0
+    count = horizon = 0
 
     bar = tqdm(desc=progress, total=total, unit="seq", disable=True if progress is None else None)
     with bar, _evaluation_mode(forecasters.values()):
@@ -159,9 +159,8 @@ def evaluate(
             mask = None if batch.get("mask") is None else np.asarray(batch["mask"])
             mx.eval(inputs)
             n, horizon = targets.shape[:2]
-            known = batch.get("input_mask")
-            places = [i for i in range(n) if seen + i in wanted]
-            kept = [Example(seen + i, _seen(inputs, known, i), _seen(targets, mask, i)) for i in places]
+            example_of = partial(_example, count, inputs, batch.get("input_mask"), targets, mask)
+            kept = [example_of(i) for i in range(n) if count + i in wanted]
             ranked: list[Example] = []
             truth = targets if rain is None else rain.physical(targets)
             for order, (name, forecaster) in enumerate(forecasters.items()):
@@ -171,20 +170,23 @@ def evaluate(
                 metrics[name].times.append((n, time.perf_counter() - start))
                 frames = metrics[name].update(forecast, targets, truth, mask)
                 if order == 0 and cases:
-                    ranked = _rank(ranking, seen, inputs, targets, frames, mask, known, rain)
+                    for i in range(n):
+                        value = _value(frames[i], _masked(targets, mask, i), rain)
+                        example = ranking.offer(count + i, value, partial(example_of, i))
+                        ranked += [] if example is None else [example]
                 for example in (*kept, *ranked):
-                    example.forecasts[name] = frames[example.index - seen].copy()
+                    example.forecasts[name] = frames[example.index - count].copy()
             examples += kept
-            seen += n
+            count += n
             bar.update(n)
-    if not seen:
+    if not count:
         raise ValueError("[evaluate] 'batches' held no sequence: there is nothing to score.")
 
     return Evaluation(
         scores={name: one.scores() for name, one in metrics.items()},
         coverage={name: one.frames.coverage for name, one in metrics.items()},
         speed={name: one.speed() for name, one in metrics.items()},
-        sequences=seen,
+        sequences=count,
         horizon=horizon,
         examples=examples,
         best=ranking.best,
@@ -216,9 +218,9 @@ class _Metrics:
 
         Args:
             forecast: (N, horizon, H, W, C), with the members in front if it is that of an ensemble.
-            targets: The frames that came, in [0, 1].
+            targets: The true frames, in [0, 1].
             truth: The same in physical units, if the frames stand for any.
-            mask: Where the truth is known, or None.
+            mask: Non-zero where the truth is known; None if it is known everywhere.
         """
         members = None
         if self.ensemble is not None:
@@ -263,37 +265,24 @@ def _evaluation_mode(forecasters: Iterable[Forecaster]) -> Iterator[None]:
             module.train()
 
 
-def _rank(
-    ranking: Ranking[Example],
-    seen: int,
-    inputs: mx.array,
-    targets: np.ndarray,
-    frames: np.ndarray,
-    mask: np.ndarray | None,
-    known: Any,
-    rain: RainField | None,
-) -> list[Example]:
-    """Offers every sequence of a batch to the ranking, and returns those that it keeps for now."""
-    kept = []
-    for i in range(len(targets)):
-        truth = _seen(targets, mask, i)
-        if rain is None:
-            value = squared_error(frames[i], truth)
-        else:
-            threshold = rain.thresholds[middle(rain.thresholds)]
-            value = critical_success(rain.physical(frames[i]), rain.physical(truth), threshold, least=LEAST_EVENTS)
-        example = ranking.offer(seen + i, value, partial(_example, seen, i, inputs, known, truth))
-        kept += [] if example is None else [example]
-    return kept
+def _example(
+    first: int, inputs: mx.array, input_mask: Any, targets: np.ndarray, mask: np.ndarray | None, i: int
+) -> Example:
+    """Returns sequence i of a batch whose sequences are counted from `first`."""
+    return Example(first + i, _masked(inputs, input_mask, i), _masked(targets, mask, i))
 
 
-def _example(seen: int, i: int, inputs: mx.array, known: Any, truth: np.ndarray) -> Example:
-    return Example(seen + i, _seen(inputs, known, i), truth)
-
-
-def _seen(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:
+def _masked(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:
     """Returns the frames of sequence i, NaN where they are missing."""
-    known = np.array(frames[i])
+    values = np.array(frames[i])
     if mask is not None:
-        known[~np.broadcast_to(np.asarray(mask) != 0, frames.shape)[i]] = np.nan
-    return known
+        values[~np.broadcast_to(np.asarray(mask) != 0, frames.shape)[i]] = np.nan
+    return values
+
+
+def _value(forecast: np.ndarray, truth: np.ndarray, rain: RainField | None) -> float:
+    """Returns the score that ranks a sequence."""
+    if rain is None:
+        return squared_error(forecast, truth)
+    threshold = rain.thresholds[middle(rain.thresholds)]
+    return critical_success(rain.physical(forecast), rain.physical(truth), threshold, least=LEAST_EVENTS)

@@ -55,21 +55,21 @@ def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: S
         ValueError: The units are unknown, or the levels do not rise.
     """
     check_units(owner, units)
-    chosen, label, _ = UNITS[units]
+    limits, label, _ = UNITS[units]
     if levels is not None:
-        chosen = tuple(float(level) for level in levels)
-        if len(chosen) < 2 or not all(low < high for low, high in pairwise(chosen)):
+        limits = tuple(float(level) for level in levels)
+        if len(limits) < 2 or not all(low < high for low, high in pairwise(limits)):
             raise ValueError(f"[{owner}] 'levels' must be two or more rising numbers but got {list(levels)}.")
-    elif not chosen:
+    elif not limits:
         known = np.concatenate([value[np.isfinite(value)] for value in values])
         low, high = min(known.min(initial=0.0), 0.0), known.max(initial=0.0)
         steps = MaxNLocator(10).tick_values(low, high if high > low else low + 1)
-        chosen = tuple(round(float(step), 12) for step in steps[1:])
+        limits = tuple(round(float(step), 12) for step in steps[1:])
     # If there are fewer or more classes than colours, colours are interpolated.
-    places = np.linspace(0, len(RAIN) - 1, len(chosen))
+    places = np.linspace(0, len(RAIN) - 1, len(limits))
     every = np.stack([np.interp(places, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
     colours = ListedColormap(list(every[:-1])).with_extremes(under=DRY, over=tuple(every[-1]), bad=(0, 0, 0, 0))
-    return RainScale(chosen, colours, BoundaryNorm(chosen, len(chosen) - 1), label)
+    return RainScale(limits, colours, BoundaryNorm(limits, len(limits) - 1), label)
 
 
 def check_units(owner: str, units: str) -> None:

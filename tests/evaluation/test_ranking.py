@@ -33,7 +33,7 @@ def test_best_and_worst(higher, count, best, worst):
     assert ranked([0.5, 0.1, math.nan, 0.2, 0.9], count, higher)[0] == [best, worst]
 
 
-def test_of_equal_ones_the_first_is_kept_and_nothing_is_made_in_vain():
+def test_the_first_of_equal_scores_is_kept_and_only_kept_ones_are_made():
     (best, worst), made = ranked([1.0] * 5, 1, True)
     assert (best, worst, made) == ([0], [], [0, None, None, None, None])
 
@@ -58,7 +58,7 @@ def test_the_threshold_that_stands_for_all(count, place):
 
 
 def batches(rng, errors, mask=None):
-    """Batches of two sequences whose truth is so far from what `still` forecasts."""
+    """Yields batches of two sequences whose truth differs by `errors` from the forecast of `still`."""
     inputs = np.zeros((len(errors), 1, 8, 8, 1), np.float32)
     targets = np.broadcast_to(np.float32(errors).reshape(-1, 1, 1, 1, 1), (len(errors), 2, 8, 8, 1)).copy()
     for i in range(0, len(errors), 2):

@@ -34,7 +34,7 @@ def test_baselines():
 
 
 @pytest.mark.parametrize("size", [6, 4, 1])
-def test_scores_are_those_of_the_metrics_whatever_the_batches(size):
+def test_scores_equal_those_of_the_metrics_for_any_batches(size):
     inputs, targets = sequences()
     result = evaluate(BASELINES, batched(inputs, targets, size))
     assert (result.sequences, result.horizon) == (6, 4)

@@ -93,7 +93,7 @@ def test_fractions_skill_score_of_one_frame(rng):
     assert metrics.compute()["fss@1mmh_5px"]["overall"] == pytest.approx(fss(forecast, target, 1, 5), abs=1e-12)
 
 
-def test_fractions_skill_score_where_one_field_alone_is_missing(rng):
+def test_fractions_skill_score_if_only_one_field_is_missing(rng):
     """pysteps holds rain against a forecast where the truth is unknown; ours leaves the pixel out of both."""
     forecast, target = rng.gamma(0.5, 4, (2, 24, 24))
     target[:12] = np.nan

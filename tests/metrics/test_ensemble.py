@@ -204,7 +204,7 @@ def test_half_precision_and_whole_numbers():
     assert found == pytest.approx([40000, 40000], rel=1e-3)
 
 
-def test_nothing_known_has_no_score():
+def test_a_lead_without_a_known_pixel_has_no_score():
     metrics = EnsembleMetrics(2, [1])
     metrics.update(np.zeros((2, 1, 2, 3, 3, 1)), np.full((1, 2, 3, 3, 1), np.nan))
     for score in metrics.compute().values():

@@ -175,7 +175,7 @@ def test_mask_broadcasts_and_takes_numbers():
     )
 
 
-def test_nothing_valid_is_nan_not_zero():
+def test_scores_without_a_valid_pixel_are_nan():
     forecast, target = pair(2, 2, 8, 8, 1)
     for value in flat(scored(forecast, target, np.zeros(target.shape))).values():
         assert np.isnan(value).all()

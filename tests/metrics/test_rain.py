@@ -135,7 +135,7 @@ def test_perfect_forecast():
     assert scored(target, target)["spectral_ratio@16px"]["overall"] == 1
 
 
-def test_nothing_forecast_and_nothing_happened_is_undefined():
+def test_scores_of_a_dry_forecast_and_a_dry_truth_are_undefined():
     dry = np.zeros((1, 2, 8, 8, 1))
     for name, score in scored(dry, dry, thresholds=[1], scales=(1, 4), pools=(4,)).items():
         if "@" in name or name.startswith("csi"):
@@ -169,7 +169,7 @@ def test_a_threshold_of_zero_does_not_make_missing_pixels_events():
     assert sums["tables"][0, 0, 0].tolist() == [known.sum(), 0, 0, 0]
 
 
-def test_nothing_known_is_nan_not_zero():
+def test_scores_without_a_known_pixel_are_nan():
     forecast, target, _ = rain(2, 2, 16, 16, 1)
     for name, score in scored(forecast, target, np.zeros(target.shape)).items():
         assert np.isnan([score["overall"], score["mean_over_leads"], *score["per_lead"]]).all(), name

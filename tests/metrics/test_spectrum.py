@@ -68,7 +68,7 @@ def test_spectral_ratio_is_the_share_of_power_a_blur_leaves():
         assert score["spectral_ratio@16px"]["overall"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_blur_is_seen_where_the_frame_does_not_repeat(rng):
+def test_blur_is_measured_if_the_frame_does_not_repeat(rng):
     """A slope jumps at the frame's edges. Without the taper, that jump would hide that the forecast is smooth."""
     y, x = np.mgrid[:64, :64] / 8
     truth = y + x + rng.normal(0, 0.3, (64, 64))

@@ -43,7 +43,7 @@ def test_gif_scales_small_frames_by_whole_pixels(tmp_path):
     np.testing.assert_array_equal(middle, 255 * frame[0, ..., 0])
 
 
-def test_gif_says_what_is_forecast():
+def test_gif_tells_inputs_from_forecasts():
     shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16, 1), np.float32))
     now, later = animation.still(shown, 0, None), animation.still(shown, 3, 5)
     assert texts(now) == ["input  t0"]

@@ -43,7 +43,7 @@ def test_lead_curves(horizon, tmp_path):
         assert 300 < image.height < 500
 
 
-def test_lead_curves_in_minutes_of_what_was_computed():
+def test_lead_curves_of_computed_scores_in_minutes():
     figure = report.lead_curves(None, frame_scores(ssim=False), ("ssim", "psnr"), frame_interval=5)
     assert len(figure.axes) == 1
     assert figure.axes[0].get_xlabel() == "lead time (min)"
@@ -143,7 +143,7 @@ def test_score_curves_of_pools_and_raw_values(tmp_path):
         assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_score_curves_of_what_was_not_computed():
+def test_score_curves_of_scores_that_were_not_computed():
     with pytest.raises(
         ValueError, match=r"the score 'psnr' was not computed. There are: bias, csi, csi with pool=4, far"
     ):

@@ -1,4 +1,4 @@
-"""Pictures of ensembles: what is drawn, where, and what is said of it."""
+"""Pictures of ensembles."""
 
 import re
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def metrics(rng):
-    """An ensemble of four that is too sure, over three lead times."""
+    """The metrics of an overconfident ensemble of four members, over three lead times."""
     level = rng.normal(1, 1, (2, 3, 16, 16, 1))
     found = EnsembleMetrics(4, [1.0, 2.0])
     found.update(level + 0.3 * rng.normal(size=(4, *level.shape)), level + rng.normal(size=level.shape))
@@ -35,7 +35,7 @@ def test_reliability(metrics):
     assert figure.get_suptitle() == "two"
 
 
-def test_reliability_leaves_out_what_was_given_seldom(metrics):
+def test_reliability_leaves_out_rare_probabilities(metrics):
     table = {key: values.copy() for key, values in metrics.reliability()["@2mmh"].items()}
     table["count"][2] = 9
     axes = report.reliability_diagram(None, {"a": {"@2": table}, "b": metrics.reliability() | {"@2": table}}).axes[0]

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: which ones there are, of what."""
+"""The pictures of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What is drawn, in place of drawing it."""
+    """The calls that would draw pictures, recorded instead."""
     calls = {}
     for name in (
         "forecast_gif", "forecast_panel", "rain_gif", "rain_panel", "lead_curves", "training_curve", "score_curves",
@@ -56,7 +56,7 @@ def test_frames_too_small_for_waves_have_no_spectra(size, drawn, tmp_path):
     assert [path.name for path in found] == ["csi.png", "fss.png", "lead_times.png"]
 
 
-def test_a_log_and_an_ensemble_are_drawn_where_there_are_some(drawn, tmp_path):
+def test_a_log_and_an_ensemble_add_pictures(drawn, tmp_path):
     best = run(tmp_path / "a")
     result: Evaluation = evaluation(keep=0, more={"e": Ensemble([tiny.Fade(0.9, 0.0), tiny.Fade(0.6, 0.0)])})
     found = write_pictures(tmp_path, result, log=best.parent.parent / "metrics.csv")

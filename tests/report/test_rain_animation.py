@@ -38,7 +38,7 @@ def test_gif_draws_pixels_as_squares(tmp_path):
     np.testing.assert_allclose(middle, np.where(field[0, ..., None] > 0, wet, dry), atol=1)
 
 
-def test_gif_says_what_is_forecast():
+def test_gif_tells_inputs_from_forecasts():
     scale = rain.rain_scale("rain_gif", "mm/h", None, [])
     shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16)))
     now = rain_animation.rain_still(shown, scale, "now", None, forecast=False, missing=False)

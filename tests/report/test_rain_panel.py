@@ -126,7 +126,7 @@ def test_panel_scores_a_sequence():
     assert not any("CSI" in text for text in texts(figure)), "nothing reaches the threshold"
 
 
-def test_panel_has_a_scale_bar_where_the_pixels_are_known():
+def test_panel_has_a_scale_bar_if_the_size_of_pixels_is_known():
     figure = report.rain_panel(None, *fields(size=(40, 50)), units="mm/h", pixel_km=2)
     assert "20 km" in texts(figure)
     (line,) = (artist for artist in figure.artists if hasattr(artist, "get_xdata"))
@@ -157,7 +157,7 @@ def test_missing_pixels_are_hatched_and_named(gap, tmp_path):
     assert has_colour(seen["all"], rain.DRY)
 
 
-def test_what_does_not_fit():
+def test_wrong_arguments():
     inputs, targets, forecasts = fields()
     draw = partial(report.rain_panel, None)
     with pytest.raises(ValueError, match=r"\[rain_panel\] 'forecasts' must name at least one"):

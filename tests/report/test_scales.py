@@ -104,7 +104,7 @@ def test_spectra_of_blurred_and_of_dry_forecasts(tmp_path):
     report.spectra(tmp_path / "spectra.png", result)
 
 
-def test_spectra_that_are_not_there():
+def test_wrong_spectra():
     metrics, _ = rain(missing=True)
     with pytest.raises(ValueError, match=r"\[spectra\] no lead time has a spectrum: no frame had all of its pixels"):
         report.spectra(None, {name: metric.spectrum() for name, metric in metrics.items()})

@@ -39,8 +39,9 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     reliability = reliability_charts(given)
     if reliability:
         note = (
-            f"Observed frequency of an event for each probability that it was given. Bars show how often {next(iter(every))} gave each "
-            f"one, on a scale of powers of ten; probabilities given fewer than {FEWEST} times have no point."
+            "Observed frequency of an event for each probability that it was given. Bars show how often "
+            f"{next(iter(every))} gave each one, on a scale of powers of ten; probabilities given fewer than {FEWEST} "
+            "times have no point."
         )
         parts += group("Reliability", note, "reliability", list(reliability.values()), look)
         tables += [

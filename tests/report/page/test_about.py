@@ -15,7 +15,7 @@ def rain():
     return evaluation((ODD, "second"), rain=Rain())
 
 
-def test_runs_are_told_beside_each_other_and_beside_others(rain, tmp_path):
+def test_runs_beside_each_other_and_beside_others(rain, tmp_path):
     runs = tmp_path / "runs"
     checkpoints = {ODD: run(runs / "a"), "second": run(runs / "b", rate=0.003)}
     run(runs / "c", rate=0.1)
@@ -53,7 +53,7 @@ def test_a_checkpoint_alone_has_a_page(rain, tmp_path):
     assert not [tag for tag in root.all("section") if tag.attributes["id"] == "training"]
 
 
-def test_of_many_runs_beside_the_newest_are_told(rain, tmp_path, monkeypatch):
+def test_the_newest_of_many_other_runs_are_shown(rain, tmp_path, monkeypatch):
     monkeypatch.setattr(about, "MOST_OTHERS", 2)
     runs = tmp_path / "runs"
     best = run(runs / "a")
@@ -73,7 +73,7 @@ def test_a_run_alone_is_called_by_its_name_beside_others(tmp_path):
     assert list(rows) == ["mine", "theirs"]
 
 
-def test_the_evaluation_itself_is_told(tmp_path):
+def test_settings_and_command_of_the_evaluation(tmp_path):
     record = {"split": "test", "data": {"name": ODD, "thresholds": [0.5, 2]}, "members": {"perturbed": 3}}
     root = read(page(tmp_path, evaluation(), record=record))
     section = of("runs", root)

@@ -70,7 +70,7 @@ def test_reliability_and_ranks(members, tmp_path):
     assert [row[0] for row in rows.values()] == [f"{share:.2%}" for share in shares]
 
 
-def test_probabilities_given_seldom_have_no_point(members, tmp_path):
+def test_rare_probabilities_have_no_point(members, tmp_path):
     result = evaluation(rain=Rain(), more={"ensemble": members})
     metrics = result.ensembles["ensemble"]
     metrics._events[:, 1, 1] = 0
@@ -95,7 +95,7 @@ def test_ensembles_of_frames_and_several(members, tmp_path):
     assert "ensemble" not in names(read(page(tmp_path, evaluation())))
 
 
-def test_an_ensemble_of_nothing_but_nan(tmp_path):
+def test_an_ensemble_of_nan(tmp_path):
     blank = Ensemble([tiny.Fade(math.nan, 0.0), tiny.Fade(math.nan, 0.0)])
     result = evaluation(rain=Rain(), more={"ensemble": blank})
     found = charts(of("ensemble", read(page(tmp_path, result, rain=Rain()))))

@@ -59,7 +59,7 @@ def test_a_film_has_the_frames_of_its_sequence(rain, tmp_path):
         for place, field in zip(panel["frames"], 60 * np.concatenate([example.inputs, frame]), strict=True):
             expected = picture(films.source(base64.b64encode(frames.rain_png(field, scale)).decode()))
             np.testing.assert_array_equal(picture(films.source(pictures[place])), expected)
-    # What was seen is there once, and so is the frame that persistence repeats.
+    # The inputs are stored once, and so is the frame that persistence repeats.
     assert len({panel["frames"][0] for panel in content["panels"]}) == 1
     assert len(set(content["panels"][3]["frames"][3:])) == 1
     images = article.all("img")
@@ -74,7 +74,7 @@ def test_a_film_has_the_frames_of_its_sequence(rain, tmp_path):
     assert content["scores"][1][0] == f"CSI at 2 mm/h {float(f'{score[ODD][0]:.4g}'):#.4g}".rstrip(".")
 
 
-def test_the_legend_has_classes_and_what_is_missing(rain, tmp_path):
+def test_the_legend_has_the_classes_and_missing_pixels(rain, tmp_path):
     root = read(page(tmp_path, rain, rain=Rain()))
     key = root.all("div", class_="key")[0]
     words = [item.text() for item in key.all("li")]
@@ -101,7 +101,7 @@ def test_frames_without_times_are_counted(digits, tmp_path):
 
 
 def test_sixteen_sequences_stay_below_fifteen_megabytes(tmp_path, rng):
-    """Noise at every pixel is the worst there is."""
+    """Noise at every pixel is the worst case."""
     result = evaluation(sequences=1, keep=0)
     result.best, result.worst = [], []
     noise = {"inputs": rng.random((2, 96, 96, 3)).astype(np.float32)}

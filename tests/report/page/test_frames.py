@@ -31,7 +31,7 @@ def test_missing_rain_is_hatched():
     assert {tuple(pixel) for pixel in drawn.reshape(-1, 3).tolist()} == {colour(HATCH), colour(MISSING)}
 
 
-def test_frames_are_grey_and_sand_where_they_are_missing():
+def test_frames_are_grey_and_missing_pixels_sand_coloured():
     frame = np.array([[0.0, 0.25], [1.5, np.nan]], np.float32)[..., None]
     drawn = picture(films.source(base64.b64encode(frames.frame_png(frame)).decode()))
     np.testing.assert_allclose(drawn[0], 255 * GREY(frame[0, :, 0])[:, :3], atol=1.01)

@@ -1,4 +1,4 @@
-"""report.html in a real Chromium, without a network: the slider moves, the animation plays, nothing is asked for.
+"""report.html in a real Chromium, without a network: the slider moves, the animation plays, no request is made.
 
 Needs `selenium`, and Chromium with its driver: Debian's packages `chromium` and `chromium-driver`, or CHROMIUM and
 CHROMEDRIVER as their paths.
@@ -32,7 +32,7 @@ from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """A page of two runs, one of them oddly named, with all there is on a page."""
+    """The address of a page with all sections, of two runs, one of them with an odd name."""
     folder = tmp_path_factory.mktemp("page")
     checkpoints = {
         ODD: run(folder / "runs" / "a"),
@@ -57,7 +57,7 @@ def driver():
 
 @pytest.fixture
 def browser(driver, address):
-    """The page, freshly opened on a desktop in light mode; afterwards nothing was complained of or asked for."""
+    """The page on a desktop in light mode; checks at the end that there was no error and no request."""
     look(driver, 1280, "light")
     driver.get("about:blank")
     for log in ("browser", "performance"):
@@ -99,7 +99,7 @@ class Film:
         return int(self.slider.get_property("value"))
 
     def holds(self, at):
-        """Whether everything in the film is that of a frame."""
+        """Returns True if the whole film shows a frame."""
         label = self.content["labels"][at]
         sources = ["data:image/png;base64," + self.pictures[panel["frames"][at]] for panel in self.content["panels"]]
         return (
@@ -156,8 +156,8 @@ def test_the_animation_plays_and_pauses(browser):
         WebDriverWait(browser, 1).until(lambda _: film.at() != stopped)
 
 
-def test_the_animation_is_slow_where_less_motion_is_wanted(browser):
-    """As the page sets its timers, not as the clock runs."""
+def test_the_animation_is_slow_if_reduced_motion_is_wanted(browser):
+    """The page's timers are compared; the clock may run late."""
     browser.execute_script(
         "window.waits = []; const set = setTimeout;"
         "window.setTimeout = (f, ms) => { waits.push(ms); return set(f, 0); };"
@@ -234,7 +234,7 @@ def test_dark_mode_is_dark(browser):
 
 
 def test_an_odd_name_runs_nothing(browser):
-    """A dialogue would make every call from here on fail, and a refused script would be in the log."""
+    """A dialogue would make all further calls fail, and a refused script would be in the log."""
     assert browser.execute_script("return document.scripts.length") == 2 + len(
         browser.find_elements("css selector", ".film")
     )
@@ -243,7 +243,7 @@ def test_an_odd_name_runs_nothing(browser):
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_lines_and_bars_stand_out(mode, browser):
-    """3:1, as WCAG 2 has it for what is no text."""
+    """3:1, as WCAG 2 demands of graphics."""
     look(browser, 1280, mode)
     styles = [f"c{n}" for n in range(6)] + ["persistence", "extrapolation", "zeros", "truth", "guide"]
     grounds = browser.execute_script(
@@ -285,7 +285,7 @@ def luminance(colour):
 
 
 def contrast(browser, selector):
-    """The contrast ratio (WCAG 2) of a text to the ground that it stands on."""
+    """Returns the contrast ratio (WCAG 2) of a text to its background."""
     text, ground = browser.execute_script(
         """
         const own = document.querySelector(arguments[0]);

@@ -9,7 +9,7 @@ from tests.support.pages import ODD, Reader
 import pytest
 
 
-def test_text_is_escaped_wherever_it_is():
+def test_text_is_escaped_everywhere():
     made = element(
         "p", ODD, ["a", None, element("b", 3)], title=ODD, hidden=True, lang=None, aria_label="x", class_="y"
     )
@@ -20,7 +20,7 @@ def test_text_is_escaped_wherever_it_is():
     assert element("br") == "<br>"
 
 
-def test_what_no_page_can_hold_is_replaced():
+def test_forbidden_characters_are_replaced():
     assert element("p", "a\x00b\udc80c\x1bd\te\n") == "<p>a\ufffdb\ufffdc\ufffdd\te\n</p>"
 
 

@@ -15,7 +15,7 @@ def rain():
     return evaluation((ODD, "second"), rain=Rain())
 
 
-def test_a_page_is_whole_and_needs_nothing_else(rain, tmp_path):
+def test_a_page_is_complete_and_needs_no_other_file(rain, tmp_path):
     best = run(tmp_path / "runs" / "a")
     path = page(
         tmp_path, rain, checkpoints={ODD: best}, record={"steps": {ODD: 20}, "data": {"name": ODD}}, rain=Rain()

@@ -12,7 +12,7 @@ def rain():
     return evaluation(("a", "b"), rain=Rain(), missing=False)
 
 
-def test_fss_is_told_by_scale(rain, tmp_path):
+def test_fss_by_scale(rain, tmp_path):
     section = of("scales", read(page(tmp_path, rain, rain=Rain())))
     found = charts(section)
     assert [name for name in found if name.startswith("FSS")] == [f"FSS at {at} mm/h" for at in ("0.5", "2", "5", "10")]
@@ -28,7 +28,7 @@ def test_fss_is_told_by_scale(rain, tmp_path):
     assert "useful" in section.all("ul", class_="legend")[0].text()
 
 
-def test_spectra_are_told_by_wavelength(rain, tmp_path):
+def test_spectra_by_wavelength(rain, tmp_path):
     section = of("scales", read(page(tmp_path, rain, rain=Rain())))
     found = charts(section)
     assert [name for name in found if name.startswith("+")] == [f"+{at} min" for at in (5, 15, 20)]
@@ -54,7 +54,7 @@ def test_scales_without_a_grid_or_a_clock_are_counted(tmp_path):
     assert "against wavelength (px)" in described(charts(section)["+1 frame"])
 
 
-def test_scales_that_are_not_there_are_not_described(rain, tmp_path):
+def test_charts_without_values_are_left_out(rain, tmp_path):
     assert "scales" not in names(read(page(tmp_path, evaluation())))
     torn = of("scales", read(page(tmp_path, evaluation(rain=Rain()), rain=Rain())))
     assert not [name for name in charts(torn) if name.startswith("+")]

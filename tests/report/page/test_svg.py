@@ -36,7 +36,7 @@ def numbers(svg, side):
     ]
 
 
-def test_a_chart_puts_points_where_they_belong():
+def test_places_of_points():
     svg = chart({"a": Line([1, 2, 3], [0.0, 1.0, 0.5]), "b": Line([1, 3], [0.25, 0.25])})
     (x1, y1), (x2, y2), (x3, y3) = points(svg)
     assert x1 < x2 < x3
@@ -61,7 +61,7 @@ def test_a_chart_is_described_in_words():
     )
 
 
-def test_a_line_is_broken_where_there_is_no_value():
+def test_a_line_is_broken_at_missing_values():
     svg = chart({"a": Line([1, 2, 3, 4], [1.0, 2.0, math.inf, 1.0])})
     assert len([path for path in svg.all("path") if path.attributes["class"] == "line c0"]) == 2
     assert len(dots(svg)) == 3
