@@ -1,1 +1,1 @@
-"""Speed and memory beside PyTorch on the same CPU: `python -m benchmarks`, and `.scaling`, `.memory`, `.profile`."""
+"""Comparisons of speed and memory with PyTorch on the same CPU: `python -m benchmarks`."""

@@ -49,17 +49,17 @@ class Data(MovingMNIST):
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
         """Returns the sequence of `MovingMNIST`, unless the environment demands a fault here."""
-        place = f"{split}:{epoch if split == 'train' else 0}:{index}:"
+        sequence = f"{split}:{epoch if split == 'train' else 0}:{index}:"
         for variable in (SIGNAL, ERROR):
-            wanted = os.environ.get(variable, "")
-            if not wanted.startswith(place):
+            fault = os.environ.get(variable, "")
+            if not fault.startswith(sequence):
                 continue
-            what = wanted.removeprefix(place)
+            fault = fault.removeprefix(sequence)
             if variable == ERROR:
-                raise _error(what, split, index)
+                raise _error(fault, split, index)
             if TIME in os.environ:
                 Path(os.environ[TIME]).touch()
-            for number in what.split(","):
+            for number in fault.split(","):
                 os.kill(os.getpid(), int(number))
                 time.sleep(PAUSE)
         return super().sample(split, index, seed=seed, epoch=epoch)

@@ -1,7 +1,7 @@
 """A loss of power: content that was not flushed to the disk is gone.
 
 File systems with a journal preserve renames, creations and removals in their order, but may lose the content of files
-that were not flushed. Such a file is later as it was before, empty, or full of zeros.
+that were not flushed. Such a file then has its former content, is empty, or holds zeros.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def lose(run: Path, flushed: Flushed, rng: np.random.Generator) -> None:
         if (fate := rng.integers(3)) > 0:
             os.truncate(path, length)
         if fate > 1:
-            os.truncate(path, size)  # zeros from where it was cut
+            os.truncate(path, size)  # zeros from there on
 
 
 def _version(path: Path) -> tuple[int, int, int]:

@@ -109,16 +109,16 @@ def sync_folder(folder: Path) -> None:
 
 def replace(path: Path, text: str) -> None:
     """Replaces a text file. If anything fails, the former file is unchanged."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.unlink(missing_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        with DurableFile(beside) as file:
+        with DurableFile(temporary) as file:
             file.write(text.encode())
-        beside.replace(path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 

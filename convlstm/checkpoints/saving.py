@@ -74,7 +74,7 @@ def save(
     """
     check_whole("save", "keep", keep)
     folder = Path(folder)
-    beside, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
     arrays = {MODEL: tensors.named(model.parameters()), OPTIMIZER: tensors.named(optimizer.state)}
     arrays |= {} if ema is None else {EMA: dict(ema)}
     texts = {
@@ -82,16 +82,16 @@ def save(
         CONFIG: yaml.dump(config, Dumper=_Plain, sort_keys=False),
     }
     try:
-        for leftover in (beside, old):
+        for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
         created = [parent for parent in folder.parents if not parent.exists()]
-        beside.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         for parent in created:
             files.sync_folder(parent.parent)
-        _fill(beside, arrays, texts)
-        _move_in(beside, folder, old, keep)
+        _fill(temporary, arrays, texts)
+        _move_in(temporary, folder, old, keep)
     except BaseException as error:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             sizes = [array.nbytes for group in arrays.values() for array in group.values()]
             raise _write_error(folder, error, sum(sizes) + sum(map(len, texts.values()))) from error
@@ -115,9 +115,9 @@ def _fill(folder: Path, arrays: Mapping[str, Mapping[str, mx.array]], texts: Map
     files.sync_folder(folder)
 
 
-def _move_in(beside: Path, folder: Path, old: Path, keep: int) -> None:
+def _move_in(temporary: Path, folder: Path, old: Path, keep: int) -> None:
     """Renames a finished checkpoint to its final name and earlier ones out of the way. Does all of it or nothing."""
-    moves = [(beside, folder)]
+    moves = [(temporary, folder)]
     if folder.exists() and not _intact(folder):
         aside = folder.with_name(folder.name + ".damaged")
         shutil.rmtree(aside, ignore_errors=True)

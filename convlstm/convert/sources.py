@@ -162,18 +162,18 @@ def write_state_dict(path: str | Path, arrays: StateDict) -> None:
     if path.suffix not in (*TORCH, ".safetensors", ".npz"):
         raise ConversionError(f"'{path}' has an unknown ending. Known are {', '.join(TORCH)}, .safetensors and .npz.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
     try:
         if path.suffix in TORCH:
             torch = _torch()
-            torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, beside)
+            torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, temporary)
         elif path.suffix == ".safetensors":
-            mx.save_safetensors(str(beside), {name: mx.array(array) for name, array in arrays.items()})
+            mx.save_safetensors(str(temporary), {name: mx.array(array) for name, array in arrays.items()})
         else:
-            np.savez(beside, **arrays)  # type: ignore[arg-type]
-        beside.replace(path)
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _torch():

@@ -49,7 +49,7 @@ def test_resolve_imports_modules():
         (7, f"'_target_: 7' {OUTSIDE}"),
         # What a trusted module imported from elsewhere.
         ("convlstm.backend.files.os.system", NO_CLASS),
-        ("convlstm.report.style.Path", NO_CLASS),
+        ("convlstm.runs.record.Path", NO_CLASS),
         ("convlstm.checkpoints.build.importlib.import_module", NO_CLASS),
         (
             "convlstm.datasets.moving_mnist.MovingMNIST",

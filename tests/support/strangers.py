@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def describe(last, **changes):
 
 def seen(monkeypatch, secret, attempt):
     """Returns the result of a command, and its acts that touch the secret folder, the network, programs or pickles."""
-    code()  # asks git, once for the process
+    code(), platform.processor()  # ask git and `uname`, once for the process
     WATCH.seen, WATCH.secret = [], secret
     try:
         result = attempt()
