@@ -153,7 +153,7 @@ class BatchStream:
             booleans.update(key for key, array in batch.items() if array.dtype == bool)
             return {key: array.view(np.uint8) if key in booleans else array for key, array in batch.items()}
 
-        self._stream = dx.stream_python_iterable(lambda: map(carried, loaded))
+        self._stream = dx.stream_python_iterable(lambda: map(carried, loaded))  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return len(self._batches)
