@@ -130,7 +130,7 @@ class ConvLSTMCell(RecurrentCell):
         return zeros, zeros
 
     def check_state(self, state: State | None, batch: int, grid: Pair) -> State:
-        """Returns the state, zeros for None; raises ValueError if its shape is not (batch, *grid, O), or not usable."""
+        """Returns the state (batch, *grid, O), zeros for None; raises ValueError if it or the grid does not fit."""
         name = type(self).__name__
         if self.grid_size is not None and grid != self.grid_size:
             raise ValueError(
@@ -194,7 +194,7 @@ class ConvLSTMCell(RecurrentCell):
 class ConvLSTM(nn.Module):
     r"""A ConvLSTM cell unrolled over a sequence.
 
-    The input's convolution runs once for all time steps; the recurrence has the hidden state's and the gates.
+    The input's convolution runs once for all time steps. A step has only the hidden state's convolution and the gates.
 
     Args:
         in_channels: Channels C of the input; 0 for a layer without input, driven by its state alone.

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import convlstm  # noqa: F401  before mlx.core
-from convlstm.architectures.advection import AdvectionResidual
+from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.architectures.baselines import Persistence, Zeros
+from convlstm.architectures.convgru import ConvGRU
+from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation, advect
 from convlstm.architectures.frames import as_unit
-from convlstm.architectures.gru import ConvGRU
 from convlstm.architectures.motion import motion
 from convlstm.architectures.predrnn import PredRNN
-from convlstm.architectures.stack import ConvLSTMStack
 from convlstm.architectures.trajgru import TrajGRU
 from convlstm.evaluation.scoring import evaluate
 from convlstm.layers import ConvLSTM
 from convlstm.losses import Balanced, BinaryCrossEntropy, MeanAbsoluteError, MeanSquaredError
 from convlstm.metrics import RainMetrics
-from convlstm.metrics.pixels import FrameMetrics
+from convlstm.metrics.frames import FrameMetrics
 from convlstm.models import EncoderForecaster
 
 import mlx.core as mx
