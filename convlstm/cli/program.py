@@ -21,9 +21,9 @@ from convlstm.cli.configuration import (
     quoted,
     update_names,
 )
+from convlstm.cli.errors import USER_ERRORS, message, unknown
 from convlstm.cli.invocation import program
 from convlstm.cli.jobs import finish, run_job
-from convlstm.cli.mistakes import MISTAKES, message, unknown
 from convlstm.cli.pipes import end_if_nobody_reads
 from convlstm.runs.sweeps import MESSAGE, Sweep
 
@@ -69,7 +69,7 @@ def run(
             update_names(config)
             drop_damaged()
             return main(config)
-        except MISTAKES as error:
+        except USER_ERRORS as error:
             end_if_nobody_reads(error)
             fail(message(error, OmegaConf.to_container(config)))
         except Exception as error:
@@ -87,7 +87,7 @@ def run(
             if folder := own_configs():
                 warnings.warn(f"configurations come from '{folder}', too.", Note, stacklevel=2)
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
-    except MISTAKES as error:
+    except USER_ERRORS as error:
         end_if_nobody_reads(error)
         fail(unknown(config_name, str(error)) or message(error))
     except KeyboardInterrupt:

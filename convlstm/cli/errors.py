@@ -1,4 +1,4 @@
-"""Messages about mistakes: the reason of an error without the wrapping of Hydra, and the keys that it is about."""
+"""Messages of errors: the reason without the wrapping of Hydra, and the keys that it is about."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-MISTAKES = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
-"""Errors that the user can mend. All others are faults of the program and keep their traceback."""
+USER_ERRORS = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
+"""Errors that the user can correct. All others are bugs of the program and keep their traceback."""
 
 
 def message(error: BaseException, settings: Any = None) -> str:
