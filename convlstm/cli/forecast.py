@@ -12,7 +12,7 @@ from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.members import weights_of
 from convlstm.cli.configuration import plain
-from convlstm.cli.keys import (
+from convlstm.cli.key_checks import (
     FLAG,
     NUMBER,
     PACKAGES,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convlstm.architectures.perturbation import Perturbation
-from convlstm.cli.keys import FLAG, NOT_NEGATIVE, Values, whole
+from convlstm.cli.key_checks import FLAG, NOT_NEGATIVE, Values, whole
 from convlstm.cli.program import fail
 
 MEMBERS: dict[str, Values] = {

@@ -4,7 +4,7 @@ import importlib
 import math
 
 from convlstm.cli.configuration import CONFIGS
-from convlstm.cli.keys import (
+from convlstm.cli.key_checks import (
     FLAG,
     NOT_NEGATIVE,
     NUMBER,
