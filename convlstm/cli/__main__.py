@@ -45,7 +45,7 @@ def _run(name: str) -> int:
     if name == "--version":
         print(f"convlstm {convlstm.__version__}")
         return 0
-    from convlstm.cli.wording import suggestion  # brings Hydra
+    from convlstm.cli.error_wording import suggestion  # brings Hydra
 
     text = f"convlstm: there is no command '{name}'.{suggestion(name, COMMANDS)}\nCommands: {', '.join(COMMANDS)}"
     print(text, file=sys.stderr)

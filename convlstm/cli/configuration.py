@@ -15,8 +15,8 @@ from typing import Any
 
 import convlstm
 from convlstm.checkpoints.old_names import current
+from convlstm.cli.error_wording import shown
 from convlstm.cli.invocation import typed
-from convlstm.cli.wording import shown
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.cli.configuration import CONFIGS, composed_defaults, config_dir, own_configs
-from convlstm.cli.wording import keys_of_path, led_by_keys, no_such_key, suggestion, value_at
+from convlstm.cli.error_wording import keys_of_path, led_by_keys, no_such_key, suggestion, value_at
 
 import yaml
 from hydra.errors import HydraException, InstantiationException

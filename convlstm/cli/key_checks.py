@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from convlstm.cli.configuration import CONFIGS
+from convlstm.cli.error_wording import no_such_key, shown, value_at
 from convlstm.cli.program import fail
-from convlstm.cli.wording import no_such_key, shown, value_at
 
 import yaml
 

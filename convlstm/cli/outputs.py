@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.cli.error_wording import shown
 from convlstm.cli.program import fail, make_folder
-from convlstm.cli.wording import shown
 from convlstm.writers import FORMATS, Forecast, check_place, format_of, write
 
 import numpy as np

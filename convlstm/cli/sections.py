@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import convlstm  # noqa: F401  (loads a fast BLAS, which must come before mlx)
+from convlstm.cli.error_wording import no_such_key, shown
 from convlstm.cli.program import fail
-from convlstm.cli.wording import no_such_key, shown
 
 import hydra
 import mlx.nn as nn

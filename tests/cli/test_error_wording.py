@@ -1,6 +1,6 @@
 """Wording of errors: the keys that they are about, and what was probably meant."""
 
-from convlstm.cli.wording import keys_of_path, led_by_keys, no_such_key, shown, suggestion, value_at
+from convlstm.cli.error_wording import keys_of_path, led_by_keys, no_such_key, shown, suggestion, value_at
 
 import pytest
 
