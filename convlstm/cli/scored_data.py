@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from convlstm import checkpoints
 from convlstm.checkpoints.build import build, check_targets, resolve
 from convlstm.cli.error_wording import led_by_keys
+from convlstm.cli.instantiation import check_types, instantiate
 from convlstm.cli.program import fail
-from convlstm.cli.sections import check_types, instantiate
 from convlstm.datasets.moving_mnist import MovingMNIST
 from convlstm.datasets.transforms import RadarTransform
 from convlstm.runs.comparison import differences

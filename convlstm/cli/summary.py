@@ -8,9 +8,9 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.cli.configuration import plain
+from convlstm.cli.instantiation import check_types, instantiate
 from convlstm.cli.key_checks import FLAG, PACKAGES, PATH, Values, check, optional, whole
 from convlstm.cli.program import fail, run
-from convlstm.cli.sections import check_types, instantiate
 from convlstm.summary import layers, macs, memory, parameters
 
 import mlx.core as mx

@@ -2,7 +2,7 @@
 
 import re
 
-from convlstm.cli.sections import check_kind, check_types, fitting
+from convlstm.cli.instantiation import check_kind, check_types, fitting
 
 import mlx.nn as nn
 import pytest
