@@ -12,6 +12,7 @@ from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.members import weights_of
 from convlstm.cli.configuration import plain
+from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
 from convlstm.cli.key_checks import (
     FLAG,
@@ -27,7 +28,6 @@ from convlstm.cli.key_checks import (
     optional,
     whole,
 )
-from convlstm.cli.members import MEMBERS, check_count, perturbation
 from convlstm.cli.outputs import Output, name_of, stamp
 from convlstm.cli.program import fail, run
 from convlstm.cli.watching import watch
