@@ -14,6 +14,7 @@ from convlstm.checkpoints.members import weights_of
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
+from convlstm.cli.forecast_output import Output, name_of, stamp
 from convlstm.cli.key_checks import (
     FLAG,
     NUMBER,
@@ -28,7 +29,6 @@ from convlstm.cli.key_checks import (
     optional,
     whole,
 )
-from convlstm.cli.outputs import Output, name_of, stamp
 from convlstm.cli.program import fail, run
 from convlstm.cli.watching import watch
 from convlstm.datasets.archives.forecast_input import ForecastInput

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from convlstm.cli.outputs import Output, name_of, stamp
+from convlstm.cli.forecast_output import Output, name_of, stamp
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.writers import Forecast
 
