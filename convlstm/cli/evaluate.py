@@ -17,10 +17,10 @@ from convlstm.checkpoints.members import weights_of
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
+from convlstm.cli.evaluation_data import build_data, differences_in_training
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import PACKAGES, PATH, Values, check, either, list_of, one_of, optional, whole
 from convlstm.cli.program import fail, make_folder, run
-from convlstm.cli.scored_data import build_data, differences_in_training
 from convlstm.evaluation.files import write_scores
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
