@@ -23,8 +23,8 @@ from convlstm.cli.configuration import (
 )
 from convlstm.cli.errors import USER_ERRORS, message, unknown
 from convlstm.cli.invocation import program
-from convlstm.cli.jobs import finish, run_job
 from convlstm.cli.pipes import end_if_nobody_reads
+from convlstm.cli.sweep_jobs import finish, run_job
 from convlstm.runs.sweeps import MESSAGE, Sweep
 
 import hydra
