@@ -15,8 +15,8 @@ from typing import Any
 
 import convlstm
 from convlstm.checkpoints.old_names import current
+from convlstm.cli.command_line import typed
 from convlstm.cli.error_wording import shown
-from convlstm.cli.invocation import typed
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convlstm.backend.jit import drop_damaged
+from convlstm.cli.command_line import program
 from convlstm.cli.configuration import (
     CONFIGS,
     Note,
@@ -22,7 +23,6 @@ from convlstm.cli.configuration import (
     update_names,
 )
 from convlstm.cli.errors import USER_ERRORS, message, unknown
-from convlstm.cli.invocation import program
 from convlstm.cli.pipes import end_if_nobody_reads
 from convlstm.cli.sweep_jobs import finish, run_job
 from convlstm.runs.sweeps import MESSAGE, Sweep

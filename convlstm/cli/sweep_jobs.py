@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 
+from convlstm.cli.command_line import assignment, command, restart
 from convlstm.cli.configuration import given_arguments
-from convlstm.cli.invocation import assignment, command, restart
 from convlstm.runs.sweeps import TABLE, Sweep
 
 from hydra.core.hydra_config import HydraConfig

@@ -15,9 +15,9 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
+from convlstm.cli.command_line import command
 from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
-from convlstm.cli.invocation import command
 from convlstm.cli.key_checks import FLAG, PATH, check, optional, whole
 from convlstm.cli.program import fail, make_folder, run
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError

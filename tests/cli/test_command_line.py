@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from convlstm.cli.invocation import assignment, command, program, restart, typed
+from convlstm.cli.command_line import assignment, command, program, restart, typed
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
