@@ -15,6 +15,7 @@ from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
 from convlstm.cli.forecast_output import Output, name_of, stamp
+from convlstm.cli.forecast_watch import watch
 from convlstm.cli.key_checks import (
     FLAG,
     NUMBER,
@@ -30,7 +31,6 @@ from convlstm.cli.key_checks import (
     whole,
 )
 from convlstm.cli.program import fail, run
-from convlstm.cli.watching import watch
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.datasets.video import is_video, read_stack, read_video
 from convlstm.forecasting.ensemble import EnsembleForecaster

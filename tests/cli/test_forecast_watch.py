@@ -3,7 +3,7 @@
 import os
 import signal
 
-from convlstm.cli.watching import watch
+from convlstm.cli.forecast_watch import watch
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.writers import Forecast
 from tests.support.radar_archives import OPTIONS, picture, time_of, write_picture, write_pictures
