@@ -34,7 +34,7 @@ def main() -> None:
 def _run(name: str) -> int:
     """Runs a command, or prints what there is, and returns the exit status."""
     if name in COMMANDS:
-        # The program's name in messages and in the command lines that it prints, see invocation.py.
+        # The program's name in messages and in the command lines that it prints, see command_line.py.
         sys.argv[:2] = [f"convlstm {name}"]
         return import_module(COMMANDS[name][0]).main() or 0
     if name in ("-h", "--help"):

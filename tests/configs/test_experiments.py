@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from convlstm.cli import sections
+from convlstm.cli import instantiation
 from convlstm.datasets.transforms import Linear, Reflectivity
 from tests.support.project import PROJECT
 from tests.support.radar_files import write_mask, write_png, write_sevir
@@ -87,7 +87,7 @@ def test_hko_7_is_the_paper_s(hko7):
     assert [rate(mx.array(step)).item() for step in (0, 20000)] == pytest.approx([1e-4, 7e-5])
     # B-MSE + B-MAE summed over 480 x 480 pixels, times 1e-5.
     assert [config.loss.squared, config.loss.absolute] == pytest.approx([480 * 480 * 1e-5] * 2)
-    loss = sections.instantiate(config, "loss")
+    loss = instantiation.instantiate(config, "loss")
     assert loss.bins == pytest.approx(Reflectivity().forward(np.array([0.5, 2, 5, 10, 30])), abs=1e-6)
     assert list(loss.weights) == [1, 1, 2, 5, 10, 30]
 
@@ -102,7 +102,7 @@ def test_hko_7_takes_a_step(model, hko7, uncompiled, tmp_path, monkeypatch, caps
 
 def test_hko_7_s_pictures_keep_their_values(hko7):
     config = composed("experiment=shi2017_hko7", *HKO7)
-    data = sections.instantiate(config, "data")
+    data = instantiation.instantiate(config, "data")
     assert [data.size(split) for split in ("validation", "test")] == [3, 3]
     assert data.frame_shape == (60, 60, 1)
     assert {str(data.times("test", n)[0])[:4] for n in range(3)} == {"2015"}
@@ -136,7 +136,7 @@ def test_sevir_takes_a_step(sevir, uncompiled, tmp_path, monkeypatch, capsys):
 
 
 def test_sevir_s_events_are_split_by_date_and_divided_by_255(sevir):
-    data = sections.instantiate(composed("experiment=sevir_convlstm", *SEVIR), "data")
+    data = instantiation.instantiate(composed("experiment=sevir_convlstm", *SEVIR), "data")
     assert [data.size(split) for split in ("train", "validation", "test")] == [3, 3, 3]
     years = [str(data.times(split, 0)[0])[:7] for split in ("train", "validation", "test")]
     assert years == ["2018-05", "2019-03", "2019-06"]
@@ -156,7 +156,7 @@ def test_every_experiment_composes_and_fits_its_types(name, monkeypatch, tmp_pat
     monkeypatch.setenv("CONVLSTM_DATA", str(tmp_path))
     config = composed(f"experiment={name}")
     config.name = "run"  # its default, the time, needs a start by Hydra
-    sections.check_types(OmegaConf.to_container(config, resolve=True))
+    instantiation.check_types(OmegaConf.to_container(config, resolve=True))
     first = (PROJECT / "configs" / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert first[0] == "# @package _global_"
     assert re.match(r"# [A-Z]", first[1])

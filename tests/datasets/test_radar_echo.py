@@ -2,7 +2,7 @@ import inspect
 import json
 import shutil
 
-from convlstm.cli import configuration, sections
+from convlstm.cli import configuration, instantiation
 from convlstm.datasets import RadarEcho
 from convlstm.datasets.transforms import Linear, LogRain, Reflectivity
 from tests.support.project import PROJECT
@@ -223,7 +223,7 @@ def test_the_configuration_has_every_argument_and_fits_their_types():
     settings = OmegaConf.to_container(OmegaConf.load(PROJECT / "configs" / "data" / "radar_echo.yaml"))
     parameters = inspect.signature(RadarEcho).parameters
     assert list(settings) == ["_target_", *parameters]
-    sections.check_types({"data": settings})
+    instantiation.check_types({"data": settings})
     # These differ from the class; the file has the reasons.
     other = {"target_frames": 10, "frame_size": 128, "validation_sequences": 200}
     assert {key: value for key, value in settings.items() if key in other} == other
@@ -234,11 +234,11 @@ def test_the_configuration_has_every_argument_and_fits_their_types():
 
 def test_the_configuration_builds_its_data(stack):
     config = OmegaConf.create({"data": OmegaConf.load(PROJECT / "configs" / "data" / "radar_echo.yaml")})
-    assert sections.instantiate(config, "data").frame_shape == (128, 128, 1)
+    assert instantiation.instantiate(config, "data").frame_shape == (128, 128, 1)
     config.data.archive, config.data.frame_size = [str(stack)], 16
     config.data.transform = {"_target_": "convlstm.datasets.transforms.LogRain", "maximum": 50}
-    sections.check_types(configuration.plain(config))
-    data = sections.instantiate(config, "data")
+    instantiation.check_types(configuration.plain(config))
+    data = instantiation.instantiate(config, "data")
     assert data.transform == LogRain(maximum=50)
     assert data.frame_shape == (16, 16, 1)
 
@@ -249,4 +249,4 @@ def test_the_configuration_builds_its_data(stack):
 def test_configured_values_of_another_type_are_refused(key, value):
     settings = {"_target_": "convlstm.datasets.radar_echo.RadarEcho", key: value}
     with pytest.raises(ValueError, match=f"'data.{key}' must be .* but got {value!r}"):
-        sections.check_types({"data": settings})
+        instantiation.check_types({"data": settings})
