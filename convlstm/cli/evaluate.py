@@ -13,7 +13,7 @@ from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.frames import as_unit
 from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
-from convlstm.checkpoints.members import weights_of
+from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown

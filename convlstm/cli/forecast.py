@@ -10,7 +10,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED
-from convlstm.checkpoints.members import weights_of
+from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown

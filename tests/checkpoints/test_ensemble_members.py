@@ -6,7 +6,7 @@ import shutil
 from convlstm import checkpoints
 from convlstm.architectures.baselines import Persistence
 from convlstm.checkpoints import CheckpointError
-from convlstm.checkpoints.members import Weights, weights_of
+from convlstm.checkpoints.ensemble_members import Weights, weights_of
 from tests.support.forecast_runs import write_run
 from tests.support.tiny import Fade
 
