@@ -13,7 +13,7 @@ from pathlib import Path
 from convlstm.writers import arrays, netcdf, pictures, zarr_store
 from convlstm.writers.forecast import Forecast, Layer, Place
 from convlstm.writers.formats import Format
-from convlstm.writers.library import MissingWriterError
+from convlstm.writers.optional_imports import MissingWriterError
 from convlstm.writers.replacing import check_place, move_into_place
 
 __all__ = ["FORMATS", "Forecast", "Layer", "MissingWriterError", "Place", "check_place", "format_of", "write"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from convlstm.writers import cf
 from convlstm.writers.forecast import SOURCE, Forecast
-from convlstm.writers.library import library
+from convlstm.writers.optional_imports import library
 
 import numpy as np
 
