@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from convlstm.writers import arrays, netcdf, pictures, zarr_store
+from convlstm.writers import netcdf, npy, pictures, zarr_store
 from convlstm.writers.forecast import Forecast, Layer, Place
 from convlstm.writers.formats import Format
 from convlstm.writers.optional_imports import MissingWriterError
@@ -21,7 +21,7 @@ __all__ = ["FORMATS", "Forecast", "Layer", "MissingWriterError", "Place", "check
 FORMATS = {
     "netcdf": Format(".nc", netcdf.write, netcdf.is_forecast),
     "zarr": Format(".zarr", zarr_store.write, zarr_store.is_forecast),
-    "npy": Format(".npy", arrays.write, arrays.is_forecast, companion=".json"),
+    "npy": Format(".npy", npy.write, npy.is_forecast, companion=".json"),
     "png": Format("", pictures.write_stills, pictures.are_stills),
     "gif": Format(".gif", pictures.write_film, pictures.is_picture),
 }
