@@ -163,8 +163,7 @@ class RainMetrics:
         forecast = real_numbers("RainMetrics", "forecast", forecast, "(N, T, H, W, 1)")
         target = real_numbers("RainMetrics", "target", target, "(N, T, H, W, 1)")
         check_same_shape("RainMetrics", forecast, target)
-        if mask is not None:
-            mask = known_pixels("RainMetrics", mask, target.shape)
+        mask = None if mask is None else known_pixels("RainMetrics", mask, target.shape)
         n, horizon, height, width, _ = target.shape
         self._keep_shape(horizon, (height, width))
         self._pixels += target.size
@@ -206,13 +205,11 @@ class RainMetrics:
         """Returns each score by name, (T + 1,): a value for each lead time and, last, that of all lead times."""
         settings = self.settings
         sums = {name: np.concatenate([s.value, s.value.sum(axis=0)[None]]) for name, s in self._sums.items()}
-        scores: dict[str, np.ndarray] = {}
         mean = ratio(sums["errors"], sums["pixels"][:, None])
-        for kind, values in (("mae", mean[:, 1]), ("rmse", np.sqrt(mean[:, 2])), ("mean_error", mean[:, 0])):
-            scores[table.in_units(kind, settings.units)] = values
+        errors = {"mae": mean[:, 1], "rmse": np.sqrt(mean[:, 2]), "mean_error": mean[:, 0]}
         if settings.balance is not None:
-            for kind, total in (("b_mse", sums["errors"][:, 3]), ("b_mae", sums["errors"][:, 4])):
-                scores[table.in_units(kind, settings.units)] = ratio(total, sums["frames"])
+            errors |= {kind: ratio(sums["errors"][:, k], sums["frames"]) for k, kind in ((3, "b_mse"), (4, "b_mae"))}
+        scores = {table.in_units(kind, settings.units): values for kind, values in errors.items()}
 
         tables = table_scores(sums["tables"])
         suffixes = ["", *(f"_pool{size}" for size in settings.pools)]
