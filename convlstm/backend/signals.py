@@ -51,7 +51,7 @@ def terminals() -> list[int]:
     return [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
 
-def came(received: list[int]) -> bool:
-    """Returns True if a request to stop has come, or comes within a moment of a failure that it may explain."""
+def stop_came(received: list[int]) -> bool:
+    """Waits for a moment after a failure, and returns True if a request to stop has come, which may explain it."""
     time.sleep(0.05)
     return bool(received)

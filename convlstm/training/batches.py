@@ -49,16 +49,16 @@ class Batches:
         self.ranks = ranks
 
     def position(self, step: int) -> tuple[int, int]:
-        """Returns the epoch of the step after `step` steps, and the number of its batch in that epoch."""
+        """Returns the epoch, and the number of the batch in that epoch, of the step that follows `step` steps."""
         return divmod(step, self.per_epoch)
 
     def key(self, step: int) -> mx.array:
-        """Returns the random key of the step after `step` steps."""
+        """Returns the random key of the step that follows `step` steps."""
         seed = np.random.SeedSequence([self.seed, step]).generate_state(1, np.uint64)[0]
         return mx.random.key(int(seed))
 
     def indices(self, step: int) -> list[int] | None:
-        """Returns the sequences of all ranks in the batch after `step` steps, or None if the data do not say."""
+        """Returns the sequences of the batch of all ranks that follows `step` steps; None if the data cannot tell."""
         if not hasattr(self.data, "indices"):
             return None
         epoch, number = self.position(step)
@@ -67,31 +67,39 @@ class Batches:
         ]
 
     def training(self, step: int) -> Iterator[Arrays]:
-        """Yields the training batches after `step` steps, without end."""
+        """Yields the training batches that follow `step` steps, without end.
+
+        Raises:
+            DataError: The data failed.
+        """
         epoch, start = self.position(step)
         while True:
             yield from self._stream("train", self.batch_size, seed=self.seed, epoch=epoch, start=start)
             epoch, start = epoch + 1, 0
 
     def validation(self, size: int) -> Iterator[tuple[Arrays, int]]:
-        """Yields batches with the first `size` sequences of the validation split, and how many of each batch to score.
+        """Yields batches of the validation split, each with the number of its first sequences that count.
 
-        Of n sequences in a batch, rank r of R has those from n r // R to n (r + 1) // R.
+        Over all batches and ranks, these are the first `size` sequences of the split. Rank r of R has the sequences
+        from n r // R to n (r + 1) // R of a batch of n.
+
+        Raises:
+            DataError: The data failed.
         """
         rank, ranks = self.ranks.rank, self.ranks.size
         batch_size = -(-min(self.batch_size, size) // ranks) * ranks
         left, available = size, self.data.size("validation")
         for batch in self._stream("validation", batch_size):
-            together = min(batch_size, available)
-            take = min(left - together * rank // ranks, len(batch["inputs"]))
+            batch_total = min(batch_size, available)
+            take = min(left - batch_total * rank // ranks, len(batch["inputs"]))
             if take > 0:
                 yield batch, take
-            left, available = left - together, available - together
+            left, available = left - batch_total, available - batch_total
             if left <= 0:
                 return
 
     def whole(self, step: int, share: Arrays) -> Arrays:
-        """Returns the batch of all ranks after `step` steps, given this rank's share of it."""
+        """Returns the batch of all ranks that follows `step` steps, given this rank's share of it."""
         if self.ranks.size == 1:
             return share
         return next(Batches(self.data, self.batch_size, self.seed).training(step))
@@ -101,6 +109,6 @@ class Batches:
         try:
             yield from self.data.stream(split, batch_size, **position)
         except Exception as error:
-            line = traceback.extract_tb(error.__traceback__)[-1]
-            source = f"({Path(line.filename).name}, line {line.lineno})"
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            source = f"({Path(frame.filename).name}, line {frame.lineno})"
             raise DataError(f"{type(error).__name__}: {error} {source}", split) from error

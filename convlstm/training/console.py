@@ -7,14 +7,14 @@ import time
 
 from tqdm import tqdm
 
-LONG = 30 * 60  # seconds from which a run is long for a first try
-COMPILING = 2  # steps at the start that compile, so that their time says nothing about the speed
-TIMED = 5  # steps from which the time of the whole run is estimated
-QUIET = 15  # seconds between lines if there is no terminal for a bar
+LONG = 30 * 60  # seconds; if more remain, the estimate says how to shorten the run
+COMPILING = 2  # first steps, which compile, so they do not count for the speed
+TIMED = 5  # steps after them whose time gives the estimate for the run
+LINE_EVERY = 15  # seconds between lines if there is no terminal for a bar
 
 
 class Console:
-    """Shows the progress of a run: with a bar if the standard error is a terminal, else with a line now and then.
+    """A display of a run's progress: a bar if the standard error is a terminal, otherwise a line from time to time.
 
     Args:
         step: Step at which the run starts.
@@ -44,14 +44,14 @@ class Console:
         self.bar.update()
 
     def speed(self, steps: int) -> float:
-        """Returns the sequences per second over the last steps, without the compiling ones if there are others."""
+        """Returns the sequences per second of the last steps, without those that compile if there are others."""
         steady = (self.times[COMPILING:] or self.times)[-steps:]
         return self.batch_size * len(steady) / sum(steady)
 
     def show(self, step: int, loss: float, speed: float) -> None:
-        """Shows the loss and the speed beside the bar, or in a line if the last one was a while ago."""
+        """Shows the loss and the speed beside the bar or, without a bar, in a line if the last one was a while ago."""
         self.bar.set_postfix_str(f"loss {loss:.4g}, {speed:.1f} seq/s", refresh=False)
-        if self.bar.disable and time.perf_counter() - self.last_line > QUIET:
+        if self.bar.disable and time.perf_counter() - self.last_line > LINE_EVERY:
             left = duration((self.max_steps - step) * self.batch_size / speed)
             self.say(f"step {step} of {self.max_steps}: loss {loss:.4g}, {speed:.1f} seq/s, {left} left")
 
@@ -59,14 +59,15 @@ class Console:
         """Prints an estimate of the remaining time once, after enough steps."""
         if len(self.times) != COMPILING + TIMED:
             return
-        each = sum(self.times[COMPILING:]) / TIMED
+        seconds_each = sum(self.times[COMPILING:]) / TIMED
         steps = self.max_steps - step
-        left = each * steps
-        text = f"about {duration(each)} a step: {duration(left)} for the {steps:,} steps to go, validations aside"
+        left = seconds_each * steps
+        text = f"about {duration(seconds_each)} a step: {duration(left)} for the remaining {steps:,} steps"
+        text += ", without validations"
         if left > LONG:
             text += (
-                ". Shorter: experiment=quickstart, a smaller trainer.max_steps, or a smaller model "
-                "(model.hidden_channels). It can be stopped with Ctrl-C and resumed at any time."
+                ". For a shorter run, use experiment=quickstart, a smaller trainer.max_steps, or a smaller model "
+                "(model.hidden_channels). A run can be stopped with Ctrl-C and resumed at any time."
             )
         self.say(text)
 

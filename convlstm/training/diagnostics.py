@@ -1,6 +1,6 @@
-"""Diagnostics of training: how far a step moves the weights, and how to compute a step that failed again.
+"""Diagnostics of training: the size of the updates, and the reproduction of a step that was not finite.
 
-`python -m convlstm.training.diagnostics FOLDER` does the latter.
+`python -m convlstm.training.diagnostics FOLDER` reproduces such a step.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def peak_memory() -> float:
 
 
 def non_finite(loss: float, norm: float) -> str:
-    """Says which of loss and norm is not finite; returns "" if both are finite."""
+    """Returns a text that says whether the loss or the norm is not finite, or "" if both are finite."""
     if not math.isfinite(loss):
         return f"the loss became {loss}"
     return "" if math.isfinite(norm) else f"the norm of the gradient became {norm}"
@@ -63,7 +63,7 @@ def non_finite(loss: float, norm: float) -> str:
 
 @dataclass
 class FailedStep:
-    """A step that was not finite.
+    """A step whose loss or gradient was not finite.
 
     Attributes:
         step: Number of the step, from 1.
@@ -84,12 +84,12 @@ class FailedStep:
 
     @property
     def folder(self) -> str:
-        """Folder of its files in the run's folder."""
+        """Path of the step's files within the run's folder."""
         return f"{FOLDER}/step_{self.step}"
 
 
 def dump(folder: Path, failed: FailedStep, loss: Loss, batches: Batches, batch: Arrays) -> None:
-    """Writes the files that `reproduce` needs to compute a step again, except for the checkpoint before it.
+    """Writes the files that `reproduce` needs, except the checkpoint before the step.
 
     Args:
         folder: Folder to write to.
@@ -113,9 +113,9 @@ def dump(folder: Path, failed: FailedStep, loss: Loss, batches: Batches, batch: 
 
 
 def description(value: Any) -> Any:
-    """Returns a description from which `build` makes an equal value.
+    """Returns a description from which `build` creates an equal object.
 
-    Returns None for an object that does not keep its arguments under their names.
+    Returns None for an object that does not keep its arguments as attributes of the same names.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -132,7 +132,7 @@ def description(value: Any) -> Any:
 def reproduce(
     folder: str | Path, *, model: nn.Module | None = None, loss: Loss | None = None, trusted: Sequence[str] = TRUSTED
 ) -> tuple[float, float]:
-    """Computes a step that failed again, and returns the loss and the norm of the gradient.
+    """Computes a failed step once more, and returns the loss and the norm of the gradient.
 
     Args:
         folder: `non_finite/step_N` in a run's folder.
@@ -142,7 +142,7 @@ def reproduce(
         trusted: Packages whose classes the configuration may name. Default: as for `convlstm.load`.
 
     Raises:
-        ValueError: There is no such step, or the loss that was minimised cannot be made again.
+        ValueError: There is no such step, or the loss that was minimised cannot be built again.
         CheckpointError: The checkpoint beside it is damaged.
     """
     folder = Path(folder)
@@ -160,7 +160,7 @@ def reproduce(
     if loss is None:
         loss = build(report["minimised"], ["convlstm.losses", *(name for name in trusted if name not in TRUSTED)])
     if not callable(loss):
-        raise ValueError("[reproduce] 'loss' must be given, since the one that was minimised cannot be made again.")
+        raise ValueError("[reproduce] 'loss' must be given, since the one that was minimised cannot be built again.")
     checkpoints.load_weights(folder / CHECKPOINT, model)
     model.train()
     optimizer = optim.SGD(0.0)
@@ -179,7 +179,7 @@ def reproduce(
 
 
 def main(arguments: list[str]) -> None:
-    """Computes a step again, as the message of a `NonFiniteLossError` suggests."""
+    """Computes a failed step once more and prints its values; a `NonFiniteLossError` names the command."""
     if len(arguments) != 1:
         sys.exit(f"usage: python -m convlstm.training.diagnostics runs/NAME/{FOLDER}/step_N")
     try:

@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, which validations and forecasts use if it is on."""
+"""The exponential moving average of a model's weights, which validations and forecasts use if there is one."""
 
 from __future__ import annotations
 
@@ -70,13 +70,16 @@ class WeightAverage:
 def begin_average(
     model: nn.Module, decay: float | None, progress: Progress, checkpoint: Path | None
 ) -> WeightAverage | None:
-    """Returns the average that a run continues, from the checkpoint if it has one, else from the model's weights.
+    """Returns the average at the start of a run: the checkpoint's if it has one, otherwise the model's weights.
 
     Args:
         model: Model whose weights are averaged.
         decay: Decay of the average, or None for no average.
         progress: The run's progress. Its `averaged` is set to the steps in the returned average.
         checkpoint: Checkpoint that the run is resumed from, or None.
+
+    Raises:
+        CheckpointError: The average in the checkpoint is damaged or does not fit the model.
     """
     saved = None if decay is None or checkpoint is None else checkpoints.read_ema(checkpoint, model)
     progress.averaged = 0 if saved is None else progress.averaged

@@ -11,7 +11,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.backend.memory import check_parameters
-from convlstm.backend.signals import came, stop_requests
+from convlstm.backend.signals import stop_came, stop_requests
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.runs.folder import NullFolder, RunFolder, open_folder
@@ -23,7 +23,7 @@ from convlstm.training.console import Console
 from convlstm.training.diagnostics import weights
 from convlstm.training.ema import begin_average
 from convlstm.training.precision import warn_if_slow
-from convlstm.training.replicas import agreed, begin_alike, interruption
+from convlstm.training.replicas import broadcast_state, interruption, synchronised
 from convlstm.training.run import COLUMNS, Run, reason_to_end
 from convlstm.training.sampling import Sampling
 from convlstm.training.settings import Settings
@@ -35,7 +35,7 @@ import mlx.optimizers as optim
 
 
 class Trainer:
-    """Trains models: `metrics.csv` and the checkpoints `last` and `best` go to the run's folder.
+    """A trainer of models, which writes `metrics.csv` and the checkpoints `last` and `best` to a run's folder.
 
     The arguments are those of `Settings`.
 
@@ -43,13 +43,13 @@ class Trainer:
         settings: The settings.
     """
 
-    # With the signature of the settings, which the checks of a configuration read.
+    # It has the signature of the settings, which the checks of a configuration read.
     @functools.wraps(Settings.__init__)  # type: ignore[misc]
     def __init__(self, *arguments: Any, **settings: Any):
         self.settings = Settings(*arguments, **settings)
 
     def check(self, model: nn.Module, loss: Loss, data: Any, *, ranks: Ranks = ALONE) -> None:
-        """Checks that model, loss and data fit each other, with a batch for which nothing is computed.
+        """Checks that model, loss and data fit each other, on a batch that is loaded but not computed.
 
         Args:
             model, loss, data: As for `fit`.
@@ -58,6 +58,7 @@ class Trainer:
         Raises:
             ValueError: The data have fewer sequences than a batch; data, model and loss do not fit each other; the
                 ranks cannot share a batch; or the memory is too small for the parameters.
+            DataError: The data failed.
         """
         check_parameters(model)
         size, parts = self.settings.batch_size, self.settings.accumulate
@@ -107,7 +108,7 @@ class Trainer:
             overwrite: True to start a new run in a folder that holds one. Once the new run is ready to train, the whole
                 folder is renamed to `FOLDER.old-1`, or to the first free number; nothing is deleted. Default: False.
             sampling: Function of the step that gives the probability of feeding true frames to the model in training.
-                Default: None, as the model does without it.
+                Default: None, which leaves it to the model.
             loggers: Loggers that get the rows of `metrics.csv`, too. Default: none.
             ranks: The processes that train together, each with its share of every batch. Only rank 0 writes and prints.
                 Default: only this one.
@@ -117,7 +118,8 @@ class Trainer:
             signal.
 
         Raises:
-            ResumeError: The folder holds a run already. Nothing was changed.
+            ResumeError: The folder holds a run already, or `resume` and `overwrite` are both given. Nothing was
+                changed.
             NonFiniteLossError: The loss or its gradient was NaN or infinite for more than `max_skipped` steps in a row;
                 weights and checkpoints are those before them.
             DataError: The data failed; the steps before are saved.
@@ -129,7 +131,7 @@ class Trainer:
         checkpoint = checkpoint_for(folder, resume, overwrite=overwrite) if ranks.main else None
         progress = _restored(checkpoint, model, optimizer, seed)
         average = begin_average(model, settings.ema, progress, checkpoint)
-        begin_alike(ranks, model, optimizer, progress, average)
+        broadcast_state(ranks, model, optimizer, progress, average)
         if reason := reason_to_end(settings, progress):
             progress.status = reason
             return progress
@@ -182,23 +184,23 @@ def train(run: Run, received: list[int]) -> None:
     """
     settings, progress = run.settings, run.progress
     run.model.train()
-    start = mark = time.perf_counter()
-    earlier = progress.seconds
-    for batch in agreed(run.ranks, run.batches.training(progress.step)):
+    start = step_start = time.perf_counter()
+    earlier_seconds = progress.seconds
+    for batch in synchronised(run.ranks, run.batches.training(progress.step)):
         before = weights(run.model) if (progress.step + 1) % settings.log_every == 0 else None
         try:
             loss, norm = run.step(batch)
         except RuntimeError as error:
-            if not came(received):
+            if not stop_came(received):
                 raise
             # Ctrl-C in a terminal also reaches the compiler that MLX runs for the first step, which then fails.
             if run.ranks.size > 1:
-                raise KeyboardInterrupt from error  # the other ranks are in the middle of theirs
+                raise KeyboardInterrupt from error  # the other ranks are still in this step
             progress.status = interruption(run.ranks, received)
             return
         run.count(loss, norm, batch)
-        run.console.advance(time.perf_counter() - mark)
-        progress.seconds = earlier + time.perf_counter() - start
+        run.console.advance(time.perf_counter() - step_start)
+        progress.seconds = earlier_seconds + time.perf_counter() - start
 
         row = {} if before is None else run.training_row(norm, before)
         before = None  # frees the old weights
@@ -216,12 +218,12 @@ def train(run: Run, received: list[int]) -> None:
             break
         if validated or progress.step % settings.checkpoint_every == 0:
             run.save()
-        mark = time.perf_counter()
+        step_start = time.perf_counter()
     run.save(insist=True)
 
 
 def _restored(checkpoint: Path | None, model: nn.Module, optimizer: optim.Optimizer, seed: int) -> Progress:
-    """Puts a checkpoint into model and optimizer and returns its progress; a new one if there is no checkpoint."""
+    """Restores model and optimizer from a checkpoint, if there is one, and returns its progress or a new one."""
     optimizer.init(model.trainable_parameters())
     if checkpoint is None:
         return Progress(seed=seed)

@@ -19,7 +19,7 @@ class CycledAdam(optim.Adam):
 
     Args:
         learning_rate: lr, a number or a function of the step that returns one.
-        beta1: b1, likewise, such as `convlstm.training.schedules.one_cycle_beta`.
+        beta1: b1, a number or a function of the step, such as `convlstm.training.schedules.one_cycle_beta`.
         beta2: b2. Default: 0.999.
         eps: Number that keeps the denominator above 0. Default: 1e-8.
 
@@ -48,10 +48,10 @@ class CycledAdam(optim.Adam):
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """Returns the parameter after a step, and updates `m` and `v` in the state."""
-        kind = gradient.dtype
-        lr, b1, b2 = self.learning_rate.astype(kind), self.state["beta1"].astype(kind), self.betas[1]
+        dtype = gradient.dtype
+        lr, b1, b2 = self.learning_rate.astype(dtype), self.state["beta1"].astype(dtype), self.betas[1]
         m = b1 * state["m"] + (1 - b1) * gradient
         v = b2 * state["v"] + (1 - b2) * mx.square(gradient)
         state["m"], state["v"] = m, v
-        rate = (lr / (1 - b1**self.step)).astype(kind)
-        return parameter - rate * m / (mx.sqrt(v) * mx.rsqrt(1 - b2**self.step).astype(kind) + self.eps)
+        rate = (lr / (1 - b1**self.step)).astype(dtype)
+        return parameter - rate * m / (mx.sqrt(v) * mx.rsqrt(1 - b2**self.step).astype(dtype) + self.eps)

@@ -1,4 +1,4 @@
-"""The precision of training: float32, or bfloat16 for the model's pass with float32 weights behind it."""
+"""The precision of training: float32, or bfloat16 for the model's forward and backward pass with float32 weights."""
 
 from __future__ import annotations
 

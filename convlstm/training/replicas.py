@@ -21,10 +21,13 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map_with_path
 
 ROUNDING = 1e-5
-"""Share of the largest weight that rounding may come to between two checkpoints. A lost gradient comes to far more."""
+"""Largest difference that rounding may cause between two checkpoints, as a share of the largest weight.
+
+A lost gradient causes a far larger one.
+"""
 
 
-def begin_alike(
+def broadcast_state(
     ranks: Ranks, model: nn.Module, optimizer: optim.Optimizer, progress: Progress, average: WeightAverage | None
 ) -> None:
     """Gives rank 0's weights, optimizer state, progress and average of the weights to every rank."""
@@ -40,21 +43,22 @@ def begin_alike(
 
 def _shared(ranks: Ranks, tree: Any) -> Any:
     """Returns rank 0's arrays in the form of this rank's tree."""
-    theirs = ranks.share_arrays(_named(tree)) or {}
-    return tree_map_with_path(lambda name, array: theirs[name], tree)
+    arrays = ranks.share_arrays(_named(tree)) or {}
+    return tree_map_with_path(lambda name, array: arrays[name], tree)
 
 
 def _named(tree: Any) -> dict[str, mx.array]:
     return tree_flatten(tree, destination={})  # type: ignore[return-value]
 
 
-def check_alike(
+def check_same_state(
     ranks: Ranks, model: nn.Module, optimizer: optim.Optimizer, step: int, average: WeightAverage | None
 ) -> None:
     """Checks that weights, optimizer state and average of the weights have the same bits on all ranks.
 
-    If they differ by rounding alone, because processors or the exchange of gradients round differently, all ranks
-    continue with rank 0's, with a warning. Arrays that a model does not train, such as running statistics, may differ.
+    If they differ only by rounding, because processors or the exchange of gradients round differently, all ranks
+    continue with those of rank 0, and rank 0 warns. Arrays that a model does not train, such as running statistics,
+    may differ.
 
     Raises:
         RanksError: They differ by more than rounding.
@@ -65,22 +69,22 @@ def check_alike(
     tree |= {} if average is None else {"average": average.weights}
     if len(set(ranks.gather(digest(tree)))) == 1:
         return
-    theirs = _shared(ranks, tree)
-    arrays, arrays_of_rank_0 = _named(tree), _named(theirs)
+    tree_of_rank_0 = _shared(ranks, tree)
+    arrays, arrays_of_rank_0 = _named(tree), _named(tree_of_rank_0)
     distances = ranks.gather(max(distance(array, arrays_of_rank_0[name]) for name, array in arrays.items()))
     rank, largest = max(enumerate(distances), key=lambda item: (math.isnan(item[1]), item[1]))
     if not largest <= ROUNDING:
         raise RanksError(
-            f"[Ranks] the weights of step {step} must be the same on every rank, but those of rank {rank} are "
-            f"{largest:.1e} of the largest away from those of rank 0. Give all ranks the same project, versions and "
-            "data, and resume from the last checkpoint."
+            f"[Ranks] the weights of step {step} must be the same on every rank, but those of rank {rank} "
+            f"differ from those of rank 0 by {largest:.1e} of the largest. Give all ranks the same project, versions "
+            "and data, and resume from the last checkpoint."
         )
-    put_back(tree, theirs)
+    put_back(tree, tree_of_rank_0)
     model.update(tree["weights"])
     if ranks.main:
         warnings.warn(
-            f"the ranks round differently: up to step {step} their weights grew {largest:.1e} of the largest apart. "
-            "All continue with those of rank 0. Another number of ranks, or other machines, give other last digits.",
+            f"the ranks round differently: at step {step} their weights differ by {largest:.1e} of the largest. All "
+            "continue with those of rank 0. Another number of ranks, or other machines, give other last digits.",
             stacklevel=4,
         )
 
@@ -93,7 +97,7 @@ def distance(array: mx.array, other: mx.array) -> float:
     return number(mx.abs(a - b).max() / mx.maximum(mx.abs(b).max(), 1e-30)) if b.size else 0.0
 
 
-def agreed(ranks: Ranks, batches: Iterator[Arrays]) -> Iterator[Arrays]:
+def synchronised(ranks: Ranks, batches: Iterator[Arrays]) -> Iterator[Arrays]:
     """Yields the batches until a rank fails to load its share.
 
     Raises:
@@ -109,13 +113,13 @@ def agreed(ranks: Ranks, batches: Iterator[Arrays]) -> Iterator[Arrays]:
         except DataError as error:
             problem = error
         if ranks.any(problem is not None)[0]:
-            raise_together(ranks, problem)
+            raise_on_all_ranks(ranks, problem)
         if batch is not None:
             yield batch
 
 
-def raise_together(ranks: Ranks, problem: DataError | None) -> None:
-    """Raises the first rank's problem with the data on all ranks, if a rank has one."""
+def raise_on_all_ranks(ranks: Ranks, problem: DataError | None) -> None:
+    """Raises DataError on all ranks if a rank has a problem with the data; the message is that of the first one."""
     problems = ranks.gather(None if problem is None else [str(problem), problem.split])
     for rank, described in enumerate(problems):
         if described is not None:
@@ -124,7 +128,7 @@ def raise_together(ranks: Ranks, problem: DataError | None) -> None:
 
 
 def interruption(ranks: Ranks, received: list[int]) -> str:
-    """Returns 'interrupted by ...' with the signal that asks any of the ranks to stop, or "" if there is none."""
+    """Returns 'interrupted by ...' with a signal that asks one of the ranks to stop, or "" if there is none."""
     stops: Sequence[int] = received
     if ranks.size > 1:
         asked = ranks.any(*(number in received for number in STOPS))

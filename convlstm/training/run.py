@@ -1,4 +1,4 @@
-"""A training run: its state, and what happens to it at a step, a validation and a checkpoint."""
+"""A training run: its state, and its steps, validations and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from convlstm.backend.signals import came
+from convlstm.backend.signals import stop_came
 from convlstm.distributed.ranks import Ranks
 from convlstm.losses import Loss
 from convlstm.runs.folder import BEST, LAST, NullFolder, RunFolder
@@ -17,7 +17,7 @@ from convlstm.training.batches import Arrays, Batches, DataError
 from convlstm.training.console import Console
 from convlstm.training.diagnostics import NonFiniteLossError
 from convlstm.training.ema import WeightAverage
-from convlstm.training.replicas import check_alike
+from convlstm.training.replicas import check_same_state
 from convlstm.training.sampling import Sampling
 from convlstm.training.settings import Settings
 from convlstm.training.step import make_step, number, to_device
@@ -40,8 +40,8 @@ class Run:
         model: The model that is trained.
         optimizer: The optimizer, with its state.
         loss: The loss to minimise.
-        batches: The batches of training and validation.
-        progress: The progress, which each step changes.
+        batches: The batches for training and validation.
+        progress: The progress, updated by each step.
         average: The average of the weights, or None.
         folder: The run's folder; rank 0 writes to it.
         console: The console.
@@ -108,7 +108,7 @@ class Run:
         progress.step += 1
 
     def _too_many_skipped(self, problem: str, loss: float, norm: float, batch: Arrays) -> NonFiniteLossError:
-        """Returns the error, after what can reproduce the step was written to the run's folder."""
+        """Writes files that can reproduce the step to the run's folder, and returns the error to raise."""
         step = self.progress.step
         failed = diagnostics.FailedStep(
             step + 1,
@@ -165,7 +165,7 @@ class Run:
         try:
             return self._validate()
         except RuntimeError:
-            if not came(received):
+            if not stop_came(received):
                 raise
             return self._validate()
 
@@ -179,7 +179,7 @@ class Run:
         return row
 
     def add(self, row: dict[str, float]) -> None:
-        """Writes a row with its columns about the step to `metrics.csv` and to the loggers."""
+        """Adds the columns about the step to a row, and gives it to `metrics.csv` and to the loggers."""
         progress = self.progress
         epoch, _ = self.batches.position(progress.step - 1)
         head: dict[str, Any] = {"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 2)}
@@ -193,7 +193,7 @@ class Run:
             progress.best, progress.best_step, progress.validations_without_improvement = value, progress.step, 0
             note = "best so far"
             if not self.save(BEST):
-                progress.best, progress.best_step = best, best_step  # a later one need only beat what was kept
+                progress.best, progress.best_step = best, best_step  # of the checkpoint that exists
         else:
             progress.validations_without_improvement += 1
             note = "none is finite yet" if best is None else f"best {best:.4g} at step {best_step}"
@@ -202,14 +202,14 @@ class Run:
 
     def save(self, name: str = LAST, *, insist: bool = False) -> bool:
         """Writes a checkpoint, and returns True on every rank if it was written; see `RunFolder.save`."""
-        check_alike(self.ranks, self.model, self.optimizer, self.progress.step, self.average)
+        check_same_state(self.ranks, self.model, self.optimizer, self.progress.step, self.average)
         with self.ranks.undisturbed():
             ema = None if self.average is None else self.average.weights
             written = self.folder.save(name, self.model, self.optimizer, self.progress, ema, insist=insist)
         return self.ranks.share(written)
 
     def data_error(self, error: DataError) -> DataError:
-        """Saves the steps before an error of the data, and returns the error that names the checkpoint."""
+        """Saves the steps before a data error, and returns an error that names the checkpoint to resume from."""
         # A checkpoint at a step whose validation failed would be resumed without that validation.
         if error.split == "train" and self.progress.step > self._first_step:
             self.save()

@@ -1,9 +1,13 @@
-"""Scheduled sampling: the probability that training feeds a true frame, and not the model's own prediction.
+"""Scheduled sampling: the probability that training feeds a true frame instead of the model's own prediction.
 
-A schedule is a function of the step, so a resumed run continues exactly. It returns one or two probabilities. One: that
-of a true frame after the inputs, which are always true. Two: that of a true input after the first, and that of a true
-frame after the inputs. A model that feeds on its predictions takes them as the `truth_share` of its `training_loss`,
-and draws once for each sequence and step.
+A schedule is a function of the step, so a resumed run continues exactly. It returns an array of one or two
+probabilities:
+
+- (1,): the probability of a true frame after the inputs. All inputs are true.
+- (2,): the probability of a true input after the first one, and that of a true frame after the inputs.
+
+A model that is fed with its own predictions takes the array as the `truth_share` of its `training_loss`. It draws once
+for each sequence and time step.
 """
 
 from __future__ import annotations
@@ -53,11 +57,11 @@ def linear(start: float = 1.0, end: float = 0.0, steps: int = 50_000) -> Samplin
 
 
 def exponential(start: float = 1.0, end: float = 0.0, steps: float = 10_000) -> Sampling:
-    r"""Returns `end + (start - end) exp(-step / steps)`: after `steps`, 37% of the way to `end` is left.
+    r"""Returns `end + (start - end) exp(-step / steps)`: 37% of the way from `start` to `end` is left at step `steps`.
 
     Args:
         start: Probability at step 0. Default: 1.
-        end: Probability in the end. Default: 0.
+        end: Probability that is approached. Default: 0.
         steps: Time constant. Default: 10,000.
 
     Returns:
@@ -111,17 +115,18 @@ def reverse(
     Args:
         hold: Step until which nothing changes. Default: 25,000.
         end: Step from which inputs are always true, and the frames after them never. Default: 50,000.
-        rise: Rise of the share of inputs after `hold`: 'exponential', or 'linear' up to 1 at `end`. Default:
-            'exponential'.
+        rise: Form in which the probability of inputs rises after `hold`: 'exponential', or 'linear' up to 1 at `end`.
+            Default: 'exponential'.
         time_constant: Steps of the exponential rise. Default: 5,000, as in predrnn-pytorch and OpenSTL; the former's
             script for Moving-MNIST has 2,500.
-        start: Both shares at step 0. Default: 0.5.
+        start: Both probabilities until `hold`. Default: 0.5.
 
     Returns:
         Function of the step that returns the probabilities of a true input and of a true frame after the inputs, (2,).
 
     Raises:
-        ValueError: `start` is not a probability, `end` is not after `hold`, or `rise` is unknown.
+        ValueError: `start` is not a probability, `hold` is below 0, `end` is not after `hold`, `time_constant` is below
+            1, or `rise` is unknown.
 
     Source: Wang et al., PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning, 2021; the code of
     predrnn-pytorch.
@@ -138,8 +143,8 @@ def reverse(
     def sampling(step: mx.array) -> mx.array:
         t = step.astype(mx.float32)
         share = mx.clip((t - hold) / (end - hold), 0, 1)
-        left = 1 - share if rise == "linear" else mx.exp(-mx.maximum(t - hold, 0) / time_constant)
-        inputs = mx.where(t < end, 1 - (1 - start) * left, 1.0)
+        remaining = 1 - share if rise == "linear" else mx.exp(-mx.maximum(t - hold, 0) / time_constant)
+        inputs = mx.where(t < end, 1 - (1 - start) * remaining, 1.0)
         return mx.stack([inputs, start * (1 - share)])
 
     return sampling

@@ -94,16 +94,17 @@ def staircase(learning_rate: float, every: int, factor: float = 0.7, minimum: fl
 def one_cycle(
     learning_rate: float, steps: int, warmup_share: float = 0.3, div: float = 25.0, final_div: float = 1e4
 ) -> Schedule:
-    """Returns half a cosine up from `learning_rate / div`, and one down to `learning_rate / div / final_div`.
+    """Returns half a cosine up to `learning_rate`, followed by half a cosine down.
 
-    The defaults are those of OpenSTL and of PyTorch's `OneCycleLR`.
+    It starts at `learning_rate / div` and ends at `learning_rate / div / final_div`. The defaults are those of OpenSTL
+    and of PyTorch's `OneCycleLR`.
 
     Args:
         learning_rate: The highest learning rate.
         steps: Number of steps in all.
         warmup_share: Share of the steps on the way up. Default: 0.3.
-        div: The highest learning rate over the first one. Default: 25.
-        final_div: The first learning rate over the last one. Default: 10,000.
+        div: The highest learning rate divided by the first one. Default: 25.
+        final_div: The first learning rate divided by the last one. Default: 10,000.
 
     Raises:
         ValueError: A number is out of range.

@@ -13,13 +13,13 @@ from convlstm.training.validation import MONITORED
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a training run, checked when they are made.
+    """The settings of a training run, checked when they are created.
 
     Args:
         max_steps: Number of optimizer steps, skipped ones included.
         batch_size: Number of sequences in a step.
-        accumulate: Number of equal parts of a batch whose gradients are added up, one part after the other. It saves
-            memory, and the step is the same up to rounding. `batch_size` must be a multiple of it. Default: 1.
+        accumulate: Number of equal parts of a batch whose gradients are computed one after the other and added up. This
+            saves memory, and the step is the same up to rounding. `batch_size` must be a multiple of it. Default: 1.
         max_grad_norm: Norm over all parameters above which gradients are scaled down. Default: None, no limit.
         ema: Decay of an exponential moving average of the weights, such as 0.999. Validations score the average, and
             checkpoints keep it beside the weights. Default: None, no average.
@@ -85,5 +85,5 @@ class Settings:
         check_decay("Trainer", self.ema)
 
     def _check_whole(self, name: str, least: int = 1) -> None:
-        """Checks a whole number, and keeps it as an int: NumPy's cannot be written to JSON."""
+        """Checks a whole number and stores it as an int, since NumPy's integers cannot be written to JSON."""
         object.__setattr__(self, name, check_whole("Trainer", name, getattr(self, name), least, None))

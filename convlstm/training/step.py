@@ -32,7 +32,7 @@ def to_device(batch: dict[str, np.ndarray]) -> Batch:
 
 
 def number(scalar: mx.array) -> float:
-    """Returns the value of a scalar. MLX declares the result of `item` as a union of types."""
+    """Returns the value of a scalar as a float. The declared type of `item` is a union."""
     return scalar.item()  # type: ignore[return-value]
 
 
@@ -49,27 +49,27 @@ def make_step(
 ) -> Step:
     """Returns a function `step(batch, key, steps=0) -> (loss of the forecast, norm of the gradient)`.
 
-    It updates model and optimizer, unless the loss or the norm is not finite.
+    The function updates model and optimizer, unless the loss or the norm is not finite.
 
     In bfloat16 the model runs forward and backward on bfloat16 copies of its trainable weights and of the inputs. The
     weights themselves, their gradients, the optimizer and the loss are float32, and so are arrays that the model does
     not train (frozen weights, running statistics).
 
-    In parts, and on several ranks, the loss and its gradient are those of the whole batch, also if the parts have
-    different numbers of known pixels: each call of `loss` is weighted by the number of values that it is the mean of.
+    With several parts or ranks, the loss and its gradient are still those of the whole batch, even if the parts have
+    different numbers of known pixels: each call of `loss` is weighted by the number of values in its mean.
 
     Args:
-        model: Called as `model(inputs, horizon, key=key)`; if it has this method, as `model.training_loss(loss, inputs,
-            targets, mask, key) -> (loss to minimise, loss of the forecast)`. The targets stay float32: a model that
-            reads them beside the inputs casts them to the inputs' type.
+        model: Called as `model(inputs, horizon, key=key)`. If it has a method `training_loss`, that is called instead,
+            as `model.training_loss(loss, inputs, targets, mask, key) -> (loss to minimise, loss of the forecast)`. The
+            targets stay float32: a model that reads them beside the inputs casts them to the inputs' type.
         optimizer: An optimizer whose state was initialised with the model's parameters.
         loss: Called as `loss(forecast, targets, mask)`; a mean over all values, or over those where the mask is not 0.
         max_grad_norm: Norm over all parameters above which gradients are scaled down. Default: None, no limit.
         precision: 'float32' or 'bfloat16'. Default: 'float32'.
         parts: Number of equal parts of a batch that go through the model one after the other. Default: 1.
         ranks: The processes that share every batch. Default: only this one.
-        sampling: Function of the number of `steps` before a step that returns the `truth_share` for
-            `model.training_loss`. Default: None, which leaves that argument out.
+        sampling: Function that returns the `truth_share` for `model.training_loss`, given the number of `steps` before
+            this one. Default: None, which leaves that argument out.
 
     Raises:
         ValueError: `precision` is unknown, or a batch cannot be cut into the parts.
@@ -117,8 +117,8 @@ def make_step(
         before = tree_map(lambda array: array, state)
         value, norm = advance(batch, key, None if sampling is None else sampling(mx.array(steps)))
         # The norm needs all gradients and none of the update. The update is evaluated afterwards, array by array, which
-        # frees each old array at once: together, new weights and state would lie in memory beside the old ones and
-        # beside arrays of the backward pass. An update that is not finite is never evaluated.
+        # frees each old array at once. Evaluated together, the new weights and state would lie in memory beside the old
+        # ones and the arrays of the backward pass. An update that is not finite is never evaluated.
         mx.eval(value)
         mx.eval(norm)
         if not (math.isfinite(number(value)) and math.isfinite(number(norm))):
@@ -144,8 +144,8 @@ def gradient_in_parts(
     """
     size, rank, state = ranks.size, ranks.rank, model.state
 
-    def count(batch: Batch, key: mx.array, share: mx.array | None) -> mx.array:
-        """Returns the number of values behind each call of the loss. Nothing of the model is computed for it."""
+    def count_values(batch: Batch, key: mx.array, share: mx.array | None) -> mx.array:
+        """Returns the number of values in the mean of each call of the loss. No forecast is computed for it."""
         counts: list[mx.array] = []
 
         def counting(forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -158,18 +158,19 @@ def gradient_in_parts(
         put_back(state, before)  # the model may keep statistics of its inputs
         return mx.stack(counts)
 
-    def weighed(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
+    def weighted(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
         calls = itertools.count()
         minimised, value = objective(lambda *arguments: weights[next(calls)] * loss(*arguments), batch, key, share)
         return minimised / parts, value / parts
 
-    value_and_grad = nn.value_and_grad(model, weighed)
+    value_and_grad = nn.value_and_grad(model, weighted)
 
-    def one(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
+    def part_gradient(weights: mx.array, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
         (_, value), gradients = value_and_grad(weights, batch, key, share)
         return value, gradients
 
-    counted, computed = mx.compile(count, inputs=state), mx.compile(one, inputs=state, outputs=state)
+    compiled_count = mx.compile(count_values, inputs=state)
+    compiled_gradient = mx.compile(part_gradient, inputs=state, outputs=state)
 
     def gradient(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
         length, rest = divmod(len(batch["inputs"]), parts)
@@ -178,22 +179,22 @@ def gradient_in_parts(
                 f"[make_step] a batch of {len(batch['inputs'])} sequences cannot be cut into {parts} equal 'parts'. "
                 "Use another size or number."
             )
-        cut = [{name: a[p * length : (p + 1) * length] for name, a in batch.items()} for p in range(parts)]
+        batch_parts = [{name: a[p * length : (p + 1) * length] for name, a in batch.items()} for p in range(parts)]
         keys = mx.random.split(key, parts * size)[rank * parts : (rank + 1) * parts] if parts * size > 1 else [key]
-        counts = mx.stack([counted(part, k, share) for part, k in zip(cut, keys, strict=True)])
+        counts = mx.stack([compiled_count(part, k, share) for part, k in zip(batch_parts, keys, strict=True)])
         weights = counts / mx.maximum(ranks.mean(counts.mean(axis=0)), 1)
         total: Any = None
-        for part, k, each in zip(cut, keys, weights, strict=True):
-            result = computed(each, part, k, share)
+        for part, k, part_weights in zip(batch_parts, keys, weights, strict=True):
+            result = compiled_gradient(part_weights, part, k, share)
             total = result if total is None else tree_map(mx.add, total, result)
-            mx.eval(total)  # frees all of the part but its gradient
+            mx.eval(total)  # frees everything of the part but its gradient
         return ranks.mean(total)
 
     return gradient
 
 
 def put_back(tree: Any, arrays: Any) -> None:
-    """Replaces the arrays in a tree of dicts and lists by those of a copy of the tree; the containers stay the same."""
+    """Puts the arrays of a copy of a tree of dicts and lists back into the tree; the containers stay the same."""
     for key in tree if isinstance(tree, dict) else range(len(tree)):
         if isinstance(tree[key], mx.array):
             tree[key] = arrays[key]

@@ -9,13 +9,13 @@ from convlstm.losses import Loss
 from convlstm.metrics import FrameMetrics, logged_score
 from convlstm.metrics.table import FRAMES
 from convlstm.training.batches import Arrays, DataError
-from convlstm.training.replicas import raise_together
+from convlstm.training.replicas import raise_on_all_ranks
 from convlstm.training.step import number, to_device
 
 import mlx.core as mx
 import numpy as np
 
-SCORES = tuple(kind for kind, score in FRAMES.items() if score.logged)
+SCORES = tuple(name for name, score in FRAMES.items() if score.logged)
 MONITORED = ("val_loss", *(f"val_{name}" for name in SCORES))
 
 
@@ -25,7 +25,7 @@ def validate(
     batches: Iterable[tuple[Arrays, int]],
     ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """Returns the scores by column of `metrics.csv`, those of `MONITORED`. They are the same on every rank.
+    """Returns the scores named in `MONITORED`, which are columns of `metrics.csv`. They are the same on every rank.
 
     Args:
         forecast: Called as `forecast(inputs, horizon)`.
@@ -35,7 +35,7 @@ def validate(
         ranks: The processes whose scores are combined. Default: only this one.
 
     Raises:
-        DataError: The data failed. It is raised on every rank if they failed on one.
+        DataError: The data failed. If they fail on one rank, every rank raises it.
     """
     metrics = FrameMetrics(ssim=False)
     losses: list[float] = []
@@ -51,7 +51,7 @@ def validate(
             metrics.update(np.array(y), np.array(targets), None if mask is None else np.array(mask))
     except DataError as error:
         problem = error
-    raise_together(ranks, problem)
+    raise_on_all_ranks(ranks, problem)
     if ranks.size > 1:
         metrics, losses, weights = combined(ranks, metrics, losses, weights)
     scores = metrics.compute()
@@ -60,7 +60,7 @@ def validate(
 
 
 def known_share(targets: mx.array, mask: mx.array | None) -> float:
-    """Returns the share of the targets that the loss is the mean of."""
+    """Returns the share of the targets that are known: the values in the mean of the loss."""
     if mask is None:
         return 1.0
     return float(np.count_nonzero(np.broadcast_to(np.array(mask), targets.shape))) / targets.size

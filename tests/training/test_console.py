@@ -29,7 +29,7 @@ def test_a_terminal_gets_a_bar_with_the_loss_and_the_speed(tmp_path, monkeypatch
 
 
 def test_without_a_terminal_every_message_is_a_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(console, "QUIET", -1)
+    monkeypatch.setattr(console, "LINE_EVERY", -1)
     fit(tmp_path)
     out, err = capsys.readouterr()
     assert err == ""
@@ -58,7 +58,7 @@ def test_the_estimate_leaves_out_the_steps_that_compile(steps, hint, capsys):
         console.estimate(step)
     (line,) = capsys.readouterr().out.splitlines()
     left = duration(2.0 * (steps - 7))
-    assert line.startswith(f"about 2 s a step: {left} for the {steps - 7:,} steps to go, validations aside")
+    assert line.startswith(f"about 2 s a step: {left} for the remaining {steps - 7:,} steps, without validations")
     assert ("experiment=quickstart" in line) is hint
 
 

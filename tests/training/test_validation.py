@@ -6,7 +6,7 @@ from convlstm.distributed.ranks import ALONE
 from convlstm.losses import MeanSquaredError
 from convlstm.runs.folder import NullFolder
 from convlstm.training.batches import Batches, DataError
-from convlstm.training.replicas import agreed, interruption, raise_together
+from convlstm.training.replicas import interruption, raise_on_all_ranks, synchronised
 from convlstm.training.validation import known_share, validate
 from tests.support.ranks import Gaps
 
@@ -77,10 +77,10 @@ def test_ranks_validate_every_sequence_once(ranks, sequences, size):
 
 def test_one_rank_agrees_with_itself():
     batches = [{"x": np.zeros(1)}, {"x": np.ones(1)}]
-    assert list(agreed(ALONE, iter(batches))) == batches
-    raise_together(ALONE, None)
+    assert list(synchronised(ALONE, iter(batches))) == batches
+    raise_on_all_ranks(ALONE, None)
     with pytest.raises(DataError, match=r"^broken$") as raised:
-        raise_together(ALONE, DataError("broken", "validation"))
+        raise_on_all_ranks(ALONE, DataError("broken", "validation"))
     assert raised.value.split == "validation"
     assert interruption(ALONE, []) == ""
     assert interruption(ALONE, [15, 2]) == "interrupted by SIGTERM"
