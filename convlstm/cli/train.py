@@ -25,7 +25,7 @@ from convlstm.distributed.watchdog import WatchError
 from convlstm.runs.comparison import NAMING, differences
 from convlstm.runs.folder import holds_checkpoints
 from convlstm.runs.progress import Progress
-from convlstm.runs.resume import changes_on_resume, check_same_data, choose, trained_digits
+from convlstm.runs.resume import changes_on_resume, check_same_data, choose_run, trained_digits
 from convlstm.summary import parameters
 from convlstm.training.settings import Settings
 
@@ -46,7 +46,7 @@ SECTIONS = ("model", "data", "optimizer", "schedule", "loss", "trainer")
 
 @dataclass
 class Objects:
-    """The objects that the sections of a configuration describe, built in this order: the model draws its weights."""
+    """The objects that the sections of a configuration describe, in the order in which they are built."""
 
     trainer: Any
     model: Any
@@ -125,14 +125,14 @@ def agreed_start(ranks: Ranks, settings: dict[str, Any]) -> tuple[Path, Path | N
     paths: list[str | None] = []
     if ranks.main:
         named = any(change.lstrip("+").startswith("name=") for change in HydraConfig.get().overrides.task)
-        paths = [None if path is None else str(path) for path in choose(settings, named=named)]
+        paths = [None if path is None else str(path) for path in choose_run(settings, named=named)]
     folder, checkpoint = ranks.share(paths)
     return Path(folder), None if checkpoint is None else Path(checkpoint)
 
 
 def build(config: DictConfig) -> Objects:
     """Returns the objects that a configuration describes."""
-    # The schedule is built for its errors, which else would be those of the optimizer that contains it.
+    # The schedule is also built on its own, so that its errors do not look like the optimizer's, which contains it.
     trainer, model, data, schedule = (instantiate(config, key) for key in ("trainer", "model", "data", "schedule"))
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
     sampling = instantiate(config, "sampling") if config.get("sampling") else None
@@ -171,9 +171,9 @@ def check_ranks(ranks: Ranks, settings: dict[str, Any], record: Mapping[str, Any
         for name in {**theirs, **ours}
         if theirs.get(name) != ours.get(name)
     ]
-    text = "\n  ".join(f"{key}: {former!r} on rank 0, {own!r} on rank {ranks.rank}" for key, former, own in changes)
+    text = "\n  ".join(f"{key}: {a!r} on rank 0, {b!r} on rank {ranks.rank}" for key, a, b in changes)
     if lines := next(filter(None, ranks.gather(text)), ""):
-        fail(f"the ranks do not do the same:\n  {lines}\nGive all machines the same project and the same data.")
+        fail(f"the ranks differ:\n  {lines}\nGive all machines the same project and the same data.")
 
 
 def announce(
@@ -184,7 +184,7 @@ def announce(
     record: Mapping[str, Any],
     ranks: Ranks,
 ) -> None:
-    """Prints what is trained, where, and on what."""
+    """Prints the run, the device, the ranks, the model, the data, and what has changed since the run began."""
     print(f"run         {folder}", end="")
     print("" if checkpoint is None else f", from step {checkpoints.read_state(checkpoint)['step']} on")
     print(f"device      {mx.default_device()}, MLX {mx.__version__}")  # type: ignore[attr-defined]
@@ -228,7 +228,7 @@ def report(folder: Path, progress: Progress, settings: Settings) -> None:
 
 
 def joined() -> Ranks:
-    """Returns the processes that `mlx.launch` has started, of which only rank 0 prints, or this one alone."""
+    """Returns the processes that `mlx.launch` has started, or this one alone. All but rank 0 stop printing."""
     try:
         ranks = Ranks.join()
     except (RanksError, WatchError) as error:
@@ -243,5 +243,5 @@ def main() -> None:
     """Runs the command: `convlstm train`, or `python train.py` in a checkout."""
     with joined() as ranks:
         if ranks.size > 1 and {"-m", "--multirun"} & set(sys.argv):
-            fail("a sweep starts programs of its own. Start it without mlx.launch, or its runs one by one with it.")
+            fail("a sweep cannot run under mlx.launch. Start it without mlx.launch, or start each of its runs with it.")
         run("train", functools.partial(execute, ranks=ranks), sweeps=True)

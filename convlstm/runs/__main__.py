@@ -22,12 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments of the command line. Default: those of the process.
 
     Returns:
-        Exit status: 0, or 1 if there are no runs.
+        Exit status: 0, or 1 if there are no runs or the folder cannot be read.
     """
     try:
         status = _list(argv)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough, and Python would flush once more at its end
+    except BrokenPipeError:  # a reader such as `head` has closed the pipe, and Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     return status

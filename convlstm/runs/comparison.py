@@ -1,4 +1,4 @@
-"""Comparison of configurations: which values differ, and which keys do not matter."""
+"""Comparison of configurations: the values that differ, without keys that do not matter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 NAMING = ("output", "name", "resume", "logger")
-"""Keys that name a run, or say how it was started and where its rows go. What is trained does not depend on them."""
+"""Keys that name a run, or say how it was started and where its rows go. They do not change what is learned."""
 
 IRRELEVANT = {
     "data": (
@@ -22,7 +22,7 @@ IRRELEVANT = {
 }
 """Keys by section that do not change what is learned, or that follow from the length of the run.
 
-`record` is what a data set says of itself (`describe()`), as a checkpoint keeps it.
+`record` is a data set's description of itself (`describe()`), as stored in a checkpoint.
 """
 
 Difference = tuple[str, Any, Any]
@@ -85,7 +85,7 @@ def _values(configs: Sequence[Mapping[str, Any]], key: str) -> list[str]:
 
 
 def _taken_from(configs: Sequence[Mapping[str, Any]], key: str, other: str) -> bool:
-    """Returns True if a key has the values of another one with a longer name, or with the same name further up."""
+    """Returns True if a key has the values of another one with a longer name, or the same name on a higher level."""
     name, other_name = key.rpartition(".")[2], other.rpartition(".")[2]
     higher = name == other_name and other.count(".") < key.count(".")
     longer = name != other_name and other_name.endswith(f"_{name}")
@@ -93,6 +93,7 @@ def _taken_from(configs: Sequence[Mapping[str, Any]], key: str, other: str) -> b
 
 
 def _follows_from_class(configs: Sequence[Mapping[str, Any]], key: str) -> bool:
+    """Returns True if a key is missing somewhere because the `_target_`s of its section differ."""
     section = key.rpartition(".")[0]
     return (
         not key.endswith("._target_")

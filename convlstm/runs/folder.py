@@ -50,7 +50,11 @@ class RunFolder:
         self.loggers: Loggers | None = None
 
     def add(self, row: Row) -> None:
-        """Appends a row to `metrics.csv`, and gives it to the loggers."""
+        """Appends a row to `metrics.csv`, and gives it to the loggers.
+
+        Raises:
+            OSError: The row cannot be written, and `on_full_disk` is 'stop'.
+        """
         self._write(f"the row of step {row['step']}", lambda: self.log.add(row))
         if self.loggers is not None:
             self.loggers.log(row)
@@ -69,12 +73,15 @@ class RunFolder:
 
         Args:
             name: Path within the folder, such as `LAST` or `BEST`.
-            model, optimizer, progress: What the checkpoint keeps.
+            model, optimizer, progress: Contents of the checkpoint.
             ema: Averaged weights by name, or None.
             insist: True to raise an error in any case, because training ends here. Default: False.
 
         Returns:
             True if the checkpoint was written.
+
+        Raises:
+            OSError: The checkpoint cannot be written, and `insist` is True or `on_full_disk` is 'stop'.
         """
         options: dict[str, Any] = {} if ema is None else {"ema": ema}
         options |= {"keep": self.keep} if name == LAST else {}
@@ -85,13 +92,13 @@ class RunFolder:
 
         return self._write(f"the checkpoint of step {progress.step}", write, insist)
 
-    def _write(self, what: str, write: Callable[[], None], insist: bool = False) -> bool:
+    def _write(self, item: str, write: Callable[[], None], insist: bool = False) -> bool:
         try:
             write()
         except OSError as error:
             if insist or self.on_full_disk == "stop":
                 raise
-            warnings.warn(f"{what} was not written, training continues: {error}", stacklevel=3)
+            warnings.warn(f"{item} was not written, training continues: {error}", stacklevel=3)
             return False
         return True
 
@@ -142,11 +149,12 @@ def open_folder(
         progress: The run's progress: its step at the start, and its status at the end.
         loggers: Loggers beside the record in `run.json`. Default: none.
         ranks: Number of processes that train together, for the record. Default: 1.
-        overwrite: True to move a run that the folder holds aside, see `move_aside`. Default: False.
+        overwrite: True to move aside a run that the folder holds, see `move_aside`. Default: False.
 
     Raises:
         RunInUseError: Another process trains in the folder.
         OSError: The folder cannot be written to.
+        ValueError: A run must be moved aside, but its folder is the current one or holds it.
     """
     if overwrite:
         with lock(path):

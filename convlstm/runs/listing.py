@@ -42,7 +42,7 @@ def arranged(runs: list[RunSummary], key: str, *, reverse: bool = False) -> list
 
 
 def described(runs: Sequence[RunSummary], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns the runs as values for JSON, each with its values of some keys of the configuration."""
+    """Returns the runs as values for JSON, each with its values of the given keys of the configuration."""
     return [
         {key: value for key, value in asdict(run).items() if key != "config"}
         | {"folder": str(run.folder), "differs": {key: run.config[key] for key in keys if key in run.config}}
@@ -79,7 +79,8 @@ def table(runs: Sequence[RunSummary], keys: Sequence[str], *, base: Path = Path(
         for cells in zip(*columns, strict=True)
     ]
     if shown < len(columns):
-        lines.append(f"More that differs, for a wider terminal or --json: {', '.join(c[0] for c in columns[shown:])}")
+        hidden = ", ".join(column[0] for column in columns[shown:])
+        lines.append(f"Other keys that differ, shown in a wider terminal or with --json: {hidden}")
     return "\n".join(lines)
 
 
@@ -95,7 +96,7 @@ def _best(run: RunSummary, *, named: bool) -> str:
 
 
 def _short(key: str, keys: Sequence[str]) -> str:
-    """Returns the end of a key that no other key has: 'learning_rate', or 'model' for the class of the model."""
+    """Returns the shortest end of a key that no other key has: 'learning_rate', or 'model' for the model's class."""
     parts = key.removesuffix("._target_").split(".")
     others = [other.removesuffix("._target_").split(".") for other in keys if other != key]
     for n in range(1, len(parts)):
@@ -105,7 +106,7 @@ def _short(key: str, keys: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Returns a value as text; of a class of ours or of MLX only its name."""
+    """Returns a value as text. For a class of convlstm or MLX this is its name alone."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return _cut(text.rpartition(".")[2] if text.startswith(("convlstm.", "mlx.")) else text)
 

@@ -1,4 +1,4 @@
-"""Loggers that send a run's rows to TensorBoard, Weights & Biases or MLflow. Each imports its own library."""
+"""Loggers that send a run's rows to TensorBoard, Weights & Biases or MLflow. Each imports its library when created."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT = 30.0  # seconds that a server has to answer
 
 
 class TensorBoard:
-    """Writes TensorBoard's event files into the run's folder: `tensorboard --logdir runs` shows all runs.
+    """A logger that writes TensorBoard's event files to the run's folder: `tensorboard --logdir runs` shows all runs.
 
     A resumed run tells TensorBoard to drop the events after the step that it continues from.
 
@@ -61,7 +61,7 @@ class TensorBoard:
 
 
 class WandB:
-    """Logs to Weights & Biases. A resumed run is the same run there, and rows that it has are not sent again.
+    """A logger for Weights & Biases. A resumed run is the same run there, and rows that it has are not sent again.
 
     Args:
         project: Name of the project. Default: 'convlstm'.
@@ -73,7 +73,7 @@ class WandB:
 
     Raises:
         ImportError: The package `wandb` is not installed.
-        ValueError: `mode` is neither of them.
+        ValueError: `mode` is neither 'offline' nor 'online'.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class WandB:
 
 
 class MLflow:
-    """Logs to MLflow: to files or to a server. A resumed run is the same run there.
+    """A logger for MLflow, to files or to a server. A resumed run is the same run there.
 
     Args:
         experiment: Name of the experiment, which is created if needed. Default: 'convlstm'.
@@ -195,7 +195,7 @@ class MLflow:
 
 
 class _Notes:
-    """A logger's notes for a later start, in a JSON file. If the file is missing, they have the values given."""
+    """A logger's notes for a later start, in a JSON file; `values` are the notes of the first start."""
 
     def __init__(self, path: Path, values: dict[str, Any]):
         self.path, self.values = path, values
@@ -217,6 +217,7 @@ def tag(name: str) -> str:
 
 
 def _library(module: str, extra: str, owner: str) -> ModuleType:
+    """Imports a module, or raises ImportError that says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Logging beside `metrics.csv`: what a logger is, and how a run calls its loggers so that none can end training."""
+"""Logging beside `metrics.csv`: the interface of loggers, and their calls, whose errors do not end training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Logger(Protocol):
             step: Step that training continues from.
 
         Returns:
-            The last step whose row the logger has. 0: none, or it takes all rows again.
+            The last step whose row the logger has; 0 if it has none or takes all rows again.
         """
         ...
 
@@ -45,7 +45,7 @@ class Logger(Protocol):
 
 
 class Guard:
-    """A logger that cannot fail: it warns once, keeps the rows, and calls the logger again after a while.
+    """A guard around a logger: if the logger fails, it warns once, keeps the rows, and tries again after a while.
 
     Rows that the logger has already are not given to it. Rows that it lacks come from the run's log.
 
@@ -94,7 +94,7 @@ class Guard:
                 self.warned = True
                 warnings.warn(
                     f"{type(self.logger).__name__} does not log: {type(error).__name__}: {_first_line(error)} Training "
-                    "continues, with every row in metrics.csv, and the logger is tried again from time to time.",
+                    "continues; metrics.csv has every row, and the logger is tried again from time to time.",
                     stacklevel=2,
                 )
         else:
@@ -102,7 +102,7 @@ class Guard:
 
 
 class Loggers:
-    """The loggers of a run, its record included, from the start of a `with` block to its end.
+    """The loggers of a run, including its record. They start and end with a `with` block.
 
     Args:
         loggers: Loggers beside the record in `run.json`, which every run has.

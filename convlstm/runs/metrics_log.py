@@ -18,11 +18,11 @@ Row = Mapping[str, float | int]
 
 
 class MetricsLog:
-    """A CSV file of rows, blank where a step has no value, and a JSONL file beside it, which omits such values.
+    """The metrics of a run in two files: CSV, in which a missing value is blank, and JSONL, which omits it.
 
     Only the CSV file is read; the JSONL file is written anew from it at the start. If a row cannot be written because
     the disk is full, it is kept and written with the next row: no row is lost while the process lives, and no line is
-    torn.
+    incomplete.
 
     Args:
         path: The CSV file. Rows of steps after `step`, which a resumed run writes again, are removed from it.
@@ -41,8 +41,8 @@ class MetricsLog:
         self.earlier_rows: list[dict[str, float | int]] = []
         if path.exists():
             self.earlier_rows = [numbers(row) for row in self.read(path) if int(row["step"]) <= step]
-        head = ",".join(columns) + "\n"
-        files.replace(path, head + "".join(self._line(row) for row in self.earlier_rows))
+        header = ",".join(columns) + "\n"
+        files.replace(path, header + "".join(self._line(row) for row in self.earlier_rows))
         files.replace(path.with_suffix(".jsonl"), "".join(_json_line(row) for row in self.earlier_rows))
         self._unwritten = {path: b"", path.with_suffix(".jsonl"): b""}
 
@@ -54,7 +54,7 @@ class MetricsLog:
         return [row for row in rows if _is_complete(row) and row.get("step", "").isdecimal()]
 
     def add(self, row: Row) -> None:
-        """Appends a row, its floats with all their digits.
+        """Appends a row; floats keep all their digits.
 
         Raises:
             OSError: The disk is full, for example. The row is written together with the next one.
@@ -104,7 +104,7 @@ def numbers(row: Mapping[str, str]) -> dict[str, float | int]:
 
 
 def _json_line(row: Row) -> str:
-    """Returns a row as JSON, which has no NaN and no infinity: they become null."""
+    """Returns a row as JSON. NaN and infinity, which JSON does not have, become null."""
     values: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in row.items()}
     return json.dumps(values, allow_nan=False) + "\n"
 

@@ -26,7 +26,7 @@ class Progress:
         skipped, skipped_in_a_row: Steps without an update because something was not finite: all, and the latest ones.
         averaged: Steps in the average of the weights.
         status: 'running', or how training ended.
-        data: The data's description of itself.
+        data: Description of the data, from their `describe()`.
     """
 
     step: int = 0
@@ -48,10 +48,10 @@ class Progress:
         """Returns the progress that a checkpoint's state describes.
 
         Raises:
-            CheckpointError: The state lacks a field, has an unknown one, or one of the wrong type.
+            CheckpointError: A field is missing, unknown or of the wrong type.
         """
         defaults = vars(cls())
-        wrong = set(state) ^ set(defaults) - (ADDED_LATER - set(state))
+        wrong = set(state) ^ (set(defaults) - (ADDED_LATER - set(state)))
         wrong |= {name for name in set(state) & set(defaults) if not _fits(state[name], defaults[name])}
         if wrong:
             raise CheckpointError(

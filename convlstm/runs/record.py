@@ -30,9 +30,9 @@ VARIABLES = ("CONVLSTM_BLAS", "CONVLSTM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_TH
 class Record:
     """A logger that writes `run.json`, with an entry for the start of the run and for each resume.
 
-    An entry contains the time, the step, the machine and the command; the commit of the code, and if the code had been
-    changed since; versions, hardware, and how it ended. An entry without an end belongs to a process that was killed or
-    that still runs.
+    An entry contains the time, the step, the machine and the command; the commit of the code, and whether the code had
+    been changed since; versions, hardware, and how it ended. An entry without an end belongs to a process that was
+    killed or that still runs.
 
     Args:
         ranks: Number of processes that train together. Default: 1.
@@ -73,9 +73,9 @@ class Record:
 
 @cache
 def code() -> dict[str, Any]:
-    """Returns the project's commit, and if its files have been changed since; None if it is not a repository.
+    """Returns the project's commit, and whether its files have been changed since; None if it is not a repository.
 
-    The first call decides for the process: the code that runs has none of the later changes.
+    The result of the first call is kept, since the code that runs has none of the later changes.
     """
     top, commit = _git("rev-parse", "--show-toplevel"), _git("rev-parse", "HEAD")
     if top is None or commit is None or Path(top).resolve() != PROJECT:
@@ -89,10 +89,10 @@ def _git(*arguments: str) -> str | None:
     # Without locks, since `status` would refresh the index, which may belong to another user.
     line = ["git", "--no-optional-locks", "-C", str(PROJECT), *arguments]
     try:
-        done = subprocess.run(line, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+        result = subprocess.run(line, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 @cache
@@ -108,7 +108,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Returns platform, processor, cores that this process may use, memory, MLX's device and the BLAS that it uses."""
+    """Returns the platform, processor, memory, MLX's device, its BLAS, and the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     machine = {
         "platform": platform.platform(),

@@ -1,4 +1,4 @@
-"""Resuming: which run a start continues, from which checkpoint, and what must be the same for it."""
+"""Resuming: the choice of a run and its checkpoint, and checks that configuration and data are the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from convlstm.runs.folder import holds_checkpoints
 FIXED = ("model", "data", "loss", "seed", "trainer.batch_size")
 """Keys that must be the same when a run is resumed: with another value it would be another run."""
 
-SAME = (*FIXED, "optimizer", "schedule", "sampling", "trainer.max_grad_norm")
-"""Keys that must be the same for `resume=auto` without a name to take a run for the one to resume."""
+MATCHING = (*FIXED, "optimizer", "schedule", "sampling", "trainer.max_grad_norm")
+"""Keys that `resume=auto` without a name compares to find the run to resume."""
 
 CHANGEABLE = ("optimizer", "schedule", "sampling", "trainer")
 """Keys that may change on resume; changes are printed."""
@@ -52,7 +52,7 @@ def checkpoint_for(folder: Path, resume: str | Path | bool | None, *, overwrite:
     return checkpoint
 
 
-def choose(settings: Mapping[str, Any], *, named: bool) -> tuple[Path, Path | None]:
+def choose_run(settings: Mapping[str, Any], *, named: bool) -> tuple[Path, Path | None]:
     """Returns the folder of the run that a configuration asks for, and the checkpoint to resume from or None.
 
     Args:
@@ -85,11 +85,11 @@ def matching_run(output: Path, settings: Mapping[str, Any]) -> tuple[Path, Path]
     for folder in sorted(output.glob(f"*/{checkpoints.FOLDER}"), key=os.path.getmtime, reverse=True):
         try:
             checkpoint = newest(folder.parent)
-            if not differences(checkpoints.read_config(checkpoint), settings, SAME):
+            if not differences(checkpoints.read_config(checkpoint), settings, MATCHING):
                 return folder.parent, checkpoint
         except checkpoints.CheckpointError:
             continue
-    print(f"resume=auto found no run of this configuration in '{output}': this is a new one.")
+    print(f"resume=auto found no run of this configuration in '{output}': so a new one starts.")
     return None
 
 
@@ -110,15 +110,15 @@ def trained_digits(checkpoint: Path) -> str:
     """Returns the digits that a run was trained on, 'mnist' or 'builtin'.
 
     Raises:
-        ResumeError: The checkpoint says anything else.
+        ResumeError: The checkpoint's configuration names neither.
     """
     data = checkpoints.read_config(checkpoint).get("data")
     digits = data.get("digits") if isinstance(data, dict) else None
     # The value becomes part of a configuration that is not checked again.
     if digits not in ("mnist", "builtin"):
         raise ResumeError(
-            f"'{checkpoint / checkpoints.CONFIG}' names no digits but {digits!r}. Name them: data.digits=mnist or "
-            "builtin."
+            f"'{checkpoint / checkpoints.CONFIG}' must have data.digits mnist or builtin but has {digits!r}. Name the "
+            "digits on the command line: data.digits=mnist or data.digits=builtin."
         )
     return digits
 
@@ -138,7 +138,7 @@ def check_same_data(checkpoint: Path, record: Mapping[str, Any]) -> None:
 
     Args:
         checkpoint: The checkpoint.
-        record: The description of the data as they are now. The same configuration may lead to other data than before.
+        record: The data's description as they are now. The same configuration may lead to other data than before.
     """
     former = checkpoints.read_state(checkpoint).get("data")
     if changes := differences({"record": former}, {"record": record}, ("record",)):
@@ -146,8 +146,8 @@ def check_same_data(checkpoint: Path, record: Mapping[str, Any]) -> None:
             f"{key.removeprefix('record.')}: {former!r} then, {current!r} now" for key, former, current in changes
         )
         raise ResumeError(
-            f"'{checkpoint}' was trained on other data than is here:\n  {lines}\nGive the run its data back "
-            "(data.root=..., data.archive=..., the same version of what draws it), or start a new run."
+            f"'{checkpoint}' was trained on other data:\n  {lines}\nGive it the data that it was trained on "
+            "(data.root=..., data.archive=..., the same version of the program that draws them), or start a new run."
         )
 
 

@@ -63,7 +63,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> RunSummary:
-    """Returns the summary of a run; missing and damaged values have their defaults."""
+    """Returns the summary of a run, with default values in place of those that are missing or damaged."""
     run = RunSummary(folder)
     try:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))

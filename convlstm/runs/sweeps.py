@@ -82,7 +82,7 @@ class Sweep:
         run = read(folder)
         if code < 0:
             run.status = f"killed by {signal.Signals(-code).name}"
-            message = "It may have needed more memory than there is." if -code == signal.SIGKILL else ""
+            message = "It may have run out of memory." if -code == signal.SIGKILL else ""
         elif code in [128 + number for number in STOPS]:
             run.status = run.status if run.status.startswith("interrupted") else "interrupted"
         elif code > 0:

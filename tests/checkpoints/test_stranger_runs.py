@@ -121,7 +121,7 @@ def test_resuming_a_run_of_a_stranger_runs_nothing(digits, trained, secret, tmp_
     before = snapshot(run)
     (status, _, err), acts = seen(monkeypatch, secret, lambda: call("train", monkeypatch, capsys, *line))
     assert status == 1
-    assert f"config.yaml' names no digits but {digits!r}. Name them: data.digits=mnist or builtin." in err
+    assert f"config.yaml' must have data.digits mnist or builtin but has {digits!r}. Name the digits on" in err
     assert acts == []
     assert list(tmp_path.iterdir()) == [secret]
     assert snapshot(run) == before

@@ -148,8 +148,8 @@ def test_other_digits_under_the_same_configuration_are_refused(train, run, monke
     monkeypatch.setenv("TINY_DIGITS", "1")
     status, out, err = train(*OVERRIDES, "trainer.max_steps=3", f"resume={run}")
     assert (status, out) == (1, "")
-    assert "was trained on other data than is here:\n  digits_sha256: '" in err
-    assert "Give the run its data back (data.root=" in err
+    assert "was trained on other data:\n  digits_sha256: '" in err
+    assert "Give it the data that it was trained on (data.root=" in err
     assert snapshot(run.parent) == before
 
 

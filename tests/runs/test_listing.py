@@ -84,7 +84,7 @@ def test_the_table_has_short_names_and_values():
 def test_the_table_names_the_columns_that_do_not_fit():
     lines = table(RUNS, ["k"], base=Path("r"), width=38).splitlines()
     assert lines[0] == "run  status    step   best val_loss"
-    assert lines[-1] == "More that differs, for a wider terminal or --json: k"
+    assert lines[-1] == "Other keys that differ, shown in a wider terminal or with --json: k"
 
 
 # The command

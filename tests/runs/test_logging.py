@@ -76,8 +76,8 @@ def test_a_logger_that_fails_warns_once_and_is_tried_again(tmp_path):
         guard.log({"step": 1, "loss": 0.5})
     (warning,) = told
     assert str(warning.message) == (
-        "Recorder does not log: ConnectionError: no route to the server Training continues, with every row "
-        "in metrics.csv, and the logger is tried again from time to time."
+        "Recorder does not log: ConnectionError: no route to the server Training continues; metrics.csv has "
+        "every row, and the logger is tried again from time to time."
     )
     clock.now = FIRST_WAIT  # due, and fails again: nothing is said
     guard.log({"step": 2, "loss": 0.5})

@@ -78,7 +78,7 @@ def test_every_job_has_a_row_and_a_line(tmp_path, capsys):
         ("sys.exit('what is wrong')", "failed", "exit status 1"),
         ("sys.exit(3)", "failed", "exit status 3"),
         (f"pathlib.Path(os.environ['{MESSAGE}']).write_text('why\\n'); sys.exit(1)", "failed", "why"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL", "It may have needed more memory than there is."),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL", "It may have run out of memory."),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV", ""),
         ("sys.exit(143)", "interrupted", ""),
         ("sys.exit(129)", "interrupted", ""),
