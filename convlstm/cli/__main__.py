@@ -1,4 +1,4 @@
-"""The command `convlstm`: its first argument names one of the commands below, which gets the others."""
+"""The command `convlstm`. Its first argument names a command, which gets the other arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from importlib import import_module
 import convlstm
 from convlstm.cli.pipes import end_if_nobody_reads
 
-# Imported when it is called, so that no command waits for the libraries of another one.
+# Module and description of each command. A module is imported when its command is called, so that no command waits for
+# the libraries of another one.
 COMMANDS = {
     "train": ("convlstm.cli.train", "train a model"),
     "evaluate": ("convlstm.cli.evaluate", "score trained models and draw their forecasts"),
@@ -21,7 +22,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs the command that the first argument names. The exit status of an unknown command is 2."""
+    """Runs the command that the first argument names, and ends the program. An unknown command has exit status 2."""
     try:
         status = _run(sys.argv[1] if len(sys.argv) > 1 else "--help")
         sys.stdout.flush()
@@ -32,9 +33,9 @@ def main() -> None:
 
 
 def _run(name: str) -> int:
-    """Runs a command, or prints what there is, and returns the exit status."""
+    """Runs a command, or prints the help or the version, and returns the exit status."""
     if name in COMMANDS:
-        # The program's name in messages and in the command lines that it prints, see command_line.py.
+        # command_line.py reads the program's name from here.
         sys.argv[:2] = [f"convlstm {name}"]
         return import_module(COMMANDS[name][0]).main() or 0
     if name in ("-h", "--help"):

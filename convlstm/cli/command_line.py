@@ -1,4 +1,4 @@
-"""Name of this program, and command lines that start it, or another command of the project, in the same way."""
+"""The name of this program, and command lines that start it, or another command of the project, in the same way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# `sys.argv[0]` of the command, set in __main__.py; a script has its path there.
+# `sys.argv[0]` of a command, as __main__.py sets it. In a script it is the script's path.
 _COMMAND = re.compile(r"convlstm (\w+)")
 
 

@@ -1,4 +1,4 @@
-"""The configuration: the folders that it comes from, the command line's part in it, and its plain form."""
+"""The configuration: the folders of its files, the changes that the command line makes, and its plain form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 CONFIGS = Path(convlstm.__file__).parent / "configs"
-# Help texts name the commands as the user has typed them.
+# Help texts name commands in the form that the user has typed: `convlstm train` or `python train.py`.
 OmegaConf.register_new_resolver("command", lambda verb: shlex.join(typed(verb)), replace=True)
 
 
@@ -38,7 +38,7 @@ class Note(UserWarning):
 
 
 class OwnConfigurations(SearchPathPlugin):
-    """Adds the user's folder `configs`, if there is one in the working folder, to Hydra's search path, after ours."""
+    """A Hydra plugin that adds `configs` in the working folder, if it exists, to the search path, after our configs."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if folder := own_configs():
@@ -51,8 +51,8 @@ def own_configs() -> Path | None:
     return folder if folder.is_dir() and not folder.samefile(CONFIGS) else None
 
 
-def prepare_own_files() -> None:
-    """Lets configurations and classes of the working folder be used, after those of the project and of Python."""
+def add_working_folder() -> None:
+    """Adds the working folder to the search paths of Hydra and Python, after what they search already."""
     Plugins.instance().register(OwnConfigurations)
     folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:
@@ -76,7 +76,7 @@ def given_arguments(*left_out: str) -> list[str]:
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments with options, and their values, before changes: Hydra refuses `a=1 -m b=1,2`."""
+    """Returns the arguments with options and their values first, since Hydra refuses `a=1 -m b=1,2`."""
     options, changes = list[str](), list[str]()
     for before, argument in zip(["", *arguments], arguments, strict=False):
         is_value = before.startswith("-") and "=" not in before + argument and not argument.startswith("~")
@@ -106,7 +106,7 @@ def update_names(config: DictConfig) -> None:
     """Replaces old names of classes in a configuration by their present ones, with a note."""
     for key, target in _targets(OmegaConf.to_container(config)):
         present = current(target)
-        # A class of the user's own may lie in a package of an old name.
+        # A package of the user may have one of our old names; its classes are not renamed.
         if present != target and _exists(present.rpartition(".")[0]):
             OmegaConf.update(config, key, present)
             warnings.warn(f"{key}: '{target}' is called '{present}' now.", Note, stacklevel=2)
@@ -141,7 +141,7 @@ def chosen_groups() -> list[tuple[str, Any]]:
 
 
 def check_groups() -> None:
-    """Raises ValueError if the choice of a group is no name. Hydra's own errors do not say which group it is."""
+    """Raises ValueError if the choice of a group is not a name. Hydra's own errors do not say which group it is."""
     for group, choice in chosen_groups():
         names = choice if isinstance(choice, list) else [choice]
         if not all(isinstance(name, str) and re.fullmatch(r"[\w./-]+", name) for name in names):

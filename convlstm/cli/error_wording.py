@@ -1,4 +1,4 @@
-"""Wording of errors: the keys of the configuration that an error is about, and names that were probably meant."""
+"""Parts of error messages: the keys of the configuration that an error is about, and the names probably meant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shown(value: Any) -> str:
 
 
 def suggestion(wrong: str, names: Iterable[str], section: str = "") -> str:
-    """Returns a question with the name that is most like `wrong`, or "" if none is."""
+    """Returns the question "Did you mean ...?" with the name most like `wrong`, or "" if no name is like it."""
 
     def likeness(name: str) -> float:
         return max(difflib.SequenceMatcher(None, wrong, part).ratio() for part in (name, *name.split("_")))
@@ -49,18 +49,18 @@ def no_such_key(key: str, names: Iterable[str], target: str = "") -> str:
 
 
 def led_by_keys(text: str, settings: Any, section: str = "") -> str:
-    """Returns an error's text behind the keys of the configuration that its quoted arguments come from.
+    """Returns an error's text, preceded by the keys of the configuration that its quoted arguments come from.
 
     `[ConvLSTMStack] 'kernel_size' must ...` becomes `model.kernel_size: [ConvLSTMStack] 'kernel_size' must ...`.
 
     Args:
         text: The message of a class or a function.
         settings: The configuration, as dicts and lists.
-        section: The section that the keys belong to; "" for any.
+        section: The section that the keys belong to. Default: any.
     """
     owner = re.match(r"\[(\w+)\]", text)
     matching: list[str] = []
-    # MLX's messages say beta1 and epsilon.
+    # MLX's messages say beta1 and epsilon; the keys are betas and eps.
     mlx_words = {"beta": "betas", "epsilon": "eps", "alpha": "alpha"} if section == "optimizer" else {}
     arguments = [*re.findall(r"'(\w+)'", text), *(name for word, name in mlx_words.items() if word in text)]
     for argument in dict.fromkeys(arguments):
@@ -76,7 +76,7 @@ def led_by_keys(text: str, settings: Any, section: str = "") -> str:
 
 
 def keys_of_path(settings: Any, text: str, section: str = "") -> list[str]:
-    """Returns the keys of the paths, or other strings, that occur in a text."""
+    """Returns the keys whose values, paths or other strings, occur in a text."""
     if isinstance(settings, str) and len(settings.strip()) > 1:
         spellings = {settings, str(Path(settings.replace("\0", "")).expanduser())}
         occurs = any(re.search(rf"(?<!\w){re.escape(spelling)}(?!\w)", text) for spelling in spellings)
@@ -97,7 +97,7 @@ def value_at(settings: Any, key: str) -> Any:
 
 
 def _default_argument(settings: Any, argument: str, section: str) -> list[tuple[str, str]]:
-    """Returns the key and the class of an argument that a section's class takes and the section leaves out."""
+    """Returns the key and the class of an argument if the section's class takes it and the section leaves it out."""
     described = value_at(settings, section) if section else None
     target = described.get("_target_") if isinstance(described, dict) else None
     try:

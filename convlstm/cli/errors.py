@@ -1,4 +1,4 @@
-"""Messages of errors: the reason without the wrapping of Hydra, and the keys that it is about."""
+"""Messages of errors: the reason without Hydra's wrapping, and the keys of the configuration that it is about."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _not_built(error: BaseException, key: str, settings: Any) -> str:
     target = f" ({key}._target_: {section.get('_target_')})"
     if not isinstance(error, TypeError):
         return led_by_keys(message(error), settings, key)
-    if str(error).startswith("["):  # from a class of ours
+    if str(error).startswith("["):  # the message of one of our classes
         return led_by_keys(str(error), settings, key) + target
     if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
         return no_such_key(f"{key}.{match[1]}", [name for name in section if name != match[1]]) + target
@@ -59,7 +59,7 @@ def _not_built(error: BaseException, key: str, settings: Any) -> str:
     return f"{key}: {error}{target}" + (f" Given: {' '.join(given)}" if given else "")
 
 
-def unknown(config_name: str, text: str) -> str:
+def unknown_name(config_name: str, text: str) -> str:
     """Returns the message about a key or a choice that does not exist, or "" if Hydra's text is about another error."""
     if match := re.search(
         r"Could not find '([\w/]+)/([^'/]*)'\s+Available options in '[\w/]+':\s([\s\w-]*?)\n\S", text
@@ -81,7 +81,7 @@ def unknown(config_name: str, text: str) -> str:
 
 
 def _misshapen(config_name: str, name: str) -> str:
-    """Returns which keys of a file are lists but must be sections, or the other way round."""
+    """Returns the message about the keys of a file that are lists but must be sections, or the reverse."""
 
     def walk(given: Any, default: Any, key: str) -> list[str]:
         if isinstance(given, dict) and isinstance(default, dict):
@@ -95,4 +95,4 @@ def _misshapen(config_name: str, name: str) -> str:
     path = next((p for folder in folders if folder and (p := folder / f"{name}.yaml").is_file()), None)
     given = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
     wrong = walk(given, OmegaConf.to_container(composed_defaults(config_name)), "")
-    return "; ".join(wrong) or "a list stands in place of a section, or the other way round"
+    return "; ".join(wrong) or "a key has a list instead of a section, or the reverse"

@@ -111,9 +111,9 @@ def execute(config: DictConfig) -> None:
         **({"members": settings["members"]} if settings["ensemble"] else {}),
     }
     write_scores(folder, result, record)
-    page, of_rain = folder / "report.html", {"rain": rain, "split": settings["split"]}
-    write_page(page, result, checkpoints=dict(zip(models, folders, strict=False)), record=record, **of_rain)
-    pictures = write_pictures(folder, result, animated=list(models), log=log_of(folders), **of_rain)
+    page, about_data = folder / "report.html", {"rain": rain, "split": settings["split"]}
+    write_page(page, result, checkpoints=dict(zip(models, folders, strict=False)), record=record, **about_data)
+    pictures = write_pictures(folder, result, animated=list(models), log=log_of(folders), **about_data)
     # Printed last: a reader of this output may end the program.
     for name, keys in differences_in_training(models, folders).items():
         print(f"note: '{name}' was trained on other data than '{next(iter(models))}' ({', '.join(keys)}).")
@@ -132,7 +132,7 @@ def check_sections(settings: dict[str, Any]) -> None:
             "(ckpt=runs/NAME), or a model that needs no training (model=persistence data=...)."
         )
     if not settings["ckpt"] and not data:
-        fail(f"model={HydraConfig.get().runtime.choices['model']} brings no data of its own: choose some, data=NAME.")
+        fail(f"model={HydraConfig.get().runtime.choices['model']} needs data to be scored on: data=NAME.")
     if model is not None:
         check_described("model", model)
         check_types({"model": model})
@@ -170,7 +170,7 @@ def baselines(names: Any, models: Iterable[str], rain: bool) -> dict[str, nn.Mod
 def ensemble_of(
     models: dict[str, nn.Module], folders: list[Path], settings: dict[str, Any], trusted: Sequence[str]
 ) -> dict[str, Ensemble]:
-    """Returns all models, and the further members that the settings ask for, as one ensemble under its name."""
+    """Returns the ensemble of all models and of the further members that the settings ask for, by its name."""
     members = settings["members"]
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     further = [w for w in weights if w.ema is not None or w.folder not in folders]
@@ -182,7 +182,7 @@ def ensemble_of(
 
 
 def labels(folders: list[Path]) -> list[str]:
-    """Returns a short name for each checkpoint: its run's name, with more of the path if that is needed to differ."""
+    """Returns a short name for each checkpoint: its run's name, with as much of the path as makes the names differ."""
     if len(folders) < 2:
         return ["model"] * len(folders)
     runs = [checkpoints.run_of(folder) for folder in folders]

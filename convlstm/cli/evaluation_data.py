@@ -1,4 +1,4 @@
-"""The data that models are scored on: those of the command line, or the checkpoint's with some keys changed."""
+"""The data that models are scored on: the command line's, or the checkpoint's with the command line's changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convlstm.runs.comparison import differences
 
 from omegaconf import DictConfig
 
-# The user decides where files are written and what is downloaded, never a checkpoint.
+# Keys that are never taken from a checkpoint: only the user decides where files are written and what is downloaded.
 NOT_FROM_CHECKPOINTS = ("index", "mirrors")
 
 
@@ -49,13 +49,12 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
     description = {key: value for key, value in saved["data"].items() if key not in NOT_FROM_CHECKPOINTS} | changes
     packages = ("convlstm.datasets", *trusted)
     try:
-        # Before anything else imports what the checkpoint names.
+        # This must come first: all that follows imports what the checkpoint names.
         check_targets(description := {"_target_": ""} | description, packages, Data, inside=RadarTransform)
         root_from_checkpoint = saved["data"].get("root") is not None and "root" not in changes
         if root_from_checkpoint and issubclass(resolve(description["_target_"], packages), MovingMNIST):
-            description = {
-                "mirrors": []
-            } | description  # nothing is downloaded into a folder that the user did not name
+            # Nothing is downloaded into a folder that the user did not name.
+            description = {"mirrors": []} | description
         check_types({"data": description})
         return build(description, packages, Data, inside=RadarTransform)
     except (OSError, TypeError, ValueError) as error:
@@ -64,7 +63,7 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
 
 
 def differences_in_training(models: Iterable[str], folders: list[Path]) -> dict[str, list[str]]:
-    """Returns the keys of the data that differ from the first run's, whose data all are scored on, by run."""
+    """Returns the keys of each run's data that differ from the first run's data, on which all models are scored."""
     first, *others = (checkpoints.read_config(folder) for folder in folders) if folders else ({},)
     keys = [[key for key, _, _ in differences(first, other, ["data"])] for other in others]
     return {name: differing for name, differing in zip(list(models)[1:], keys, strict=False) if differing}

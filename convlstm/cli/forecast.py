@@ -40,7 +40,7 @@ from convlstm.writers import FORMATS, Forecast, Layer, Place
 import numpy as np
 from omegaconf import DictConfig
 
-# Larger numbers are slips.
+# Larger numbers are probably typing errors.
 MOST = 10_000
 
 
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def execute(config: DictConfig) -> None:
-    """Forecasts as a configuration describes."""
+    """Makes and writes the forecasts that a configuration asks for."""
     settings = plain(config)
     check_given(settings)
     check("forecast", KEYS, settings)
@@ -147,7 +147,7 @@ def loaded(folder: Path, settings: dict[str, Any], ema: bool | None = None) -> F
 
 
 def ensemble_of(folders: list[Path], settings: dict[str, Any]) -> EnsembleForecaster:
-    """Returns the checkpoints, and the further members that the settings ask for, as one forecaster."""
+    """Returns one forecaster of the checkpoints and of the further members that the settings ask for."""
     members = settings["members"]
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     check_count(settings, len(weights))
@@ -174,7 +174,7 @@ def newest(latest: ForecastInput) -> np.datetime64:
 def forecast_frames_up_to(
     latest: ForecastInput, forecaster: Forecaster, settings: dict[str, Any], until: np.datetime64
 ) -> Forecast | str:
-    """Returns the forecast from the frames up to a time, or the reason why there is none."""
+    """Returns the forecast from the frames up to a time, or the reason why it cannot be made."""
     if len(latest.times) == 1 and latest.frames > 1:
         return no_forecast(f"a single frame so far, that of {stamp(until)}", settings)
     window, problems = latest.window(until)
@@ -235,7 +235,7 @@ def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "") -> str:
 
 
 def place_of(latest: ForecastInput) -> Place | None:
-    """Returns the place of the forecast's pixels, or None if the input does not tell it."""
+    """Returns the place of the forecast's pixels, or None if the input does not say it."""
     extent = latest.extent()
     if extent is None:
         return None
@@ -248,11 +248,14 @@ def layers_of(forecaster: Forecaster) -> dict[str, Layer]:
 
 
 def forecast_frames(
-    forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any], is_film: bool = False
+    forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any], eight_bits: bool = False
 ) -> tuple[np.ndarray, ...]:
-    """Returns the forecast of frames (T, H, W, C), and the frames that it is made from in the same units."""
+    """Returns the forecast of frames (T, H, W, C), and the frames that it is made from, both in the same units.
+
+    `eight_bits` says that 255 is the largest value of the frames, however dark they are.
+    """
     if not forecaster.units:
-        white = settings["white"] or (255 if is_film or np.nanmax(frames, initial=0) > 1 else 1)
+        white = settings["white"] or (255 if eight_bits or np.nanmax(frames, initial=0) > 1 else 1)
         frames = frames / np.float32(white)
     used = frames if forecaster.input_frames is None else frames[-forecaster.input_frames :]
     return forecaster(frames, settings["horizon"]), used

@@ -1,4 +1,4 @@
-"""The files of `forecast`: where forecasts are written, and their names."""
+"""The output of `forecast`: its file or folder, its formats, and the names of the files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convlstm.writers import FORMATS, Forecast, check_place, format_of, write
 
 import numpy as np
 
-# No folder has one of these endings, so `out` names a file of a format that cannot be written.
+# Endings of formats that cannot be written. If `out` has one of them, it is not meant as a folder.
 _OTHER_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".mp4", ".avi"),
     *(".h5", ".hdf5", ".csv", ".npz", ".grib", ".grb"),
@@ -22,11 +22,11 @@ _ENDINGS = tuple(format.ending for format in FORMATS.values() if format.ending)
 
 
 class Output:
-    """The place and the formats of forecasts.
+    """The file or folder that forecasts are written to, and their formats.
 
     Args:
         settings: The configuration of `forecast`.
-        checkpoint_folder: The first checkpoint; its run has the default folder.
+        checkpoint_folder: The first checkpoint. The default folder lies in its run.
     """
 
     def __init__(self, settings: dict[str, Any], checkpoint_folder: Path):
@@ -56,7 +56,7 @@ class Output:
         Args:
             forecast: The forecast.
             name: Its name if the output is a folder.
-            since: When its last frame was seen, by `time.perf_counter`, to print the delay. Default: unknown.
+            since: Time at which its last frame was seen, by `time.perf_counter`, to print the delay. Default: unknown.
         """
         base = self.path.with_suffix("") if self.is_file else self.path / name
         paths = []

@@ -27,23 +27,23 @@ def watch(
 
     Args:
         latest: The frames.
-        make: Returns the forecast from the frames up to a time, or the reason why there is none.
+        make: Returns the forecast from the frames up to a time, or the reason why it cannot be made.
         output: Writes the forecasts.
         interval: Seconds between two looks at the folder.
         forecasts: Number of forecasts after which to end, or None for never.
     """
     print(f"watching    {latest.path}, every {interval:g} s; Ctrl-C ends it")
     follower = _Follower(latest, make, output, forecasts)
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    former_handler = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main_thread else None
     with suppress(KeyboardInterrupt):
         while not follower.done:
             seen = time.perf_counter()
             follower.look(seen)
             if not follower.done:
                 time.sleep(max(0.0, interval - (time.perf_counter() - seen)))
-    if main:
-        signal.signal(signal.SIGTERM, before)
+    if in_main_thread:
+        signal.signal(signal.SIGTERM, former_handler)
     print(f"ended       after {follower.made} forecasts")
 
 
@@ -73,7 +73,7 @@ class _Follower:
         if self.issued is not None and len(self.latest.times) and self.issued > self.latest.times[-1]:
             self.issued = None  # the file of that frame cannot be read after all
         if self.issued is None:
-            # Of the frames that were there before, only the newest readable one gets a forecast.
+            # Of the frames that exist at the start, only the newest readable one gets a forecast.
             for newest in new[::-1]:
                 if self.forecast(newest, seen) or newest in self.latest.times:
                     break
@@ -86,7 +86,7 @@ class _Follower:
                 return
 
     def due(self, frame: np.datetime64) -> np.datetime64 | None:
-        """Returns the last input time of the forecast that a new frame belongs to, or None if the frame is too late."""
+        """Returns the time from which a new frame makes a forecast due, or None if the frame is too old to be used."""
         if self.issued is None or frame > self.issued:
             return frame
         if frame == self.issued:
@@ -99,7 +99,7 @@ class _Follower:
         return self.issued if used else None
 
     def forecast(self, until: np.datetime64, seen: float) -> bool:
-        """Makes and writes a forecast and returns True, or prints why there is none and returns False."""
+        """Makes and writes a forecast and returns True, or prints why that fails and returns False."""
         forecast = self.make(until)
         if not isinstance(forecast, Forecast):
             print(f"no forecast {forecast}")

@@ -1,4 +1,4 @@
-"""Sections of the configuration that describe objects: checked before anything is built, then built."""
+"""Building the objects that sections of the configuration describe, after checks of the sections."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_described(key: str, section: Any) -> None:
 
 
 def check_types(settings: Mapping[str, Any]) -> None:
-    """Raises ValueError with all keys that the class or function of their section does not take, or not so."""
+    """Raises ValueError if classes or functions do not take the keys or values of their sections. It lists all keys."""
     sections = {key: section for key, section in settings.items() if isinstance(section, dict)}
     wrong: list[str] = []
     for key, section in sections.items():
@@ -62,7 +62,7 @@ def check_kind(key: str, built: Any, target: str) -> None:
 
 @contextmanager
 def fitting(settings: Mapping[str, Any], *sections: str) -> Iterator[None]:
-    """Adds the keys of sizes in these sections to a ValueError: one of them is why the objects do not fit each other.
+    """Adds the keys of sizes in these sections to a ValueError, since one of them is why the objects do not fit.
 
     Args:
         settings: The configuration.
@@ -124,7 +124,7 @@ def _misfits(key: str, section: Mapping[str, Any], others: Sequence[Mapping[str,
 
 
 def _wrong_copy(key: str, section: Mapping[str, Any]) -> str:
-    """Returns the fault of a copy of another section in this place, or ""."""
+    """Returns why a copy of another section does not fit under this key, or ""."""
     try:
         kind = hydra.utils.get_object(section["_target_"])
     except Exception:  # reported under the section's own name
@@ -177,10 +177,10 @@ def _wrong_kind(key: str, kind: type, target: str) -> str:
 
 
 def _spelled(hint: Any) -> str:
-    """Returns a type hint in the words of a configuration."""
+    """Returns a type hint as a configuration spells it: `list` for Sequence, `null` for None."""
     text = re.sub(r"<class '([\w.]+)'>", r"\1", str(hint))
     text = re.sub(r"\b(?:\w+\.)+", "", text).replace("Sequence[", "list[").replace("List[", "list[")
-    return text.replace("None", "null").replace("NoneType", "null")
+    return text.replace("None", "null")
 
 
 def _floats(value: Any) -> Iterator[float]:
@@ -193,7 +193,7 @@ def _floats(value: Any) -> Iterator[float]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Returns True if a plain value may have a type, or if that cannot be told from plain values."""
+    """Returns True if a plain value fits a type hint, or if the hint says nothing about plain values."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in parts)
@@ -202,7 +202,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is type(None):
         return value is None
     if hint is float:
-        # MLX takes no longer whole numbers.
+        # MLX takes whole numbers of up to 64 bits.
         return isinstance(value, float) or (type(value) is int and abs(value) < 1 << 63)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
@@ -216,4 +216,4 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and len(value) == len(parts) and all(map(_fits, value, parts))
     if inspect.isclass(origin) and issubclass(origin, Iterable):
         return isinstance(value, list) and all(_fits(item, part) for item in value for part in parts[:1])
-    return hint is object or not inspect.isclass(hint)  # a plain value is no object of a class
+    return hint is object or not inspect.isclass(hint)  # a plain value is not an object of a class

@@ -1,4 +1,4 @@
-"""A vocabulary of checks: each command declares its keys in a table, from a key to the values that it takes."""
+"""Checks of a command's keys. Each command has a table `KEYS` of the values that each key accepts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import yaml
 
 @dataclass(frozen=True)
 class Values:
-    """The values that a key takes.
+    """The values that a key accepts.
 
     Args:
-        words: What a value must be, for the error message.
-        accepts: Returns True for such a value.
+        words: Description of a valid value, for the error message.
+        accepts: Returns True if a value is valid.
     """
 
     words: str
@@ -41,7 +41,7 @@ PACKAGES = Values(
 
 
 def whole(least: int, most: int | None = None) -> Values:
-    """Returns the whole numbers of a range; without `most` it ends with the largest that MLX takes."""
+    """Returns the whole numbers from `least` to `most`; if `most` is None, to the largest that MLX takes."""
     words = f"of at least {least}" if most is None else f"from {least} to {most:,}"
     end = (1 << 63) - 1 if most is None else most
     return Values(f"a whole number {words}", lambda value: type(value) is int and least <= value <= end)
@@ -57,46 +57,46 @@ POSITIVE = Values("a number above 0", lambda value: _is_number(value) and value 
 
 
 def one_of(*names: str) -> Values:
-    """Returns these names."""
+    """Returns the values that are one of these names."""
     return Values(f"one of {', '.join(names)}", lambda value: value in list(names))
 
 
 def list_of(item: Values, words: str = "a list", *, least: int = 0) -> Values:
-    """Returns the lists of `least` or more such items."""
+    """Returns the lists of `least` or more items that `item` accepts."""
     return Values(
         words, lambda value: isinstance(value, list) and len(value) >= least and all(map(item.accepts, value))
     )
 
 
 def either(*kinds: Values, words: str) -> Values:
-    """Returns the values of any of these kinds."""
+    """Returns the values that at least one of these kinds accepts."""
     return Values(words, lambda value: any(kind.accepts(value) for kind in kinds))
 
 
 def optional(kind: Values) -> Values:
-    """Returns null beside these values."""
+    """Returns the values of a kind, and null."""
     return Values(kind.words, lambda value: value is None or kind.accepts(value))
 
 
 def check(config_name: str, keys: Mapping[str, Values], settings: Mapping[str, Any]) -> None:
-    """Ends the program if a key is missing or unknown, or has a value that it does not take.
+    """Ends the program if a key is missing or unknown, or has a value that it does not accept.
 
     Args:
         config_name: The file in configs/ that has the keys.
-        keys: The values that each key takes, by dotted key.
+        keys: The values that each key accepts, by dotted key.
         settings: The configuration.
     """
     file = yaml.safe_load((CONFIGS / f"{config_name}.yaml").read_text(encoding="utf-8"))
     groups = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "experiment")
-    own = {key: value for key, value in file.items() if key not in ("defaults", "hydra")}
-    _check_names("", own, settings, groups)
+    keys_of_file = {key: value for key, value in file.items() if key not in ("defaults", "hydra")}
+    _check_names("", keys_of_file, settings, groups)
     for key, values in keys.items():
         if not values.accepts(value := value_at(settings, key)):
             fail(f"'{key}' must be {values.words} but got {shown(value)}.")
 
 
 def _check_names(lead: str, file: Mapping[str, Any], settings: Mapping[str, Any], groups: Sequence[str] = ()) -> None:
-    """Ends the program if a section lacks a key of the file, or has one that is neither there nor a group."""
+    """Ends the program if a section lacks a key of the file, or has a key that is neither in the file nor a group."""
     for key in file:
         if key not in settings:
             fail(f"'{lead}{key}' has no value. Give it one: {lead}{key}=VALUE.")

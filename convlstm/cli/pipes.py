@@ -8,7 +8,7 @@ import sys
 
 
 def end_if_nobody_reads(error: BaseException) -> None:
-    """Ends the program silently if an error says that the reader of its output has gone, as `head` does at some time.
+    """Ends the program silently if an error says that nobody reads its output any more, such as `head` after ten lines.
 
     The exit status is 141, the shell's status for SIGPIPE.
     """

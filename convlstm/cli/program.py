@@ -1,4 +1,4 @@
-"""Running a command: it gets the configuration that the command line composes, and ends with a message if it fails."""
+"""The frame of every command: it composes the configuration, runs the command and ends with a message if that fails."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from convlstm.cli.command_line import program
 from convlstm.cli.configuration import (
     CONFIGS,
     Note,
+    add_working_folder,
     check_groups,
     options_first,
     own_configs,
-    prepare_own_files,
     quoted,
     update_names,
 )
-from convlstm.cli.errors import USER_ERRORS, message, unknown
+from convlstm.cli.errors import USER_ERRORS, message, unknown_name
 from convlstm.cli.pipes import end_if_nobody_reads
 from convlstm.cli.sweep_jobs import finish, run_job
 from convlstm.runs.sweeps import MESSAGE, Sweep
@@ -42,7 +42,7 @@ def run(
 ) -> None:
     """Calls `main` with the configuration that the command line composes.
 
-    A mistake ends the program with one message and exit status 1, Ctrl-C with a short one and status 130.
+    An error that the user can correct ends the program with a message and exit status 1, Ctrl-C with status 130.
 
     Args:
         config_name: File in configs/.
@@ -50,7 +50,7 @@ def run(
         open_sections: Sections that take any key, as with Hydra's `++`. Default: none.
         sweeps: If True, `-m` runs each job in a process of its own; `output` and `name` are its folder. Default: False.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through to us
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints exceptions and exits
     sys.argv = [f"++{a}" if a.startswith(tuple(f"{name}." for name in open_sections)) else a for a in sys.argv]
     sys.argv[1:] = options_first([quoted(a) for a in sys.argv[1:]])
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -63,7 +63,7 @@ def run(
         if sweeps and HydraConfig.get().mode == RunMode.MULTIRUN:
             if sweep is None:
                 sweep = Sweep(Path(HydraConfig.get().sweep.dir))
-                update_names(config)  # whose notes the jobs do not repeat
+                update_names(config)  # shows the notes once; the jobs do not repeat them
             return run_job(sweep)
         try:
             update_names(config)
@@ -83,13 +83,13 @@ def run(
             if MESSAGE in os.environ:
                 warnings.simplefilter("ignore", Note)  # the sweep has shown it
             check_groups()
-            prepare_own_files()
+            add_working_folder()
             if folder := own_configs():
-                warnings.warn(f"configurations come from '{folder}', too.", Note, stacklevel=2)
+                warnings.warn(f"configurations also come from '{folder}'.", Note, stacklevel=2)
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
     except USER_ERRORS as error:
         end_if_nobody_reads(error)
-        fail(unknown(config_name, str(error)) or message(error))
+        fail(unknown_name(config_name, str(error)) or message(error))
     except KeyboardInterrupt:
         print(f"\n{program()}: interrupted.", file=sys.stderr)
         sys.exit(130)
@@ -116,7 +116,7 @@ def fail(text: str) -> typing.NoReturn:
 
 
 def leave_message(text: str) -> None:
-    """Leaves the program's last message to the sweep whose job it is, if any."""
+    """Writes the program's last message to the file that a sweep has named for it, if the program is a sweep's job."""
     if MESSAGE in os.environ:
         Path(os.environ[MESSAGE]).write_text(text, encoding="utf-8")
 

@@ -75,7 +75,7 @@ def execute(config: DictConfig) -> None:
 
 
 def placeholder(shape: tuple[int, ...]) -> mx.array:
-    """Returns zeros, which are never computed."""
+    """Returns lazy zeros of a shape, which are never computed."""
     return mx.zeros(shape)
 
 

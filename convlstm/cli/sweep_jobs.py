@@ -13,13 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 
 
 def run_job(sweep: Sweep) -> None:
-    """Runs the job that Hydra has come to."""
+    """Runs the job whose configuration Hydra has composed, in a process and a folder of its own."""
     job, typed = HydraConfig.get(), set(sys.argv)
     folder = sweep.folder / job.sweep.subdir
-    place = [assignment("output", folder.parent), assignment("name", folder.name)]
+    folder_arguments = [assignment("output", folder.parent), assignment("name", folder.name)]
     varied = [change.lstrip("+").partition("=") for change in job.overrides.task if change not in typed]
     values = {key: value for key, _, value in varied}
-    sweep.run(str(job.sweep.subdir), restart([*given_arguments("output", "name"), *place]), values)
+    sweep.run(str(job.sweep.subdir), restart([*given_arguments("output", "name"), *folder_arguments]), values)
 
 
 def finish(sweep: Sweep, config_name: str) -> bool:
@@ -28,7 +28,7 @@ def finish(sweep: Sweep, config_name: str) -> bool:
         return False  # the terminal is gone
     print(f"\n{sweep.report()}\n\nThe same as a table:  {sweep.folder / TABLE}")
     if sweep.code:
-        # Jobs that have ended only say so when the sweep runs again.
+        # If the sweep runs again, a job that has ended says so and does nothing else.
         given = [a for a in sys.argv[1:] if not a.startswith(("resume=", "hydra.sweep.dir="))]
         again = command(config_name, *given, resume="auto", **{"hydra.sweep.dir": sweep.folder})
         print(f"To continue the jobs that did not end:  {again}")

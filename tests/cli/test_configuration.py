@@ -45,7 +45,7 @@ def test_own_configurations_come_from_the_working_folder_or_another_one(name, fo
     assert status == 0
     config = yaml.safe_load(out)
     assert (config["seed"], config["loss"]["_target_"]) == (7, "convlstm.losses.MeanAbsoluteError")
-    note = f"note        configurations come from '{folder / 'configs'}', too.\n"
+    note = f"note        configurations also come from '{folder / 'configs'}'.\n"
     assert err == (note if name == "configs" else "")
 
 

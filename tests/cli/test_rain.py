@@ -136,7 +136,7 @@ def test_what_has_nothing_to_learn_is_not_trained(monkeypatch, capsys, tmp_path)
     ("arguments", "text"),
     [
         ([], "there is nothing to evaluate: name a run's folder"),
-        (["model=persistence"], "model=persistence brings no data of its own: choose some, data=NAME"),
+        (["model=persistence"], "model=persistence needs data to be scored on: data=NAME"),
         (["model=persistence", "data=radar_echo", "baselines=[best]"], "'baselines' must be auto or a list of"),
         (["model=persistence", "data=radar_echo", "data.archive=/nowhere"], "/nowhere"),
         (["model=persistence", "data=radar_echo", "data.coarsen=two"], "'data.coarsen' must be int but got 'two'"),

@@ -240,7 +240,7 @@ def test_ranks_with_other_data_are_refused(tmp_path):
     program = ["-c", "import os, sys; os.environ['TINY_DIGITS'] = os.environ['MLX_RANK']; os.execv(sys.executable, "]
     program[1] += "[sys.executable, *sys.argv[1:]])"
     out, err = ranks.finished(ranks.launched(2, *program, "train.py", *FADE, f"output={tmp_path}", "name=pair"))
-    assert err.count("the ranks do not do the same:\n  data: digits_sha256: '") == 1
+    assert err.count("the ranks differ:\n  data: digits_sha256: '") == 1
     assert "on rank 0, '" in err
     assert "Give all machines the same project and the same data." in err
     assert not (tmp_path / "pair").exists()
@@ -249,7 +249,7 @@ def test_ranks_with_other_data_are_refused(tmp_path):
 @pytest.mark.slow
 def test_a_sweep_is_refused(tmp_path):
     out, err = ranks.finished(ranks.launched(2, "train.py", "-m", *FADE, f"output={tmp_path}", "seed=1,2"))
-    assert err.count("a sweep starts programs of its own. Start it without mlx.launch") == 1
+    assert err.count("a sweep cannot run under mlx.launch. Start it without mlx.launch") == 1
 
 
 @pytest.mark.slow
