@@ -9,7 +9,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.cli.error_wording import shown
 from convlstm.cli.program import fail, make_folder
-from convlstm.writers import FORMATS, Forecast, check_place, format_of, write
+from convlstm.writers import FORMATS, Forecast, check_replaceable, format_of, write
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Output:
                 f"{shown(str(self.path))}."
             )
         if self.is_file and format_of_path is not None:
-            check_place(self.path, FORMATS[format_of_path])
+            check_replaceable(self.path, FORMATS[format_of_path])
         make_folder(self.path.parent if self.is_file else self.path)
 
     def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:

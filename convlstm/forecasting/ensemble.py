@@ -15,11 +15,11 @@ import numpy as np
 
 
 class EnsembleForecaster(Forecaster):
-    """Forecasts the mean of an ensemble, in physical units; `layers` has its spread and its probabilities.
+    """A forecaster of an ensemble's mean, in physical units; `layers` has its spread and its probabilities.
 
     Args:
-        forecasters: Their units and numbers of input frames must be the same, and the steps and pixels of their
-            training must not differ by more than 5 percent.
+        forecasters: The forecasters of the members. Their units and numbers of input frames must be the same, and the
+            frame intervals and pixel sizes of their training must not differ by more than 5 percent.
         perturbed, perturbation: As in `Ensemble`.
         thresholds: Thresholds of the probabilities, in physical units. Default: those of the checkpoint's data, else
             0.5.
@@ -100,7 +100,7 @@ class EnsembleForecaster(Forecaster):
             if number == 1:
                 mean, squares = np.zeros(forecast.shape), np.zeros(forecast.shape)
                 counts = np.zeros((len(self.thresholds), *forecast.shape), np.float32)
-            # Welford's recurrence, which needs no member twice.
+            # Welford's recurrence, which needs each member only once.
             change = forecast - mean
             mean += change / number
             squares += change * (forecast - mean)
@@ -111,7 +111,7 @@ class EnsembleForecaster(Forecaster):
         return mean.astype(np.float32)
 
     def _set_layers(self, spread: np.ndarray, shares: np.ndarray) -> None:
-        """Sets `layers` from the spread and, for each threshold, the share of members at or above it."""
+        """Sets `layers` from the spread and from the share of members at or above each threshold."""
         self.layers = {}
         if spread.ndim == 5 or (spread.ndim == 4 and spread.shape[-1] != 1):
             return

@@ -24,14 +24,14 @@ from mlx.utils import tree_flatten
 
 # Frames with more pixels are cut into tiles of this side and overlap by default.
 LARGEST, TILE, OVERLAP = 1 << 20, 512, 96
-# Padding up to this many pixels repeats the border.
-_LITTLE = 32
-# Facts about the data that a forecast keeps in its provenance.
+# If the sides of a frame are padded to a multiple of at most this number, the padding repeats the border.
+_NARROW = 32
+# Facts about the data that a forecast's provenance has.
 _FACTS = ("name", "units", "transform", "frame_interval", "pixel_km", "coarsen", "input_frames", "target_frames")
 
 
 class Forecaster:
-    """Forecasts frames from frames, both in physical units: `Forecaster.load("runs/mine")(frames, horizon)`.
+    """A trained model and its scale, called with frames in physical units: `Forecaster.load("runs/mine")(frames)`.
 
     Frames of any size are padded to the next size that the model takes, and the forecast is cropped again. Large
     frames, and those of a model that takes a single size, are forecast in overlapping tiles, which are blended
@@ -184,7 +184,7 @@ class Forecaster:
         return forecast if given.ndim == 5 else forecast[0] if given.ndim == 4 else forecast[0, ..., 0]
 
     def provenance(self) -> dict[str, Any]:
-        """Returns where forecasts come from: checkpoint, step, commits of training and of this code, configuration."""
+        """Returns the origin of forecasts: checkpoint, step, commits of training and of this code, configuration."""
         present = code()
         changed = " with changes" if present["changed"] else ""
         return {
@@ -241,7 +241,7 @@ class Forecaster:
         return total / weight[..., None]
 
     def _layout(self, y: np.ndarray, horizon: int) -> tuple[tuple[int, int], tuple[int, int], int, Any]:
-        """Returns the sizes of a tile and of the padded frame, the multiple that tiles start at, and how to pad."""
+        """Returns the sizes of a tile and of the padded frame, the multiple that tiles start at, and the mode of padding."""
         N, T, H, W, C = y.shape
 
         def takes(size: tuple[int, int]) -> bool:
@@ -259,8 +259,8 @@ class Forecaster:
             padded = (max(H, self.grid[0]), max(W, self.grid[1]))
             return self.grid, padded, 1, "constant"
         padded, multiple = accepted_size
-        # Narrow padding repeats the border; wide padding counts as missing.
-        pad = "edge" if multiple <= _LITTLE else "constant"
+        # Narrow padding repeats the border; wide padding is 0, as missing pixels are.
+        pad = "edge" if multiple <= _NARROW else "constant"
         side = self.tile
         if side is None and padded[0] * padded[1] > LARGEST and tree_flatten(self.model.parameters()):
             side = TILE

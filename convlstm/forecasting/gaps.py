@@ -28,7 +28,7 @@ class Missing:
 
 
 def fill(frames: np.ndarray) -> tuple[np.ndarray, Missing]:
-    """Returns frames without gaps, and what was missing.
+    """Returns frames without gaps, and their missing parts.
 
     A missing pixel is interpolated linearly in time between the nearest frames before and after that have it. At the
     ends it gets the value of the nearest such frame. A pixel that no frame has is 0.

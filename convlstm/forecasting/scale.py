@@ -1,4 +1,4 @@
-"""The scale of a forecaster: from physical values to those that its model was trained on, and back."""
+"""The scale of a forecaster, which maps physical values to those that its model was trained on, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCALES = "convlstm.datasets.transforms"
 
 @runtime_checkable
 class Scale(Protocol):
-    """Maps physical values to those that a model was trained on, and back. NaN stays NaN."""
+    """A map from physical values to those that a model was trained on, and back. NaN stays NaN."""
 
     def forward(self, x: np.ndarray) -> np.ndarray: ...
     def inverse(self, y: np.ndarray) -> np.ndarray: ...

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-# Share of an overlap, on either side, that is not used at all: there a tile lacks its surroundings.
+# Share of an overlap at the border of a tile whose values are not used, since the tile lacks their surroundings.
 _UNUSED = 1 / 3
 
 Size = tuple[int, int]
 
 
 def accepted(size: Size, takes: Callable[[Size], bool], most: int = 512) -> tuple[Size, int] | None:
-    """Returns the smallest accepted size, both sides multiples of one number, and that number; None if there is none.
+    """Returns the smallest size that is accepted, both sides multiples of one number, and that number, or None.
 
     Args:
         size: Height and width of the frames. The result is not smaller.
@@ -38,7 +38,7 @@ def ramp(length: int, overlap: int, before: bool, after: bool) -> np.ndarray:
     Args:
         length: Side of the tile in pixels.
         overlap: Pixels that it shares with a neighbour.
-        before, after: Whether the tile has a neighbour before it, and after it.
+        before, after: True if the tile has a neighbour before it, or after it.
     """
     weights = np.ones(length, np.float32)
     if overlap == 0:

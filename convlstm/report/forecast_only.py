@@ -1,4 +1,4 @@
-"""Pictures of forecasts whose truth is not known yet: one for each frame, or an animation with the inputs before."""
+"""Pictures of forecasts without the truth: one for each frame, or an animation of the inputs and the forecast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 
-def forecast_stills(
+def forecast_only_frames(
     folder: str | Path,
     forecast: np.ndarray,
     *,
@@ -47,7 +47,7 @@ def forecast_stills(
     return paths
 
 
-def forecast_film(
+def forecast_only_gif(
     path: str | Path,
     forecast: np.ndarray,
     *,
@@ -57,11 +57,11 @@ def forecast_film(
     step: float | None = None,
     milliseconds: int = 300,
 ) -> None:
-    """Animates the inputs and the forecast as a GIF that loops and rests on the last frame.
+    """Writes the inputs and the forecast as a GIF that loops and rests on the last frame.
 
     Args:
         path: The file.
-        forecast, inputs, units, issued, step: The same as for `forecast_stills`.
+        forecast, inputs, units, issued, step: The same as for `forecast_only_frames`.
         milliseconds: Time that a frame is shown for. Default: 300.
     """
     before = 0 if inputs is None else len(inputs)
@@ -82,7 +82,7 @@ def _figures(
     """Yields a figure for each frame of `before` and of the forecast."""
     known = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
     missing = any(bool(np.isnan(frames).any()) for frames in known)
-    scale = None if units == "" else rain_scale("forecast_film", units, None, known)
+    scale = None if units == "" else rain_scale("forecast_only_gif", units, None, known)
     past = 0 if before is None else len(before)
     frames = forecast if before is None else np.concatenate([before, forecast])
     for t, frame in enumerate(frames):
@@ -100,6 +100,6 @@ def _figure(
     if issued is not None and step is not None:
         moment = issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
         time = f"{str(moment.astype('datetime64[m]')).replace('T', ' ')} UTC"
-    # The time leaves no room for this beside it.
+    # The heading has no room for this beside the time, so it follows the name.
     name = ("forecast" if lead > 0 else "input") + (", hatched = missing" if missing else "")
     return rain_still({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=False)

@@ -14,16 +14,16 @@ from convlstm.writers import netcdf, npy, pictures, zarr_store
 from convlstm.writers.forecast import Forecast, Layer, Place
 from convlstm.writers.formats import Format
 from convlstm.writers.optional_imports import MissingWriterError
-from convlstm.writers.replacing import check_place, move_into_place
+from convlstm.writers.replacing import check_replaceable, move_into_place
 
-__all__ = ["FORMATS", "Forecast", "Layer", "MissingWriterError", "Place", "check_place", "format_of", "write"]
+__all__ = ["FORMATS", "Forecast", "Layer", "MissingWriterError", "Place", "check_replaceable", "format_of", "write"]
 
 FORMATS = {
     "netcdf": Format(".nc", netcdf.write, netcdf.is_forecast),
     "zarr": Format(".zarr", zarr_store.write, zarr_store.is_forecast),
     "npy": Format(".npy", npy.write, npy.is_forecast, companion=".json"),
-    "png": Format("", pictures.write_stills, pictures.are_stills),
-    "gif": Format(".gif", pictures.write_film, pictures.is_picture),
+    "png": Format("", pictures.write_frames, pictures.are_frames),
+    "gif": Format(".gif", pictures.write_gif, pictures.is_picture),
 }
 _ENDINGS = {format.ending: name for name, format in FORMATS.items() if format.ending} | {".nc4": "netcdf"}
 
@@ -47,9 +47,9 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
         The path.
 
     Raises:
-        ValueError: The format does not exist, or the ending means none.
+        ValueError: The format does not exist, or the ending does not mean any.
         MissingWriterError: The format's library is not installed.
-        FileExistsError: The path is taken by something else than an earlier forecast.
+        FileExistsError: The path is taken by something other than an earlier forecast.
         OSError: The forecast cannot be written, as on a full disk. An earlier one stays.
     """
     path = Path(path)
@@ -58,9 +58,9 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
     if format not in FORMATS:
         raise ValueError(f"[write] 'format' must be one of {', '.join(FORMATS)} but got {format!r}.")
     writer = FORMATS[format]
-    given, path = path, path.resolve() if path.is_symlink() else path  # the link itself stays
+    given_path, path = path, path.resolve() if path.is_symlink() else path  # the link itself stays
     path.parent.mkdir(parents=True, exist_ok=True)
-    check_place(path, writer)
+    check_replaceable(path, writer)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     companion = part.with_suffix(writer.companion) if writer.companion else None
     try:
@@ -71,8 +71,8 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
     except OSError as error:
         if isinstance(error, FileExistsError):
             raise
-        # Some libraries say neither which file it is nor what is wrong.
-        raise OSError(error.errno or errno.EIO, error.strerror or f"not written ({error})", str(given)) from error
+        # The errors of some libraries name neither the file nor the reason.
+        raise OSError(error.errno or errno.EIO, error.strerror or f"not written ({error})", str(given_path)) from error
     finally:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
@@ -80,4 +80,4 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
             part.unlink(missing_ok=True)
         if companion:
             companion.unlink(missing_ok=True)
-    return given
+    return given_path

@@ -55,7 +55,7 @@ def variables(forecast: Forecast) -> list[Variable]:
         written.append(Variable("time", ("time",), numbers, {"long_name": "frames after the last input", "units": "1"}))
     else:
         valid = {"standard_name": "time", "long_name": "valid time (UTC)", "axis": "T"}
-        # As computers count: a minute of UTC with a leap second has 60 seconds, too.
+        # As in computers' clocks, every minute of UTC has 60 seconds, even one with a leap second.
         clock = {"units": f"seconds since {EPOCH}", "calendar": "proleptic_gregorian"}
         clock["units_metadata"] = "leap_seconds: none"
         written.append(Variable("time", ("time",), _seconds(times), valid | clock))
@@ -79,8 +79,8 @@ def variables(forecast: Forecast) -> list[Variable]:
     dimensions = ("time", rows, columns, "channel")[: values.ndim]
     written.append(Variable(name, dimensions, values, {**attributes, **shared}, True))
     for name, layer in forecast.layers.items():
-        own = {"long_name": layer.long_name, "units": layer.units, **layer.attributes, **shared}
-        written.append(Variable(name, dimensions[:3], np.asarray(layer.values, np.float32), own, True))
+        attributes = {"long_name": layer.long_name, "units": layer.units, **layer.attributes, **shared}
+        written.append(Variable(name, dimensions[:3], np.asarray(layer.values, np.float32), attributes, True))
     return written
 
 
@@ -117,8 +117,8 @@ def _coordinates(place: Place | None) -> tuple[list[Variable], str, str]:
             for a, A in (("y", "Y"), ("x", "X"))
         ]
     written = [
-        Variable(name, (name,), np.asarray(values, np.float64), own)
-        for name, values, own in zip((rows, columns), (place.y, place.x), attributes, strict=True)
+        Variable(name, (name,), np.asarray(values, np.float64), about)
+        for name, values, about in zip((rows, columns), (place.y, place.x), attributes, strict=True)
     ]
     if mapping := grid_mapping(place.projection):
         written.append(Variable("crs", (), np.asarray(0, np.int32), mapping))

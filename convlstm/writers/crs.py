@@ -17,8 +17,8 @@ _ELLIPSOIDS = {
 }
 _DATUMS = {"NAD83": "GRS80", "WGS84": "WGS84"}
 
-# By PROJ's name of the projection: the names of CF and of WKT, and for each parameter PROJ's name and default, and the
-# names of CF and of WKT.
+# For each projection, by PROJ's name: CF's name, WKT's name, and the parameters. A parameter is PROJ's name, PROJ's
+# default, CF's name and WKT's name.
 _MAPPINGS: dict[str, tuple[str, str, tuple[tuple[str, float, str, str], ...]]] = {
     "laea": (
         "lambert_azimuthal_equal_area",
@@ -82,7 +82,7 @@ _MAPPINGS: dict[str, tuple[str, str, tuple[tuple[str, float, str, str], ...]]] =
         ),
     ),
     "somerc": (
-        # Not CF's oblique_mercator, which does not define the place of the false origin. WKT does.
+        # Not CF's oblique_mercator, which does not say where the false origin lies. WKT does.
         "",
         "Hotine_Oblique_Mercator_Azimuth_Center",
         (

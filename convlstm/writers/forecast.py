@@ -14,7 +14,7 @@ SOURCE = "convlstm"
 
 @dataclass(frozen=True)
 class Place:
-    """The place of the pixels.
+    """The coordinates of the pixels, with their projection.
 
     Args:
         x, y: Coordinates of the centres of columns and rows, (W,) and (H,). The first row is the northern one.
@@ -52,7 +52,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Layer:
-    """A further field beside the forecast, such as its spread.
+    """A field that is written beside the forecast, such as its spread.
 
     Args:
         values: (T, H, W); NaN means missing.
@@ -100,7 +100,7 @@ class Forecast:
                 f"[Forecast] 'values' must be of shape (T, H, W) or (T, H, W, C) but got {self.values.shape}."
             )
         if self.units not in ("mm/h", "dBZ", "raw", ""):
-            raise ValueError(f"[Forecast] 'units' must be mm/h, dBZ, raw or nothing but got {self.units!r}.")
+            raise ValueError(f"[Forecast] 'units' must be mm/h, dBZ, raw or empty but got {self.units!r}.")
         if self.inputs is not None and self.inputs.shape[1:] != self.values.shape[1:]:
             raise ValueError(
                 f"[Forecast] 'inputs' must have frames of {self.values.shape[1:]} but got {self.inputs.shape[1:]}."

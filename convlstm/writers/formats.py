@@ -1,4 +1,4 @@
-"""A format in which forecasts are written."""
+"""The description of a file format of forecasts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convlstm.writers.forecast import Forecast
 
 @dataclass(frozen=True)
 class Format:
-    """A format of files or of folders.
+    """A format of files or of folders, with the functions that write and recognise it.
 
     Args:
         ending: Ending of its files, "" for folders.

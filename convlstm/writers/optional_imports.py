@@ -1,4 +1,4 @@
-"""Import of libraries that only one format needs."""
+"""Imports of libraries that only one format needs and that may be missing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from types import ModuleType
 
 
 class MissingWriterError(RuntimeError):
-    """An error: a format's library is not installed. The message has the command that installs it."""
+    """An error that says that a format's library is not installed, with the command that installs it."""
 
 
 def library(name: str) -> ModuleType:
     """Imports and returns a format's library.
 
     Raises:
-        MissingWriterError: It is not installed.
+        MissingWriterError: The library is not installed.
     """
     try:
         return importlib.import_module(name)

@@ -10,22 +10,22 @@ from convlstm.writers.forecast import SOURCE, Forecast
 from PIL import Image
 
 
-def write_stills(path: Path, forecast: Forecast) -> None:
-    """Writes a picture of each frame to a folder."""
-    from convlstm.report.forecast_only import forecast_stills  # brings matplotlib
+def write_frames(path: Path, forecast: Forecast) -> None:
+    """Writes a PNG of each frame to a folder."""
+    from convlstm.report.forecast_only import forecast_only_frames  # brings matplotlib
 
-    forecast_stills(path, **_arguments(forecast))
-
-
-def write_film(path: Path, forecast: Forecast) -> None:
-    """Writes the inputs and the forecast as an animation."""
-    from convlstm.report.forecast_only import forecast_film
-
-    forecast_film(path, **_arguments(forecast))
+    forecast_only_frames(path, **_arguments(forecast))
 
 
-def are_stills(path: Path) -> bool:
-    """Returns True if a folder has pictures of a forecast only, or nothing."""
+def write_gif(path: Path, forecast: Forecast) -> None:
+    """Writes the inputs and the forecast as a GIF."""
+    from convlstm.report.forecast_only import forecast_only_gif
+
+    forecast_only_gif(path, **_arguments(forecast))
+
+
+def are_frames(path: Path) -> bool:
+    """Returns True if a folder has nothing but pictures of a forecast."""
     return all(file.name.startswith("frame_") and is_picture(file) for file in path.iterdir())
 
 

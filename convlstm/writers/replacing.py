@@ -1,4 +1,4 @@
-"""Replacing an earlier forecast. Nothing else that exists is ever lost."""
+"""Replacement of an earlier forecast. No other file is ever replaced."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from convlstm.writers.formats import Format
 
 
-def check_place(path: Path, format: Format) -> None:
-    """Raises FileExistsError if a path, or that of its companion, is taken by something else than an earlier forecast.
+def check_replaceable(path: Path, format: Format) -> None:
+    """Raises FileExistsError if a path or its companion's is taken by something other than an earlier forecast.
 
     Args:
         path: Path of a forecast to be written.
@@ -24,14 +24,14 @@ def check_place(path: Path, format: Format) -> None:
     if path.is_dir():
         kind = "a folder with other things in it"
     elif path.exists():
-        kind = "a file that is no forecast of this program"
+        kind = "a file that is not a forecast of this program"
     else:
-        path, kind = companion, "a file that is no forecast's, and the forecast's description needs its name"
+        path, kind = companion, "a file that is not a forecast's, and the forecast's description needs its name"
     raise FileExistsError(errno.EEXIST, f"there is {kind}; it is left alone", str(path))
 
 
 def move_into_place(part: Path, path: Path) -> None:
-    """Moves a file or a folder to its final path. What was there stays until then, and stays if that fails."""
+    """Moves a file or a folder to its final path. If that fails, the earlier file or folder stays there."""
     if not (path.is_dir() and part.is_dir()):
         part.replace(path)
         return

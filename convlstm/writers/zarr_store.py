@@ -29,7 +29,7 @@ def write(path: Path, forecast: Forecast) -> None:
         array.attrs.update({"_ARRAY_DIMENSIONS": list(variable.dimensions), **_plain(variable.attributes)})
         array[...] = values
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about stores of version 3, which this is not
+        warnings.simplefilter("ignore")  # the warnings concern stores of version 3
         zarr.consolidate_metadata(str(path), **version)
 
 

@@ -173,7 +173,7 @@ def test_other_files_are_not_overwritten(forecast, tmp_path):
     np.save(tmp_path / "mine.npy", np.arange(9))
     status, out, err = forecast(f"out={tmp_path}/mine.npy")
     assert (status, out) == (1, "")
-    assert f"out: '{tmp_path}/mine.npy': there is a file that is no forecast of this program" in err
+    assert f"out: '{tmp_path}/mine.npy': there is a file that is not a forecast of this program" in err
     assert np.load(tmp_path / "mine.npy").tolist() == list(range(9))
 
 

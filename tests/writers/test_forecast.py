@@ -21,7 +21,7 @@ def test_times_and_leads(forecast):
     ("changes", "text"),
     [
         ({"values": np.zeros((2, 2))}, r"\[Forecast\] 'values' must be of shape \(T, H, W\).* but got \(2, 2\)"),
-        ({"units": "mm"}, r"\[Forecast\] 'units' must be mm/h, dBZ, raw or nothing but got 'mm'"),
+        ({"units": "mm"}, r"\[Forecast\] 'units' must be mm/h, dBZ, raw or empty but got 'mm'"),
         ({"inputs": np.zeros((2, 4, 4))}, r"\[Forecast\] 'inputs' must have frames of \(8, 12\) but got \(4, 4\)"),
         ({"place": Place(np.arange(3), np.arange(4))}, r"'place' must have 8 rows and 12 columns but has 4 and 3"),
         ({"layers": {"a": Layer(np.zeros((1, 8, 12)), "1", "a")}}, r"layer 'a' must be of shape \(3, 8, 12\)"),

@@ -4,7 +4,7 @@ import builtins
 import json
 from dataclasses import replace
 
-from convlstm.report.forecast_only import forecast_film, forecast_stills
+from convlstm.report.forecast_only import forecast_only_frames, forecast_only_gif
 from convlstm.writers import FORMATS, MissingWriterError, format_of, write
 from tests.support.forecasts import OPERA
 
@@ -47,8 +47,8 @@ def test_gif_runs_over_inputs_and_forecast(tmp_path, forecast):
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (2, 8, 8, 3), (2, 8, 8)])
 def test_frames_in_0_to_1_are_drawn_in_grey_or_colour(tmp_path, rng, shape):
     values = rng.random(shape).astype(np.float32)
-    assert len(forecast_stills(tmp_path / "f", values)) == 2
-    forecast_film(tmp_path / "f.gif", values, inputs=values, step=5, milliseconds=50)
+    assert len(forecast_only_frames(tmp_path / "f", values)) == 2
+    forecast_only_gif(tmp_path / "f.gif", values, inputs=values, step=5, milliseconds=50)
     with Image.open(tmp_path / "f.gif") as film:
         assert film.n_frames == 4
         assert film.info["duration"] == 50

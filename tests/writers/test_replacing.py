@@ -54,7 +54,7 @@ def test_other_files_are_left_alone(tmp_path, forecast, name, rng):
 
 def test_another_file_in_place_of_the_description_is_left_alone(tmp_path, forecast):
     (tmp_path / "f.json").write_text('{"mine": 1}')
-    with pytest.raises(FileExistsError, match="there is a file that is no forecast's"):
+    with pytest.raises(FileExistsError, match="there is a file that is not a forecast's"):
         write(tmp_path / "f.npy", forecast)
     assert [p.name for p in tmp_path.iterdir()] == ["f.json"]
     assert (tmp_path / "f.json").read_text() == '{"mine": 1}'
