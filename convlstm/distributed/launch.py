@@ -1,4 +1,4 @@
-"""The launch of several ranks: what a process knows of the others before they talk to each other."""
+"""The launch of several ranks: the settings of a process that depend on the others, and how it is reached."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def launched() -> bool:
     if "MLX_RANK" not in environment:
         return False
     if hosts := environment.get("MLX_HOSTFILE"):
-        # mlx.launch leaves it empty for one process.
+        # mlx.launch leaves the file empty for one process.
         return not Path(hosts).exists() or Path(hosts).read_text(encoding="utf-8").strip() != ""
     return any(name in environment for name in ("MLX_JACCL_COORDINATOR", "MLX_IBV_DEVICES"))
 
 
-def own_hosts() -> list[str]:
+def host_addresses() -> list[str]:
     """Returns names and addresses at which other ranks may reach this machine, the likeliest first."""
     hosts = []
     with suppress(OSError, ValueError, KeyError, IndexError, AttributeError):
@@ -49,8 +49,8 @@ def share_processor(ranks: int) -> None:
 def compile_apart(local_rank: int) -> None:
     """Gives a rank its own folder for the functions that MLX compiles, unless it is the first on its machine.
 
-    MLX writes them directly to their final place in the folder for temporary files. Another process that starts at the
-    same moment would load an incomplete one. The folders stay, so everything is compiled only once.
+    MLX writes them to the folder for temporary files under their final names. Another process that starts at the same
+    moment would load an incomplete one. The folders stay, so everything is compiled only once.
     """
     if local_rank:
         folder = Path(tempfile.gettempdir()) / f"convlstm-{os.getuid()}-rank-{local_rank}"

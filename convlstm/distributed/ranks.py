@@ -20,21 +20,21 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from convlstm.distributed.launch import compile_apart, launched, own_hosts, share_processor
+from convlstm.distributed.launch import compile_apart, host_addresses, launched, share_processor
 from convlstm.distributed.watchdog import LOST, Watchdog, say_and_exit
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-JOINING = 120.0  # seconds that all ranks have to start
+JOINING = 120.0  # seconds within which all ranks must start
 GROUP = 2**23  # values to exchange at once: 32 MB of float32
-VERDICT = 2.0  # seconds that the watchdog, which knows why an exchange failed, has to end the process first
-ORDERLY = (None, 0, 129, 130, 143)  # exit statuses of an end that all ranks agree on
+VERDICT = 2.0  # seconds to wait for the watchdog, which knows why an exchange failed and ends the process
+ORDERLY = (None, 0, 129, 130, 143)  # exit statuses with which all ranks end together
 
 
 class RanksError(RuntimeError):
-    """The ranks could not be brought up, or differ from each other."""
+    """The ranks could not be connected, or differ from each other."""
 
 
 class Ranks:
@@ -62,7 +62,7 @@ class Ranks:
         """Returns the ranks that `mlx.launch` or `mpirun` has started, or `ALONE` if there is only this process.
 
         Raises:
-            RanksError: The ranks could not be brought up.
+            RanksError: The ranks could not be connected.
             WatchError: The ranks cannot reach each other.
         """
         if not launched():
@@ -72,22 +72,22 @@ class Ranks:
                 group = mx.distributed.init(strict=True)
             except (RuntimeError, ValueError) as error:
                 raise RanksError(
-                    f"[Ranks] the ranks could not be brought up: {error}. Start them with mlx.launch, or unset "
+                    f"[Ranks] the ranks could not be connected: {error}. Start them with mlx.launch, or unset "
                     "MLX_RANK to train with one process."
                 ) from error
             if group.size() == 1:
                 return ALONE
-            self = cls(group)
-            ranks = self.gather({"host": socket.gethostname(), "machine": uuid.getnode(), "process": os.getpid()})
-            names = [f"{rank['host']}, process {rank['process']}" for rank in ranks]
-            machines = [(rank["host"], rank["machine"]) for rank in ranks]
+            ranks = cls(group)
+            processes = ranks.gather({"host": socket.gethostname(), "machine": uuid.getnode(), "process": os.getpid()})
+            names = [f"{process['host']}, process {process['process']}" for process in processes]
+            machines = [(process["host"], process["machine"]) for process in processes]
             local = len(set(machines)) == 1
-            share_processor(machines.count(machines[self.rank]))
-            compile_apart(machines[: self.rank].count(machines[self.rank]))
-            watchdog = Watchdog(self.rank, self.size, names)
-            watchdog.meet(self.share(watchdog.invitation(own_hosts(), local) if self.main else None))
-            self._watchdog = watchdog
-        return self
+            share_processor(machines.count(machines[ranks.rank]))
+            compile_apart(machines[: ranks.rank].count(machines[ranks.rank]))
+            watchdog = Watchdog(ranks.rank, ranks.size, names)
+            watchdog.meet(ranks.share(watchdog.invitation(host_addresses(), local) if ranks.main else None))
+            ranks._watchdog = watchdog
+        return ranks
 
     def sum(self, tree: Any) -> Any:
         """Returns the sum over the ranks of each array in a tree, with the same bits on every rank.
@@ -109,57 +109,51 @@ class Ranks:
         leaves = iter(summed)
         return tree_map(lambda array: next(leaves), tree)
 
-    def mean(self, tree: Any, weight: mx.array | float | None = None) -> Any:
-        """Returns the mean over the ranks of each array in a tree. It can be part of a compiled function.
+    def mean(self, tree: Any) -> Any:
+        """Returns the mean over the ranks of each array in a tree, with the same bits on every rank.
 
-            mean = sum_r weight_r x_r / sum_r weight_r
+        It can be part of a compiled function.
 
         Args:
             tree: An array or a tree of arrays, with the same shapes on every rank.
-            weight: This rank's weight, a scalar of at least 0. If all weights are 0, so is the mean. Default: None,
-                equal weights.
         """
         if self.size == 1:
             return tree
-        share: mx.array | float = 1 / self.size
-        if weight is not None:
-            weight = mx.array(weight, mx.float32)
-            total = self.sum(weight)
-            share = mx.where(total > 0, weight / mx.where(total > 0, total, 1), 0)
+        share = 1 / self.size
         return self.sum(tree_map(lambda array: array * share, tree))
 
     def gather(self, value: Any) -> list[Any]:
-        """Returns the values of all ranks, in order: bytes, or values for JSON, whose floats stay exact."""
+        """Returns the values of all ranks in order. They are bytes or values that JSON can hold; floats stay exact."""
         if self.size == 1:
             return [value]
         binary = isinstance(value, bytes)
         data = np.frombuffer(value if binary else json.dumps(value).encode(), np.uint8)
-        lengths = np.array(self._all(mx.array([len(data)], mx.int32)))
+        lengths = np.array(self._all_gather(mx.array([len(data)], mx.int32)))
         # At least one byte, since MLX cannot exchange an empty array.
         padded = np.zeros(max(1, lengths.max()), np.uint8)
         padded[: len(data)] = data
-        rows = np.array(self._all(mx.array(padded))).reshape(self.size, -1)
+        rows = np.array(self._all_gather(mx.array(padded))).reshape(self.size, -1)
         texts = [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
         return texts if binary else [json.loads(text) for text in texts]
 
-    def _all(self, array: mx.array) -> mx.array:
+    def _all_gather(self, array: mx.array) -> mx.array:
         gathered = mx.distributed.all_gather(array, group=self._group)
         mx.eval(gathered)
         return gathered
 
     def share(self, value: Any) -> Any:
-        """Returns rank 0's value, which must be one for JSON; those of other ranks are ignored."""
+        """Returns rank 0's value, which JSON must be able to hold. The values of other ranks are ignored."""
         return self.gather(value if self.main else None)[0]
 
     def share_arrays(self, arrays: dict[str, mx.array] | None) -> dict[str, mx.array] | None:
         """Returns rank 0's arrays by name, bit for bit, or None if rank 0 gives None."""
         if self.size == 1:
             return arrays
-        kinds = self.share(None if arrays is None else {n: [a.shape, _type(a)] for n, a in arrays.items()})
-        if kinds is None:
+        descriptions = self.share(None if arrays is None else {n: [a.shape, _type(a)] for n, a in arrays.items()})
+        if descriptions is None:
             return None
         result = {}
-        for name, (shape, type_name) in kinds.items():
+        for name, (shape, type_name) in descriptions.items():
             dtype: mx.Dtype = mx.bool_ if type_name == "bool" else getattr(mx, type_name)
             if self.main and arrays is not None:
                 bits = mx.view(arrays[name].reshape(-1), mx.uint8)
@@ -171,14 +165,10 @@ class Ranks:
         return result
 
     def any(self, *flags: bool) -> list[bool]:
-        """Returns for each flag if it is set on at least one rank."""
+        """Returns True for each flag that is set on at least one rank, False for the others."""
         if self.size == 1:
             return [bool(flag) for flag in flags]
         return [count > 0 for count in np.array(self.sum(mx.array(flags, mx.int32))).tolist()]
-
-    def barrier(self) -> None:
-        """Waits until all ranks have called it."""
-        self.any(False)
 
     def check_same(self, name: str, value: str) -> None:
         """Checks that all ranks have the same text, such as a `digest`.
@@ -230,7 +220,7 @@ class Ranks:
         if any(type(e) is RuntimeError for e in causes):
             time.sleep(VERDICT)
         text, status = _reason(error)
-        # First, since the launcher ends this process as soon as one of the others has ended.
+        # The reason is printed first, since the launcher ends this process as soon as one of the others has ended.
         if isinstance(error, Exception):
             traceback.print_exception(error)
         elif self.main and not (isinstance(error, SystemExit) and isinstance(error.code, int)):
@@ -272,7 +262,7 @@ def _groups(arrays: list[mx.array]) -> Iterator[list[mx.array]]:
 
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    """Ends the process if a `with` block takes longer: it may be waiting for a rank that never started."""
+    """Ends the process if a `with` block takes longer, since it may wait for a rank that never started."""
     text = f"[Ranks] not all ranks started within {seconds:.0f} seconds. Find out why the others did not start."
     timer = threading.Timer(seconds, say_and_exit, (text, LOST))
     timer.daemon = True
@@ -284,6 +274,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and the errors that led to it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,8 +1,8 @@
-"""The watchdog: ends a rank when another one has ended.
+"""A watchdog that ends a rank when another one has ended.
 
-MLX waits for a lost rank when it exchanges gradients, with some backends for ever. So every rank has a TCP connection
-to rank 0, with a beat every two seconds, and a thread that watches it. If a process ends, its system closes the
-connection; if a machine loses power or its cable, the beats stop.
+When ranks exchange gradients, MLX waits for a lost rank, with some backends forever. So every rank has a TCP connection
+to rank 0, with a heartbeat every two seconds, and a thread that watches it. If a process ends, its system closes the
+connection; if a machine loses power or its cable, the heartbeats stop.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-BEAT = 2.0  # seconds between beats
-SILENCE = 30.0  # seconds without a beat after which a rank is lost
+BEAT = 2.0  # seconds between heartbeats
+SILENCE = 30.0  # seconds without a heartbeat after which a rank is lost
 ANSWERING = 5.0  # seconds that the other side of a new connection has to identify itself
 CONNECTING = 30.0  # seconds that all ranks have to reach rank 0
 CLOSING = 3.0  # seconds that the others have to read the last message
@@ -36,7 +36,7 @@ class WatchError(RuntimeError):
 
 
 def say_and_exit(text: str, status: int) -> NoReturn:
-    """Ends the process from any thread, even if its main thread waits for something."""
+    """Prints a text and ends the process, from any thread, even if the main thread waits for something."""
     if text:
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)
@@ -55,10 +55,10 @@ class Watchdog:
         rank: This rank.
         size: Number of ranks.
         names: Name of each rank, for messages.
-        end: Called as `end(text, status)` in the watchdog's thread when another rank is lost; must not return. Default:
-            prints the text on the standard error and ends the process.
-        beat: Seconds between beats. Default: 2.
-        silence: Seconds without a beat after which a rank is lost. Default: 30.
+        end: Called as `end(text, status)` in the watchdog's thread when another rank is lost. Default: print the text
+            on the standard error and end the process.
+        beat: Seconds between heartbeats. Default: 2.
+        silence: Seconds without a heartbeat after which a rank is lost. Default: 30.
 
     Attributes:
         advice: End of the message that a rank was lost.
@@ -118,10 +118,10 @@ class Watchdog:
         if "error" in invitation:
             raise WatchError(invitation["error"])
         if self._server is None:
-            self._peers = {0: self._call(invitation)}
+            self._peers = {0: self._connect(invitation)}
         else:
             with self._server:
-                self._peers = self._welcome(self._server, invitation["token"])
+                self._peers = self._accept_all(self._server, invitation["token"])
         for peer in self._peers.values():
             peer.socket.settimeout(self.silence)
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -155,9 +155,10 @@ class Watchdog:
         if self._thread is not None:
             self._thread.join(2 * CLOSING)
 
-    def _call(self, invitation: Mapping[str, Any]) -> _Peer:
-        problem, until = "", time.monotonic() + CONNECTING
-        while time.monotonic() < until:
+    def _connect(self, invitation: Mapping[str, Any]) -> _Peer:
+        """Returns a connection to rank 0."""
+        problem, deadline = "", time.monotonic() + CONNECTING
+        while time.monotonic() < deadline:
             for host in invitation["hosts"]:
                 try:
                     connection = socket.create_connection((host, invitation["port"]), timeout=ANSWERING)
@@ -177,11 +178,12 @@ class Watchdog:
             f"({problem}). {ADVICE}"
         )
 
-    def _welcome(self, server: socket.socket, token: str) -> dict[int, _Peer]:
+    def _accept_all(self, server: socket.socket, token: str) -> dict[int, _Peer]:
+        """Returns the connections of all other ranks. Other programs do not know the token and are refused."""
         peers: dict[int, _Peer] = {}
-        until = time.monotonic() + CONNECTING
+        deadline = time.monotonic() + CONNECTING
         while len(peers) < self.size - 1:
-            server.settimeout(max(0.01, until - time.monotonic()))
+            server.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 connection, _ = server.accept()
             except TimeoutError:
@@ -213,29 +215,29 @@ class Watchdog:
         with selectors.DefaultSelector() as selector:
             last_beat = last_turn = time.monotonic()
             for rank, peer in self._peers.items():
-                peer.heard = last_turn
+                peer.last_heard = last_turn
                 selector.register(peer.socket, selectors.EVENT_READ, rank)
-            until = None
-            while until is None or (selector.get_map() and time.monotonic() < until):
+            deadline = None
+            while deadline is None or (selector.get_map() and time.monotonic() < deadline):
                 events = selector.select(self.beat / 4)
                 now = time.monotonic()
                 if now - last_turn > self.silence / 2:
-                    # This process itself was asleep or had no processor time, so it may have missed beats.
+                    # This process itself was asleep or had no processor time, so it may have missed heartbeats.
                     for peer in self._peers.values():
-                        peer.heard = now
+                        peer.last_heard = now
                 last_turn = now
                 for key, _ in events:
                     self._read(key.data, now)
                     if self._peers[key.data].closed:
                         selector.unregister(key.fileobj)
                 if self._ending:
-                    until = until or now + CLOSING
+                    deadline = deadline or now + CLOSING
                     continue
                 if now - last_beat >= self.beat:
                     self._send({"beat": True})
                     last_beat = now
                 for rank, peer in self._peers.items():
-                    if not peer.left and now - peer.heard > self.silence:
+                    if not peer.left and now - peer.last_heard > self.silence:
                         self._lose(rank, f"was silent for {self.silence:.0f} seconds")
         for peer in self._peers.values():
             peer.socket.close()
@@ -243,7 +245,7 @@ class Watchdog:
     def _read(self, rank: int, now: float) -> None:
         peer = self._peers[rank]
         messages = peer.read()
-        peer.heard = now
+        peer.last_heard = now
         for message in messages:
             if "left" in message:
                 peer.left = True
@@ -258,14 +260,16 @@ class Watchdog:
         with self._left:
             self._left.notify_all()
 
-    def _lose(self, rank: int, what: str) -> None:
-        if self._ending:  # this rank leaves, and the others close their side
+    def _lose(self, rank: int, reason: str) -> None:
+        """Ends this rank, and tells the others, because a rank was lost."""
+        if self._ending:  # the others close their side because this rank leaves
             return
-        text = f"rank {rank} of {self.size} ({self.names[rank]}) {what}"
+        text = f"rank {rank} of {self.size} ({self.names[rank]}) {reason}"
         self._send({"lost": text}, but=rank)
         self._finish(f"{text}. {self.advice}", LOST)
 
     def _finish(self, text: str, status: int) -> None:
+        """Ends the process once, after files that are being written are complete."""
         if self._ending:
             return
         self._ending = True
@@ -279,7 +283,7 @@ class _Peer:
     """A connection for JSON objects, one in each line."""
 
     def __init__(self, connection: socket.socket):
-        self.socket, self.heard = connection, time.monotonic()
+        self.socket, self.last_heard = connection, time.monotonic()
         self.left = self.closed = False
         self._rest = b""
         self._lock = threading.Lock()
@@ -306,9 +310,9 @@ class _Peer:
 
     def wait(self, seconds: float) -> list[dict[str, Any]]:
         """Returns the first messages, or an empty list if none arrives in time."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self.closed and len(self._rest) < 4096:
-            self.socket.settimeout(left)
+        deadline = time.monotonic() + seconds
+        while (remaining := deadline - time.monotonic()) > 0 and not self.closed and len(self._rest) < 4096:
+            self.socket.settimeout(remaining)
             if messages := self.read():
                 return messages
         return []

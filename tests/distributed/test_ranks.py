@@ -37,12 +37,9 @@ def test_sums_have_the_same_bits_on_every_rank(exchanged):
     assert len({rank["noise"] for rank in exchanged}) == 1
 
 
-def test_means_are_weighted(exchanged):
+def test_means_over_the_ranks(exchanged):
     for rank in exchanged:
-        assert rank["mean"] == pytest.approx([(1 * 1 + 3 * 3) / 4, (1 * 2 + 3 * 6) / 4])
-        assert rank["plain mean"] == pytest.approx(1.0)
-        assert rank["number"] == pytest.approx((1 * 2 + 2 * 4) / 6)
-        assert rank["weightless"] == 0.0
+        assert rank["mean"] == pytest.approx([1.0, 2.0])
 
 
 def test_ranks_on_one_machine_share_its_processor(exchanged):
@@ -128,7 +125,6 @@ def test_one_process_is_alone_and_starts_nothing(tmp_path, monkeypatch):
     assert Ranks.join() is ALONE
     with ALONE as alone, alone.undisturbed():
         alone.advise("nothing")
-        alone.barrier()
         alone.check_same("a text", "of one")
         assert (alone.rank, alone.size, alone.main) == (0, 1, True)
 
@@ -166,7 +162,7 @@ def test_ranks_that_cannot_be_brought_up(monkeypatch):
     monkeypatch.setattr(distributed, "launched", lambda: True)
     monkeypatch.setattr(distributed.mx.distributed, "init", fails)
     with pytest.raises(
-        RanksError, match=r"could not be brought up: \[ring\] no such host. Start them with mlx.launch, or"
+        RanksError, match=r"could not be connected: \[ring\] no such host. Start them with mlx.launch, or"
     ):
         Ranks.join()
 
