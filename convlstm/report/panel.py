@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.report.figure_layout import Sheet
 from convlstm.report.figures import save
-from convlstm.report.sheet import Sheet
 from convlstm.report.style import MISSING, RULE, SOFT, digits, lead_time, spread
 
 import numpy as np

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convlstm.evaluation.ranking import critical_success
 from convlstm.report.charts import check_count, check_positive
+from convlstm.report.figure_layout import Sheet
 from convlstm.report.figures import save
 from convlstm.report.rain import (
     UNITS,
@@ -19,7 +20,6 @@ from convlstm.report.rain import (
     scale_bar,
     stamps,
 )
-from convlstm.report.sheet import Sheet
 from convlstm.report.style import DPI, INK, SOFT, even_steps
 
 import numpy as np
