@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from convlstm.report.panel import GREY, picture, sequences_of
+from convlstm.report.frame_panel import GREY, picture, sequences_of
 from convlstm.report.style import COLOURS, DPI, INK, RULE, lead_time
 
 import numpy as np

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from convlstm.report.panel import sequences_of
+from convlstm.report.frame_panel import sequences_of
 from convlstm.report.style import RULE, SOFT, lead_time
 
 import numpy as np

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from convlstm.report.panel import GREY, picture
+from convlstm.report.frame_panel import GREY, picture
 from convlstm.report.rain import DRY, HATCH, MISSING, RainScale
 from convlstm.report.style import MISSING as SAND
 

@@ -2,8 +2,8 @@
 
 import base64
 
+from convlstm.report.frame_panel import GREY
 from convlstm.report.page import films, frames
-from convlstm.report.panel import GREY
 from convlstm.report.rain import HATCH, MISSING, rain_scale
 from convlstm.report.style import MISSING as SAND
 from tests.support.pages import picture
