@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from convlstm.report.animation import forecast_gif
 from convlstm.report.curves import lead_curves, score_curves, training_curve
 from convlstm.report.ensemble import rank_histogram, reliability_diagram, spread_skill
+from convlstm.report.frame_animation import forecast_gif
 from convlstm.report.frame_panel import forecast_panel
 from convlstm.report.page import write_page
 from convlstm.report.pictures import write_pictures

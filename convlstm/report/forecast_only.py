@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convlstm.report.animation import still, write_gif
+from convlstm.report.frame_animation import still, write_gif
 from convlstm.report.rain import RainScale, rain_scale
 from convlstm.report.rain_animation import rain_still
 from convlstm.report.style import DPI, lead_time

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from convlstm.report.animation import write_gif
 from convlstm.report.charts import check_positive
+from convlstm.report.frame_animation import write_gif
 from convlstm.report.rain import (
     RainScale,
     clock,
