@@ -10,7 +10,7 @@ from convlstm.metrics import Scores, score
 from convlstm.metrics.table import spelled, unit_in_words
 from convlstm.report.charts import Bars, Chart, Histogram, Line, check_positive
 from convlstm.report.curves import lead_chart, lead_times
-from convlstm.report.figures import draw
+from convlstm.report.matplotlib_charts import draw
 
 import numpy as np
 from matplotlib.figure import Figure

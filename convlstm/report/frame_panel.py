@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.report.figure_layout import Sheet
-from convlstm.report.figures import save
+from convlstm.report.matplotlib_charts import save
 from convlstm.report.style import MISSING, RULE, SOFT, digits, lead_time, spread
 
 import numpy as np

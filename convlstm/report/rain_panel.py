@@ -9,7 +9,7 @@ from pathlib import Path
 from convlstm.evaluation.ranking import critical_success
 from convlstm.report.charts import check_count, check_positive
 from convlstm.report.figure_layout import Sheet
-from convlstm.report.figures import save
+from convlstm.report.matplotlib_charts import save
 from convlstm.report.rain import (
     UNITS,
     clock,
