@@ -1,4 +1,4 @@
-"""Who may import whom; CONTRIBUTING.md draws the map."""
+"""The rules of imports between folders; CONTRIBUTING.md lists them."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Score:
 
     @property
     def note(self) -> str:
-        """Which values are better, in words."""
+        """The better direction in words."""
         if self.best is None:
             return "best if equal to the error of the mean"
         return {HIGHER: "higher is better", LOWER: "lower is better"}.get(self.best, f"{self.best:g} is best")

@@ -1,4 +1,4 @@
-"""Where the configuration comes from: the package, --config-dir and the working folder; old names of classes."""
+"""The sources of the configuration: the package, --config-dir and the working folder; old names of classes."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""Which frames of a folder that is followed have a forecast."""
+"""The forecasts of a folder that is followed: which frames have one."""
 
 import os
 import signal

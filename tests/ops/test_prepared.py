@@ -49,7 +49,7 @@ def test_parts_of_a_walk_equal_the_whole(parts, inputs, options, rng):
 
 @pytest.mark.parametrize("sparing", [False, True])
 def test_parts_that_feed_on_their_own_output(sparing, rng):
-    """As in a forecaster: the output of a step is the input of the next one."""
+    """The output of a step is the input of the next one, as in a forecaster."""
     given = arguments(rng, peepholes="none", L=1, C=3)
     x, h, c, Wx, Wh, bias, _ = given.values()
 

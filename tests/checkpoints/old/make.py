@@ -154,7 +154,7 @@ def scores(folder: Path) -> np.ndarray:
 
 
 def resumed(run: Path) -> dict[str, np.ndarray]:
-    """What 2 more steps left: weights, averaged weights, losses."""
+    """Returns the result of 2 more steps: weights, averaged weights, losses."""
     files = [run / "checkpoints" / "last" / f"{name}.safetensors" for name in ("model", "ema")]
     found = {path.stem: flat(path) for path in files if path.exists()}
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
@@ -169,7 +169,7 @@ def flat(path: Path) -> np.ndarray:
 
 
 def expected(name: str) -> dict[str, np.ndarray]:
-    """What a run's checkpoint leads to: forecasts, scores, and what resuming makes of it."""
+    """Returns what a checkpoint is expected to give: forecasts, scores, and the result of resuming."""
     side = 16 if "data.frame_size=16" in RUNS[name] else 8
     peak = {"moving_mnist": 1.0, "archive": 40.0}.get(name, 30.0)
     found = forecasts(FOLDER / "runs" / name, side, peak)
