@@ -6,11 +6,11 @@ from convlstm.report.curves import lead_curves, score_curves, training_curve
 from convlstm.report.ensemble import rank_histogram, reliability_diagram, spread_skill
 from convlstm.report.frame_animation import forecast_gif
 from convlstm.report.frame_panel import forecast_panel
+from convlstm.report.fss_and_spectra import fss_by_scale, spectra
 from convlstm.report.page import write_page
 from convlstm.report.pictures import write_pictures
 from convlstm.report.rain_animation import rain_gif
 from convlstm.report.rain_panel import rain_panel
-from convlstm.report.scales import fss_by_scale, spectra
 
 __all__ = [
     "forecast_gif",

@@ -6,10 +6,10 @@ from typing import Any
 
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.report.charts import Chart
+from convlstm.report.fss_and_spectra import fss_charts, spectrum_charts
 from convlstm.report.page.markup import Markup, table
 from convlstm.report.page.scores import as_tables, chart_table, group, undefined
 from convlstm.report.page.svg import looks
-from convlstm.report.scales import fss_charts, spectrum_charts
 from convlstm.report.style import digits
 
 import numpy as np

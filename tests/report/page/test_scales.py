@@ -1,6 +1,6 @@
 """Rain by scale in the page."""
 
-from convlstm.report.scales import observed_share
+from convlstm.report.fss_and_spectra import observed_share
 from tests.support.pages import Rain, cells, charts, described, evaluation, names, of, page, read
 
 import pytest

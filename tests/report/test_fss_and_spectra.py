@@ -2,7 +2,7 @@
 
 from convlstm import report
 from convlstm.metrics import RainMetrics
-from convlstm.report.scales import observed_share
+from convlstm.report.fss_and_spectra import observed_share
 from tests.support.scored_rain import NAMES, THRESHOLDS, rain, texts
 
 import numpy as np
