@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.report.frame_animation import still, write_gif
-from convlstm.report.rain import RainScale, rain_scale
 from convlstm.report.rain_animation import rain_still
+from convlstm.report.rain_drawing import RainScale, rain_scale
 from convlstm.report.style import DPI, lead_time
 
 import numpy as np

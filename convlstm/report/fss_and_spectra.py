@@ -10,7 +10,7 @@ from typing import Any
 from convlstm.metrics import Scores, score
 from convlstm.report.charts import Chart, Line, check_count, check_positive
 from convlstm.report.matplotlib_charts import draw
-from convlstm.report.rain import check_units
+from convlstm.report.rain_drawing import check_units
 from convlstm.report.style import lead_time, spread
 
 import numpy as np

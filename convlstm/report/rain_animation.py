@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convlstm.report.charts import check_positive
 from convlstm.report.frame_animation import write_gif
-from convlstm.report.rain import (
+from convlstm.report.rain_drawing import (
     RainScale,
     clock,
     draw_bar,

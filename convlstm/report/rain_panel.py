@@ -10,7 +10,7 @@ from convlstm.evaluation.ranking import critical_success
 from convlstm.report.charts import check_count, check_positive
 from convlstm.report.figure_layout import Sheet
 from convlstm.report.matplotlib_charts import save
-from convlstm.report.rain import (
+from convlstm.report.rain_drawing import (
     UNITS,
     clock,
     draw_bar,

@@ -18,7 +18,7 @@ from convlstm.report.page.films import Field, Films, developed, film, key_of, pi
 from convlstm.report.page.frames import colours
 from convlstm.report.page.markup import Markup, element
 from convlstm.report.page.scales import by_scale
-from convlstm.report.rain import HATCH, MISSING
+from convlstm.report.rain_drawing import HATCH, MISSING
 from convlstm.report.style import MISSING as SAND
 
 HERE = Path(__file__).parent

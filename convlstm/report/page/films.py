@@ -13,7 +13,7 @@ from convlstm.evaluation.ranking import critical_success, squared_error
 from convlstm.evaluation.scoring import Evaluation, Example
 from convlstm.report.page.frames import Album, factor, frame_png, rain_png, shrunk
 from convlstm.report.page.markup import Markup, data, element
-from convlstm.report.rain import RainScale, clock, rain_scale, stamps
+from convlstm.report.rain_drawing import RainScale, clock, rain_scale, stamps
 from convlstm.report.style import digits
 
 import numpy as np

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convlstm.report.frame_panel import GREY, picture
-from convlstm.report.rain import DRY, HATCH, MISSING, RainScale
+from convlstm.report.rain_drawing import DRY, HATCH, MISSING, RainScale
 from convlstm.report.style import MISSING as SAND
 
 import numpy as np

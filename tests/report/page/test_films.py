@@ -4,7 +4,7 @@ import base64
 import json
 
 from convlstm.report.page import films, frames
-from convlstm.report.rain import rain_scale
+from convlstm.report.rain_drawing import rain_scale
 from tests.support.pages import ODD, Rain, evaluation, of, page, picture, read
 
 import numpy as np
