@@ -9,7 +9,7 @@ from convlstm.metrics import EnsembleMetrics, score
 from convlstm.metrics.table import at, spelled
 from convlstm.report.charts import Chart
 from convlstm.report.curves import chart_of
-from convlstm.report.ensemble import FEWEST, rank_chart, reliability_charts, spread_charts
+from convlstm.report.ensemble_charts import FEWEST, rank_chart, reliability_charts, spread_charts
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.page.scores import as_tables, chart_table, group
 from convlstm.report.page.svg import looks, plots
