@@ -1,7 +1,7 @@
 """Animations of frames."""
 
 from convlstm import report
-from convlstm.report import animation
+from convlstm.report import frame_animation
 from tests.support.frame_sequences import frames
 from tests.support.gifs import gif_frames
 
@@ -45,7 +45,7 @@ def test_gif_scales_small_frames_by_whole_pixels(tmp_path):
 
 def test_gif_tells_inputs_from_forecasts():
     shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16, 1), np.float32))
-    now, later = animation.still(shown, 0, None), animation.still(shown, 3, 5)
+    now, later = frame_animation.still(shown, 0, None), frame_animation.still(shown, 3, 5)
     assert texts(now) == ["input  t0"]
     assert texts(later) == ["forecast  +15 min"]
     assert [axes.get_title() for axes in later.axes] == ["truth", "a_forecaster_with_a_very_long_.."]

@@ -12,7 +12,7 @@ from typing import Any
 from convlstm.backend import files
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics import score
-from convlstm.report.page import about, scores
+from convlstm.report.page import run_sections, scores
 from convlstm.report.page.ensembles import ensembles
 from convlstm.report.page.films import Field, Films, developed, film, key_of, pictures, screen, selected
 from convlstm.report.page.frames import colours
@@ -50,7 +50,7 @@ def write_page(
         split: Split of the sequences. Default: "test".
     """
     record = record or {}
-    runs = about.runs_of(checkpoints or {})
+    runs = run_sections.runs_of(checkpoints or {})
     metric = score("mse_per_pixel").title
     physical = None
     if rain is not None:
@@ -67,7 +67,7 @@ def write_page(
         "scales": ("By scale", by_scale(result, rain)),
         "ensemble": ("Ensemble", ensembles(result, interval)),
         "forecasts": ("Forecasts", _forecasts(result, reel)),
-        "training": ("Training", about.training(runs)),
+        "training": ("Training", run_sections.training(runs)),
         "runs": ("Runs and configuration", _runs(runs, record)),
     }
     shown = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
@@ -108,11 +108,11 @@ def _forecasts(result: Evaluation, reel: Films) -> list[Markup]:
 
 def _runs(runs: Mapping[str, Any], record: Mapping[str, Any]) -> list[Markup]:
     steps = record.get("steps") or {}
-    settings = about.settings(record)
-    parts = [about.facts(runs, steps), *([] if settings is None else [settings])]
+    settings = run_sections.settings(record)
+    parts = [run_sections.facts(runs, steps), *([] if settings is None else [settings])]
     if not runs:
         return parts
-    return [*about.beside_others(runs, about.others_of(runs)), *parts, about.configurations(runs)]
+    return [*run_sections.beside_others(runs, run_sections.others_of(runs)), *parts, run_sections.configurations(runs)]
 
 
 def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[Markup]]], reel: Films) -> str:

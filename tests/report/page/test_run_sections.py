@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 
-from convlstm.report.page import about
+from convlstm.report.page import run_sections
 from tests.support.pages import ODD, Rain, cells, evaluation, of, page, read, run
 
 import pytest
@@ -54,7 +54,7 @@ def test_a_checkpoint_alone_has_a_page(rain, tmp_path):
 
 
 def test_the_newest_of_many_other_runs_are_shown(rain, tmp_path, monkeypatch):
-    monkeypatch.setattr(about, "MOST_OTHERS", 2)
+    monkeypatch.setattr(run_sections, "MOST_OTHERS", 2)
     runs = tmp_path / "runs"
     best = run(runs / "a")
     for n, name in enumerate("bcd"):
