@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from convlstm.arguments import check_number
-from convlstm.metrics.balance import checked_balance
+from convlstm.metrics.rain_weights import checked_balance
 
 import mlx.core as mx
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from convlstm.architectures.convgru import ConvGRU, ConvGRUCell
-from convlstm.architectures.frames import (
+from convlstm.architectures.input_frames import (
     check_channels,
     check_frames,
     check_layer_options,

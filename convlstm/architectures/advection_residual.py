@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from convlstm.architectures.extrapolation import advect
-from convlstm.architectures.frames import (
+from convlstm.architectures.input_frames import (
     check_channels,
     check_frames,
     check_grid_kept,

@@ -6,7 +6,7 @@ To add a baseline, write its class here and enter it in `BASELINES`: `python eva
 from __future__ import annotations
 
 from convlstm.architectures.extrapolation import Extrapolation
-from convlstm.architectures.frames import check_frames
+from convlstm.architectures.input_frames import check_frames
 
 import mlx.core as mx
 import mlx.nn as nn

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from convlstm.architectures.feedback import Feed, FeedbackForecaster
-from convlstm.architectures.frames import check_channels, check_frames, check_grid_kept, check_layer_options
+from convlstm.architectures.input_frames import check_channels, check_frames, check_grid_kept, check_layer_options
 from convlstm.layers import ConvLSTM, State
 from convlstm.ops.convolution import Pair
 

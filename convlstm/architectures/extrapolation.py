@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.architectures.frames import check_frames
+from convlstm.architectures.input_frames import check_frames
 from convlstm.architectures.motion import LARGEST, bilinear, check_motion, edges, motion, positions
 
 import mlx.core as mx

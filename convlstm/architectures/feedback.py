@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from convlstm.architectures.frames import depth_to_space, space_to_depth
+from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 
 import mlx.core as mx
 import mlx.nn as nn

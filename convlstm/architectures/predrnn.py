@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convlstm.architectures.feedback import Feed, FeedbackForecaster
-from convlstm.architectures.frames import check_channels, check_frames
+from convlstm.architectures.input_frames import check_channels, check_frames
 from convlstm.architectures.st_lstm import STLSTMCell, STState
 from convlstm.arguments import check_flags, check_number
 from convlstm.ops.convolution import Pair

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from convlstm.architectures.frames import check_frames
+from convlstm.architectures.input_frames import check_frames
 from convlstm.architectures.simvp_translators import TRANSLATORS
 from convlstm.arguments import check_whole
 from convlstm.ops.convolution import conv2d

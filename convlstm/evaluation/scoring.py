@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from convlstm.architectures.ensemble import Ensemble
-from convlstm.architectures.frames import as_unit
+from convlstm.architectures.input_frames import as_unit
 from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import EnsembleMetrics, FrameMetrics, RainMetrics, Scores, score
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from convlstm.arguments import check_whole
 from convlstm.metrics import table
-from convlstm.metrics.batches import check_horizon, known_pixels, real_numbers
+from convlstm.metrics.batch_checks import check_horizon, known_pixels, real_numbers
 from convlstm.metrics.events import ratio
 from convlstm.metrics.exact_sum import ExactSum
 

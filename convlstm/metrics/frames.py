@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convlstm.metrics.batches import check_horizon, check_same_shape, known_pixels
+from convlstm.metrics.batch_checks import check_horizon, check_same_shape, known_pixels
 from convlstm.metrics.ssim import structural_similarity
 from convlstm.metrics.table import Scores
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from convlstm.metrics import table
-from convlstm.metrics.balance import HKO7_THRESHOLDS, HKO7_WEIGHTS, checked_balance
-from convlstm.metrics.batches import check_horizon, check_same_shape, known_pixels, real_numbers
+from convlstm.metrics.batch_checks import check_horizon, check_same_shape, known_pixels, real_numbers
 from convlstm.metrics.events import contingency, fractions, fractions_skill, pooled, ratio, table_scores
 from convlstm.metrics.exact_sum import ExactSum
+from convlstm.metrics.rain_weights import HKO7_THRESHOLDS, HKO7_WEIGHTS, checked_balance
 from convlstm.metrics.spectrum import fine_power, radial_spectrum, rings, taper
 
 import numpy as np

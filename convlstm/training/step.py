@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from convlstm.architectures.frames import as_unit
+from convlstm.architectures.input_frames import as_unit
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.training.precision import check_precision, in_float32, to_bfloat16, weights_in_bfloat16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convlstm.architectures.advection_residual import AdvectionResidual, match, smooth
 from convlstm.architectures.extrapolation import advect
-from convlstm.architectures.frames import depth_to_space, space_to_depth
+from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 from convlstm.architectures.motion import motion
 from convlstm.losses import MeanSquaredError
 from convlstm.training.step import make_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
-from convlstm.architectures.frames import depth_to_space, space_to_depth
+from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 from convlstm.losses import MeanSquaredError
 from tests.support.reference import close, normal
 from tests.support.stack import FORMS, SMALL, forms, slow, small

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from convlstm import load
-from convlstm.architectures.frames import as_unit
+from convlstm.architectures.input_frames import as_unit
 from convlstm.checkpoints import seal
 from convlstm.datasets.moving_mnist import MovingMNIST
 from tests.support.tiny import Data, blots

@@ -1,6 +1,6 @@
 """Forecasters scored side by side."""
 
-from convlstm.architectures.frames import as_unit
+from convlstm.architectures.input_frames import as_unit
 from convlstm.evaluation.scoring import evaluate
 from convlstm.metrics import FrameMetrics
 from tests.support.sequences import BASELINES, batched, halves, persistence, sequences, zeros

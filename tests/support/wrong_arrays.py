@@ -13,7 +13,7 @@ from convlstm.architectures.baselines import Persistence, Zeros
 from convlstm.architectures.convgru import ConvGRU
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation, advect
-from convlstm.architectures.frames import as_unit
+from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.motion import motion
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.trajgru import TrajGRU

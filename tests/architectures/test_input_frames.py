@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.architectures.frames import depth_to_space, space_to_depth
+from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 
 import mlx.core as mx
 import numpy as np
