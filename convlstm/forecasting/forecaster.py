@@ -241,7 +241,7 @@ class Forecaster:
         return total / weight[..., None]
 
     def _layout(self, y: np.ndarray, horizon: int) -> tuple[tuple[int, int], tuple[int, int], int, Any]:
-        """Returns the sizes of a tile and of the padded frame, the multiple that tiles start at, and the mode of padding."""
+        """Returns the sizes of a tile and of the padded frame, the multiple that tiles start at, and the padding."""
         N, T, H, W, C = y.shape
 
         def takes(size: tuple[int, int]) -> bool:
