@@ -4,8 +4,8 @@ A description is a mapping with the key `_target_`, the dotted name of a class, 
 These may be descriptions themselves. Two rules protect whoever loads a stranger's checkpoint:
 
 - Only classes that a trusted package defines are called, never what its modules import from elsewhere.
-- Each class must be of the kind that the caller asks for, at the top and inside. Trusted packages also have classes
-  that load libraries, write files or open connections.
+- Each class must be of the kind that the caller asks for, at the top of the description and inside it, since trusted
+  packages also have classes that load libraries, write files or open connections.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ TRUSTED = ("convlstm", "mlx.nn")
 """Packages whose classes a checkpoint's model may use."""
 
 OURS = ("convlstm", "convlstm.datasets", "mlx")
-"""Packages of the project and of MLX. Someone who trusts another package vouches for all that it contains."""
+"""Packages of the project and of MLX, whose classes are checked for their kind.
+
+Someone who trusts another package vouches for all that it contains.
+"""
 
 DATA = "convlstm.datasets"
 """A package inside `convlstm` that is trusted only if it is named, since no model is made of data sets."""
@@ -33,10 +36,12 @@ class UntrustedTargetError(ValueError):
 
 
 def _inside(name: str, package: str) -> bool:
+    """Returns True if a dotted name is a package or lies in it."""
     return name == package or name.startswith(f"{package}.")
 
 
 def _within(name: str, packages: Sequence[str]) -> bool:
+    """Returns True if a dotted name lies in one of the packages; names in `DATA` need a package in `DATA`."""
     return any(_inside(name, package) and (_inside(package, DATA) or not _inside(name, DATA)) for package in packages)
 
 
@@ -46,8 +51,8 @@ def resolve(target: Any, trusted: Sequence[str] = TRUSTED, kind: type = object) 
     Args:
         target: The name. Names of version 0.1 are understood.
         trusted: Packages that may define the class. Default: convlstm and mlx.nn.
-        kind: Class that it must inherit from, or protocol whose methods it must have. Classes of packages other than
-            `OURS` are exempt. Default: any.
+        kind: Class that it must inherit from, or protocol whose methods it must have. Only classes in `OURS` are
+            checked. Default: any.
 
     Raises:
         UntrustedTargetError: It is not a class of a trusted package, or not one of the `kind`.
@@ -72,13 +77,14 @@ def resolve(target: Any, trusted: Sequence[str] = TRUSTED, kind: type = object) 
         value = getattr(value, part)
     if not inspect.isclass(value) or not _within(str(value.__module__), trusted):
         _refuse(target, trusted)
-    vouched = [package for package in trusted if not _within(package, OURS)]
-    if not _within(value.__module__, vouched) and not issubclass(value, kind):
+    others = [package for package in trusted if not _within(package, OURS)]
+    if not _within(value.__module__, others) and not issubclass(value, kind):
         raise UntrustedTargetError(f"'_target_: {target}' is not a {kind.__name__}, so it was not loaded.")
     return value
 
 
 def _leads_to(module: str, trusted: Sequence[str]) -> bool:
+    """Returns True if a module lies in a trusted package or contains one."""
     return _within(module, trusted) or any(_inside(package, module) for package in trusted)
 
 
@@ -116,7 +122,7 @@ def build(
         description: A mapping with `_target_` and arguments, or a plain value.
         trusted: Packages whose classes the description may name. Default: convlstm and mlx.nn.
         kind: Class that the object must inherit from, as in `resolve`. Default: any.
-        inside: The same for the objects among its arguments. Default: `kind`.
+        inside: Class that the objects among its arguments must inherit from. Default: `kind`.
 
     Raises:
         UntrustedTargetError: A `_target_` is not a class of a trusted package, or not one of the kind. Nothing has

@@ -24,10 +24,10 @@ def weights_of(paths: Sequence[str | Path], *, previous: bool = False, plain: bo
 
     Args:
         paths: Folders of runs or of checkpoints.
-        previous: Also take the earlier checkpoints that were kept. For a run these are the last one and all before it
-            and before the best one. If several are of the same step, the first one is taken. Damaged ones are left out
-            with a warning. Default: False.
-        plain: Also take the plain weights of checkpoints that have averaged ones. Default: False.
+        previous: True to also take the earlier checkpoints that were kept. For a run these are its last checkpoint, and
+            those before the last and before the best one. Of several with the same step only the first is taken.
+            Damaged ones are left out with a warning. Default: False.
+        plain: True to also take the plain weights of checkpoints that have averaged ones. Default: False.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
@@ -56,7 +56,10 @@ def weights_of(paths: Sequence[str | Path], *, previous: bool = False, plain: bo
 
 
 def _all_steps(folder: Path, named: bool) -> list[Path]:
-    """Returns a checkpoint and its earlier ones and, unless `named` itself, the run's others; one for each step."""
+    """Returns a checkpoint and its earlier ones; also the run's others, unless the checkpoint itself was `named`.
+
+    If several are of the same step, only the first one is returned.
+    """
     bases = [folder] if named else [folder, folder.with_name("best"), folder.with_name("last")]
     steps: dict[int, Path] = {}
     for candidate in (checkpoint for base in bases for checkpoint in history(base)):
@@ -66,5 +69,5 @@ def _all_steps(folder: Path, named: bool) -> list[Path]:
             verify(candidate)
             steps.setdefault(read_state(candidate)["step"], candidate)
         except CheckpointError as error:
-            warnings.warn(f"{error} So '{candidate}' is no member.", stacklevel=3)
+            warnings.warn(f"{error} So '{candidate}' is not a member.", stacklevel=3)
     return list(steps.values())

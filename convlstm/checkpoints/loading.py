@@ -1,4 +1,4 @@
-"""Loading: the weights and the training state of a checkpoint go into a model and an optimizer."""
+"""Loading of a checkpoint's weights and training state into a model and an optimizer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load_weights(folder: Path, model: nn.Module, *, ema: bool = False) -> None:
     Args:
         folder: The checkpoint's folder.
         model: The model.
-        ema: Take the averaged weights. Default: False.
+        ema: True for the averaged weights. Default: False.
 
     Raises:
         CheckpointError: The checkpoint is damaged, its weights do not fit the model, or it has no averaged weights.
@@ -102,10 +102,10 @@ def read_ema(folder: Path, model: nn.Module) -> dict[str, mx.array] | None:
 
 
 def restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Puts a checkpoint's weights and optimizer state into place and returns its training state.
+    """Restores a model and an optimizer from a checkpoint, and returns its training state.
 
     The optimizer keeps its own learning rate, so that a run can resume with another one. Averaged weights are left
-    out, since a model does not train with them: `read_ema` returns them.
+    out, since a model is not trained with them; `read_ema` returns them.
 
     Raises:
         CheckpointError: Something is damaged or does not fit. The model and the optimizer are unchanged.
@@ -131,11 +131,13 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
     Args:
         path: A run's folder, of which the best checkpoint is taken, or a checkpoint's folder.
         trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm and mlx.nn.
-        ema: Take the averaged weights (`trainer.ema`). Default: None, which takes them if there are any.
+        ema: True for the averaged weights (`trainer.ema`), False for the plain ones. Default: None, the averaged ones
+            if there are any.
 
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or its weights do not fit its configuration.
         UntrustedTargetError: Its configuration names something other than a class of a trusted package.
+        ValueError: A class does not take the arguments in its configuration.
     """
     folder = find(path)
     verify(folder)

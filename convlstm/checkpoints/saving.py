@@ -56,7 +56,7 @@ def save(
 ) -> None:
     """Writes a checkpoint. The one that was in `folder` becomes `<folder>.previous`.
 
-    A damaged checkpoint in `folder` becomes `<folder>.damaged` instead, so that no intact one makes room for it.
+    A damaged checkpoint in `folder` becomes `<folder>.damaged` instead, so that it does not push out an intact one.
 
     Args:
         folder: The checkpoint's folder. Parents are created if needed.
@@ -124,7 +124,7 @@ def _move_in(temporary: Path, folder: Path, old: Path, keep: int) -> None:
         moves.append((folder, aside))
     elif folder.exists():
         chain = [folder, *(previous(folder, age) for age in range(1, keep + 1))]
-        taken = next((n for n, place in enumerate(chain) if not place.exists()), len(chain))
+        taken = next((n for n, path in enumerate(chain) if not path.exists()), len(chain))
         moves += list(zip(chain[:taken], [*chain[1:], old][:taken], strict=True))
     done: list[tuple[Path, Path]] = []
     try:

@@ -19,7 +19,7 @@ def run_of(folder: Path) -> Path:
 
 
 def previous(folder: Path, age: int = 1) -> Path:
-    """Returns where a checkpoint lies after `age` newer ones were written: `last.previous`, `last.previous.2`, ..."""
+    """Returns a checkpoint's path after `age` newer ones were written: `last.previous`, `last.previous.2`, ..."""
     return folder.with_name(f"{folder.name}.previous" + (f".{age}" if age > 1 else ""))
 
 
@@ -36,9 +36,9 @@ def history(folder: Path) -> Iterator[Path]:
 def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
     """Returns the checkpoint folder that a path refers to.
 
-    The path of a checkpoint refers to that checkpoint, whatever its state. The path of a run refers to its first
-    checkpoint that is not damaged: if the preferred one is damaged, an earlier one is taken, with a warning that names
-    both.
+    The path of a checkpoint refers to that checkpoint, which must be complete but is not verified. The path of a run
+    refers to its first checkpoint that is not damaged: if the preferred one is damaged, an earlier one is taken, with a
+    warning that names both.
 
     Args:
         path: A checkpoint's folder, a run's folder, or the `checkpoints` folder in a run.
@@ -94,4 +94,5 @@ def _check_inside(folder: Path, run: Path) -> None:
 
 
 def _begun(folder: Path) -> bool:
+    """Returns True if a folder has at least one file of a checkpoint. Every run has a `config.yaml`."""
     return any(os.path.lexists(folder / name) for name in FILES[:3])

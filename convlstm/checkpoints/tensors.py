@@ -1,4 +1,4 @@
-"""Arrays in safetensors files. Their headers are checked before they are used."""
+"""Arrays in safetensors files, whose headers are checked before they are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 LONGEST_HEADER = 16 << 20
 MOST_AXES = 32
-# Bytes of an element by its type.
+# Bytes of an element, by type.
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4}
 SIZES |= {"U64": 8, "I64": 8, "F64": 8, "C64": 8}
 
@@ -76,6 +76,7 @@ def check(path: Path) -> None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the entries of a JSON object, or raises ValueError if a name appears twice."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         raise ValueError("a name appears twice")

@@ -1,4 +1,4 @@
-"""Verification that a checkpoint is complete and that its files are the ones that were written."""
+"""Verification of checkpoints: they must be complete, and their files must be the ones that were written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import yaml
 
 MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
 EMA, CHECKSUMS = "ema.safetensors", "checksums.json"
-# Stands in `state.json`. Older checkpoints have neither this number nor checksums.
+# The number of the format, kept in `state.json`. Older checkpoints have neither this number nor checksums.
 FORMAT = 2
 # Limits on what a stranger's files may hold: bytes of a file, levels of nesting.
 LONGEST = {CONFIG: 1 << 18, STATE: 1 << 24, CHECKSUMS: 1 << 16}
@@ -55,7 +55,11 @@ def verify(folder: Path) -> None:
 
 
 def read_checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """Returns the size and SHA-256 of a checkpoint's files by name, or None for an older one without checksums."""
+    """Returns the size and SHA-256 of a checkpoint's files by name, or None for an older one without checksums.
+
+    Raises:
+        CheckpointError: The checksums are missing or damaged, or do not list the checkpoint's files.
+    """
     path = folder / CHECKSUMS
     if not os.path.lexists(path):
         state = _json(folder / STATE, _bytes(folder, STATE))
@@ -69,7 +73,7 @@ def read_checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
         raise damaged(path, "it does not match its own checksum")
     described = all(isinstance(r, dict) and [type(v) for v in r.values()] == [int, str] for r in checksums.values())
     if not described or {*checksums, EMA} != {*FILES, EMA}:
-        raise damaged(path, f"it is not about {', '.join(FILES)}")
+        raise damaged(path, f"it does not list {', '.join(FILES)}")
     if EMA not in checksums and os.path.lexists(folder / EMA):
         raise damaged(folder / EMA, f"it was not written with this checkpoint: {CHECKSUMS} does not list it")
     return checksums
@@ -97,7 +101,7 @@ def compare(path: Path, expected: Mapping[str, Any], actual: Mapping[str, Any]) 
 
 
 def regular_file(folder: Path, name: str) -> Path:
-    """Returns the path of a checkpoint's file, or raises CheckpointError if it is missing, a link or no file."""
+    """Returns the path of a checkpoint's file, or raises CheckpointError if it is missing or not a regular file."""
     path = folder / name
     try:
         kind = path.lstat().st_mode
@@ -151,12 +155,16 @@ def _check_yaml(text: str) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Returns the training state of a checkpoint."""
+    """Returns the training state of a checkpoint.
+
+    Raises:
+        CheckpointError: The state is missing, damaged or of another format.
+    """
     path = folder / STATE
     state = _json(path, _text(folder, STATE).encode())
     step = state.get("step") if isinstance(state, dict) else None
     if type(step) is not int or step < 0:
-        raise damaged(path, "it names no step")
+        raise damaged(path, "it has no valid step")
     if (number := state.pop("format", FORMAT)) != FORMAT:
         raise CheckpointError(
             f"'{path}' is of format {number!r}, and this version reads {FORMAT}. Use the version that wrote it."

@@ -44,7 +44,7 @@ def test_damaged_checkpoints_are_no_members(tmp_path):
     run = write_run(tmp_path / "run")
     best = keep(run, 8)
     (run / "checkpoints" / "best.previous" / "state.json").write_text("{}")
-    with pytest.warns(UserWarning, match=re.escape("best.previous' is no member")):
+    with pytest.warns(UserWarning, match=re.escape("best.previous' is not a member")):
         assert weights_of([run], previous=True) == [Weights(best)]
     with pytest.raises(CheckpointError, match="does not exist"):
         weights_of([tmp_path / "none"])

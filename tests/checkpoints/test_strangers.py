@@ -190,7 +190,7 @@ def test_a_run_that_is_reached_by_a_link_is_read(run, tmp_path):
 def test_checksums_name_files_of_the_folder_only(name, last, secret):
     known = json.loads((last / "checksums.json").read_text())["files"]
     (last / "checksums.json").write_text(sealed(known | {name: {"bytes": 14, "sha256": "0" * 64}}))
-    refused(secret, lambda: load(last), r"checksums\.json' is damaged: it is not about", CheckpointError)
+    refused(secret, lambda: load(last), r"checksums\.json' is damaged: it does not list", CheckpointError)
 
 
 @pytest.mark.parametrize("name", ["../../x", "encoder.999999999.weight", "__class__", "encoder.0.__init__", ""])

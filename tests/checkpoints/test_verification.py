@@ -179,7 +179,7 @@ def test_an_average_that_the_checksums_do_not_list(run):
 def test_checksums_of_other_files(known, run):
     last = run / "checkpoints" / "last"
     (last / "checksums.json").write_text(sealed(known))
-    with pytest.raises(CheckpointError, match=r"checksums\.json' is damaged: it is not about model\.safetensors, opt"):
+    with pytest.raises(CheckpointError, match=r"checksums\.json' is damaged: it does not list model\.safetensors, opt"):
         verify(last)
 
 
@@ -201,7 +201,7 @@ def test_a_state_without_a_step_is_damaged(text, tmp_path):
     saved(tmp_path / "a")
     (tmp_path / "a" / "state.json").write_text(text)
     seal(tmp_path / "a")
-    with pytest.raises(CheckpointError, match=r"state\.json' is damaged: it names no step"):
+    with pytest.raises(CheckpointError, match=r"state\.json' is damaged: it has no valid step"):
         read_state(tmp_path / "a")
 
 
