@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Layout, MissingLibraryError, Reader, ReadError
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Layout, Reader
+from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError
 from convlstm.datasets.readers.fmi_pgm import FMI
 from convlstm.datasets.readers.hko7_png import HKO7
 from convlstm.datasets.readers.knmi import KNMI
@@ -19,6 +20,7 @@ from convlstm.datasets.readers.mch_gif import MCH
 from convlstm.datasets.readers.netcdf import NetCDF
 from convlstm.datasets.readers.numpy_files import NumPyFiles
 from convlstm.datasets.readers.odim import ODIM
+from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import PNG
 from convlstm.datasets.readers.sevir import SEVIR
 from convlstm.datasets.readers.zarr_store import Zarr
@@ -83,12 +85,12 @@ def make_reader(format: str, **options) -> Reader:
 
 
 def first_bytes(path: Path) -> bytes | None:
-    """Returns the first bytes of a file, unpacked if it is gzipped; `b""` for a folder, None if it cannot be read."""
+    """Returns the first bytes of a plain file, unpacked if it is gzipped; `b""` for a folder, None if it has none."""
     if path.is_dir():
         return b""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             head = file.read(_HEAD)
         return zlib.decompressobj(31).decompress(head, _HEAD) if head[:2] == b"\x1f\x8b" else head
-    except (OSError, zlib.error):
+    except (OSError, UnreadableError, zlib.error):
         return None

@@ -8,24 +8,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError
+from convlstm.datasets.readers.limits import check_frame, check_times
+from convlstm.datasets.readers.plain_files import check_plain
+
 import numpy as np
 
 # The reflectivity of "no echo" if a file gives no value for it: the lowest value of the usual 8-bit coding.
 NO_ECHO_DBZ = np.float32(-32.0)
 
 _UNITS = ("mm/h", "dBZ", "raw")
-
-
-class ReadError(ValueError):
-    """A radar file is damaged, or its reader does not understand it. The message names the file."""
-
-
-class UnreadableError(ValueError):
-    """The reason why a file cannot be read, such as "has no frames". The reader puts the file's name before it."""
-
-
-class MissingLibraryError(ReadError):
-    """The library of a format is not installed. The message has the command that installs it."""
 
 
 class Layout(NamedTuple):
@@ -114,11 +106,15 @@ class Reader:
         """Returns the times and the grid of a file, from its headers or its name.
 
         Raises:
-            ReadError: If the file is damaged or not understood, or the format's library is missing.
+            ReadError: If the file is damaged or not understood, is no plain file, has frames that are too large for
+                the memory, or the format's library is missing.
         """
         path = Path(path)
         try:
+            _check_kind(path)
             contents = self._contents(path)
+            check_times(len(contents.times))
+            check_frame(contents.grid.shape)
         except ReadError:
             raise
         except UnreadableError as error:
@@ -142,6 +138,7 @@ class Reader:
         """
         path = Path(path)
         try:
+            _check_kind(path)
             values = np.asarray(self._read(path, position))
         except ReadError:
             raise
@@ -222,6 +219,11 @@ def frame_number(position: int, frames: int) -> int:
     if not 0 <= position < frames:
         raise IndexError(position)
     return int(position)
+
+
+def _check_kind(path: Path) -> None:
+    if not path.is_dir():  # a Zarr store
+        check_plain(path)
 
 
 def _text(error: Exception) -> str:

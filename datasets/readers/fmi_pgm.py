@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
 from convlstm.datasets.readers.projection import project
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.readers.base import MissingLibraryError, library
+from convlstm.datasets.readers.base import library
 from convlstm.datasets.readers.block_cache import identity
+from convlstm.datasets.readers.errors import MissingLibraryError
 
 import numpy as np
 

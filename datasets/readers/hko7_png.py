@@ -7,7 +7,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
 from convlstm.datasets.readers.png import in_masks, is_grey, pixels_of, shape_of
 

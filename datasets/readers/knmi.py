@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number, per_hour
+from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number, per_hour
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
 
 import numpy as np

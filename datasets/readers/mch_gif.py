@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.png import pixels_of
 
 import numpy as np

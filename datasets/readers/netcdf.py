@@ -39,15 +39,16 @@ class NetCDF(CFReader):
         netcdf = library("netCDF4", path)
         with _LOCK, netcdf.Dataset(path) as dataset:
             dataset.set_auto_maskandscale(False)
-            yield {name: _variable(variable) for name, variable in dataset.variables.items()}
+            yield {name: _variable(name, variable) for name, variable in dataset.variables.items()}
 
     def _identity(self, path: Path) -> Any:
         return identity(path)
 
 
-def _variable(variable: Any) -> Variable:
+def _variable(name: str, variable: Any) -> Variable:
     chunks = variable.chunking()
     return Variable(
+        name=name,
         dimensions=variable.dimensions,
         shape=tuple(int(size) for size in variable.shape),
         # Text has the type str and is not a field.

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from convlstm.datasets.readers.base import UnreadableError
 from convlstm.datasets.readers.block_cache import BLOCKS, identity
+from convlstm.datasets.readers.errors import UnreadableError
 
 import numpy as np
 

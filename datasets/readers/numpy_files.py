@@ -12,12 +12,12 @@ from convlstm.datasets.readers.base import (
     Contents,
     Grid,
     Reader,
-    UnreadableError,
     check_step,
     check_units,
     frame_number,
     without_infinity,
 )
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, day_in_name, time_in_name
 from convlstm.datasets.readers.npz import Member, is_npz, load, members
 

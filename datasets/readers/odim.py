@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, UnreadableError, frame_number, per_hour
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, frame_number, per_hour
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
 from convlstm.datasets.readers.projection import project
 

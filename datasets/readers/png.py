@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, check_units, frame_number
+from convlstm.datasets.readers.base import Contents, Grid, Reader, check_units, frame_number
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, time_in_name
 
 import numpy as np

@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, UnreadableError, frame_number
+from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, identity
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.hdf5 import holds, open_hdf5
 
 import numpy as np

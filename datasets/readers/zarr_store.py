@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.readers.base import UnreadableError, library
+from convlstm.datasets.readers.base import library
 from convlstm.datasets.readers.cf.reader import CFReader
 from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.zarr_metadata import ArrayMetadata, read_metadata, version_of
 
 import numpy as np
 
@@ -19,7 +22,11 @@ _METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs", ".zarray")
 
 @dataclass(frozen=True)
 class Zarr(CFReader):
-    """Zarr, a folder that counts as one file. `CFReader` describes its values and options."""
+    """Zarr, a folder that counts as one file. `CFReader` describes its values and options.
+
+    The folder may have no links. Arrays of numbers and dates are read, and codecs that only pack or scale numbers are
+    used, whichever others are installed.
+    """
 
     format = "zarr"
 
@@ -29,12 +36,12 @@ class Zarr(CFReader):
     @contextmanager
     def _open(self, path: Path) -> Iterator[Mapping[str, Variable]]:
         zarr = library("zarr", path)
-        if (path / "zarr.json").is_file() and zarr.__version__.startswith("2."):
+        if version_of(path) == 3 and zarr.__version__.startswith("2."):
             raise UnreadableError(
                 f"is of Zarr's version 3, which zarr {zarr.__version__} does not know. Use zarr 3 or later"
             )
-        group = zarr.open_group(str(path), mode="r")
-        yield {name: _variable(array) for name, array in group.arrays()}
+        arrays = _checked_metadata(path, self._identity(path))
+        yield {name: _variable(zarr, path, name, array) for name, array in arrays.items()}
 
     def _identity(self, path: Path) -> Any:
         # An array that grows has new metadata; the store's folder itself does not change.
@@ -43,24 +50,24 @@ class Zarr(CFReader):
         return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def _variable(array: Any) -> Variable:
-    attributes = dict(array.attrs)
-    dimensions = attributes.pop("_ARRAY_DIMENSIONS", None)
-    if dimensions is None:
-        dimensions = getattr(array.metadata, "dimension_names", None) if hasattr(array, "metadata") else None
-    if dimensions is None:
-        # Without names an array is not a field, but it does not keep others from being read.
-        dimensions = [f"dim_{number}" for number in range(array.ndim)]
-    # Version 2 stores the code of missing values as the value of unwritten chunks. 0 is the default there, not a code:
-    # it means no rain.
-    version_2 = getattr(getattr(array, "metadata", None), "zarr_format", 2) == 2
-    if version_2 and "_FillValue" not in attributes and array.fill_value:
-        attributes["_FillValue"] = array.fill_value
+# Cached, since the frames of a store are read one after the other.
+@lru_cache(maxsize=64)
+def _checked_metadata(path: Path, _: Any) -> dict[str, ArrayMetadata]:
+    return read_metadata(path)
+
+
+def _variable(zarr: Any, path: Path, name: str, array: ArrayMetadata) -> Variable:
+    def load(index: Any) -> np.ndarray:
+        # The metadata of this version has been checked; zarr must not look for another one.
+        version = {} if zarr.__version__.startswith("2.") else {"zarr_format": array.version}
+        return np.asarray(zarr.open_array(str(path / name), mode="r", **version)[index])
+
     return Variable(
-        dimensions=tuple(dimensions),
-        shape=tuple(array.shape),
-        dtype=np.dtype(array.dtype),
-        attributes=attributes,
-        load=lambda index: array[index],
-        chunks=tuple(array.chunks),
+        name=name,
+        dimensions=array.dimensions,
+        shape=array.shape,
+        dtype=array.dtype,
+        attributes=array.attributes,
+        load=load,
+        chunks=array.chunks,
     )

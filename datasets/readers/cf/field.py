@@ -8,11 +8,13 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import Contents, UnreadableError, without_infinity
+from convlstm.datasets.readers.base import Contents, without_infinity
 from convlstm.datasets.readers.cf.grid import find_grid, spatial
 from convlstm.datasets.readers.cf.time import decode_times, minutes_of
 from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
+from convlstm.datasets.readers.limits import check_frame, check_times
 
 import numpy as np
 
@@ -65,6 +67,7 @@ def find_field(
     """
     name = _choose(variables, variable)
     field = variables[name]
+    check_frame(field.shape[-2:])
     kind, factor = units_of(field.text("units") if units is None else units)
     if kind == "raw" and units not in (None, "raw"):
         raise UnreadableError(f"cannot have the units {units!r}: 'units' must be mm/h, mm, dBZ or the like, or raw")
@@ -184,6 +187,7 @@ def _times(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the ends of the frames, and their periods in minutes if the file gives them."""
     frames = 1 if along is None else field.shape[along]
+    check_times(frames)
     names = ["valid_time", "time"] if along is None else [field.dimensions[along]]
     names += [name for name, v in variables.items() if v.text("standard_name") == "time" and v.text("units")]
     time = next((variables[name] for name in names if name in variables), None)
@@ -192,16 +196,16 @@ def _times(
         if named is None or frames != 1:
             raise UnreadableError("has no variable of times 'since' a date, and no time in its name")
         return np.array([named]), None
-    ends = np.ravel(decode_times(time.load(...), time))
+    ends = np.ravel(decode_times(time.read(), time))
     if len(ends) != frames:
         raise UnreadableError(f"has {frames} frames but {len(ends)} times")
     start = variables.get("start_time")
     if start is not None and start.shape == time.shape:
-        return ends, minutes_of(ends - np.ravel(decode_times(start.load(...), start)))
+        return ends, minutes_of(ends - np.ravel(decode_times(start.read(), start)))
     bounds = variables.get(time.text("bounds"))
     if bounds is not None and bounds.shape == (*time.shape, 2):
         # Bounds have the units of their time.
-        limits = decode_times(bounds.load(...), time).reshape(-1, 2)
+        limits = decode_times(bounds.read(), time).reshape(-1, 2)
         return limits[:, 1], minutes_of(limits[:, 1] - limits[:, 0])
     return ends, None
 

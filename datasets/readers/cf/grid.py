@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import Grid, UnreadableError
+from convlstm.datasets.readers.base import Grid
 from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.errors import UnreadableError
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def _axis(variables: Mapping[str, Variable], name: str, size: int) -> _Axis:
     if variable.shape != (size,):
         raise UnreadableError(f"has {size} pixels along {name!r} but coordinates of {variable.shape}")
     attributes = variable.attributes
-    values = np.asarray(variable.load(...), np.float64)
+    values = np.asarray(variable.read(), np.float64)
     if np.array_equal(values, np.arange(size)) and not variable.text("units"):
         return _Axis()  # numbers of the pixels, which tell nothing about north
     values = values * float(attributes.get("scale_factor", 1)) + float(attributes.get("add_offset", 0))

@@ -59,7 +59,7 @@ class CFReader(Reader):
 
         def load(part: int | slice) -> np.ndarray:
             with self._open(path) as variables:
-                return np.asarray(variables[field.name].load(field.selection(part)))
+                return variables[field.name].read(*field.selection(part))
 
         if field.block > 1 and field.block * field.frame_bytes <= LARGEST_BLOCK:
             start = position - position % field.block

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from convlstm.datasets.readers.base import UnreadableError
 from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.errors import UnreadableError
 
 import numpy as np
 
