@@ -1,0 +1,1 @@
+"""The machine: its BLAS, memory, files and signals, and the libraries that MLX compiles."""

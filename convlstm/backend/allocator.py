@@ -1,4 +1,4 @@
-"""Freed memory, kept by the process for its next allocations."""
+"""A setting of the C library: freed memory stays with the process, for its next allocations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
 
     MLX's CPU backend frees and allocates its arrays at every operation. By default each large array is mapped anew, and
     the system clears its pages at first touch, which takes a fifth of the time of a small training step. All threads
-    share one arena; otherwise memory freed by one thread would not be offered to another. Nothing happens on other
+    share one arena; otherwise memory freed by one thread would not be offered to another. It does nothing on other
     systems, or if the environment has a variable whose name begins with MALLOC_.
     """
     if platform.system() != "Linux" or any(name.startswith("MALLOC_") for name in os.environ):

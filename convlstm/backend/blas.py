@@ -164,6 +164,7 @@ def _built_in_gflops() -> float:
 
 
 def _load_mkl() -> str | None:
+    """Loads MKL with the settings above and returns its file, or None if it is not installed."""
     ours = _MKL_SETTINGS.keys() - os.environ.keys()
     os.environ.update({name: _MKL_SETTINGS[name] for name in ours})
     for folder in _mkl_folders():
@@ -187,6 +188,7 @@ def _mkl_folders() -> list[Path]:
 
 
 def _load_named(choice: str) -> str:
+    """Loads the library at a path and returns its file, or raises ValueError if it is missing or without CBLAS."""
     try:
         library = ctypes.CDLL(choice, mode=ctypes.RTLD_GLOBAL)
     except OSError as error:

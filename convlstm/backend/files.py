@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined]  # macOS, where fsync stops at the drive's cache
+    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined]  # on macOS fsync stops at the drive's cache
 except ImportError:
     F_FULLFSYNC = None
 
@@ -47,8 +47,8 @@ class DurableFile:
         """Returns no bytes, since the file is for writing."""
         return b""
 
-    def seek(self, place: int, whence: int = 0) -> int:
-        """Stays at the end, which is where the file is already."""
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Does nothing, since the file is always at its end."""
         return self.size
 
     @property

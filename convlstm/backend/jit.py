@@ -12,7 +12,7 @@ from pathlib import Path
 import mlx.core as mx
 
 SETTLED = 60.0
-"""Seconds after which a library is certainly written."""
+"""Age in seconds from which a library is no longer being written."""
 
 # The header of a 64-bit ELF file: magic, offset of the section table, size and number of its entries.
 _HEADER = struct.Struct("<4s36xQ10xHH2x")
@@ -21,8 +21,8 @@ _HEADER = struct.Struct("<4s36xQ10xHH2x")
 def drop_damaged(folder: Path | None = None) -> list[Path]:
     """Removes libraries that a kill or a crash cut off while they were written, with a warning.
 
-    MLX loads any file with a library's name. A damaged one ends the process without a message, and every later process
-    too. Removed libraries are compiled anew.
+    MLX loads any file with a library's name. A damaged one ends this process, and every later one, without a message.
+    Removed libraries are compiled anew.
 
     Args:
         folder: Folder of the libraries. Default: MLX's own.

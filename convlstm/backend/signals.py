@@ -22,20 +22,20 @@ def stop_requests() -> Iterator[list[int]]:
     Outside the main thread, where Python cannot receive signals, the list stays empty.
     """
     received: list[int] = []
-    screens = terminals()
+    open_terminals = terminals()
 
     def handler(number, frame):
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGHUP:
-            for descriptor in screens:
-                os.dup2(nowhere, descriptor)
+            for descriptor in open_terminals:
+                os.dup2(devnull, descriptor)
         received.append(number)
 
-    heeded = [n for n in STOPS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    handled = [n for n in STOPS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        former = {number: signal.signal(number, handler) for number in heeded}
+        former = {number: signal.signal(number, handler) for number in handled}
     except ValueError:
         former = {}
     try:
@@ -43,7 +43,7 @@ def stop_requests() -> Iterator[list[int]]:
     finally:
         for number, old in former.items():
             signal.signal(number, old)
-        os.close(nowhere)
+        os.close(devnull)
 
 
 def terminals() -> list[int]:
