@@ -130,7 +130,7 @@ class Balanced:
         self.bins, self.weights = checked_balance(type(self).__name__, bins, weights)
         if not (0 <= squared < math.inf and 0 <= absolute < math.inf and squared + absolute > 0):
             raise ValueError(
-                f"[{type(self).__name__}] 'squared' and 'absolute' must be finite, none below 0 and one above it, but "
+                f"[{type(self).__name__}] 'squared' and 'absolute' must be finite, at least 0 and not both 0, but "
                 f"got {squared} and {absolute}."
             )
         self.squared, self.absolute = float(squared), float(absolute)

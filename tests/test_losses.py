@@ -248,9 +248,9 @@ def test_balanced_losses_do_not_grow_with_the_frame():
             [1],
             "'weights' must be one more than the 1 'bins' but got 1: the first is the weight of values below all bins.",
         ),
-        ([0.5], [1, -2], "'weights' must be finite, none below 0 and one above it, but got [1.0, -2.0]."),
-        ([0.5], [1, math.inf], "'weights' must be finite, none below 0 and one above it, but got [1.0, inf]."),
-        ([0.5], [0, 0], "'weights' must be finite, none below 0 and one above it, but got [0.0, 0.0]."),
+        ([0.5], [1, -2], "'weights' must be finite, at least 0 and not all 0, but got [1.0, -2.0]."),
+        ([0.5], [1, math.inf], "'weights' must be finite, at least 0 and not all 0, but got [1.0, inf]."),
+        ([0.5], [0, 0], "'weights' must be finite, at least 0 and not all 0, but got [0.0, 0.0]."),
     ],
 )
 def test_bad_bins_and_weights(loss, bins, weights, message):
@@ -261,7 +261,7 @@ def test_bad_bins_and_weights(loss, bins, weights, message):
 @pytest.mark.parametrize(("squared", "absolute"), [(-1, 1), (1, math.nan), (math.inf, 1), (0, 0)])
 def test_bad_factors(squared, absolute):
     message = (
-        "[Balanced] 'squared' and 'absolute' must be finite, none below 0 and one above it, but got "
+        "[Balanced] 'squared' and 'absolute' must be finite, at least 0 and not both 0, but got "
         f"{squared} and {absolute}."
     )
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -70,6 +70,6 @@ def test_a_mask_of_another_shape():
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8, 1), (1, 0, 8, 8, 1), (1, 3, 0, 8, 1)])
 def test_no_frames(shape):
-    text = f"[EncoderForecaster] expected inputs of shape NTHWC, none of them 0, but got {shape}."
+    text = f"[EncoderForecaster] expected inputs of shape NTHWC, no side 0, but got {shape}."
     with pytest.raises(ValueError, match=re.escape(text)):
         EncoderForecaster(hidden_channels=[2], kernel_size=3, patch_size=2)(mx.zeros(shape), 1)

@@ -37,7 +37,7 @@ def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patc
             f"[{owner}] expected inputs of shape NTHWC with C={channels} channels but got shape {tuple(inputs.shape)}."
         )
     if 0 in inputs.shape:
-        raise ValueError(f"[{owner}] expected inputs of shape NTHWC, none of them 0, but got {tuple(inputs.shape)}.")
+        raise ValueError(f"[{owner}] expected inputs of shape NTHWC, no side 0, but got {tuple(inputs.shape)}.")
     if horizon < 1:
         raise ValueError(f"[{owner}] 'horizon' must be at least 1 but got {horizon}.")
     H, W = inputs.shape[2:4]

@@ -65,7 +65,7 @@ def motion(
     check_motion("motion", frames, points, window, iterations)
     if inputs.ndim != 5 or 0 in inputs.shape:
         raise ValueError(
-            f"[motion] expected inputs of shape NTHWC, none of them 0, but got shape {tuple(inputs.shape)}."
+            f"[motion] expected inputs of shape NTHWC, no side 0, but got shape {tuple(inputs.shape)}."
         )
     I = mx.stop_gradient(inputs[:, -frames:]).astype(mx.float32)
     I = mx.where(mx.abs(I) < LARGEST, I, 0).mean(axis=-1)

@@ -19,7 +19,7 @@ import numpy as np
 
 
 def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, Any] | None = None) -> None:
-    """Writes `metrics.json` and `metrics.csv`; a file that is already there stays whole until its successor is written.
+    """Writes `metrics.json` and `metrics.csv`. An existing file is replaced only when the new one is complete.
 
     The JSON file holds every score of every forecaster, overall and by lead time, the units, the number of sequences
     and the record. A value that is not finite is null. The CSV file has the columns forecaster, metric, unit, lead and

@@ -1,4 +1,4 @@
-"""The best and the worst forecast sequences, kept while the sequences pass by."""
+"""A ranking that keeps the best and the worst of the sequences of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 Kept = TypeVar("Kept")
 
 LEAST_EVENTS = 0.001
-"""Share of pixels with an event below which a sequence is not ranked: its score says nothing."""
+"""Share of pixels with an event below which a sequence is not ranked, because its score says little."""
 
 
 def squared_error(forecast: np.ndarray, truth: np.ndarray) -> float:
@@ -41,7 +41,7 @@ def critical_success(forecast: np.ndarray, truth: np.ndarray, threshold: float, 
 
 
 def middle(values: Sequence) -> int:
-    """Returns the index of the threshold that stands for all: the higher of two, the one below the middle of more."""
+    """Returns the index of the threshold that stands for all: the higher one of two, or the one below the middle."""
     return len(values) // 2 - (len(values) > 2)
 
 
@@ -59,7 +59,7 @@ class Case(Generic[Kept]):
 
 
 class Ranking(Generic[Kept]):
-    """The best and the worst of the sequences that it is offered; the others are not kept in memory.
+    """The best and the worst of the sequences that it was offered. Other sequences are not kept in memory.
 
     Args:
         count: Number of the best and of the worst ones.
@@ -82,7 +82,7 @@ class Ranking(Generic[Kept]):
         Args:
             index: Index of the sequence. If two have the same score, the first one is kept.
             score: Its score; a sequence with NaN is not kept.
-            make: Returns the sequence as it is kept; called only if it is.
+            make: Returns the sequence in the form in which it is kept; called only if it is kept.
 
         Returns:
             The return value of `make`, or None if the sequence is not kept.

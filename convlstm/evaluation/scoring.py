@@ -44,7 +44,7 @@ class Example:
     """A sequence kept for pictures.
 
     Attributes:
-        index: Its place in the order in which `evaluate` saw the sequences.
+        index: Its index in the order in which `evaluate` saw the sequences.
         inputs: (T_in, H, W, C), NaN where the batch's `input_mask` marks a pixel as missing.
         targets: (horizon, H, W, C), NaN where the batch's `mask` marks the truth as missing.
         forecasts: (horizon, H, W, C) of every forecaster, by name, not clipped.
@@ -69,10 +69,10 @@ class Evaluation:
         sequences: The number of sequences.
         horizon: The number of lead times.
         examples: The kept sequences.
-        best, worst: The sequences that the first forecaster met best and worst, with their scores: for a rain field the
-            CSI at `middle_threshold` over all leads, else the MSE per pixel.
+        best, worst: The sequences that the first forecaster forecast best and worst, with their scores: for a rain
+            field the CSI at `middle_threshold` over all lead times, else the MSE per pixel.
         spectra: By forecaster, the power spectra of `RainMetrics`; empty without a rain field.
-        ensembles: The metrics of those forecasters that are ensembles, for their tables.
+        ensembles: By forecaster, the metrics of those that are ensembles, for their tables.
     """
 
     scores: dict[str, Scores]
@@ -106,7 +106,7 @@ class Evaluation:
 
     @property
     def middle_threshold(self) -> str:
-        """The threshold that stands for all where only one is shown."""
+        """The threshold of the tables and charts that show only one."""
         return self.thresholds[middle(self.thresholds)]
 
 
@@ -219,7 +219,7 @@ class _Metrics:
         Args:
             forecast: (N, horizon, H, W, C), with the members in front if it is that of an ensemble.
             targets: The true frames, in [0, 1].
-            truth: The same in physical units, if the frames stand for any.
+            truth: The true frames in physical units, if they have any.
             mask: Non-zero where the truth is known; None if it is known everywhere.
         """
         members = None
@@ -244,8 +244,8 @@ class _Metrics:
 
     def scores(self) -> Scores:
         """Returns the scores of all metrics."""
-        more = [metrics.compute() for metrics in (self.rain, self.ensemble) if metrics is not None]
-        return {name: values for scores in (self.frames.compute(), *more) for name, values in scores.items()}
+        others = [metrics.compute() for metrics in (self.rain, self.ensemble) if metrics is not None]
+        return {name: values for scores in (self.frames.compute(), *others) for name, values in scores.items()}
 
     def speed(self) -> float:
         """Returns the speed in sequences per second."""
@@ -255,6 +255,7 @@ class _Metrics:
 
 @contextmanager
 def _evaluation_mode(forecasters: Iterable[Forecaster]) -> Iterator[None]:
+    """Puts modules into evaluation mode for a while, and those that were in training mode back into it."""
     training = [f for f in forecasters if isinstance(f, nn.Module) and f.training]
     for module in training:
         module.eval()

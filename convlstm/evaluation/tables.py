@@ -21,9 +21,9 @@ class Column(NamedTuple):
 
     Attributes:
         heading: Its lines, two of them.
-        values: One for each forecaster; None if there is none.
+        values: A value for each forecaster; None if it has no value.
         form: Format of the values; "" keeps four digits of the smallest one.
-        choose: Function that returns the best of the values; None if none is marked.
+        choose: Function that returns the best of the values; None if the best value is not marked.
     """
 
     heading: list[str]
@@ -114,7 +114,7 @@ def _rain_table(result: Evaluation) -> list[str]:
 
 
 def _ensemble_table(result: Evaluation) -> list[str]:
-    """Returns the scores of the ensembles as such; the CRPS of a single forecast is its mean absolute error."""
+    """Returns the table of the scores that only ensembles have, or nothing if there is no ensemble."""
     names = list(result.ensembles)
     if not names:
         return []

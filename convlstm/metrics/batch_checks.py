@@ -1,4 +1,4 @@
-"""Checks of the batches that metrics are updated with."""
+"""Checks of the arrays of a batch that a metric is updated with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def real_numbers(owner: str, name: str, value: np.ndarray, letters: str) -> np.n
         raise TypeError(f"[{owner}] '{name}' must hold real numbers but got {array.dtype}.")
     axes = letters.strip("()").split(", ")
     if array.ndim != len(axes) or 0 in array.shape or (axes[-1] == "1" and array.shape[-1] != 1):
-        raise ValueError(f"[{owner}] '{name}' must have the shape {letters}, none of it 0, but got {array.shape}.")
+        raise ValueError(f"[{owner}] '{name}' must have the shape {letters}, no side 0, but got {array.shape}.")
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 

@@ -20,7 +20,7 @@ BLOCK_VALUES = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of `EnsembleMetrics`, checked."""
+    """The checked arguments of `EnsembleMetrics`."""
 
     members: int
     thresholds: tuple[float, ...]
@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def at(self) -> list[str]:
-        """The part of a score's name for each threshold."""
+        """The thresholds as the names of scores have them, such as "@2mmh"."""
         return [table.at(threshold, self.units) for threshold in self.thresholds]
 
 
@@ -65,14 +65,14 @@ class EnsembleMetrics:
     over all pixels of all frames of a lead time. `reliability` and `rank_histogram` return the tables behind them.
 
     Missing pixels never score: those where the mask is False, or where the truth or any member is NaN. All counts are
-    whole numbers and all sums are exact to the last bit, so that batches can come in any order and in any parts.
+    whole numbers and all sums are exact to the last bit, so the order and the size of the batches change nothing.
 
     Args:
         members: Number of members, at least two.
         thresholds: Lowest values of the events, in the units of the data. Default: none.
         units: 'mm/h', 'dBZ', 'raw', or 'intensity' for frames in [0, 1]. Default: 'mm/h'.
-        rank_from: Lowest value that counts in the rank histogram. Lower values are equal to each other, and pixels
-            where the truth and all members are lower are left out. Default: none, every value and pixel counts.
+        rank_from: Lowest value that counts in the rank histogram. Lower values count as equal to each other, and pixels
+            whose truth and members are all lower are left out. Default: none, every value and pixel counts.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -109,8 +109,8 @@ class EnsembleMetrics:
         target = real_numbers("EnsembleMetrics", "target", target, "(N, T, H, W, C)")
         if members.shape != (self.settings.members, *target.shape):
             raise ValueError(
-                f"[EnsembleMetrics] 'members' must have the shape {(self.settings.members, *target.shape)}, that many "
-                f"members of the shape of 'target', but got {members.shape}."
+                f"[EnsembleMetrics] 'members' must have the shape {(self.settings.members, *target.shape)}, "
+                f"{self.settings.members} members of the shape of 'target', but got {members.shape}."
             )
         known = ~np.isnan(target)
         if mask is not None:
@@ -202,7 +202,7 @@ class EnsembleMetrics:
         self._check_begun()
         p = np.arange(self.settings.members + 1) / self.settings.members
         tables = {}
-        for at, counts in zip(self.settings.at, self._of(self._events, lead), strict=True):
+        for at, counts in zip(self.settings.at, self._at_lead(self._events, lead), strict=True):
             n, events = counts.sum(axis=1).astype(np.float64), counts[:, 1].astype(np.float64)
             tables[at] = {
                 "probability": ratio(n * p, n),
@@ -226,7 +226,7 @@ class EnsembleMetrics:
             ValueError: There was no update, or `lead` is not one of the lead times.
         """
         self._check_begun()
-        counts = self._of(self._ranks, lead)
+        counts = self._at_lead(self._ranks, lead)
         histogram = np.zeros(len(counts))
         rng = None if seed is None else np.random.default_rng(seed)
         for lower, tied in np.argwhere(counts):
@@ -235,8 +235,8 @@ class EnsembleMetrics:
             histogram[lower : lower + tied + 1] += n * shares if rng is None else rng.multinomial(n, shares)
         return histogram
 
-    def _of(self, counts: np.ndarray, lead: int | None) -> np.ndarray:
-        """Returns the counts of a lead time, or of all together."""
+    def _at_lead(self, counts: np.ndarray, lead: int | None) -> np.ndarray:
+        """Returns the counts of a lead time, or of all lead times together if `lead` is None."""
         if lead is None:
             return counts.sum(axis=0)
         if not 1 <= lead <= len(counts):
@@ -257,7 +257,10 @@ class EnsembleMetrics:
 
 
 def _ranks(x: np.ndarray, y: np.ndarray, least: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the number of members below the truth, and of those equal to it, for every pixel that counts."""
+    """Returns, for every pixel that counts, the number of members below the truth and the number of those equal to it.
+
+    `least` is `rank_from` of `EnsembleMetrics`.
+    """
     if least is not None:
         counts = (y >= least) | (x >= least).any(axis=0)
         x, y = x[:, counts], y[counts]

@@ -1,4 +1,4 @@
-"""Events, such as rain at or above a threshold: counts over frames (n, H, W) of booleans, and scores of the counts."""
+"""Counts of events, such as rain at or above a threshold, in boolean frames (n, H, W), and scores of the counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def contingency(forecast: np.ndarray, target: np.ndarray, known: np.ndarray) -> 
 
 
 def _ones(x: np.ndarray) -> np.ndarray:
-    # Row by row: twenty times faster than a sum along an axis.
+    """Returns the number of True values in each frame, (n,), float64."""
+    # Frame by frame: twenty times faster than a sum along axes.
     return np.array([np.count_nonzero(row) for row in x], np.float64)
 
 
@@ -40,7 +41,7 @@ def table_scores(table: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def pooled(x: np.ndarray, size: int) -> np.ndarray:
-    """Returns True for each square of `size` x `size` pixels with an event; squares lie side by side from the top left.
+    """Returns True for each square of `size` x `size` pixels that has an event. The squares start at the top left.
 
     Pixels at the right and at the bottom that fill no square are left out, as in PyTorch's MaxPool2d.
 
@@ -64,7 +65,7 @@ def window_counts(x: np.ndarray, size: int) -> np.ndarray:
     Returns:
         (n, H, W), unsigned integers.
     """
-    # A window of twice the frame's side sees the whole frame from every pixel, as any larger one does.
+    # A window of twice the frame's side covers the whole frame from every pixel, as any larger one does.
     rows, columns = (min(size, 2 * side) for side in x.shape[1:])
     counts = _slide(x.astype(np.min_scalar_type(rows)), rows, 1)
     return _slide(counts.astype(np.min_scalar_type(rows * columns), copy=False), columns, 2)
@@ -116,6 +117,6 @@ def fractions_skill(sums: np.ndarray) -> np.ndarray:
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns a / b; NaN where b is zero."""
-    # Divided by NaN instead of zero: no warning.
+    """Returns a / b, NaN where b is zero."""
+    # A division by NaN gives NaN without NumPy's warning.
     return a / np.where(b == 0, np.nan, b)

@@ -8,8 +8,8 @@ import numpy as np
 class ExactSum:
     """A sum of float64 arrays, kept as two numbers: the rounded sum, and the error of its rounding.
 
-    This gives twice the digits of a double. Integers are added exactly far beyond 2^53. The sum of other numbers is the
-    same to the last bit of a double, in whatever order and parts they are added.
+    This gives twice the digits of a double. Integers are added exactly far beyond 2^53. Sums of other numbers are the
+    same to the last bit of a double for any order and grouping of the numbers.
 
     Args:
         shape: Shape of the sum.

@@ -42,7 +42,7 @@ class FrameMetrics:
     def __init__(self, *, ssim: bool = True):
         self.ssim = ssim
         kinds = [kind for kind in KINDS if ssim or not kind.startswith("ssim")]
-        # An array over the lead times for each score, once there is an update.
+        # The first update turns each value into an array over the lead times.
         self._sums: dict[str, Any] = dict.fromkeys(kinds, 0.0)
         self._counts: dict[str, Any] = dict.fromkeys(kinds, 0.0)
         self._pixels = 0
@@ -101,7 +101,9 @@ class FrameMetrics:
             ValueError: The two differ in the number of lead times or in `ssim`.
         """
         if self.ssim != other.ssim:
-            raise ValueError(f"[FrameMetrics] cannot merge: 'ssim' is {self.ssim} here and {other.ssim} there.")
+            raise ValueError(
+                f"[FrameMetrics] 'other' must have the same 'ssim', {self.ssim}, to be merged but has {other.ssim}."
+            )
         if other._horizon is None:
             return
         self._keep_horizon(other._horizon)
@@ -111,7 +113,7 @@ class FrameMetrics:
             self._counts[kind] = self._counts[kind] + other._counts[kind]
 
     def state(self) -> dict[str, Any]:
-        """Returns all that was accumulated, in a form that JSON can hold without loss, for a merge in another process.
+        """Returns everything accumulated so far, as JSON can hold it without loss, for a merge in another process.
 
         Returns:
             A dict of `ssim`, `horizon` (None before the first update), `pixels`, and by score the lists `sums` and
@@ -128,10 +130,10 @@ class FrameMetrics:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FrameMetrics:
-        """Returns an object that has accumulated what `state()` of another one returned.
+        """Returns an object from the return value of another object's `state()`.
 
         Raises:
-            ValueError: The state holds other scores, or another number of lead times, than it states.
+            ValueError: The scores or the number of lead times in the state contradict its `ssim` or `horizon`.
         """
         self = cls(ssim=state["ssim"])
         if state["horizon"] is None:

@@ -1,7 +1,7 @@
 """Scores of rain in physical units, accumulated batch by batch and by lead time.
 
-A new score of rain is a sum over each frame in `frame_sums`, if no present one serves, and its formula in
-`RainMetrics._scores`; its title, unit and direction go into `convlstm/metrics/table.py`.
+A new score of rain needs its formula in `RainMetrics._scores`, its entry in `convlstm/metrics/table.py` and, if the
+present sums are not enough, a sum over each frame in `frame_sums`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from convlstm.metrics.spectrum import fine_power, radial_spectrum, rings, taper
 import numpy as np
 
 BLOCK_PIXELS = 2**18
-"""Pixels scored at a time: they stay in the cache, and memory does not grow with the batch."""
+"""Pixels scored at a time, so that they stay in the cache and memory does not grow with the batch."""
 
 FINE_PIXELS = 16
-"""`spectral_ratio` covers waves shorter than this."""
+"""Wavelength in pixels below which `spectral_ratio` compares the power."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of `RainMetrics`, checked."""
+    """The checked arguments of `RainMetrics`."""
 
     thresholds: tuple[float, ...]
     units: str
@@ -59,7 +59,7 @@ class Settings:
 
     @property
     def at(self) -> list[str]:
-        """The part of a score's name for each threshold."""
+        """The thresholds as the names of scores have them, such as "@2mmh"."""
         return [table.at(threshold, self.units) for threshold in self.thresholds]
 
 
@@ -89,7 +89,7 @@ class RainMetrics:
                             forecast as sharp as the truth, less for a blurred one, more for a noisy one
 
     `b_mse` and `b_mae` are sums over a frame as in HKO-7 (Shi et al., 2017), but of errors in mm/h: HKO-7's tables take
-    errors of pixel values in [0, 1], so the numbers do not compare. They grow with the frame.
+    errors of pixel values in [0, 1], so the numbers cannot be compared. They grow with the frame.
 
     The power is of log(1 + rain / (1 mm/h)), or of the values themselves in other units, times Hann's window: without
     the window the jump from one edge of the frame to the opposite one looks like sharp detail and hides nearly all
@@ -97,8 +97,8 @@ class RainMetrics:
     their number.
 
     Missing pixels never score: those where the mask is False, or where the truth or the forecast is NaN. A pixel
-    missing in one is missing in both: it is in no table, its pooled square is the maximum of the others (and counts if
-    there are any), and in the windows of FSS it has no event in either, as pixels outside the frame. FSS equals
+    missing in one is missing in both: no contingency table counts it, its pooled square has the maximum of the other
+    pixels (and counts if there are any), and FSS sees no event there, as in pixels outside the frame. FSS equals
     pysteps's `fss` on fields that are both NaN there; pysteps itself counts rain where only the other field is missing.
     CSI, POD, FAR, HSS and bias equal those of pysteps's `det_cat_fct` on the known pixels; pysteps itself treats NaN as
     no event, and an event must be above the threshold, not at it.
@@ -277,10 +277,10 @@ def frame_sums(
     """Returns the sums over each frame that the scores are computed from.
 
     Args:
-        settings: Which sums to compute.
+        settings: The settings, which say which sums are needed.
         forecast: Frames (n, H, W).
         target: The truth, of the same shape.
-        mask: Booleans of the same shape, True where the truth is known; None if it is known everywhere.
+        mask: Booleans of the same shape, True where the truth is known; None if the truth is known everywhere.
 
     Returns:
         `frames`: (n,), 1 if any pixel is known. `pixels`: (n,), the number of known pixels.
@@ -324,16 +324,17 @@ def frame_sums(
 
 
 def _errors(settings: Settings, forecast: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Returns the `errors` of `frame_sums`."""
     flat = (len(target), -1)
     error = (forecast.astype(np.float64) - target).reshape(flat)
     absolute, squared = np.abs(error), error * error
     terms = [error, absolute, squared]
     if settings.balance is not None:
         bins, weights = settings.balance
-        place = np.zeros(target.shape, np.min_scalar_type(len(bins)))
+        bin_index = np.zeros(target.shape, np.min_scalar_type(len(bins)))
         for lower in bins:
-            place += target >= lower
-        weight = np.array(weights)[place].reshape(flat)
+            bin_index += target >= lower
+        weight = np.array(weights)[bin_index].reshape(flat)
         terms += [weight * squared, weight * absolute]
     return np.stack([term.sum(axis=1) for term in terms], axis=1)
 

@@ -1,4 +1,4 @@
-"""Weights of a pixel by the rain in the truth, shared by balanced losses and scores."""
+"""Weights of pixels by the rain in the truth, shared by balanced losses and scores."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def checked_balance(
             "the weight of values below all bins."
         )
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
-        raise ValueError(f"[{owner}] 'weights' must be finite, none below 0 and one above it, but got {list(weights)}.")
+        raise ValueError(f"[{owner}] 'weights' must be finite, at least 0 and not all 0, but got {list(weights)}.")
     return bins, weights

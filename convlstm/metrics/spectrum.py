@@ -58,9 +58,9 @@ def radial_spectrum(fields: np.ndarray) -> np.ndarray:
     ring, count = rings(height, width)
     waves = np.fft.rfft2(fields)
     power = (waves.real**2 + waves.imag**2) * (_mirrored(height, width) / (height * width))
-    # One count for all frames: frame i has the bins from i (R + 1) on.
-    places = ring + (len(count) + 1) * np.arange(n)[:, None, None]
-    sums = np.bincount(places.ravel(), power.ravel(), n * (len(count) + 1))
+    # One call for all frames: frame i has the bins from i (R + 1) on.
+    bins = ring + (len(count) + 1) * np.arange(n)[:, None, None]
+    sums = np.bincount(bins.ravel(), power.ravel(), n * (len(count) + 1))
     return sums.reshape(n, len(count) + 1)[:, :-1] / count
 
 

@@ -8,7 +8,7 @@ WINDOW = 7
 
 
 def _window_sums(x: np.ndarray, axis: int, step: int = 1) -> np.ndarray:
-    """Returns sums over 7 neighbours, `step` apart, along an axis, as 2 + 2 = 4 and 4 + 2 + 1 = 7: nothing cancels."""
+    """Returns sums over 7 neighbours, `step` apart, along an axis, as 2 + 2 + 2 + 1 of them, so no digits cancel."""
     x = np.moveaxis(x, axis, 0)
     n = len(x) - 6 * step
     two = x[:-step] + x[step:]
@@ -51,7 +51,7 @@ def structural_similarity(
         flat = (-1, height, width * channels)
         x, y = forecast.reshape(flat), target.reshape(flat)
         v = None if valid is None else valid.reshape(flat)
-        # A few frames at a time stay in cache: twice as fast as all at once.
+        # A few frames at a time stay in the cache, which is twice as fast as all at once.
         block = max(1, 2**15 // (height * width * channels))
         for start in range(0, len(x), block):
             part = slice(start, start + block)

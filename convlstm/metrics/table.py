@@ -1,11 +1,11 @@
-"""The table of scores: the titles, the unit, the better direction and the use of each.
+"""The table of scores: the title, the unit, the best value and the use of each.
 
-The log of training, the files and tables of an evaluation, and the report all read it. A new score is its formula and
-an entry here.
+The log of training, the files and tables of an evaluation, and the report all read it. A new score needs its formula
+and an entry here.
 
-A name such as "csi@2mmh_pool4" is a kind of score ("csi") and what it was computed for: the unit of an error
-("mae_mmh"), the threshold of an event ("csi@2mmh"), the longest wave ("spectral_ratio@16px"), the side of a window
-("fss@2mmh_16px") or of pooled squares ("csi_mean_pool4").
+A name such as "csi@2mmh_pool4" is a kind of score ("csi") and its parameters: the unit of an error ("mae_mmh"), the
+threshold of an event ("csi@2mmh"), the longest wave ("spectral_ratio@16px"), the side of a window ("fss@2mmh_16px") or
+of pooled squares ("csi_mean_pool4").
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from string import Formatter
 from typing import Any
 
 Scores = dict[str, dict[str, Any]]
-"""Values by name: what the `compute` method of a metric returns."""
+"""Values of scores by name, as the `compute` method of a metric returns them."""
 
 SUFFIXES = {"mm/h": "mmh", "dBZ": "dBZ", "raw": "raw", "intensity": "intensity"}
 """Units of data as names write them; an intensity is a value of a frame in [0, 1]."""
@@ -26,17 +26,17 @@ SUFFIXES = {"mm/h": "mmh", "dBZ": "dBZ", "raw": "raw", "intensity": "intensity"}
 RAIN_UNITS = ("mm/h", "dBZ", "raw")
 
 HIGHER, LOWER = math.inf, -math.inf
-"""Best values of scores that are the better the higher, or the lower, they are."""
+"""Best values of scores of which higher values, or lower values, are better."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """An entry of the table; `score` replaces its `{at}`, `{short}`, `{size}`, `{unit}` and `{units}` for a name.
+    """An entry of the table. The function `score` fills in `{at}`, `{short}`, `{size}`, `{unit}` and `{units}`.
 
     Attributes:
         title: Heading of its charts and rows. `{at}` is the threshold, `{size}` the longest wave in pixels.
         axis: Title of its axis. `{unit}` is the unit of the data.
-        best: Best value, `HIGHER` or `LOWER`; None if the score alone does not tell.
+        best: Best value, `HIGHER` or `LOWER`; None if no value of the score alone is best.
         unit: Unit in files; "1" is a pure number. `{units}` is the unit of the data.
         heading: The two lines above its column in tables of means; `{short}` is the threshold. Default: no column.
         form: Format of its values in these tables; "" keeps four digits of the smallest one. Default: ".3f".
@@ -84,7 +84,7 @@ class Score:
 
     @property
     def choose(self) -> Callable[[Iterable[float]], float] | None:
-        """A function that returns the best of several values; None if the score alone does not tell."""
+        """A function that returns the best of several values; None if no value of the score alone is best."""
         if self.best is None or math.isinf(self.best):
             return {HIGHER: max, LOWER: min}.get(self.best)  # type: ignore[arg-type]
         return lambda values: min(values, key=lambda value: abs(value - self.best))  # type: ignore[operator]
@@ -167,7 +167,7 @@ TABLE = {"loss": Score("Loss", "loss", LOWER), **FRAMES, **RAIN, **ENSEMBLE}
 """All scores by kind."""
 
 PLAIN_IN_MMH = ("b_mse", "b_mae")
-"""Errors whose names have no unit if that is mm/h, as in the papers."""
+"""Errors whose names have no unit if the unit is mm/h, as in the papers."""
 
 _NAME = re.compile(
     r"(?P<kind>[a-z_]+?)(_(?P<suffix>mmh|dBZ|raw|intensity))?"

@@ -118,7 +118,7 @@ def rain_fields(
     if any(value.ndim != 4 or value.shape[-1] != 1 or 0 in value.shape for value in arrays[:2]):
         raise ValueError(
             f"[{owner}] 'inputs' and 'targets' must be one sequence of fields, (T, H, W) or (T, H, W, 1), "
-            f"none of it 0, but got {np.shape(inputs)} and {np.shape(targets)}."
+            f"no side 0, but got {np.shape(inputs)} and {np.shape(targets)}."
         )
     sequences = sequences_of(owner, arrays[0], arrays[1], named)
     return [np.where(np.isfinite(value[0, ..., 0]), value[0, ..., 0], np.nan) for value in sequences]

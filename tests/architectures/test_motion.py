@@ -176,6 +176,6 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.parametrize("shape", [(2, 4, 4, 1), (1, 0, 4, 4, 1), (1, 2, 4, 0, 1)])
 def test_inputs_must_be_sequences(shape):
-    message = f"[motion] expected inputs of shape NTHWC, none of them 0, but got shape {shape}."
+    message = f"[motion] expected inputs of shape NTHWC, no side 0, but got shape {shape}."
     with pytest.raises(ValueError, match=re.escape(message)):
         motion(mx.zeros(shape))

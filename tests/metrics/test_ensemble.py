@@ -244,11 +244,11 @@ def test_wrong_arrays(sample):
         metrics.update(members > 1, target)
     with pytest.raises(TypeError, match="'target' must hold real numbers but got complex128"):
         metrics.update(members, target + 1j)
-    with pytest.raises(ValueError, match=re.escape("'members' must have the shape (M, N, T, H, W, C), none of it 0")):
+    with pytest.raises(ValueError, match=re.escape("'members' must have the shape (M, N, T, H, W, C), no side 0")):
         metrics.update(members[0], target)
-    with pytest.raises(ValueError, match=re.escape("'target' must have the shape (N, T, H, W, C), none of it 0")):
+    with pytest.raises(ValueError, match=re.escape("'target' must have the shape (N, T, H, W, C), no side 0")):
         metrics.update(members, target[:0])
-    with pytest.raises(ValueError, match=re.escape("'members' must have the shape (5, 3, 2, 6, 7, 1), that many")):
+    with pytest.raises(ValueError, match=re.escape("'members' must have the shape (5, 3, 2, 6, 7, 1), 5 members")):
         metrics.update(members[:4], target)
     with pytest.raises(ValueError, match=re.escape("'mask' must have the shape of 'target' or broadcast to it")):
         metrics.update(members, target, mask[:, :, :5])

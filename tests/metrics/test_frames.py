@@ -212,7 +212,7 @@ def test_errors():
     metrics.update(forecast, target)
     with pytest.raises(ValueError, match="same number of lead times but got 2 after 3"):
         metrics.update(forecast[:, :2], target[:, :2])
-    with pytest.raises(ValueError, match="cannot merge: 'ssim' is True here and False there"):
+    with pytest.raises(ValueError, match="'other' must have the same 'ssim', True, to be merged but has False"):
         metrics.merge(FrameMetrics(ssim=False))
 
 

@@ -166,7 +166,7 @@ def test_wrong_arguments():
         draw(inputs, targets, {"model": targets[:9]}, units="mm/h")
     with pytest.raises(ValueError, match=r"one sequence of fields, .* but got \(1, 5, 16, 24, 1\) and \(12, 16, 24\)"):
         draw(inputs[None, ..., None], targets, forecasts, units="mm/h")
-    with pytest.raises(ValueError, match=r"none of it 0, but got \(0, 16, 24\)"):
+    with pytest.raises(ValueError, match=r"no side 0, but got \(0, 16, 24\)"):
         draw(inputs[:0], targets, forecasts, units="mm/h")
     with pytest.raises(ValueError, match=r"'units' must be one of mm/h, dBZ, raw but got 'mm'"):
         draw(inputs, targets, forecasts, units="mm")
