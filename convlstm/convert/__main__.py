@@ -23,7 +23,7 @@ LEGACY = "its cells output o . g instead of o . tanh(c'), as in OpenSTL's first 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code."""
+    """Runs the command, and returns its exit status: 0, or 1 if nothing was written."""
     parser = argparse.ArgumentParser(
         prog="convlstm convert",
         description="Converts a file of weights of OpenSTL, predrnn-pytorch, ndrplz or Keras to a run's folder with a "
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if other_layers:
         print(f"left out, since they are no ConvLSTM2D: {', '.join(other_layers)}")
     if conversion.family in ("ndrplz", "keras"):
-        print(f"Layers, to be used in a model of your own:  outputs, states = convlstm.load('{arguments.out}')(frames)")
+        print(f"Use these layers in a model of your own:  outputs, states = convlstm.load('{arguments.out}')(frames)")
         return 0
     if arguments.legacy:
         print(f"legacy: {LEGACY}")

@@ -33,7 +33,7 @@ MODELS = {
     "convlstm.architectures.simvp.SimVP": "simvp",
     "convlstm.architectures.convlstm_sequence.ConvLSTMSequence": "ndrplz",
 }
-# Settings that other programs fix and a state_dict does not hold: of PredRNN, and of each of ndrplz's layers.
+# Settings of PredRNN and of ndrplz's layers that are fixed in the other programs, so a state_dict does not hold them.
 FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
     "predrnn": {"forget_bias": (1,)},
     "ndrplz": {
@@ -81,10 +81,10 @@ def convert(
     """
     name = next((name for name, family in FAMILIES.items() if family.recognises(arrays)), None)
     if name is None:
-        some = ", ".join(sorted(arrays)[:4])
+        examples = ", ".join(sorted(arrays)[:4])
         prefixes = _prefixes_of_models(arrays)
         raise ConversionError(
-            f"these weights belong to no known model ({some}, ...). Known are "
+            f"these weights belong to no known model ({examples}, ...). Known are "
             f"{', '.join(family.title for family in FAMILIES.values())}."
             + (f" A part of them does: {prefixes} (--prefix)." if prefixes else "")
         )
@@ -141,8 +141,8 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
         for key, allowed in FIXED.get(MODELS[target], {}).items():
             if part.get(key, allowed[0]) not in allowed:
                 raise ConversionError(
-                    f"{family.title} always has {key}={allowed[0]} but this model has {part[key]}: elsewhere its "
-                    "weights would give other forecasts."
+                    f"{family.title} always has {key}={allowed[0]} but this model has {part[key]}: its "
+                    "weights would give other forecasts there."
                 )
     named = [(array, *family.theirs(ours, description)) for ours, array in _parameters(model).items()]
     foreign = sorted(

@@ -1,4 +1,4 @@
-"""The interface of a family of models from elsewhere."""
+"""The interface of a family: a kind of model that another program trains."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Options = dict[str, Any]
 
 
 class Family(Protocol):
-    """A kind of model that another program trains.
+    """A kind of model that another program trains, and its conversion to our model and back.
 
     Attributes:
         title: Its usual name.
-        dead: Patterns of the names of parameters that no output depends on.
+        dead: Patterns of the names of its parameters that no output depends on.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Family(Protocol):
         """Returns the other program's name and layout of one of our parameters."""
 
     def without_use(self, arrays: StateDict) -> StateDict:
-        """Returns zeros for the parameters that no output depends on, given all others."""
+        """Returns zeros for the other program's parameters that no output depends on, given all others."""
 
 
 class OneToOne:

@@ -26,7 +26,7 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
     Args:
         path: The file.
         padding: Padding of the layers in a file of weights, which does not contain it: 'valid', Keras's default, or
-            'same'.
+            'same'. Default: 'valid'.
 
     Returns:
         Arrays `layers.N.cell.Wx`, `Wh` and `bias` in Keras's layout; the arguments of a `ConvLSTM` for each layer; the
@@ -104,17 +104,17 @@ def _order(path: Path, groups: list[str], settings: dict[str, dict[str, Any]]) -
         wrapped = [group for group in groups if re.search("(^|/)(forward|backward)_|layers/.*layers/", group)]
         ordered = list(zip(names, groups, strict=True))
     else:
-        alone = [name for name, layer in settings.items() if layer["class_name"] == "ConvLSTM2D"]
+        top_level = [name for name, layer in settings.items() if layer["class_name"] == "ConvLSTM2D"]
         wrapped = [
             f"{name} ({layer['class_name']})"
             for name, layer in settings.items()
-            if name not in alone and '"ConvLSTM2D"' in json.dumps(layer)
+            if name not in top_level and '"ConvLSTM2D"' in json.dumps(layer)
         ]
         by_name = dict(zip(names, groups, strict=True))
         if path.suffix == ".keras":
-            ordered = list(zip(alone, groups, strict=False))
+            ordered = list(zip(top_level, groups, strict=False))
         else:
-            ordered = [(name, by_name[name]) for name in alone if name in by_name]
+            ordered = [(name, by_name[name]) for name in top_level if name in by_name]
     if wrapped or len(ordered) != len(groups):
         inside = ", ".join(wrapped) or ", ".join(groups)
         raise ConversionError(

@@ -1,4 +1,4 @@
-"""Layouts of arrays in PyTorch and here."""
+"""Layouts of arrays in other programs and here."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 
 class Layout(NamedTuple):
-    """A pair of functions that convert a PyTorch array to ours and back."""
+    """A pair of functions that convert an array of another program to ours and back."""
 
     ours: Callable[[np.ndarray], np.ndarray]
     theirs: Callable[[np.ndarray], np.ndarray]
 
 
 SAME = Layout(lambda a: a, lambda a: a)
-# (O, C, kh, kw) and (O, kh, kw, C).
+# PyTorch's (O, C, kh, kw) and our (O, kh, kw, C). The comments below have the same order.
 CONVOLUTION = Layout(lambda a: a.transpose(0, 2, 3, 1), lambda a: a.transpose(0, 3, 1, 2))
 # (O, C, 1, 1) and (O, C).
 POINTWISE = Layout(lambda a: a[:, :, 0, 0], lambda a: a[:, :, None, None])

@@ -33,7 +33,7 @@ def _frames(arrays: StateDict, patch_size: int) -> dict[str, Any]:
         raise ConversionError(f"the side of a patch must be at least 1 but got {patch_size} (--patch-size)")
     if channels % patch_size**2:
         raise ConversionError(
-            f"{channels} input channels are no patches of {patch_size}x{patch_size} pixels: choose --patch-size"
+            f"{channels} input channels are no patches of {patch_size}x{patch_size} pixels: choose another --patch-size"
         )
     return {"in_channels": channels // patch_size**2, "patch_size": patch_size}
 
@@ -105,10 +105,10 @@ class PredRNNFamily(OneToOne):
 
 
 class SimVPFamily(OneToOne):
-    """SimVP with either translator."""
+    """SimVP with a translator of gated attention (gSTA) or of inceptions."""
 
     title = "SimVP"
-    # The number of batches that a norm has seen; with a constant momentum nothing depends on it.
+    # The number of batches that a norm has seen. With a constant momentum nothing depends on it.
     dead: tuple[str, ...] = (r".*\.num_batches_tracked",)
 
     names = (

@@ -46,7 +46,9 @@ def read_state_dict(path: str | Path) -> StateDict:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ConversionError(f"'{path}' is no file. Name a file of weights: {', '.join(TORCH)}, .safetensors or .npz.")
+        raise ConversionError(
+            f"'{path}' is not a file. Name a file of weights: {', '.join(TORCH)}, .safetensors or .npz."
+        )
     if _is_torch(path):
         arrays = _of_torch(path)
     elif path.suffix == ".safetensors":
@@ -83,8 +85,8 @@ def _of_torch(path: Path) -> StateDict:
             warnings.simplefilter("ignore")
             content = _load(torch, path)
     except pickle.UnpicklingError as error:
-        strange = _strange(torch, path)
-        named = f" ({', '.join(strange[:4])})" if strange else ""
+        unknown = _unknown_names(torch, path)
+        named = f" ({', '.join(unknown[:4])})" if unknown else ""
         raise ConversionError(
             f"'{path}' holds more than weights{named}, which could run a stranger's code, so it was not read. Save the "
             "weights alone, in the program that made it: torch.save(model.state_dict(), PATH)."
@@ -105,15 +107,15 @@ def _load(torch: Any, path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        strange = _strange(torch, path)
-        if not strange or not all(LEFT_OUT.fullmatch(name) for name in strange):
+        unknown = _unknown_names(torch, path)
+        if not unknown or not all(LEFT_OUT.fullmatch(name) for name in unknown):
             raise
-        with torch.serialization.safe_globals([(_Nothing, name) for name in strange]):
+        with torch.serialization.safe_globals([(_Nothing, name) for name in unknown]):
             return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _strange(torch: Any, path: Path) -> list[str]:
-    """Returns the names in a file that PyTorch does not read as weights."""
+def _unknown_names(torch: Any, path: Path) -> list[str]:
+    """Returns the names of classes and functions in a file that PyTorch does not read as weights."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # an older PyTorch, or a file that is no archive: the file stays refused
@@ -145,6 +147,7 @@ def _weights(content: Any) -> dict[str, Any] | None:
 
 
 def _without_prefixes(arrays: StateDict) -> StateDict:
+    """Returns the arrays after removing the prefixes of wrappers that all names have."""
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in arrays)), None):
         arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
     return arrays

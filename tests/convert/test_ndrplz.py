@@ -49,7 +49,7 @@ def test_ndrplz_layers_there_and_back(tmp_path, capsys, rng):
     torch.save(network.state_dict(), tmp_path / "a.pth")
     assert main([str(tmp_path / "a.pth"), str(tmp_path / "run")]) == 0
     assert "ConvLSTMSequence" in (told := capsys.readouterr().out)
-    assert "Layers, to be used in a model of your own" in told
+    assert "Use these layers in a model of your own" in told
     x = normal(rng, (2, 4, 6, 5, 2))
     with torch.no_grad():
         expected = network(torch.tensor(np.array(x.transpose(0, 1, 4, 2, 3))))

@@ -83,7 +83,7 @@ def test_names_that_programs_give(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("absent.pth", None, "is no file. Name a file of weights"),
+        ("absent.pth", None, "is not a file. Name a file of weights"),
         ("a.txt", b"weights", "has an unknown ending"),
         ("a.pth", b"damaged", "cannot be read|could run"),
         ("a.safetensors", b"damaged", "cannot be read"),
