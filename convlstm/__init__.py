@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "__version__", "load"]
 
-# Modules of the public names. Each is imported at first use, so that `import convlstm` stays light.
-_HOME = {
+# The module of each public name. It is imported at the name's first use, so that `import convlstm` stays light.
+_MODULES = {
     "ConvLSTM": "convlstm.layers",
     "ConvLSTMCell": "convlstm.layers",
     "EncoderForecaster": "convlstm.models",
@@ -34,12 +34,12 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'convlstm' has no attribute '{name}'")
-    value = getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | _HOME.keys())
+    return sorted(globals().keys() | _MODULES.keys())

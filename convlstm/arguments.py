@@ -32,7 +32,12 @@ def check_whole(owner: str, name: str, value: Any, least: int = 1, most: int | N
 
 
 def check_number(owner: str, name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
-    """Returns a number as a float, or raises ValueError if it is not finite or lies outside its range."""
+    """Returns a number as a float, or raises ValueError if it is not finite or lies outside its range.
+
+    Args:
+        owner, name, value: As for `check_whole`.
+        least, most: Bounds of the range, both included. Default: none.
+    """
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"[{owner}] '{name}' must be a finite number but got {value!r}.")
     if not least <= value <= most:

@@ -23,7 +23,7 @@ import mlx.core as mx
 BACKENDS = ("mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13")
 LOGGERS = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "mlflow-skinny")}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# Even on one core of an old machine a fast BLAS is this many times as fast as the reference one.
+# A fast BLAS is at least this many times as fast as the reference one, even on one core of an old machine.
 LEAST_RATIO = 5.0
 
 
@@ -81,7 +81,7 @@ def check_backends() -> list[str]:
 
 
 def check_gemm(size: int) -> list[str]:
-    """Prints the speed of a (size, size) GEMM and, on a Linux CPU, of the same with the BLAS inside MLX."""
+    """Prints the speed of a (size, size) GEMM and, on a Linux CPU, that with the BLAS inside MLX; returns remedies."""
     name = f"GEMM {size}"
     gflops = gemm_gflops(size)
     _line(name, f"{gflops:.1f} GFLOP/s")
@@ -106,7 +106,7 @@ def check_gemm(size: int) -> list[str]:
 
 
 def check_convolution() -> list[str]:
-    """Prints the speed of a convolution of a typical ConvLSTM with 128 channels."""
+    """Prints the speed of a convolution of a typical ConvLSTM with 128 channels; returns no remedies."""
     batch = 1 if _on_cpu() and load_fast_blas().name == "built-in" else 16
     image, weight = mx.random.split(mx.random.key(1))
     x = mx.random.normal((batch, 16, 16, 128), key=image)
@@ -124,7 +124,7 @@ def check_convolution() -> list[str]:
 
 
 def check_kernels() -> list[str]:
-    """Prints the path of the kernels of `convlstm.ops.cpu`, which are built now if they are missing."""
+    """Prints the path of the kernels of `convlstm.ops.cpu`, building them if they are missing; returns remedies."""
     if not _on_cpu():
         return []
     try:
@@ -138,9 +138,9 @@ def check_kernels() -> list[str]:
 
 
 def check_compile() -> list[str]:
-    """Tries `mx.compile`, which builds with g++ at run time on a Linux CPU and does nothing without g++."""
+    """Tries `mx.compile`, which uses g++ on a Linux CPU and does nothing without it; returns remedies."""
     if _on_cpu() and platform.system() == "Linux" and shutil.which("g++") is None:
-        _line("mx.compile", "no g++: everything runs, uncompiled")
+        _line("mx.compile", "no g++: everything runs without compilation")
         return ["Without g++ nothing is compiled, which costs speed: sudo apt install g++, or sudo dnf install gcc-c++"]
     x = mx.linspace(-2, 2, 64)
     try:
@@ -177,13 +177,13 @@ def _reference_gflops(size: int) -> float | None:
     """Returns the speed of the same GEMM in a process with only MLX's own BLAS, or None if that process fails."""
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
     code = f"from convlstm.backend.blas import gemm_gflops; print(gemm_gflops({size}))"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code],
         env={**environment, "CONVLSTM_BLAS": "none", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
     )
-    return float(done.stdout) if done.returncode == 0 else None
+    return float(result.stdout) if result.returncode == 0 else None
 
 
 def _installed_backends() -> list[str]:

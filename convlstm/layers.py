@@ -48,7 +48,7 @@ class ConvLSTMCell(RecurrentCell):
     peepholes `Wci`, `Wcf`, `Wco`. The paper writes c for the index g of the candidate: W_xc, W_hc, b_c.
 
     Args:
-        in_channels: Channels C of the input. 0 makes a cell without input, called with `x=None` and a state.
+        in_channels: Channels C of the input. 0 gives a cell without input, called with `x=None` and a state.
         out_channels: Channels O of the hidden state and of the cell state.
         kernel_size: Size of the convolution kernels, odd; an int or (height, width). Default: 5.
         stride: Stride of the input's convolution; an int or a pair. Default: 1.
@@ -204,14 +204,14 @@ class ConvLSTM(nn.Module):
         bidirectional: If True, a second cell walks the other way. Default: False.
         merge: Combination of the two directions' outputs: 'concat' (2O channels), 'sum', 'mul', 'ave', or None for a
             pair of outputs. Default: 'concat'.
-        return_sequences: If False, only the hidden state of the last step walked is returned. Default: True.
+        return_sequences: If False, only the last computed hidden state is returned. Default: True.
         dropout: Share of the input's values set to zero in training, the same at all time steps. Default: 0.
         recurrent_dropout: The same for the hidden state before its convolution. Default: 0.
         algorithm: Algorithm of the recurrence: 'native' uses MLX's convolution and automatic gradient, 'winograd' the
             kernels of `convlstm.ops.cpu` (recurrent kernels of 3x3 and 5x5, float32); 'auto' takes the latter on a CPU
             if they fit. With recurrent dropout, training is always 'native'. Default: 'auto'.
-        recompute: If True, the gradient computes the gates again instead of keeping them: a third of the memory of a
-            layer's states, for more time. Default: False.
+        recompute: If True, the gradient computes the gates again instead of keeping them. It needs a third of the
+            memory for a layer's states, but more time. Default: False.
         **cell: The other arguments of `ConvLSTMCell`.
 
     Raises:
@@ -263,7 +263,7 @@ class ConvLSTM(nn.Module):
             key: Key of the dropout masks; None draws from MLX's global state, as `mlx.nn.Dropout` does.
 
         Returns:
-            Outputs NLHWO in the order of the input's time, in whichever direction the layer walks, or NHWO with
+            Outputs NLHWO, in the input's order of time even if the layer walks backwards, or NHWO with
             `return_sequences=False`; the state in the form of the argument. Without a batch axis if the input has none.
         """
         start = state if state is None or not self.bidirectional else state[0]
@@ -285,7 +285,7 @@ class ConvLSTM(nn.Module):
         return MERGES[self.merge](outputs, others), (state, other_state)
 
     def prepare(self) -> CellFilters | None:
-        """Returns the kernels as `walk` reads them, or None if it reads them as they are."""
+        """Returns the kernels transformed for `walk`, or None if `walk` uses them as they are."""
         if (self.training and self.recurrent_dropout > 0) or not fits(self.cell):
             return None
         return prepare_cell(self.cell, trains=self.training, recompute=self.recompute)

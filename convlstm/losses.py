@@ -69,8 +69,8 @@ class BinaryCrossEntropy:
     """Mean of -target log(forecast) - (1 - target) log(1 - forecast) per pixel, in nats.
 
     The loss of Shi et al., 2015. Forecasts are probabilities, so the model must end in a sigmoid. At 0 and 1 the
-    logarithm is infinite, so forecasts are scaled to the range from `epsilon` to 1 - `epsilon`. Scaling, other than
-    clipping, keeps a gradient for a pixel that is certain and wrong.
+    logarithm is infinite, so forecasts are scaled to the range from `epsilon` to 1 - `epsilon`. Unlike clipping,
+    scaling keeps a gradient for a pixel that is certain and wrong.
 
     Args:
         epsilon: Smallest distance from 0 and 1, at least 1e-7 and below 0.5. Default: 1e-6.
@@ -122,8 +122,7 @@ class Balanced:
     Raises:
         ValueError: Bins or weights are not as described, a factor is below 0, or both factors are 0.
 
-    Reference:
-        Shi et al., "Deep learning for precipitation nowcasting: a benchmark and a new model", 2017.
+    Source: Shi et al., Deep Learning for Precipitation Nowcasting: A Benchmark and a New Model, 2017.
     """
 
     def __init__(self, bins: Sequence[float], weights: Sequence[float], *, squared: float = 1.0, absolute: float = 1.0):
@@ -160,7 +159,7 @@ class BalancedMeanAbsoluteError(Balanced):
 
 
 class SoftCriticalSuccess:
-    r"""Mean over lead times and thresholds of 1 - CSI, a smooth form of the score by which rain is verified.
+    r"""Mean over lead times and thresholds of 1 - CSI, a smooth form of a score with which rain forecasts are verified.
 
         p = sigmoid((forecast - threshold) / width),   o = target >= threshold
         CSI = (sum p o + 1) / (sum (p + o - p o) + 1)
@@ -199,13 +198,13 @@ class SoftCriticalSuccess:
         valid = mx.array(True) if mask is None else mx.broadcast_to(mask, target.shape) != 0
         # Missing values are replaced first: the gradient at a NaN is NaN.
         forecast, target = mx.where(valid, forecast, 0), mx.where(valid, target, 0)
-        misses = []
+        terms = []
         for threshold in self.thresholds:
             p = mx.where(valid, mx.sigmoid((forecast - threshold) / self.width), 0)
             o = mx.where(valid, target >= threshold, False)
             hits, either = ((x.sum(axis=(2, 3, 4))).sum(axis=0) for x in (p * o, mx.maximum(p, o)))
-            misses.append((1 - (hits + 1) / (either + 1)).mean())
-        return mx.stack(misses).mean()
+            terms.append((1 - (hits + 1) / (either + 1)).mean())
+        return mx.stack(terms).mean()
 
 
 class WeightedSum:

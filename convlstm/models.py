@@ -120,7 +120,7 @@ class EncoderForecaster(nn.Module):
             raise ValueError("[EncoderForecaster] 'concatenate' needs all levels on one grid, but there is resampling.")
         if next_frame_weight < 0 or (next_frame_weight > 0 and in_channels != out_channels):
             raise ValueError(
-                f"[EncoderForecaster] 'next_frame_weight' must be at least 0, and 0 where input and output have "
+                f"[EncoderForecaster] 'next_frame_weight' must be at least 0, and 0 if input and output have "
                 f"different channels ({in_channels} and {out_channels}), but got {next_frame_weight}."
             )
         self.next_frame_weight = next_frame_weight

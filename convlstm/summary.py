@@ -36,10 +36,12 @@ def layers(model: nn.Module) -> list[Layer]:
     """Returns the parts of a model with parameters of their own, in the model's order."""
     parts = []
     for name, module in reversed(list(model.named_modules())):
-        own = {key: value for key, value in module.items() if isinstance(value, mx.array)}
-        if own:
-            trained = sum(value.size for key, value in own.items() if key not in module._no_grad)
-            parts.append(Layer(name or "(model)", type(module).__name__, {k: v.shape for k, v in own.items()}, trained))
+        arrays = {key: value for key, value in module.items() if isinstance(value, mx.array)}
+        if arrays:
+            trained = sum(value.size for key, value in arrays.items() if key not in module._no_grad)
+            parts.append(
+                Layer(name or "(model)", type(module).__name__, {k: v.shape for k, v in arrays.items()}, trained)
+            )
     return parts
 
 
@@ -50,11 +52,11 @@ def parameters(model: nn.Module) -> int:
 
 
 def macs(model: Callable[[mx.array, int], mx.array], shape: Sequence[int], horizon: int) -> int:
-    """Returns the multiply-accumulate operations of a forecast, those of its convolutions and matrix products.
+    """Returns the number of multiply-accumulate operations in the convolutions and matrix products of a forecast.
 
     They are read from the graph of MLX's own operations; nothing is computed. As in the literature, they are counted
-    for plain convolutions, although Winograd's need fewer. OpenSTL takes its figures from fvcore, which also counts 2
-    to 5 operations for each value of a norm: 0.06 G more for SimVP, 0.10 G with inceptions.
+    for plain convolutions, although Winograd's algorithm needs fewer. OpenSTL takes its figures from fvcore, which also
+    counts 2 to 5 operations for each value of a norm: 0.06 G more for SimVP, 0.10 G with inceptions.
 
     Args:
         model: Model, called as `model(inputs, horizon)`.
@@ -101,7 +103,7 @@ class Memory:
 
 
 def memory(model: nn.Module, shape: Sequence[int], horizon: int) -> Memory:
-    """Measures the memory of a forecast and of a training step, with one sequence.
+    """Returns the measured peak memory of a forecast and of a training step, with one sequence.
 
     The model's weights change, since it is trained for a step.
 

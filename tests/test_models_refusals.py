@@ -29,7 +29,7 @@ import pytest
         ),
         ({"upsample": []}, "'upsample' must have one entry for each of the 2 levels of 'hidden_channels' but got 0."),
         ({**STRIDED, "concatenate": True}, "'concatenate' needs all levels on one grid, but there is resampling."),
-        ({"next_frame_weight": -1}, "'next_frame_weight' must be at least 0, and 0 where input and output have"),
+        ({"next_frame_weight": -1}, "'next_frame_weight' must be at least 0, and 0 if input and output have"),
         ({"next_frame_weight": 1.0, "out_channels": 2}, "different channels (1 and 2), but got 1.0."),
         ({"output_mean": 0.0}, "'output_mean' must be between 0 and 1 for a sigmoid but got 0.0."),
         ({"output_mean": 1.5}, "'output_mean' must be between 0 and 1 for a sigmoid but got 1.5."),
