@@ -126,6 +126,8 @@ class Trainer:
             CheckpointError: The checkpoint to resume from is missing, damaged or does not fit; nothing was written.
             OSError: Something could not be written. Everything written before is intact.
             RunInUseError: Another process trains in the folder.
+            RanksError: The weights of the ranks differ by more than rounding.
+            ValueError: The data have fewer training sequences than a batch, or the folder cannot be moved aside.
         """
         settings, folder = self.settings, Path(folder)
         checkpoint = checkpoint_for(folder, resume, overwrite=overwrite) if ranks.main else None

@@ -201,7 +201,12 @@ class Run:
         self.console.say(f"step {progress.step}: validation {scores} ({monitor}: {note})")
 
     def save(self, name: str = LAST, *, insist: bool = False) -> bool:
-        """Writes a checkpoint, and returns True on every rank if it was written; see `RunFolder.save`."""
+        """Writes a checkpoint, and returns True on every rank if it was written; see `RunFolder.save`.
+
+        Raises:
+            RanksError: The weights of the ranks differ by more than rounding.
+            OSError: As for `RunFolder.save`.
+        """
         check_same_state(self.ranks, self.model, self.optimizer, self.progress.step, self.average)
         with self.ranks.undisturbed():
             ema = None if self.average is None else self.average.weights
