@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 # A case takes a third of a second.
-fewer = settings(max_examples=settings().max_examples // 10)
+fewer = settings(max_examples=settings().max_examples // 20)
 
 
 @dataclass
