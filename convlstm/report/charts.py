@@ -1,4 +1,4 @@
-"""Descriptions of charts. `figures` draws them with matplotlib, `page/svg` draws them in the page."""
+"""Descriptions of charts. `matplotlib_charts.py` draws them as pictures and `page/svg.py` draws them in the page."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Line:
         x, y: Its points. The line is broken where y is None or not finite.
         like: The forecaster that it belongs to, whose colour it has. Default: the line's own name.
         role: "truth" and "guide" are lines that belong to no forecaster. Default: "forecast".
-        dashed: True if it is dashed. Default: False.
-        dots: True if its points are marked. Default: True.
+        dashed: True if the line is dashed. Default: False.
+        dots: True if the points are marked. Default: True.
     """
 
     x: Sequence[float]
@@ -33,9 +33,9 @@ class Bars:
     """Small bars in a chart of lines that show how often each x occurred, on a scale of powers of ten.
 
     Attributes:
-        x: Their places.
-        counts: The number of pixels of each.
-        like: The forecaster that they belong to.
+        x: Positions of the bars on the x axis.
+        counts: The number of pixels of each bar.
+        like: The forecaster that the bars belong to, whose colour they have.
     """
 
     x: Sequence[float]
@@ -48,14 +48,14 @@ class Chart:
     """A chart of lines.
 
     Attributes:
-        title: What it shows.
+        title: Title of the chart.
         x, y: Titles of the axes, with the units.
         lines: The lines by name.
-        note: Which values are better. Default: nothing.
-        choose: Returns the best of the values at one x. Default: none is the best.
+        note: Text that says which values are better. Default: nothing.
+        choose: Returns the best of the values at one x. Default: no value is marked.
         from_zero: True if the y axis starts at 0. Default: False.
-        mark: A value with a line across, the best one. Default: none.
-        log_x, log_y: True if the axis is logarithmic; other than positive values are left out. Default: False.
+        mark: The best value, which gets a line across. Default: none.
+        log_x, log_y: True if the axis is logarithmic; values of 0 or less are left out. Default: False.
         falling: True if x falls from left to right. Default: False.
         whole: True if x takes only whole numbers. Default: False.
         ticks: The values of x that may have a number. Default: round numbers.
@@ -97,12 +97,12 @@ class Histogram:
     """A rank histogram.
 
     Attributes:
-        title: What it shows.
+        title: Title of the chart.
         x, y: Titles of the axes, with the units.
-        heights: The share of each rank 0, 1, 2, ...; empty if there is none.
-        like: The ensemble that it belongs to.
-        note: Which shape is best.
-        mark: The share of each rank if it is flat, with a line across.
+        heights: The share of each rank 0, 1, 2, ...; empty if no pixel was ranked.
+        like: The ensemble that the histogram belongs to, whose colour it has.
+        note: Text that says which shape is best.
+        mark: The share of each rank in a flat histogram, which gets a line across.
     """
 
     title: str

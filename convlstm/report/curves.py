@@ -100,7 +100,7 @@ def lead_chart(scores: Mapping[str, Scores], name: str, frame_interval: float | 
 
 
 def chart_of(entry: Score, values: Mapping[str, Sequence[float]], frame_interval: float | None) -> Chart:
-    """Returns the chart of values by lead time, with the words of a score."""
+    """Returns the chart of values by lead time, with the titles of a score."""
     leads, x = lead_times(max(map(len, values.values())), frame_interval)
     lines = {name: Line(leads[: len(y)], y) for name, y in values.items()}
     words: dict[str, Any] = {"title": entry.title, "x": x, "y": entry.axis, "note": entry.note, "choose": entry.choose}
@@ -141,6 +141,7 @@ def training_curve(path: str | Path | None, rows: Iterable[Mapping[str, Any]], *
 
 
 def _draw_training(axes: Axes, series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Draws columns of `metrics.csv`, each as its steps and values, into the same axes."""
     ends: Ends = []
     for name, (steps, values) in series.items():
         if name == "train_loss":
@@ -154,8 +155,8 @@ def _draw_training(axes: Axes, series: Mapping[str, tuple[np.ndarray, np.ndarray
             if higher is not None:
                 _mark_best(axes, steps, values, higher, above=higher or len(series) > 1)
             ends.append((values[-1], "validation", COLOURS[1]))
-    every = np.concatenate([values for _, values in series.values()])
-    if every.min() > 0 and every.max() > 30 * every.min():
+    all_values = np.concatenate([values for _, values in series.values()])
+    if all_values.min() > 0 and all_values.max() > 30 * all_values.min():
         axes.set_yscale("log")
     entry = logged_score(next(iter(series)))
     dress(axes, entry.title, entry.note, "step", entry.axis)
@@ -185,7 +186,7 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Returns means over the neighbours within a fortieth of the run."""
+    """Returns the mean of each value and its neighbours within a fortieth of the run on either side."""
     half = len(values) // 40
     total = np.concatenate([[0.0], np.cumsum(values)])
     i = np.arange(len(values))

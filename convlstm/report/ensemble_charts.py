@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 Tables = Mapping[str, Mapping[str, np.ndarray]]
 
 FEWEST = 10
-"""Probabilities that were given less often are left out: their frequency says nothing."""
+"""Probabilities that were given less often are left out, since their frequency says little."""
 
 
 def reliability_diagram(path: str | Path | None, tables: Mapping[str, Tables], *, title: str | None = None) -> Figure:
@@ -37,7 +37,7 @@ def reliability_diagram(path: str | Path | None, tables: Mapping[str, Tables], *
     Raises:
         ValueError: There is no ensemble, or no threshold that all of them have.
     """
-    _check_some("reliability_diagram", tables)
+    _check_any("reliability_diagram", tables)
     charts = reliability_charts(tables)
     if not charts:
         raise ValueError("[reliability_diagram] there is no threshold that all ensembles have.")
@@ -75,8 +75,8 @@ def rank_histogram(
 ) -> Figure:
     """Draws how often the truth had each rank among the members, a panel for each ensemble, as a PNG.
 
-    A flat histogram is reliable. High at both ends: the ensemble is overconfident. High in the middle: it is not
-    confident enough. A slope: it is biased.
+    A flat histogram is best. If it is high at both ends, the ensemble is overconfident. If it is high in the middle,
+    the ensemble is not confident enough. If it slopes, the ensemble is biased.
 
     Args:
         path: The file; None only returns the figure.
@@ -87,7 +87,7 @@ def rank_histogram(
     Raises:
         ValueError: There is no ensemble.
     """
-    _check_some("rank_histogram", histograms)
+    _check_any("rank_histogram", histograms)
     return draw(path, [rank_chart(name, counts, ranked_from) for name, counts in histograms.items()], title)
 
 
@@ -107,7 +107,7 @@ def spread_skill(
 ) -> Figure:
     """Draws the spread of each ensemble beside the error of its mean, and their ratio, against lead time, as a PNG.
 
-    The spread is multiplied by sqrt((M + 1) / M), for M members: then it should equal the error.
+    The spread is multiplied by sqrt((M + 1) / M), for M members, so that it should equal the error.
 
     Args:
         path: The file; None only returns the figure.
@@ -118,7 +118,7 @@ def spread_skill(
     Raises:
         ValueError: There is no ensemble, or `frame_interval` is not positive.
     """
-    _check_some("spread_skill", scores)
+    _check_any("spread_skill", scores)
     check_positive("spread_skill", "frame_interval", frame_interval)
     return draw(path, spread_charts(scores, frame_interval), title)
 
@@ -139,6 +139,6 @@ def spread_charts(scores: Mapping[str, Scores], frame_interval: float | None) ->
     return [Chart("Error and spread", x, y, lines, **look), lead_chart(scores, "spread_skill", frame_interval)]
 
 
-def _check_some(owner: str, given: Mapping) -> None:
+def _check_any(owner: str, given: Mapping) -> None:
     if not given:
         raise ValueError(f"[{owner}] there must be at least one ensemble but got none.")

@@ -15,7 +15,7 @@ class Sheet:
     """A figure whose parts are placed in inches from the top left corner.
 
     Args:
-        wide, high: Its size.
+        wide, high: Size of the figure in inches.
     """
 
     def __init__(self, wide: float, high: float):
@@ -23,7 +23,7 @@ class Sheet:
         self.figure = Figure(figsize=(wide, high), dpi=DPI, facecolor="white")
 
     def axes(self, x: float, y: float, wide: float, high: float) -> Axes:
-        """Adds axes."""
+        """Returns new axes of a size, with their top left corner at (x, y)."""
         return self.figure.add_axes((x / self.wide, 1 - (y + high) / self.high, wide / self.wide, high / self.high))
 
     def write(self, x: float, y: float, text: str, **how: Any) -> None:
@@ -31,7 +31,7 @@ class Sheet:
         self.figure.text(x / self.wide, 1 - y / self.high, text, **{"size": 9, "color": SOFT, "va": "top", **how})
 
     def title(self, x: float, text: str | None) -> None:
-        """Writes the heading, if there is one."""
+        """Writes the heading of the figure, if `text` is not empty."""
         if text:
             self.write(x, 0.14, text, size=14, weight="bold", color=INK)
 

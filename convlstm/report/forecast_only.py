@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convlstm.report.frame_animation import still, write_gif
-from convlstm.report.rain_animation import rain_still
+from convlstm.report.frame_animation import frame_figure, write_gif
+from convlstm.report.rain_animation import rain_figure
 from convlstm.report.rain_drawing import RainScale, rain_scale
 from convlstm.report.style import DPI, lead_time
 
@@ -80,9 +80,9 @@ def _figures(
     step: float | None,
 ) -> Iterator[Figure]:
     """Yields a figure for each frame of `before` and of the forecast."""
-    known = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
-    missing = any(bool(np.isnan(frames).any()) for frames in known)
-    scale = None if units == "" else rain_scale("forecast_only_gif", units, None, known)
+    arrays = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
+    missing = any(bool(np.isnan(frames).any()) for frames in arrays)
+    scale = None if units == "" else rain_scale("forecast_only_gif", units, None, arrays)
     past = 0 if before is None else len(before)
     frames = forecast if before is None else np.concatenate([before, forecast])
     for t, frame in enumerate(frames):
@@ -95,11 +95,12 @@ def _figure(
     frame = np.asarray(frame, np.float32)
     flat = frame[..., 0] if frame.ndim == 3 and frame.shape[-1] == 1 else frame
     if scale is None or flat.ndim == 3:
-        return still({"forecast" if lead > 0 else "input": flat[..., None] if flat.ndim == 2 else flat}, lead, step)
+        panels = {"forecast" if lead > 0 else "input": flat[..., None] if flat.ndim == 2 else flat}
+        return frame_figure(panels, lead, step)
     time = None
     if issued is not None and step is not None:
         moment = issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
         time = f"{str(moment.astype('datetime64[m]')).replace('T', ' ')} UTC"
     # The heading has no room for this beside the time, so it follows the name.
     name = ("forecast" if lead > 0 else "input") + (", hatched = missing" if missing else "")
-    return rain_still({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=False)
+    return rain_figure({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=False)

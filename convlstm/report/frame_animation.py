@@ -24,7 +24,7 @@ def forecast_gif(
     frame_interval: float | None = None,
     milliseconds: int = 250,
 ) -> None:
-    """Animates the truth beside the forecasts, as a GIF that loops and rests on the last frame.
+    """Writes the truth beside the forecasts as a GIF that loops and rests on the last frame.
 
     During the inputs every panel shows them. From the first lead time on, forecasts have a coloured frame.
 
@@ -50,7 +50,7 @@ def forecast_gif(
             frames = (
                 [value[t - t_in] for value in sequences[1:]] if t >= t_in else [sequences[0][t]] * len(sequences[1:])
             )
-            yield still(dict(zip(("truth", *forecasts), frames, strict=True)), t - t_in + 1, frame_interval)
+            yield frame_figure(dict(zip(("truth", *forecasts), frames, strict=True)), t - t_in + 1, frame_interval)
 
     write_gif(path, figures(), milliseconds, typical=(0, t_in - 1, t_in, -1))
 
@@ -60,9 +60,9 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
 
     Args:
         path: The file.
-        figures: At least one; drawn one at a time.
-        milliseconds: Time that a figure is shown for; the last one is shown six times as long.
-        typical: Indices of figures that together have the colours of all; they give the common palette.
+        figures: At least one figure. They are drawn one at a time.
+        milliseconds: Time that a figure is shown for. The last one is shown six times as long.
+        typical: Indices of figures that together have all colours. The common palette is made from them.
     """
     images = []
     for figure in figures:
@@ -77,11 +77,14 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
 
 
 def _palette(images: list[Image.Image]) -> Image.Image:
-    """Returns one palette for all frames, so that greys do not flicker: the most common colours, or means of many."""
+    """Returns one palette for all frames, so that greys do not flicker.
+
+    It has all colours if there are few, else means of similar colours.
+    """
     joined = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
     palette = joined.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
-    # Pillow tells colours apart in steps of four levels: the most common of closer colours is enough.
+    # Pillow distinguishes colours in steps of four levels, so the most common one of closer colours is enough.
     apart: dict[tuple[int, ...], tuple[int, ...]] = {}
     counted: list[Any] = joined.getcolors(joined.width * joined.height) or []
     for _, colour in sorted(counted, reverse=True):
@@ -93,7 +96,7 @@ def _palette(images: list[Image.Image]) -> Image.Image:
     return palette
 
 
-def still(panels: Mapping[str, np.ndarray], lead: int, frame_interval: float | None) -> Figure:
+def frame_figure(panels: Mapping[str, np.ndarray], lead: int, frame_interval: float | None) -> Figure:
     """Returns one picture of the animation, laid out in whole pixels so that small frames stay crisp."""
     height, width, _ = next(iter(panels.values())).shape
     scale = max(1, round(256 / max(height, width))) if max(height, width) <= 384 else 384 / max(height, width)

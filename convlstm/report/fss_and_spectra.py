@@ -1,4 +1,4 @@
-"""Rain by scale: the fractions skill score by size of the window, and power spectra by wavelength."""
+"""Charts of rain by scale: the fractions skill score by size of the window, and power spectra by wavelength."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fss_by_scale(
     """Draws the fractions skill score against scale, a panel for each threshold, a line for each forecaster, as a PNG.
 
     The score is that of all lead times together. A dotted line marks the useful skill, 0.5 + f / 2, where f is the
-    share of the pixels in which the event was observed, if `observed_share` can tell it.
+    share of the pixels in which the event was observed, if `observed_share` can compute it.
 
     Args:
         path: The file; None only returns the figure.
@@ -87,8 +87,8 @@ def observed_share(scores: Mapping[str, Scores], at: str) -> float | None:
         at: The threshold as in the names of scores, such as "@2mmh".
 
     Returns:
-        The share; None if no forecaster's scores tell it, or if they contradict each other, as they may if each
-        forecaster misses other pixels.
+        The share; None if no forecaster's scores determine it, or if they contradict each other, as they may if the
+        forecasters lack different pixels.
     """
     shares = []
     for values in scores.values():

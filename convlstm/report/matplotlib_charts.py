@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 Ends = list[tuple[float, str, str]]
-"""The last value, the name and the colour of each line."""
+"""Last value, name and colour of each line."""
 
 # Colour, line style and width of the lines that belong to no forecaster.
 ROLES = {"truth": (INK, "-", 2.5), "guide": (SOFT, ":", 1.0)}
@@ -58,7 +58,7 @@ def subplots(count: int, title: str | None) -> tuple[Figure, list[Axes]]:
 
 
 def dress(axes: Axes, title: str, note: str, x: str, y: str) -> None:
-    """Gives axes their titles and the common look."""
+    """Gives axes their titles and the look that all charts have."""
     axes.set_title(title, size=12, color=INK, loc="left", weight="bold")
     axes.set_title(note, size=9, color=SOFT, loc="right")
     axes.set_xlabel(x, size=10, color=INK)
@@ -106,8 +106,8 @@ def _draw_lines(axes: Axes, chart: Chart, styles: dict[str, tuple[str, str]]) ->
             "zorder": 2 - (line.role == "guide"),
         }
         axes.plot(np.asarray(line.x, float), y, dashes, color=colour, label=name, **look)
-        known = y[np.isfinite(y)]
-        ends += [(known[-1], name, colour)] if known.size else []
+        finite = y[np.isfinite(y)]
+        ends += [(finite[-1], name, colour)] if finite.size else []
     xs = np.concatenate([np.asarray(line.x, float) for line in chart.lines.values()])
     if chart.mark is not None:
         axes.axhline(chart.mark, color=RULE, linewidth=1, zorder=1, label="best")
@@ -125,7 +125,7 @@ def _draw_lines(axes: Axes, chart: Chart, styles: dict[str, tuple[str, str]]) ->
 
 
 def _scale(axes: Axes, chart: Chart, xs: np.ndarray) -> None:
-    """Sets the ranges of the axes and the numbers below."""
+    """Sets the ranges of the axes and the numbers of the x axis."""
     if chart.log_y:
         axes.set_yscale("log")
     if chart.log_x:
@@ -151,7 +151,7 @@ def _scale(axes: Axes, chart: Chart, xs: np.ndarray) -> None:
 
 
 def _draw_counts(axes: Axes, bars: Bars) -> None:
-    """Draws bars in the lower right corner."""
+    """Draws bars in small axes of their own, in the lower right corner."""
     inside = axes.inset_axes((0.62, 0.06, 0.36, 0.24))
     x, counts = (np.array(values)[np.array(bars.counts) > 0] for values in (bars.x, bars.counts))
     inside.bar(x, counts, 0.7 / max(len(bars.x) - 1, 1), color=COLOURS[0], alpha=0.5)
@@ -164,13 +164,13 @@ def _draw_counts(axes: Axes, bars: Bars) -> None:
 
 
 def _draw_histogram(axes: Axes, chart: Histogram) -> None:
-    heights, places = chart.heights, np.arange(len(chart.heights))
+    heights, ranks = chart.heights, np.arange(len(chart.heights))
     if not len(heights):
         _say_empty(axes)
         return
-    axes.bar(places, heights, 0.85, color=COLOURS[0])
+    axes.bar(ranks, heights, 0.85, color=COLOURS[0])
     axes.axhline(chart.mark, color=SOFT, linewidth=1.2, linestyle="--", label="best")
-    axes.set_xticks(places[spread(len(places), 12 if len(places) <= 12 else 6)])
+    axes.set_xticks(ranks[spread(len(ranks), 12 if len(ranks) <= 12 else 6)])
     axes.set_ylim(0, 1.12 * max(*heights, 1.5 * chart.mark))
 
 

@@ -29,8 +29,8 @@ def write_pictures(
 ) -> list[Path]:
     """Draws the kept sequences, an animation of the first one, and the scores by lead time.
 
-    Rain also has CSI, FSS by scale and power spectra. Ensembles also have reliability, rank histogram and spread. A log
-    adds the curves of the training run.
+    Rain adds CSI, FSS by scale and power spectra. Ensembles add reliability, rank histogram and spread. A log adds the
+    curves of the training run.
 
     Args:
         folder: Folder of the files; it must exist.
@@ -100,15 +100,15 @@ def _rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -
 
 def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[Path]:
     """Draws reliability, rank histogram and spread beside error, if there is an ensemble."""
-    every = result.ensembles
-    if not every:
+    ensembles = result.ensembles
+    if not ensembles:
         return []
     pictures = [folder / f"{name}.png" for name in ("reliability", "rank_histogram", "spread_skill")]
     least = None if rain is None else spelled(at(min(rain.thresholds), rain.units)[1:])
-    reliability_diagram(pictures[0], {name: metrics.reliability() for name, metrics in every.items()}, title=title)
-    ranks = {name: metrics.rank_histogram() for name, metrics in every.items()}
+    reliability_diagram(pictures[0], {name: metrics.reliability() for name, metrics in ensembles.items()}, title=title)
+    ranks = {name: metrics.rank_histogram() for name, metrics in ensembles.items()}
     rank_histogram(pictures[1], ranks, ranked_from=least, title=title)
-    scores = {name: result.scores[name] for name in every}
+    scores = {name: result.scores[name] for name in ensembles}
     spread_skill(pictures[2], scores, title=title, frame_interval=None if rain is None else rain.frame_interval)
     return pictures
 

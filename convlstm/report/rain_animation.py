@@ -34,7 +34,7 @@ def rain_gif(
     levels: Sequence[float] | None = None,
     milliseconds: int = 300,
 ) -> None:
-    """Animates observed rain beside the forecasts, as a GIF that loops and rests on the last frame.
+    """Writes observed rain beside the forecasts as a GIF that loops and rests on the last frame.
 
     During the inputs every panel shows them. From the first lead time on, forecasts have a coloured frame. Classes,
     colours and missing pixels are drawn as in `rain_panel`.
@@ -65,14 +65,14 @@ def rain_gif(
         for t, (lead, *_) in enumerate(stamps(moments, t_in, range(t_in + horizon), frame_interval)):
             time = None if moments is None else f"{moments[t].replace('T', ' ')} UTC"
             panels = {name: fields[0][t] if t < t_in else field[t - t_in] for name, field in named.items()}
-            yield rain_still(panels, scale, lead, time, forecast=t >= t_in, missing=missing)
+            yield rain_figure(panels, scale, lead, time, forecast=t >= t_in, missing=missing)
 
     # The wettest frame has the most colours.
     wettest = int(np.argmax([np.nansum(frame) for frame in np.concatenate(fields[:2])]))
     write_gif(path, figures(), milliseconds, typical=(0, t_in - 1, t_in, wettest, -1))
 
 
-def rain_still(
+def rain_figure(
     panels: Mapping[str, np.ndarray],
     scale: RainScale,
     lead: str,

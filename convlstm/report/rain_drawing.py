@@ -18,8 +18,8 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, to_rgba_ar
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Radar's blues, greens, yellow, orange, red and violet, in steps of lightness that people with red-green blindness can
-# tell apart, too: with Machado's (2009) model of it, the closest two of the twelve are 8.5 apart in CIEDE2000.
+# Radar's blues, greens, yellow, orange, red and violet, with steps of lightness for people with red-green blindness: in
+# Machado's (2009) model of it, the closest two of the twelve colours are 8.5 apart in CIEDE2000.
 RAIN = ("#cbe2f6", "#82baec", "#4f86c6", "#274b91", "#12876f", "#9fd36c", "#f7ee38", "#e08a12", "#cf1f25", "#9a3ad6")
 DRY, MISSING, HATCH = "#f7f8f9", "#dcd6cc", "#c6bcab"
 
@@ -66,9 +66,9 @@ def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: S
         steps = MaxNLocator(10).tick_values(low, high if high > low else low + 1)
         limits = tuple(round(float(step), 12) for step in steps[1:])
     # If there are fewer or more classes than colours, colours are interpolated.
-    places = np.linspace(0, len(RAIN) - 1, len(limits))
-    every = np.stack([np.interp(places, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
-    colours = ListedColormap(list(every[:-1])).with_extremes(under=DRY, over=tuple(every[-1]), bad=(0, 0, 0, 0))
+    positions = np.linspace(0, len(RAIN) - 1, len(limits))
+    rgba = np.stack([np.interp(positions, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
+    colours = ListedColormap(list(rgba[:-1])).with_extremes(under=DRY, over=tuple(rgba[-1]), bad=(0, 0, 0, 0))
     return RainScale(limits, colours, BoundaryNorm(limits, len(limits) - 1), label)
 
 
@@ -80,9 +80,9 @@ def check_units(owner: str, units: str) -> None:
 
 def draw_field(axes: Axes, frame: np.ndarray, scale: RainScale, pixels: float) -> None:
     """Draws a field (H, W) over all of the axes, which are `pixels` wide. Missing pixels are hatched."""
-    # The hatching is the background, and shows through.
+    # The hatching is the background. It is visible through missing pixels, which are transparent.
     axes.patch.set(facecolor=MISSING, hatch="////", edgecolor=HATCH, linewidth=0)
-    # If several pixels of the field share one of the picture, their mean is classified.
+    # If the picture has fewer pixels than the field, their means are classified.
     shrunk = frame.shape[1] > pixels
     how: dict[str, Any] = {"interpolation": "hanning" if shrunk else "nearest", "interpolation_stage": "data"}
     axes.imshow(np.ma.masked_invalid(frame), cmap=scale.colours, norm=scale.norm, aspect="auto", **how)
@@ -142,7 +142,7 @@ def clock(owner: str, times: np.ndarray | None, count: int) -> list[str] | None:
 
 
 def stamps(times: list[str] | None, t_in: int, at: Sequence[int], frame_interval: float | None) -> list[list[str]]:
-    """Returns the lead and, if known, the time of day of the frames `at`, counted from the first input."""
+    """Returns the lead time and, if known, the time of day of frames; `at` counts frames from the first input."""
     leads = [lead_time(t - t_in + 1, frame_interval) for t in at]
     return [[lead, *([] if times is None else [times[t][11:]])] for lead, t in zip(leads, at, strict=True)]
 

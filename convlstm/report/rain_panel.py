@@ -103,17 +103,17 @@ def rain_panel(
             sheet.write(middle, y, lead, size=10, color=INK, ha="center")
             sheet.write(middle, y + 0.18, "".join(time), ha="center")
 
-    seen, coming = _days(moments, past), _days(moments, [t_in + t for t in future])
+    input_days, target_days = _days(moments, past), _days(moments, [t_in + t for t in future])
     y = top
     heads(y, past)
     y += heading
-    row(y, "input", seen, fields[0], past)
+    row(y, "input", input_days, fields[0], past)
     y += tall + gap + between
     heads(y, [t_in + t for t in future])
     y += heading
     side = sheet.axes(left + columns * (cell + gap) + 0.1, y, 0.15, len(fields[1:]) * (tall + gap) - gap)
     draw_bar(sheet.figure, side, scale)
-    row(y, "truth", coming if coming != seen else [], fields[1], future)
+    row(y, "truth", target_days if target_days != input_days else [], fields[1], future)
     scored = False
     for name, field in zip(forecasts, fields[2:], strict=True):
         y += tall + gap
@@ -151,5 +151,5 @@ def _days(times: list[str] | None, at: list[int]) -> list[str]:
 
 
 def _back(count: int, most: int) -> list[int]:
-    """Returns at most `most` of the inputs, at equal steps back from the last one."""
+    """Returns the indices of at most `most` of `count` inputs, at equal steps back from the last one."""
     return [t for t in range(count) if (count - 1 - t) % math.ceil(count / most) == 0]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 DPI = 100
+# Colours of text, of notes and of thin lines; of missing pixels; of forecasters; and of baselines, with line styles.
 INK, SOFT, RULE = "#222222", "#767676", "#bbbbbb"
 MISSING = "#e3c9a0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -25,7 +26,10 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def even_steps(count: int, most: int) -> list[int]:
-    """Returns at most `most` of `count` indices at equal steps up to the last one, or spread if fewer than half fit."""
+    """Returns at most `most` of `count` indices at equal steps up to the last one.
+
+    If no step gives at least half of `most` indices, they are spread evenly as by `spread`.
+    """
     step = next((t for t in range(1, count + 1) if count % t == 0 and most / 2 <= count // t <= most), None)
     return spread(count, most) if step is None else list(range(step - 1, count, step))
 

@@ -45,7 +45,7 @@ def test_gif_scales_small_frames_by_whole_pixels(tmp_path):
 
 def test_gif_tells_inputs_from_forecasts():
     shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16, 1), np.float32))
-    now, later = frame_animation.still(shown, 0, None), frame_animation.still(shown, 3, 5)
+    now, later = frame_animation.frame_figure(shown, 0, None), frame_animation.frame_figure(shown, 3, 5)
     assert texts(now) == ["input  t0"]
     assert texts(later) == ["forecast  +15 min"]
     assert [axes.get_title() for axes in later.axes] == ["truth", "a_forecaster_with_a_very_long_.."]

@@ -41,8 +41,8 @@ def test_gif_draws_pixels_as_squares(tmp_path):
 def test_gif_tells_inputs_from_forecasts():
     scale = rain_drawing.rain_scale("rain_gif", "mm/h", None, [])
     shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16)))
-    now = rain_animation.rain_still(shown, scale, "now", None, forecast=False, missing=False)
-    later = rain_animation.rain_still(shown, scale, "+15 min", "2010-08-26 22:20 UTC", forecast=True, missing=True)
+    now = rain_animation.rain_figure(shown, scale, "now", None, forecast=False, missing=False)
+    later = rain_animation.rain_figure(shown, scale, "+15 min", "2010-08-26 22:20 UTC", forecast=True, missing=True)
     assert texts(now) == ["input  now"]
     assert texts(later) == ["forecast  +15 min  2010-08-26 22:20 UTC", "hatched = missing"]
     assert [axes.get_title() for axes in maps(later)] == ["truth", "a_forecaster_with_a_very_long_.."]
@@ -53,7 +53,7 @@ def test_gif_tells_inputs_from_forecasts():
 
 def test_a_low_colour_bar_has_labels_that_do_not_touch():
     scale = rain_drawing.rain_scale("rain_gif", "mm/h", None, [])
-    low = rain_animation.rain_still({"truth": np.zeros((20, 60))}, scale, "now", None, forecast=False, missing=False)
-    high = rain_animation.rain_still({"truth": np.zeros((60, 60))}, scale, "now", None, forecast=False, missing=False)
+    low = rain_animation.rain_figure({"truth": np.zeros((20, 60))}, scale, "now", None, forecast=False, missing=False)
+    high = rain_animation.rain_figure({"truth": np.zeros((60, 60))}, scale, "now", None, forecast=False, missing=False)
     count = [len(bar(figure).get_yticklabels()) for figure in (low, high)]
     assert count[0] < count[1] == len(LEVELS)

@@ -1,4 +1,4 @@
-"""An evaluation as one page of HTML that needs no network, no server and no other file."""
+"""The report of an evaluation: one page of HTML that needs no network, no server and no other file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics import score
 from convlstm.report.page import run_sections, scores
 from convlstm.report.page.ensembles import ensembles
-from convlstm.report.page.films import Field, Films, developed, film, key_of, pictures, screen, selected
+from convlstm.report.page.films import (
+    Field,
+    Films,
+    colour_key,
+    drawn_films,
+    film_of,
+    film_section,
+    pictures,
+    selected,
+)
 from convlstm.report.page.frames import colours
 from convlstm.report.page.markup import Markup, element
 from convlstm.report.page.scales import by_scale
@@ -35,9 +44,9 @@ def write_page(
 ) -> None:
     """Writes the scores, the kept sequences as animations, and a description of the runs, as one file of HTML.
 
-    Style, script and pictures are inside the file; a policy in its head forbids all requests. Sequences are drawn pixel
-    by pixel in the colours of the other pictures. Frames with more than 384 pixels a side are shrunk, and all frames if
-    together they take more than 13.5 MB.
+    Style, script and pictures are inside the file, and a policy in its head forbids all requests. Sequences are drawn
+    pixel by pixel in the colours of the other pictures. Frames with more than 384 pixels a side are shrunk. If the
+    frames together take more than 13.5 MB, all of them are shrunk.
 
     Args:
         path: The file.
@@ -57,8 +66,8 @@ def write_page(
         at = result.middle_threshold
         metric = score(f"csi{at}").title
         physical = Field(rain, split, rain.thresholds[result.thresholds.index(at)])
-    sequences = [film(kind, example, physical) for kind, example in selected(result)]
-    reel = developed(sequences, metric, None if rain is None else rain.units)
+    sequences = [film_of(kind, example, physical) for kind, example in selected(result)]
+    films = drawn_films(sequences, metric, None if rain is None else rain.units)
 
     interval = None if rain is None else rain.frame_interval
     sections = {
@@ -66,14 +75,14 @@ def write_page(
         "leads": ("By lead time", scores.by_lead(result, interval)),
         "scales": ("By scale", by_scale(result, rain)),
         "ensemble": ("Ensemble", ensembles(result, interval)),
-        "forecasts": ("Forecasts", _forecasts(result, reel)),
+        "forecasts": ("Forecasts", _forecasts(result, films)),
         "training": ("Training", run_sections.training(runs)),
         "runs": ("Runs and configuration", _runs(runs, record)),
     }
     shown = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     names = list(runs) if len(runs) != 1 else [next(iter(runs.values())).folder.resolve().name]
     title = "Forecasts of " + ", ".join(names or [next(iter(result.scores))])
-    files.replace(Path(path), _document(title, _summary(result, record, split), shown, reel))
+    files.replace(Path(path), _document(title, _summary(result, record, split), shown, films))
 
 
 def _summary(result: Evaluation, record: Mapping[str, Any], split: str) -> str:
@@ -88,21 +97,21 @@ def _summary(result: Evaluation, record: Mapping[str, Any], split: str) -> str:
     return "; ".join(words) + f". Written {when}."
 
 
-def _forecasts(result: Evaluation, reel: Films) -> list[Markup]:
-    if not reel.films:
+def _forecasts(result: Evaluation, films: Films) -> list[Markup]:
+    if not films.films:
         return []
     first = next(iter(result.scores))
-    note = f"Best and worst are those of {first} by {reel.metric}, among all scored sequences."
+    note = f"Best and worst are those of {first} by {films.metric}, among all scored sequences."
     if not result.best:
         note = "Chosen sequences."
     note += " The score of a frame is shown above it."
-    if reel.times > 1:
-        note += f" Frames are shown at up to 1/{reel.times} of their size."
+    if films.times > 1:
+        note += f" Frames are shown at up to 1/{films.times} of their size."
     return [
         element("p", note, class_="note"),
-        *([key] if (key := key_of(reel)) is not None else []),
+        *([key] if (key := colour_key(films)) is not None else []),
         element("noscript", element("p", "Without JavaScript only the first lead time is shown.")),
-        *(screen(reel, n) for n in range(len(reel.films))),
+        *(film_section(films, n) for n in range(len(films.films))),
     ]
 
 
@@ -115,8 +124,8 @@ def _runs(runs: Mapping[str, Any], record: Mapping[str, Any]) -> list[Markup]:
     return [*run_sections.beside_others(runs, run_sections.others_of(runs)), *parts, run_sections.configurations(runs)]
 
 
-def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[Markup]]], reel: Films) -> str:
-    style = (HERE / "page.css").read_text(encoding="utf-8") + _palette(reel)
+def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[Markup]]], films: Films) -> str:
+    style = (HERE / "page.css").read_text(encoding="utf-8") + _palette(films)
     script = (HERE / "page.js").read_text(encoding="utf-8")
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
     links = [element("li", element("a", name, href=f"#{key}")) for key, (name, _) in sections.items()]
@@ -143,19 +152,19 @@ def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[M
                 for key, (name, parts) in sections.items()
             ],
         ),
-        pictures(reel) if reel.films else None,
+        pictures(films) if films.films else None,
         element("script", Markup(script)),
     ]
     page = element("html", element("head", head), element("body", body), lang="en")
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _palette(reel: Films) -> str:
+def _palette(films: Films) -> str:
     """Returns the styles of the colours of classes and of missing pixels."""
     rules = [f".sand {{ background: {SAND}; }}"]
     rules.append(f".hatched {{ background: repeating-linear-gradient(135deg, {HATCH} 0 2px, {MISSING} 2px 6px); }}")
-    if reel.scale is not None:
-        rules += [f".r{k} {{ background: {colour}; }}" for k, colour in enumerate(colours(reel.scale)[:-2])]
+    if films.scale is not None:
+        rules += [f".r{k} {{ background: {colour}; }}" for k, colour in enumerate(colours(films.scale)[:-2])]
     return "\n".join(["", *rules, ""])
 
 

@@ -1,4 +1,4 @@
-"""The axes of a chart in the page: mapping from values to places, ticks and their numbers, and titles."""
+"""The axes of a chart in the page: positions of values, ticks with their numbers, and titles."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LEFT, RIGHT, TOP, FOOT = 52, 12, 14, 40
 
 
 class Scale:
-    """A mapping from values to places, with round ticks.
+    """A mapping from values to positions along an axis, with round ticks.
 
     Args:
-        values: Values that it covers; at least one, positive if it is logarithmic.
-        start, end: Places of its ends.
+        values: Values that the axis covers; at least one, and positive if the axis is logarithmic.
+        start, end: Positions of the ends.
         most: Largest number of ticks, roughly.
-        log: True if it is logarithmic. Default: False.
+        log: True if the axis is logarithmic. Default: False.
         whole: True if the ticks are whole numbers. Default: False.
-        tight: True if it ends at the lowest and the highest value instead of the ticks around them. Default: False.
+        tight: True if the axis ends at the lowest and the highest value, not at ticks around them. Default: False.
         ticks: The ticks. Default: round numbers.
     """
 
@@ -59,7 +59,7 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def written(self, tick: float) -> str:
-        """Returns a tick's number; on an even scale with as many digits as tell the ticks apart."""
+        """Returns a tick's number as text. On an even scale it has as many digits as the distance of ticks needs."""
         if abs(tick) < 1e-12:
             return "0"
         if not 1e-4 <= abs(tick) < 1e5:
@@ -98,17 +98,17 @@ def _decades(low: float, high: float, most: int) -> list[float]:
     return within[:: max(1, math.ceil(len(within) / most))]
 
 
-def at(value: float) -> str:
-    """Returns a place as SVG has it."""
+def coordinate(value: float) -> str:
+    """Returns a coordinate as SVG writes it."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def rules(scale: Scale) -> list[Markup]:
-    """Returns thin lines across at the ticks of the y axis, with their numbers."""
+    """Returns a thin line across the chart for each tick of the y axis, with its number."""
     return [
         Markup(
-            element("path", d=f"M{LEFT} {at(scale(value))}H{WIDE - RIGHT}", class_="rule")
-            + element("text", scale.written(value), x=LEFT - 6, y=at(scale(value) + 4), class_="tick end")
+            element("path", d=f"M{LEFT} {coordinate(scale(value))}H{WIDE - RIGHT}", class_="rule")
+            + element("text", scale.written(value), x=LEFT - 6, y=coordinate(scale(value) + 4), class_="tick end")
         )
         for value in scale.ticks
     ]
@@ -117,7 +117,8 @@ def rules(scale: Scale) -> list[Markup]:
 def foot(scale: Scale) -> list[Markup]:
     """Returns the numbers below the x axis."""
     return [
-        element("text", scale.written(v), x=at(scale(v)), y=HIGH - FOOT + 16, class_="tick mid") for v in scale.ticks
+        element("text", scale.written(v), x=coordinate(scale(v)), y=HIGH - FOOT + 16, class_="tick mid")
+        for v in scale.ticks
     ]
 
 
@@ -128,7 +129,7 @@ def framed(key: str, parts: Sequence[Markup], chart: Chart | Histogram, words: s
         key: Start of the ids of the chart; no two charts of a page have the same one.
         parts: The drawing.
         chart: Its titles.
-        words: Its content, for those who cannot see it.
+        words: Description of the content, for those who cannot see it.
     """
     title, x, y, note = chart.title, chart.x, chart.y, chart.note
     drawing = element(
@@ -137,7 +138,7 @@ def framed(key: str, parts: Sequence[Markup], chart: Chart | Histogram, words: s
         element("desc", f"{y} against {x}" + (f"; {note}. " if note else ". ") + words, id=f"{key}-desc"),
         parts,
         element("path", d=f"M{LEFT} {HIGH - FOOT}H{WIDE - RIGHT}", class_="axis"),
-        element("text", x, x=at((LEFT + WIDE - RIGHT) / 2), y=HIGH - 6, class_="label mid"),
+        element("text", x, x=coordinate((LEFT + WIDE - RIGHT) / 2), y=HIGH - 6, class_="label mid"),
         viewBox=f"0 0 {WIDE} {HIGH}",
         role="img",
         aria_labelledby=f"{key}-title {key}-desc",

@@ -35,8 +35,8 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     parts = [element("p", sizes, class_="note"), *group("Error and spread", note, "error", errors, look)]
     tables = [chart_table(chart, "+{:g}") for chart in errors]
 
-    given = {name: metrics.reliability() for name, metrics in every.items()}
-    reliability = reliability_charts(given)
+    tables_of = {name: metrics.reliability() for name, metrics in every.items()}
+    reliability = reliability_charts(tables_of)
     if reliability:
         note = (
             "Observed frequency of an event for each probability that it was given. Bars show how often "
@@ -45,7 +45,9 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
         )
         parts += group("Reliability", note, "reliability", list(reliability.values()), look)
         tables += [
-            _given(f"{chart.title}, {name}", given[name][key]) for key, chart in reliability.items() for name in given
+            _reliability_table(f"{chart.title}, {name}", tables_of[name][key])
+            for key, chart in reliability.items()
+            for name in tables_of
         ]
 
     ranks = [rank_chart(name, metrics.rank_histogram(), _ranked_from(metrics)) for name, metrics in every.items()]
@@ -77,7 +79,7 @@ def _ranked_from(metrics: EnsembleMetrics) -> str | None:
     return None if least is None else spelled(at(least, metrics.settings.units)[1:])
 
 
-def _given(caption: str, given: Mapping[str, np.ndarray]) -> Markup:
+def _reliability_table(caption: str, given: Mapping[str, np.ndarray]) -> Markup:
     """Returns the table behind a line of a reliability diagram."""
     probabilities = np.linspace(0, 1, len(given["count"]))
     rows = [

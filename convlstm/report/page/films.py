@@ -22,10 +22,10 @@ MOST_PIXELS = 384
 """Largest side of a frame."""
 
 BUDGET = 13_500_000
-"""Largest number of letters of all pictures: a page of 15 MB has a megabyte left for the rest."""
+"""Largest number of letters of all pictures together, so that the page has at most 15 MB."""
 
 WIDE = 3
-"""Frames whose width is a larger multiple of their height are placed below each other."""
+"""Ratio of width to height above which frames are placed below each other."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Field:
     """The physical field that frames stand for.
 
     Attributes:
-        data: A `convlstm.evaluation.scoring.RainField`, which turns frames into physical values; it also has
-            `frame_interval`, in minutes, and `times`.
+        data: A `convlstm.evaluation.scoring.RainField`, which turns frames into physical values, with two more
+            attributes: `frame_interval`, in minutes, and the method `times(split, index)`.
         split: Split of the sequences.
         threshold: Threshold of the score of a frame.
     """
@@ -57,7 +57,7 @@ class Film:
         index: Index of the sequence.
         kind: 'best', 'worst' or 'chosen'.
         panels: (T_in + horizon, H, W, C) by name, the inputs followed by the truth or by a forecast; physical values
-            if the frames stand for any.
+            if the frames have any.
         labels: A label for each frame.
         scores: Scores of each lead time and, last, of the whole sequence, by forecaster.
         first: Index of the first lead time.
@@ -78,8 +78,8 @@ def selected(result: Evaluation) -> list[tuple[str, Example]]:
     return ranked + [("chosen", example) for example in result.examples if example.index not in indices]
 
 
-def film(kind: str, example: Example, rain: Field | None) -> Film:
-    """Returns the animation of a sequence, without the empty forecast, which shows nothing."""
+def film_of(kind: str, example: Example, rain: Field | None) -> Film:
+    """Returns the animation of a sequence, without the forecast of zeros, which shows nothing."""
     physical = np.asarray if rain is None else rain.data.physical
     inputs, truth = physical(example.inputs), physical(example.targets)
     forecasts = {name: physical(frames) for name, frames in example.forecasts.items() if name != "zeros"}
@@ -116,11 +116,11 @@ class Films:
     """All films of a page and their pictures.
 
     Attributes:
-        films: The films in their order.
+        films: The films in the order of the page.
         metric: Title of their scores.
-        scale: The classes of a physical field; None for frames.
+        scale: The classes of a physical field; None for frames in [0, 1].
         album: The pictures.
-        places: For each film, by panel, the place of each frame's picture.
+        indices: For each film, by panel, the index in the album of each frame's picture.
         sizes: For each film, width and height of its pictures.
         times: Factor by which the largest frames are shrunk.
     """
@@ -129,26 +129,27 @@ class Films:
     metric: str
     scale: RainScale | None
     album: Album
-    places: list[dict[str, list[int]]]
+    indices: list[dict[str, list[int]]]
     sizes: list[tuple[int, int]]
     times: int
 
 
-def developed(films: Sequence[Film], metric: str, units: str | None, *, budget: int = BUDGET) -> Films:
-    """Returns films with their pictures, shrunk until these have at most `budget` letters."""
+def drawn_films(films: Sequence[Film], metric: str, units: str | None, *, budget: int = BUDGET) -> Films:
+    """Returns films with their pictures, which are shrunk until they have at most `budget` letters together."""
     scale = None
     if units is not None and films:
         scale = rain_scale("write_page", units, None, [frames for film in films for frames in film.panels.values()])
     most = MOST_PIXELS
     while True:
-        result = _developed(films, metric, scale, most)
+        result = _drawn(films, metric, scale, most)
         if result.album.size <= budget or most <= 16:
             return result
         most = max(16, int(0.9 * most * math.sqrt(budget / result.album.size)))
 
 
-def _developed(films: Sequence[Film], metric: str, scale: RainScale | None, most: int) -> Films:
-    album, places, sizes, largest = Album(), [], [], 1
+def _drawn(films: Sequence[Film], metric: str, scale: RainScale | None, most: int) -> Films:
+    """Returns films with their pictures, which are shrunk until no side has more than `most` pixels."""
+    album, indices, sizes, largest = Album(), [], [], 1
     png = frame_png if scale is None else partial(rain_png, scale=scale)
     for film in films:
         times = factor([frames.shape[1:3] for frames in film.panels.values()], most)
@@ -156,22 +157,22 @@ def _developed(films: Sequence[Film], metric: str, scale: RainScale | None, most
         of_panels = {}
         for name, frames in film.panels.items():
             small = shrunk(frames, times)
-            of_panels[name] = [album.place(frame, png) for frame in small]
-        places.append(of_panels)
+            of_panels[name] = [album.index_of(frame, png) for frame in small]
+        indices.append(of_panels)
         sizes.append((small.shape[2], small.shape[1]))
-    return Films(list(films), metric, scale, album, places, sizes, largest)
+    return Films(list(films), metric, scale, album, indices, sizes, largest)
 
 
-def screen(films: Films, n: int) -> Markup:
+def film_section(films: Films, n: int) -> Markup:
     """Returns the n-th film as a part of the page."""
-    film, places, (width, height) = films.films[n], films.places[n], films.sizes[n]
+    film, indices, (width, height) = films.films[n], films.indices[n], films.sizes[n]
     key = f"film{n}"
     at = film.first
     panels = []
     for name in film.panels:
         picture = element(
             "img",
-            src=source(films.album.pictures[places[name][at]]),
+            src=source(films.album.pictures[indices[name][at]]),
             width=width,
             height=height,
             alt=f"{name}, sequence {film.index}: {film.labels[at]}",
@@ -204,7 +205,7 @@ def screen(films: Films, n: int) -> Markup:
     content = {
         "first": film.first,
         "labels": film.labels,
-        "panels": [{"name": name, "frames": places[name]} for name in film.panels],
+        "panels": [{"name": name, "frames": indices[name]} for name in film.panels],
         "scores": [
             [_score(films.metric, score) for score in film.scores[name][:-1]] if name in film.scores else None
             for name in film.panels
@@ -229,8 +230,8 @@ def source(picture: str) -> str:
     return f"data:image/png;base64,{picture}"
 
 
-def key_of(films: Films) -> Markup | None:
-    """Returns the key to the colours; None if there is none."""
+def colour_key(films: Films) -> Markup | None:
+    """Returns the key to the colours; None if no colour needs one."""
     missing = any(np.isnan(frames).any() for film in films.films for frames in film.panels.values())
     if films.scale is None:
         return element("p", element("span", class_="swatch sand"), "missing", class_="key") if missing else None

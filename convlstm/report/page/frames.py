@@ -29,32 +29,31 @@ class Album:
 
     pictures: list[str] = field(default_factory=list)
     size: int = 0
-    _places: dict[bytes, int] = field(default_factory=dict)
+    _indices: dict[bytes, int] = field(default_factory=dict)
 
-    def place(self, frame: np.ndarray, png: Callable[[np.ndarray], bytes]) -> int:
-        """Returns the place of a frame's picture, which is drawn and added if it is new."""
+    def index_of(self, frame: np.ndarray, png: Callable[[np.ndarray], bytes]) -> int:
+        """Returns the index of a frame's picture, which is drawn and added if it is new."""
         key = hashlib.sha256(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes()).digest()
-        if key not in self._places:
-            self._places[key] = len(self.pictures)
+        if key not in self._indices:
+            self._indices[key] = len(self.pictures)
             self.pictures.append(base64.b64encode(png(frame)).decode("ascii"))
             self.size += len(self.pictures[-1])
-        return self._places[key]
+        return self._indices[key]
 
 
 def colours(scale: RainScale) -> list[str]:
     """Returns the colours of a scale: dry, every class from the lowest on, missing, and its hatching."""
-    places = range(len(scale.levels) - 1)
-    classes = [to_hex(scale.colours(place)) for place in places]
+    classes = [to_hex(scale.colours(n)) for n in range(len(scale.levels) - 1)]
     return [DRY, *classes, to_hex(tuple(scale.colours.get_over().tolist())), MISSING, HATCH]
 
 
 def rain_png(frame: np.ndarray, scale: RainScale) -> bytes:
     """Returns a picture of a field (H, W, 1) in the classes of the scale; missing pixels are hatched."""
     levels, frame = scale.levels, frame[..., 0]
-    place = np.searchsorted(np.asarray(levels), np.nan_to_num(frame, nan=0.0), side="right")
+    classes = np.searchsorted(np.asarray(levels), np.nan_to_num(frame, nan=0.0), side="right")
     rows, columns = np.indices(frame.shape)
     hatched = np.where((rows + columns) % 6 < 2, len(levels) + 2, len(levels) + 1)
-    return _png(np.where(np.isnan(frame), hatched, place).astype(np.uint8), colours(scale))
+    return _png(np.where(np.isnan(frame), hatched, classes).astype(np.uint8), colours(scale))
 
 
 def frame_png(frame: np.ndarray) -> bytes:
@@ -72,8 +71,8 @@ def shrunk(frames: np.ndarray, times: int) -> np.ndarray:
     if times == 1:
         return frames
     *before, height, width, channels = frames.shape
-    rest = [(0, 0)] * len(before) + [(0, -height % times), (0, -width % times), (0, 0)]
-    padded = np.pad(frames, rest, mode="edge")
+    padding = [(0, 0)] * len(before) + [(0, -height % times), (0, -width % times), (0, 0)]
+    padded = np.pad(frames, padding, mode="edge")
     high, wide = padded.shape[-3] // times, padded.shape[-2] // times
     return padded.reshape(*before, high, times, wide, times, channels).mean(axis=(-4, -2))
 
@@ -83,8 +82,9 @@ def factor(shapes: Iterable[Sequence[int]], most: int) -> int:
     return max([-(-max(shape) // most) for shape in shapes] or [1])
 
 
-def _png(places: np.ndarray, palette: Sequence[str]) -> bytes:
-    image = Image.fromarray(places)
+def _png(indices: np.ndarray, palette: Sequence[str]) -> bytes:
+    """Returns the PNG file of a picture (H, W) of indices into a palette."""
+    image = Image.fromarray(indices)
     bits = 4 if len(palette) <= 16 else 8
     image.putpalette([int(colour[k : k + 2], 16) for colour in palette for k in (1, 3, 5)])
     return _saved(image, bits=bits)
@@ -92,6 +92,6 @@ def _png(places: np.ndarray, palette: Sequence[str]) -> bytes:
 
 def _saved(image: Image.Image, **how: Any) -> bytes:
     file = io.BytesIO()
-    # A higher level of compression takes five times as long for files that are a twentieth smaller.
+    # A higher level of compression takes five times as long, for files that are only a twentieth smaller.
     image.save(file, format="PNG", **how)
     return file.getvalue()

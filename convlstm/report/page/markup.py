@@ -27,13 +27,13 @@ def text(value: Any) -> Markup:
 
 
 def element(tag: str, /, *content: Any, **attributes: Any) -> Markup:
-    """Returns an element.
+    """Returns an element of HTML.
 
     Args:
-        tag: Its name, such as "p".
+        tag: Name of the element, such as "p".
         content: Texts, `Markup`, or iterables of them; None is left out.
-        attributes: Underscores stand for hyphens, except one at the end: `class_`, `aria_label`. True is an attribute
-            without a value; None and False are left out.
+        attributes: Attributes, with underscores for hyphens and one underscore at the end if needed: `aria_label`,
+            `class_`. True gives an attribute without a value; None and False are left out.
     """
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if value is not None and value is not False
@@ -59,7 +59,7 @@ def _flat(content: Iterable[Any]) -> Iterable[Markup]:
 
 def data(value: Any, **attributes: Any) -> Markup:
     """Returns a value for the page's own script, as JSON in a `script` that is not run."""
-    # Escapes mean nothing within a script, but "</script>" and "<!--" do.
+    # A script must not contain "</script>" or "<!--", and HTML's escapes have no effect in it.
     safe = json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return element("script", Markup(safe), type="application/json", **attributes)
 
@@ -77,7 +77,7 @@ def table(
     Args:
         heads: Headings of the columns.
         rows: Cells, the same number in each row.
-        caption: What it shows.
+        caption: Title of the table.
         best: Row and column of the cells that are marked as the best, counted from 0 without the headings.
         numbers: True if the cells are numbers, which are aligned at the right. Default: True.
     """

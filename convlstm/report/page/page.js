@@ -3,8 +3,8 @@
   const store = document.getElementById("pictures");
   if (!store) return;
   const pictures = JSON.parse(store.textContent);
-  // Milliseconds for which a frame stands; the last one stands four times as long.
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  // Milliseconds for which a frame is shown. The last one is shown four times as long.
   const step = () => (calm.matches ? 1000 : 300);
 
   for (const film of document.querySelectorAll(".film")) {

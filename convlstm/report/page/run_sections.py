@@ -1,4 +1,4 @@
-"""The runs behind the forecasts in the page: their training, their configurations, and other runs beside them."""
+"""The sections about runs: their training, their configurations, and other runs in the same folders."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def _is_run(path: Path) -> bool:
 
 
 def beside_others(runs: Mapping[str, RunSummary], others: Mapping[str, RunSummary]) -> list[Markup]:
-    """Returns a table of the runs and the others, with the keys in which their configurations differ."""
-    # A single run is called "model", which says nothing beside other runs.
+    """Returns a table of the evaluated runs and the other runs, with the keys in which their configurations differ."""
+    # A single run is called "model", which does not distinguish it from other runs.
     evaluated = runs if len(runs) != 1 else {run.folder.resolve().name: run for run in runs.values()}
     every = [*evaluated.items(), *others.items()]
     changes = differing_keys([run.config for _, run in every])
     rows = [
         [
             name,
-            "here" if k < len(runs) else "beside",
+            "yes" if k < len(runs) else "no",
             run.status,
             f"{run.step:,}" + ("" if run.max_steps is None else f" of {run.max_steps:,}"),
             "-" if run.best is None else f"{run.monitor} {digits(run.best)} at {run.best_step:,}",
@@ -76,7 +76,7 @@ def beside_others(runs: Mapping[str, RunSummary], others: Mapping[str, RunSummar
 
 
 def facts(runs: Mapping[str, RunSummary], steps: Mapping[str, int]) -> Markup:
-    """Returns a table of the training of each run: time, command, code and machine; and the same of this evaluation."""
+    """Returns a table of time, command, code and machine of each run's training and of this evaluation."""
     columns = [_facts(run, steps.get(name)) for name, run in runs.items()]
     columns.append({"command": shlex.join(sys.orig_argv)} | _machine(code(), hardware(), versions()))
     keys = dict.fromkeys(key for column in columns for key in column)

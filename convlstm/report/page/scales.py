@@ -47,12 +47,12 @@ def by_scale(result: Evaluation, rain: Any) -> list[Markup]:
 
 
 def _powers(chart: Chart) -> Markup:
-    """Returns a table of power at some wavelengths, evenly spread on their scale."""
+    """Returns a table of power at some wavelengths, evenly spread on a logarithmic scale."""
     waves = np.array(chart.lines["truth"].x)
     targets = np.geomspace(waves[0], waves[-1], MOST_WAVES)
-    places = sorted({int(np.abs(np.log(waves / target)).argmin()) for target in targets})
+    indices = sorted({int(np.abs(np.log(waves / target)).argmin()) for target in targets})
     power = {name: np.array(line.y, float) for name, line in chart.lines.items()}
-    rows = [[name, *(digits(y[k]) if np.isfinite(y[k]) else "-" for k in places)] for name, y in power.items()]
+    rows = [[name, *(digits(y[k]) if np.isfinite(y[k]) else "-" for k in indices)] for name, y in power.items()]
     return table(
-        ["forecaster", *(f"{waves[k]:.3g}" for k in places)], rows, caption=f"Power at {chart.title} by {chart.x}"
+        ["forecaster", *(f"{waves[k]:.3g}" for k in indices)], rows, caption=f"Power at {chart.title} by {chart.x}"
     )

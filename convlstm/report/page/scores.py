@@ -20,7 +20,7 @@ WINDOW = 16
 
 
 def means(result: Evaluation) -> list[Markup]:
-    """Returns the tables that the terminal shows, too, and one of all scores."""
+    """Returns the tables of means that the terminal also shows, and a table of all scores."""
     names = list(result.scores)
     parts = []
     if result.thresholds:
@@ -84,7 +84,7 @@ def undefined(titles: Sequence[str]) -> list[Markup]:
 
 
 def as_tables(tables: Sequence[Markup]) -> Markup:
-    """Returns the numbers of charts, folded."""
+    """Returns tables of the numbers of charts, in a part of the page that opens on a click."""
     return element("details", element("summary", "The same as tables"), tables)
 
 

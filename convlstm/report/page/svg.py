@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from convlstm.report.charts import Bars, Chart, Histogram, Line
 from convlstm.report.page import axes
-from convlstm.report.page.axes import FOOT, HIGH, LEFT, RIGHT, TOP, WIDE, Scale, at
+from convlstm.report.page.axes import FOOT, HIGH, LEFT, RIGHT, TOP, WIDE, Scale, coordinate
 from convlstm.report.page.markup import Markup, element
 from convlstm.report.style import BASELINES, COLOURS, digits, even_steps, spread
 
-# Outlines of the dots around their points: lines differ in more than their colours.
+# Outlines of the dots around their points. Their shapes differ, so that lines differ in more than their colours.
 DOTS = (
     "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z",
     "m-2.7-2.7h5.4v5.4h-5.4z",
@@ -41,12 +41,12 @@ class Look:
 def looks(names: Sequence[str]) -> dict[str, Look]:
     """Returns the look of each forecaster: baselines always have the same one, others take colours and dots in turn."""
     others = [name for name in names if name not in BASELINES]
-    places = {name: n for n, name in enumerate(others)}
-    # When the colours start again, the dots are others.
+    numbers = {name: n for n, name in enumerate(others)}
+    # When the colours repeat, the dots differ.
     return {
         name: Look(name)
         if name in BASELINES
-        else Look(f"c{(n := places[name]) % len(COLOURS)}", (n + n // len(COLOURS)) % len(DOTS))
+        else Look(f"c{(n := numbers[name]) % len(COLOURS)}", (n + n // len(COLOURS)) % len(DOTS))
         for name in names
     }
 
@@ -55,7 +55,7 @@ def plots(key: str, charts: Sequence[Chart | Histogram], look: Mapping[str, Look
     """Returns charts beside each other.
 
     Args:
-        key: Start of the ids of the charts; no other call has the same one.
+        key: Start of the ids of the charts, different in each call.
         charts: The charts.
         look: The look of each forecaster.
     """
@@ -79,8 +79,9 @@ def legend(charts: Iterable[Chart], look: Mapping[str, Look]) -> Markup:
 
 
 def _look(name: str, line: Line, look: Mapping[str, Look]) -> Look:
-    own = look[line.like or name] if line.role == "forecast" else Look(line.role, None)
-    return Look(own.style + (" broken" if line.dashed else ""), own.dot if line.dots else None)
+    """Returns the look of a line: its forecaster's or its role's, broken or without dots if the line is."""
+    full = look[line.like or name] if line.role == "forecast" else Look(line.role, None)
+    return Look(full.style + (" broken" if line.dashed else ""), full.dot if line.dots else None)
 
 
 def _line_chart(key: str, chart: Chart, look: Mapping[str, Look]) -> Markup:
@@ -90,7 +91,7 @@ def _line_chart(key: str, chart: Chart, look: Mapping[str, Look]) -> Markup:
     if chart.empty:
         parts.append(axes.nothing())
     else:
-        # An x without a value has its place, too.
+        # An x without a y also takes its space on the axis.
         xs = [float(value) for line in chart.lines.values() for value in line.x if value > 0 or not chart.log_x]
         ends = (WIDE - RIGHT - 6, LEFT + 8) if chart.falling else (LEFT + 8, WIDE - RIGHT - 6)
         ticks = None if chart.ticks is None else [chart.ticks[k] for k in even_steps(len(chart.ticks), MOST_TICKS)]
@@ -99,12 +100,12 @@ def _line_chart(key: str, chart: Chart, look: Mapping[str, Look]) -> Markup:
         ys += [0.0] if chart.from_zero and not chart.log_y else []
         scale_y = Scale(ys, HIGH - FOOT, TOP, most=5, log=chart.log_y)
         parts += [*axes.rules(scale_y), *axes.foot(scale_x)]
-        parts += [] if chart.bars is None else _behind(chart.bars, scale_x, look)
+        parts += [] if chart.bars is None else _bars_behind(chart.bars, scale_x, look)
         if chart.mark is not None:
-            parts.append(element("path", d=f"M{LEFT} {at(scale_y(chart.mark))}H{WIDE - RIGHT}", class_="mark"))
+            parts.append(element("path", d=f"M{LEFT} {coordinate(scale_y(chart.mark))}H{WIDE - RIGHT}", class_="mark"))
         # The first forecaster is drawn last, on top of the baselines.
         for name, pieces in reversed(points.items()):
-            parts += _drawn(name, pieces, _look(name, chart.lines[name], look), scale_x, scale_y)
+            parts += _line_parts(name, pieces, _look(name, chart.lines[name], look), scale_x, scale_y)
     return axes.framed(key, parts, chart, _in_words(points))
 
 
@@ -121,10 +122,10 @@ def _points(chart: Chart, line: Line) -> list[list[tuple[float, float]]]:
     return [piece for piece in pieces if piece]
 
 
-def _drawn(name: str, pieces: list[list[tuple[float, float]]], look: Look, x: Scale, y: Scale) -> list[Markup]:
+def _line_parts(name: str, pieces: list[list[tuple[float, float]]], look: Look, x: Scale, y: Scale) -> list[Markup]:
     parts = []
     for piece in pieces:
-        path = "L".join(f"{at(x(a))} {at(y(b))}" for a, b in piece)
+        path = "L".join(f"{coordinate(x(a))} {coordinate(y(b))}" for a, b in piece)
         parts.append(element("path", d=f"M{path}", class_=f"line {look.style}"))
     if look.dot is not None:
         every = [point for piece in pieces for point in piece]
@@ -133,13 +134,13 @@ def _drawn(name: str, pieces: list[list[tuple[float, float]]], look: Look, x: Sc
         dots += [piece[0] for piece in pieces if len(piece) == 1 and piece[0] not in dots]
         for a, b in dots:
             words = element("title", f"{name}, {a:g}: {digits(b)}")
-            path = f"M{at(x(a))} {at(y(b))}{DOTS[look.dot]}"
+            path = f"M{coordinate(x(a))} {coordinate(y(b))}{DOTS[look.dot]}"
             parts.append(element("path", words, d=path, class_=f"dot {look.style}"))
     return parts
 
 
-def _behind(bars: Bars, x: Scale, look: Mapping[str, Look]) -> list[Markup]:
-    """Returns bars over the lowest quarter of the chart; their height is logarithmic."""
+def _bars_behind(bars: Bars, x: Scale, look: Mapping[str, Look]) -> list[Markup]:
+    """Returns bars in the lowest quarter of the chart, with logarithmic heights."""
     wide = 0.7 * (x.end - x.start) / max(len(bars.x) - 1, 1)
     highest = math.log10(2 * max(*bars.counts, 1))
     parts = []
@@ -148,7 +149,7 @@ def _behind(bars: Bars, x: Scale, look: Mapping[str, Look]) -> list[Markup]:
             continue
         left, right = max(x(place) - wide / 2, LEFT), min(x(place) + wide / 2, WIDE - RIGHT)
         high = math.log10(2 * count) / highest * (HIGH - FOOT - TOP) / 4
-        path = f"M{at(left)} {HIGH - FOOT}V{at(HIGH - FOOT - high)}H{at(right)}V{HIGH - FOOT}z"
+        path = f"M{coordinate(left)} {HIGH - FOOT}V{coordinate(HIGH - FOOT - high)}H{coordinate(right)}V{HIGH - FOOT}z"
         parts.append(element("path", d=path, class_=f"bar faint {look[bars.like].style}"))
     return parts
 
@@ -162,18 +163,18 @@ def _bar_chart(key: str, chart: Histogram, look: Mapping[str, Look]) -> Markup:
     parts = axes.rules(scale)
     for n, height in enumerate(heights):
         left, right = LEFT + step * (n + 0.08), LEFT + step * (n + 0.92)
-        path = f"M{at(left)} {HIGH - FOOT}V{at(scale(height))}H{at(right)}V{HIGH - FOOT}z"
+        path = f"M{coordinate(left)} {HIGH - FOOT}V{coordinate(scale(height))}H{coordinate(right)}V{HIGH - FOOT}z"
         value = element("title", f"{n}: {digits(height)}")
         parts.append(element("path", value, d=path, class_=f"bar {look[chart.like].style}"))
     for n in spread(len(heights), 12 if len(heights) <= 12 else 6):
-        parts.append(element("text", n, x=at(LEFT + step * (n + 0.5)), y=HIGH - FOOT + 16, class_="tick mid"))
-    parts.append(element("path", d=f"M{LEFT} {at(scale(chart.mark))}H{WIDE - RIGHT}", class_="mark over"))
+        parts.append(element("text", n, x=coordinate(LEFT + step * (n + 0.5)), y=HIGH - FOOT + 16, class_="tick mid"))
+    parts.append(element("path", d=f"M{LEFT} {coordinate(scale(chart.mark))}H{WIDE - RIGHT}", class_="mark over"))
     words = f"Below all members {heights[0]:.1%}, above all {heights[-1]:.1%}; flat is {chart.mark:.1%} each."
     return axes.framed(key, parts, chart, words)
 
 
 def _in_words(points: Mapping[str, list[list[tuple[float, float]]]]) -> str:
-    """Returns where each line begins and ends."""
+    """Returns the first and the last value of each line in words."""
     words = []
     for name, pieces in points.items():
         known = [point for piece in pieces for point in piece]

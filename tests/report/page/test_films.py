@@ -22,10 +22,10 @@ def digits():
 
 
 def test_pictures_shrink_to_the_budget(rain):
-    shown = [films.film(kind, example, films.Field(Rain(), "test", 2.0)) for kind, example in films.selected(rain)]
-    whole = films.developed(shown, "CSI", "mm/h")
+    shown = [films.film_of(kind, example, films.Field(Rain(), "test", 2.0)) for kind, example in films.selected(rain)]
+    whole = films.drawn_films(shown, "CSI", "mm/h")
     assert (whole.times, whole.sizes[0]) == (1, (32, 24))
-    small = films.developed(shown, "CSI", "mm/h", budget=3 * whole.album.size // 4)
+    small = films.drawn_films(shown, "CSI", "mm/h", budget=3 * whole.album.size // 4)
     assert small.album.size <= 3 * whole.album.size // 4
     assert small.times > 1
 
@@ -68,7 +68,7 @@ def test_a_film_has_the_frames_of_its_sequence(rain, tmp_path):
     slider = article.all("input")[0].attributes
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "6", "3")
     assert slider["aria-valuetext"] == content["labels"][3]
-    score = films.film("best", example, films.Field(Rain(), "test", 2.0)).scores
+    score = films.film_of("best", example, films.Field(Rain(), "test", 2.0)).scores
     assert score[ODD][-1] == pytest.approx(rain.best[0].score)
     assert content["scores"][0] is None
     assert content["scores"][1][0] == f"CSI at 2 mm/h {float(f'{score[ODD][0]:.4g}'):#.4g}".rstrip(".")

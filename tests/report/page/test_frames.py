@@ -60,5 +60,5 @@ def test_pictures_are_kept_once():
         made.append(frame)
         return b"abc"
 
-    assert [album.place(one, png) for one in (frame, frame + 1, frame.copy(), frame.reshape(3, 2))] == [0, 1, 0, 2]
+    assert [album.index_of(one, png) for one in (frame, frame + 1, frame.copy(), frame.reshape(3, 2))] == [0, 1, 0, 2]
     assert (album.pictures, album.size, len(made)) == (["YWJj"] * 3, 12, 3)

@@ -26,9 +26,9 @@ def test_runs_beside_each_other_and_beside_others(rain, tmp_path):
     heads, rows = cells(section, "Runs, and the keys of the configuration in which they differ")
     assert heads == ["run", "evaluated", "status", "step", "best validation", "schedule.learning_rate"]
     assert rows == {
-        ODD: ["here", "finished", "30 of 30", "val_loss 0.5000 at 30", "0.001"],
-        "second": ["here", "finished", "30 of 30", "val_loss 0.5000 at 30", "0.003"],
-        "c": ["beside", "finished", "30 of 30", "val_loss 0.5000 at 30", "0.1"],
+        ODD: ["yes", "finished", "30 of 30", "val_loss 0.5000 at 30", "0.001"],
+        "second": ["yes", "finished", "30 of 30", "val_loss 0.5000 at 30", "0.003"],
+        "c": ["no", "finished", "30 of 30", "val_loss 0.5000 at 30", "0.1"],
     }
     heads, rows = cells(section, "Training, code and machine")
     assert heads == ["", ODD, "second", "this evaluation"]
