@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from convlstm.backend.blas import gemm_gflops, load_fast_blas, slow_blas_warning
+from convlstm.backend.python_process import command
 from convlstm.ops.cpu.library import SLOW, UnavailableError, library
 
 import mlx.core as mx
@@ -178,8 +179,8 @@ def _reference_gflops(size: int) -> float | None:
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
     code = f"from convlstm.backend.blas import gemm_gflops; print(gemm_gflops({size}))"
     result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**environment, "CONVLSTM_BLAS": "none", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        command(code),
+        env={**environment, "CONVLSTM_BLAS": "none"},
         capture_output=True,
         text=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import convlstm.report.matplotlib_settings  # noqa: F401  # before all that import matplotlib
 from convlstm.report.curves import lead_curves, score_curves, training_curve
 from convlstm.report.ensemble_charts import rank_histogram, reliability_diagram, spread_skill
 from convlstm.report.frame_animation import forecast_gif

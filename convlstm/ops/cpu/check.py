@@ -1,4 +1,4 @@
-"""Checks that a library of kernels works with this process's MLX: `python -m convlstm.ops.cpu.check LIBRARY`."""
+"""A check that a library of kernels works with this process's MLX."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import mlx.core as mx
 
 def main(path: str) -> None:
     """Ends the process with a message if the library does not work."""
-    """Ends the process with a message if the library does not work."""
     with mx.stream(mx.cpu):
         library = Library(Path(path))
         for shape in ((3,), (2, 5, 7), (2, 6, 5, 3)):
@@ -23,6 +22,7 @@ def main(path: str) -> None:
 
 
 def _convolution(library: Library, size: int) -> None:
+    """Ends the process with a message if a convolution or its gradient differs from MLX's."""
     keys = mx.random.split(mx.random.key(0), 3)
     shapes = ((2, 6, 5, 3), (4, size, size, 3), (2, 6, 5, 4))
     x, w, dy = (mx.random.normal(shape, key=key) for shape, key in zip(shapes, keys, strict=True))
@@ -37,7 +37,3 @@ def _convolution(library: Library, size: int) -> None:
     for name, a, b in zip(("value", "input's gradient", "kernel's gradient"), results, (y, *gradients), strict=True):
         if not mx.allclose(a, b, rtol=1e-3, atol=1e-3).item():
             sys.exit(f"the {name} of a {size}x{size} convolution differs from MLX's.")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

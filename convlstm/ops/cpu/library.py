@@ -1,4 +1,4 @@
-"""Builds the kernels for this machine's processor and this MLX, once, and loads them.
+"""The library of the CPU's kernels, which is built once for this machine's processor and this MLX.
 
 The compiler is the one that `mx.compile` uses on a CPU, g++. The library lies in the user's cache. A new MLX, another
 processor or a change to the sources needs a new one. Before a new library is used, a separate process checks that it
@@ -18,7 +18,8 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+
+from convlstm.backend.python_process import command
 
 import mlx.core as mx
 
@@ -150,7 +151,7 @@ def available() -> Library | None:
 
 def _load() -> Library:
     if os.environ.get("CONVLSTM_KERNELS") == "none":
-        raise UnavailableError("CONVLSTM_KERNELS=none asks for MLX's own. Unset it.")
+        raise UnavailableError("CONVLSTM_KERNELS=none turns them off. Unset it.")
     if platform.system() != "Linux":
         raise UnavailableError(f"they are made for Linux, and this is {platform.system()}.")
     name = os.environ.get("CXX", "g++")
@@ -182,7 +183,7 @@ def _checksum(target: Path) -> Path:
 
 
 def _intact(target: Path) -> bool:
-    """Returns True if a library exists as it was built: a damaged one can end the process that loads it."""
+    """Returns True if a library exists and is not damaged. A damaged one can end the process that loads it."""
     checksum = _checksum(target)
     return target.exists() and checksum.exists() and checksum.read_text(encoding="utf-8") == _digest(target)
 
@@ -210,7 +211,7 @@ def _fingerprint(compiler: str) -> str:
 
 
 def _build(compiler: str, target: Path) -> None:
-    """Compiles and checks the library, and moves it into the cache in one piece."""
+    """Compiles and checks the library, and moves it into the cache when it is complete."""
     print("Compiling the CPU kernels for this machine, once: about 20 seconds", file=sys.stderr, flush=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -232,12 +233,12 @@ def _compile(compiler: str, folder: Path, target: Path) -> None:
     objects = [str(folder / f"{source}.o") for source in PARTS]
     processes = []
     for source, output in zip(PARTS, objects, strict=True):
-        command = [compiler, *FLAGS, f"-I{headers}", "-c", str(SOURCES / f"{source}.cpp"), "-o", output]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        line = [compiler, *FLAGS, f"-I{headers}", "-c", str(SOURCES / f"{source}.cpp"), "-o", output]
+        processes.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     messages = [process.communicate()[0] for process in processes]
     if not any(process.returncode for process in processes):
-        command = [compiler, "-shared", *objects, f"-L{shared}", "-lmlx", f"-Wl,-rpath,{shared}", "-lpthread"]
-        done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True, check=False)
+        line = [compiler, "-shared", *objects, f"-L{shared}", "-lmlx", f"-Wl,-rpath,{shared}", "-lpthread"]
+        done = subprocess.run([*line, "-o", str(target)], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
         messages = [done.stderr]
@@ -247,13 +248,10 @@ def _compile(compiler: str, folder: Path, target: Path) -> None:
 
 
 def _check(target: Path) -> None:
-    """Raises UnavailableError if the library, tried in a separate process, does not compute the same as MLX."""
-    package = str(SOURCES.parents[2])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    command = [sys.executable, "-m", "convlstm.ops.cpu.check", str(target)]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": CHECK_SECONDS}
+    """Raises UnavailableError if the library does not compute the same as MLX in a separate process."""
+    line = command("from convlstm.ops.cpu.check import main; main(sys.argv[1])", str(target))
     try:
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, **options)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=CHECK_SECONDS)
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"their check did not end within {CHECK_SECONDS} s. Please report it.") from None
     if done.returncode:
