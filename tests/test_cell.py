@@ -266,8 +266,8 @@ def test_bad_arguments(arguments, message):
         ({}, (1, 8, 8, 3), None, "an input of shape NHWC or HWC with C=2 channels but got shape (1, 8, 8, 3)."),
         ({}, (8, 8), None, "an input of shape NHWC or HWC with C=2 channels but got shape (8, 8)."),
         ({}, None, None, "[ConvLSTMCell] expected an input with 2 channels but got None."),
-        ({"in_channels": 0}, (1, 8, 8, 2), None, "with in_channels=0 it is called with x=None and a state."),
-        ({"in_channels": 0}, None, None, "with in_channels=0 it is called with x=None and a state."),
+        ({"in_channels": 0}, (1, 8, 8, 2), None, "with in_channels=0, 'x' must be None and a state must be given."),
+        ({"in_channels": 0}, None, None, "with in_channels=0, 'x' must be None and a state must be given."),
         (
             {"padding": "valid"},
             (1, 8, 2, 2),

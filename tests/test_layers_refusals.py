@@ -42,7 +42,7 @@ def test_unknown_argument():
         ({}, (2, 8, 8, 3), None, "expected an input of shape NHWC or HWC with C=2 channels but got"),
         ({}, (8, 8, 2), None, "[ConvLSTM] expected an input of shape NLHWC or LHWC but got shape (8, 8, 2)."),
         ({}, None, None, "[ConvLSTMCell] expected an input with 2 channels but got None."),
-        ({"in_channels": 0}, None, None, "with in_channels=0 it is called with x=None and a state."),
+        ({"in_channels": 0}, None, None, "with in_channels=0, 'x' must be None and a state must be given."),
         ({"in_channels": 0}, None, (1, 8, 8, 4), "[ConvLSTM] a layer without input needs the 'length' to unroll."),
         ({}, (1, 2, 8, 8, 2), (1, 4, 8, 4), "'state' must be (h, c), each of shape (1, 8, 8, 4), but got shapes"),
         ({"grid_size": (8, 9)}, (1, 2, 8, 8, 2), None, "the peepholes were made for a state grid of (8, 9)"),

@@ -1,1 +1,1 @@
-"""The models beside the encoder-forecaster of `convlstm.models`, one a file, and the parts that they share."""
+"""All models except the encoder-forecaster of `convlstm.models`, each in its own file, and the parts they share."""

@@ -38,7 +38,7 @@ class AdvectionResidual(nn.Module):
 
     A forecast with a small error is smooth, and its heavy rain is too weak. Outside training it gets back the
     distribution of the extrapolation (`match`): the wettest pixel of a frame gets the value of the extrapolation's
-    wettest pixel, and so on. With lead time each value covers a larger area, the more so the rarer it is: if the place
+    wettest pixel, and so on. With lead time each value covers a larger area, and rare values grow most: if the position
     of heavy rain is uncertain, a larger area is more likely to hit it.
 
     Args:
@@ -116,11 +116,11 @@ class AdvectionResidual(nn.Module):
         return self.finish(advected + self.correction(inputs, advected, key=key), advected)
 
     def advance(self, inputs: mx.array, horizon: int) -> mx.array:
-        """Returns E_1 .. E_T, (N, horizon, H, W, C). They depend on the whole frame, as its motion does."""
+        """Returns E_1 .. E_T, (N, horizon, H, W, C). They depend on the whole frame, since the motion does."""
         return mx.stop_gradient(advect(inputs[:, -1], motion(inputs, points=self.points), horizon))
 
     def correction(self, inputs: mx.array, advected: mx.array, *, key: mx.array | None = None) -> mx.array:
-        """Returns the correction of E_1 .. E_T, of their shape. It depends on nearby pixels only: tiles can make it."""
+        """Returns the correction of E_1 .. E_T, of the same shape. It is local, so it can be computed in tiles."""
         horizon = advected.shape[1]
         x = space_to_depth(mx.concatenate([inputs, advected], axis=1), self.patch_size)
         lead = mx.maximum(mx.arange(1 - inputs.shape[1], horizon + 1), 0).astype(x.dtype) / self.lead_scale
@@ -132,7 +132,7 @@ class AdvectionResidual(nn.Module):
         return smooth(depth_to_space(correction, self.patch_size), self.patch_size)
 
     def finish(self, forecast: mx.array, advected: mx.array) -> mx.array:
-        """Returns the forecast, outside training and if `matches` with the distribution of E_1 .. E_T."""
+        """Returns the forecast. With `matches` and outside training it gets the distribution of E_1 .. E_T."""
         if not self.matches or self.training:
             return forecast
         ahead = mx.arange(1, forecast.shape[1] + 1) / self.lead_scale
@@ -166,11 +166,11 @@ def match(forecast: mx.array, reference: mx.array, exponent: mx.array | None = N
 
 
 def smooth(frames: mx.array, width: int) -> mx.array:
-    """Returns averages over windows as wide as a patch, which removes all that repeats from patch to patch.
+    """Returns averages over windows as wide as a patch, which removes patterns that repeat from patch to patch.
 
         y_i = (x_{i - width/2} / 2 + x_{i - width/2 + 1} + ... + x_{i + width/2 - 1} + x_{i + width/2} / 2) / width
 
-    along both axes of a frame; an odd width has whole pixels at its ends. Beyond the border are the border's pixels.
+    along both axes of a frame; an odd width has whole pixels at its ends. The border's pixels are repeated beyond it.
 
     Args:
         frames: (N, T, H, W, C).

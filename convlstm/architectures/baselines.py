@@ -1,4 +1,4 @@
-"""Forecasts without anything to learn, which every model must beat, and the table of their names.
+"""Baselines: forecasts that learn nothing and that every model must beat, with the table of their names.
 
 To add a baseline, write its class here and enter it in `BASELINES`: `python evaluate.py 'baselines=[NAME]'`.
 """
@@ -13,7 +13,7 @@ import mlx.nn as nn
 
 
 class Persistence(nn.Module):
-    """The forecast that nothing changes: the last frame, repeated.
+    """The forecast that repeats the last frame.
 
     Raises:
         ValueError: The inputs are not NTHWC, or the horizon is below 1.
@@ -31,7 +31,7 @@ class Persistence(nn.Module):
 
 
 class Zeros(nn.Module):
-    """The empty forecast.
+    """The forecast that is 0 everywhere.
 
     Raises:
         ValueError: The inputs are not NTHWC, or the horizon is below 1.
@@ -49,4 +49,4 @@ class Zeros(nn.Module):
 
 
 BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}
-"""Baselines by the name that an evaluation's `baselines` chooses them by; each is made without arguments."""
+"""Baselines by their names in an evaluation's `baselines`. Each is made without arguments."""

@@ -98,7 +98,7 @@ class ConvGRUCell(RecurrentCell):
         return state
 
     def project(self, x: mx.array) -> tuple[mx.array, ...]:
-        """Returns all that a step needs of the input: its part of the pre-activations, NHWC -> (N, H', W', 3O)."""
+        """Returns everything that a step reads of the input: its pre-activations, NHWC -> (N, H', W', 3O)."""
         self.check_input(x.shape)
         return (conv2d(x, self.Wx, self.stride, self.padding, self.dilation, self.algorithm),)
 
@@ -140,7 +140,7 @@ class ConvGRUCell(RecurrentCell):
 class ConvGRU(nn.Module):
     """A ConvGRU cell unrolled over a sequence.
 
-    The part of a step that depends on the input alone is computed once for all time steps, unless it recomputes.
+    The part of a step that depends on the input alone is computed once for all time steps, except with `recompute`.
 
     Args:
         in_channels: Channels C of the input; 0 for a layer without input, driven by its state alone.
@@ -232,7 +232,7 @@ class ConvGRU(nn.Module):
         def whole_step(h, *x):
             return cell.step(cell.project(*x) if x else (), h, mask)
 
-        # The inputs' parts and their gradients need memory, too. With `recompute` they are computed step by step.
+        # The projected inputs and their gradients also need memory, so `recompute` computes them step by step.
         if self.recompute:
             step = nn.utils.checkpoint(cell, whole_step)
         outputs = []

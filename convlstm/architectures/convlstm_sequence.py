@@ -1,4 +1,4 @@
-"""ConvLSTM layers one after the other, without the output of a forecaster."""
+"""A sequence of ConvLSTM layers, without the output layer of a forecaster."""
 
 from __future__ import annotations
 

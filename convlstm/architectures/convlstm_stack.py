@@ -1,4 +1,4 @@
-"""The ConvLSTM stack: layers that predict the next frame at every step, and read it after the last known frame."""
+"""The ConvLSTM stack: layers that predict the next frame at every step and later read their own predictions."""
 
 from __future__ import annotations
 

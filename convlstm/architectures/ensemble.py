@@ -1,4 +1,4 @@
-"""Several models as one: several forecasts of the same frames, by several models or from perturbed inputs."""
+"""Ensembles: several forecasts of the same frames, by several models or from perturbed inputs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Ensemble(nn.Module):
         """Returns the members' forecasts: (N, T_in, H, W, C) -> (M, N, horizon, H, W, C)."""
         forecasts = []
         for forecast in self.members(inputs, horizon):
-            mx.eval(forecast)  # one at a time, in the memory of one
+            mx.eval(forecast)  # one at a time, which needs the memory of one
             forecasts.append(forecast)
         return mx.stack(forecasts)
 
@@ -69,7 +69,7 @@ class Ensemble(nn.Module):
 
 
 def check_members(owner: str, models: int, perturbed: int) -> None:
-    """Raises ValueError if an ensemble of this many models has fewer than two members."""
+    """Raises ValueError if the product of `models` and `perturbed`, the number of members, is below two."""
     check_whole(owner, "perturbed", perturbed)
     if models * perturbed < 2:
         raise ValueError(

@@ -32,7 +32,7 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
         (N, leads, H, W, C), of the field's type.
 
     Raises:
-        ValueError: The shapes do not fit each other, or `leads` or `border` is not one of its values.
+        ValueError: The shapes do not fit each other, `leads` is below 1, or `border` is another word.
 
     Source: Germann and Zawadzki, Scale-Dependence of the Predictability of Precipitation from Continental Radar Images.
     Part I, 2002.
@@ -70,7 +70,7 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
 
 
 class Extrapolation(nn.Module):
-    """The forecast that the motion goes on: `advect` of the last frame along the `motion` of the inputs.
+    """The forecast that continues the motion: `advect` of the last frame along the `motion` of the inputs.
 
     It has nothing to learn. All channels share one motion, that of their mean.
 

@@ -1,4 +1,4 @@
-"""The base of forecasters that predict the next frame at every step and read it at the next: their walk and loss."""
+"""The base class of forecasters that predict the next frame at every step and read it at the following step."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FeedbackForecaster(nn.Module):
         y_t, state = step(x_t, state)
 
     for t = 0 ... T_in + horizon - 2; the last `horizon` of the y_t are the forecast. Training minimises the loss of all
-    y_t. With scheduled sampling it feeds a true frame instead of a prediction at random, or the other way round. Frames
-    are patches of `patch_size` x `patch_size` pixels as channels.
+    y_t. Scheduled sampling replaces predictions by true frames at random, or true frames by predictions. Frames are
+    patches of `patch_size` x `patch_size` pixels as channels.
 
     A subclass has `check_input(inputs, horizon)` and `_unroll(x, steps, feed, key) -> (predictions, penalty or None)`.
     `_unroll` walks over the patches `x` (N, K, H', W', C') and then takes `steps` further steps, each of which reads
@@ -134,7 +134,7 @@ class FeedbackForecaster(nn.Module):
         *,
         truth_share: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
-        """Returns the training loss, that of all next frames, and the loss of the forecast alone.
+        """Returns the training loss, which is that of all predicted frames, and the loss of the forecast alone.
 
         Args:
             loss: Called as `loss(forecast, targets, mask)`.

@@ -1,4 +1,4 @@
-"""Frames as models read them: their checks, their patches, and their values in [0, 1]."""
+"""Input frames of models: their checks, their division into patches, and their conversion to values in [0, 1]."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_channels(owner: str, in_channels: int, hidden_channels: Sequence[int],
 
 
 def check_layer_options(owner: str, options: Collection[str], patch_size: int) -> None:
-    """Raises ValueError if an option of ConvLSTM layers is not for a forecaster, or if the patch size is not valid."""
+    """Raises ValueError if a ConvLSTM layer's option does not suit a forecaster, or if the patch size is not valid."""
     check_whole(owner, "patch_size", patch_size, most=256)
     for name in ("bidirectional", "merge", "reverse", "return_sequences"):
         if name in options:

@@ -9,17 +9,17 @@ from convlstm.arguments import check_whole
 import mlx.core as mx
 
 LARGEST = 1e6
-"""Larger values and motions, and NaN, count as 0: their squares would overflow, and NaN is no position."""
+"""Values and motions above this, and NaN, count as 0: squares would overflow, and NaN is not a position."""
 
 # Widths of the windows, relative to the narrowest, and the weight of each relative to the one before. The wider ones
 # hardly count if there is texture, and decide if there is none.
 _WIDTHS, _TAIL = (1, 4, 16, math.inf), 0.02
-# Largest distance of a pair's frames; the factor of the weight for each frame that a pair is older, and for each frame
-# that its two frames are further apart.
+# Largest distance of a pair's frames; the factors of the weight for each frame by which a pair is older, and by which
+# its two frames are further apart.
 _REACH, _AGE, _LAG = 2, 0.8, 0.5
 # Cells of the shorter side below which a grid is not halved again.
 _COARSEST = 32
-# Along a straight edge, least squares does not determine the motion: this share of the gradients' energy holds it to
+# Along a straight edge, least squares does not determine the motion. This share of the gradients' energy keeps it at
 # the result of the iteration before. The floor prevents 0 / 0 and lies below the energy of rounding errors.
 _DAMPING, _FLOOR = 1e-2, 1e-12
 
@@ -38,7 +38,7 @@ def motion(
 
         u* = (sum w g g^T + D)^-1 (sum w g (g . u - r) + D u),   g = k grad I,  r = I_t(x) - I_{t-k}(x - k u),
 
-    where D, a hundredth of the trace, holds to u what the frames leave open, such as motion along a straight edge.
+    where D, a hundredth of the trace, keeps what the frames do not determine at u, such as motion along an edge.
     The weights w are those of the pair (younger pairs count more, distant ones less) times a sum of three Gaussians and
     a constant, each wider than the one before and far weaker. So the motion follows the rain, and between areas of rain
     it continues smoothly what moves nearby. Coarse grids come first: each finer one, up to `points` cells a side,
@@ -64,9 +64,7 @@ def motion(
     """
     check_motion("motion", frames, points, window, iterations)
     if inputs.ndim != 5 or 0 in inputs.shape:
-        raise ValueError(
-            f"[motion] expected inputs of shape NTHWC, no side 0, but got shape {tuple(inputs.shape)}."
-        )
+        raise ValueError(f"[motion] expected inputs of shape NTHWC, no side 0, but got shape {tuple(inputs.shape)}.")
     I = mx.stop_gradient(inputs[:, -frames:]).astype(mx.float32)
     I = mx.where(mx.abs(I) < LARGEST, I, 0).mean(axis=-1)
     N, T, H, W = I.shape
@@ -89,7 +87,7 @@ def check_motion(owner: str, frames: int, points: int, window: float, iterations
 
 
 def bilinear(field: mx.array, y: mx.array, x: mx.array) -> mx.array:
-    """Returns the values of fields between their pixels; beyond the border, those of the nearest pixel of the border.
+    """Returns the values of fields between their pixels, or of the nearest pixel beyond the border.
 
     Args:
         field: (..., H, W).
@@ -119,7 +117,7 @@ def bilinear(field: mx.array, y: mx.array, x: mx.array) -> mx.array:
 def edges(H: int, W: int) -> mx.array:
     """Returns the last row and column, H - 1 and W - 1.
 
-    As elements of an array they are no constants of a compiled kernel, so that one kernel serves all sizes.
+    They are elements of an array and not constants of a compiled kernel, so that one kernel serves all sizes.
     """
     return mx.array([H - 1.0, W - 1.0])
 
@@ -140,7 +138,7 @@ def _grids(H: int, W: int, points: int) -> list[tuple[int, int]]:
 
 
 def _refine(I: mx.array, u: mx.array, window: float, iterations: int) -> mx.array:
-    """Returns the motion (2, N, h, w), in cells, on the grid of the frames I (N, T, h, w), from an approximate one."""
+    """Returns the motion (2, N, h, w) of frames I (N, T, h, w), in cells of their grid, from an approximate motion."""
     T, h, w = I.shape[1:]
     pairs = [(t, k) for k in range(1, min(_REACH + 1, T)) for t in range(k, T)]
     now, before = (mx.take(I, mx.array(ts), axis=1) for ts in ([t for t, _ in pairs], [t - k for t, k in pairs]))

@@ -23,14 +23,14 @@ class Perturbation:
     interpolated linearly, with the border's value outside, and clipped to [0, 1]. The last frame does not move, but its
     content seems to have come along a motion that is faster by d. Dry pixels stay dry.
 
-    The draw depends on the seed, on the number of the member and on the values of the frames. So it is the same
-    whenever the same sequence is forecast, in a batch of any size, and differs for another sequence.
+    The draw depends on the seed, on the number of the member and on the values of the frames. So the same sequence
+    always gets the same draw, in a batch of any size, and another sequence gets another draw.
 
     Args:
         motion: Standard deviation of each component of the error of the motion, in pixels per frame. Default: 0.25.
         field: Standard deviation of the relative error of the values, on the model's scale. Default: 0.1.
         length: Length scale of g, which is white noise smoothed by a Gaussian of this width in pixels. Default: 16.
-        seed: Default: 0.
+        seed: Seed of all draws. Default: 0.
 
     Raises:
         ValueError: An argument is negative or not a number.

@@ -52,7 +52,7 @@ class PredRNN(FeedbackForecaster):
 
     Sources: Wang et al., PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs, 2017;
     Wang et al., PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning, 2021 (v2); in the form of
-    their published code, predrnn-pytorch, which OpenSTL has, too.
+    their published code, predrnn-pytorch, which OpenSTL also uses.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class PredRNN(FeedbackForecaster):
         step = [self._step(cell) for cell in self.cells]
         frames: list[mx.array] = []
         penalties: list[mx.array] = []
-        # Even for known frames only the input of the lowest cell is known ahead, a fiftieth of a step's products. So
-        # the cell convolves its input together with its state.
+        # Of known frames only the input of the lowest cell is known before the walk, a fiftieth of a step's products.
+        # So every cell convolves its input together with its state.
         for t in range(T + steps):
             z = x[:, t] if t < T else feed(t - T, frames[-1])[:, 0]
             for n in range(len(self.cells)):

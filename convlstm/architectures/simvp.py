@@ -42,7 +42,7 @@ class ConvBlock(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         weight, bias = self.conv.weight, self.conv.bias
-        if self.up:  # channels in the order of `pixels`, which then moves whole rows of them
+        if self.up:  # puts the channels into the order of `pixels`, which then moves whole rows of channels
             weight, bias = (a.reshape(-1, 4, *a.shape[1:]).swapaxes(0, 1).reshape(a.shape) for a in (weight, bias))
         y = conv2d(x, weight, (self.stride, self.stride), self.conv.padding)
         if self.up:
@@ -68,9 +68,9 @@ class SimVP(nn.Module):
                                                    before the last
 
     It forecasts as many frames as it reads, `frames`. A longer horizon is forecast from its own forecasts, a shorter
-    one is their beginning. Weights start as in OpenSTL. OpenSTL's stochastic depth is left out, which its option
-    `drop_path = 0` does not turn off: in training a sequence skips each half of the first block of 'gsta' with
-    probability 0.01, and those of later blocks with less, down to 0.
+    one is their beginning. Weights start as in OpenSTL. OpenSTL's stochastic depth is left out: there, in training, a
+    sequence skips each half of the first block of 'gsta' with probability 0.01, and the halves of later blocks with
+    less, down to 0. (OpenSTL's option `drop_path = 0` does not turn this off.)
 
     Args:
         in_channels: Channels of the frames, in and out. Default: 1.
@@ -138,8 +138,8 @@ class SimVP(nn.Module):
         T, H, W = inputs.shape[1:4]
         if self.frames > T:
             raise ValueError(
-                f"[SimVP] expected at least {self.frames} input frames ('frames') but got {T}. Give it more, or train "
-                "a model that reads fewer."
+                f"[SimVP] expected at least {self.frames} input frames ('frames') but got {T}. Give more frames, or "
+                "train a model that reads fewer."
             )
         if H % self.multiple or W % self.multiple:
             raise ValueError(

@@ -25,8 +25,8 @@ class Pointwise(nn.Module):
     Args:
         in_channels: Channels C of the input.
         out_channels: Channels O of the output.
-        gated: If True, it starts like those in OpenSTL's blocks of gated attention: weights from a normal distribution
-            of variance 2 / O, a bias of 0. Default: False, both drawn evenly from -1 / sqrt(C) to 1 / sqrt(C).
+        gated: If True, it starts as in OpenSTL's blocks of gated attention: weights from a normal distribution of
+            variance 2 / O, a bias of 0. Default: False, both drawn evenly from -1 / sqrt(C) to 1 / sqrt(C).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, gated: bool = False):
@@ -46,7 +46,7 @@ class Pointwise(nn.Module):
 class Depthwise(nn.Module):
     """A convolution of each channel on its own, on the same grid: (N, H, W, C) -> (N, H, W, C).
 
-    It starts like those in OpenSTL's blocks of gated attention, by the rule of `Pointwise` for one output per channel.
+    It starts as in OpenSTL's blocks of gated attention, by the rule of `Pointwise` for one output per channel.
     """
 
     def __init__(self, channels: int, kernel_size: int, dilation: int = 1):

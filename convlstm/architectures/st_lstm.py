@@ -15,8 +15,8 @@ import mlx.nn as nn
 
 # h, c and m.
 STState = tuple[mx.array, mx.array, mx.array]
-# The CPU's filters; or kernels of h and x to i, f, g, o, (4O, k, k, O + C), and of x and m to i', f', g',
-# (3O, k, k, C + O); or None if every convolution has its own norm.
+# One of three: the CPU's filters; the kernels of h and x to i, f, g, o, (4O, k, k, O + C), and of x and m to i', f',
+# g', (3O, k, k, C + O); or None, if every convolution has its own norm.
 CellFilters = st_lstm.StepFilters | tuple[mx.array, mx.array] | None
 
 
@@ -129,15 +129,16 @@ class STLSTMCell(nn.Module):
         return state
 
     def prepare(self) -> CellFilters:
-        """Returns the kernels as `step` reads them: side by side, so that it has three convolutions and not four."""
+        """Returns the kernels as `step` reads them: joined, so that a step has three convolutions and not four."""
         fits = takes_winograd("STLSTMCell", self.algorithm, self.kernel_size, self.Wh.dtype)
         if self.norm_grid is not None:
             return None
         if fits:
             return st_lstm.prepare(self.Wx, self.Wh, self.Wm, self.Wo, trains=self.training)
-        return self._side_by_side()
+        return self._joined()
 
-    def _side_by_side(self) -> tuple[mx.array, mx.array]:
+    def _joined(self) -> tuple[mx.array, mx.array]:
+        """Returns the kernels of h and x to i, f, g, o, and of x and m to i', f', g'."""
         Wx_c, Wx_m = st_lstm.by_memory(self.Wx, 0)
         return mx.concatenate([self.Wh, Wx_c], axis=-1), mx.concatenate([Wx_m, self.Wm], axis=-1)
 
@@ -150,7 +151,7 @@ class STLSTMCell(nn.Module):
             x: Input NHWC.
             state: `(h, c, m)`, each NHWO.
             filters: Result of `prepare` for the first step of a walk, and for the others that of the step before.
-            products: If True, what the step adds to the memories is returned, too. Default: False.
+            products: If True, the additions to the memories are returned, too. Default: False.
 
         Returns:
             The new `(h, c, m)`; `i . g` and `i' . g'`, or None; the filters for the next step.
@@ -177,7 +178,7 @@ class STLSTMCell(nn.Module):
             return conv2d(x, W, algorithm=self.algorithm)
 
         if self.norm_grid is None:
-            W, W_m = self._side_by_side() if isinstance(filters, st_lstm.StepFilters | None) else filters
+            W, W_m = self._joined() if isinstance(filters, st_lstm.StepFilters | None) else filters
             return convolve(mx.concatenate([h, x], axis=-1), W), convolve(mx.concatenate([x, m], axis=-1), W_m)
         zx, zx_m = st_lstm.by_memory(self._normed("x", convolve(x, self.Wx)), -1)
         return zx + self._normed("h", convolve(h, self.Wh)), zx_m + self._normed("m", convolve(m, self.Wm))

@@ -13,7 +13,7 @@ import mlx.core as mx
 
 
 class TrajGRUCell(ConvGRUCell):
-    r"""One time step of a trajectory GRU: a ConvGRU that reads its hidden state where learned flows come from.
+    r"""One time step of a trajectory GRU: a ConvGRU that reads its hidden state at the origins of learned flows.
 
         flow = W_f * f(W_fx * x + b_fx + W_fh * h + b_fh) + b_f
         w = [warp(h, flow^1), ..., warp(h, flow^L)]
@@ -93,7 +93,7 @@ class TrajGRUCell(ConvGRUCell):
         )
 
     def project(self, x: mx.array) -> tuple[mx.array, ...]:
-        """Returns all that a step needs of the input: NHWC -> (N, H, W, 3O) and, for the flows, (N, H, W, F)."""
+        """Returns everything that a step reads of the input: NHWC -> (N, H, W, 3O) and, for the flows, (N, H, W, F)."""
         gates = super().project(x)
         flow = conv2d(x, self.Wfx, algorithm=self.algorithm)
         return *gates, flow + self.bfx if "bfx" in self else flow
@@ -114,6 +114,6 @@ class TrajGRUCell(ConvGRUCell):
 
 
 class TrajGRU(ConvGRU):
-    """A TrajGRU cell unrolled over a sequence: a `ConvGRU` layer, with its arguments, that has a `TrajGRUCell`."""
+    """A TrajGRU cell unrolled over a sequence: a layer like `ConvGRU`, with the same arguments, of a `TrajGRUCell`."""
 
     cell_class = TrajGRUCell

@@ -1,4 +1,4 @@
-"""The choice of an algorithm by device, type and shape; no other module makes it."""
+"""The choice of an algorithm by device, type and shape. No other module makes this choice."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import mlx.core as mx
 ALGORITHMS = ("auto", "native", "winograd")
 WINOGRAD_KERNELS = (3, 5)
 
-
-_plain = False
+# True inside `without_kernels`.
+_kernels_off = False
 
 
 @contextmanager
 def without_kernels() -> Iterator[None]:
-    """Computes everything with MLX's own operations while it is open, whichever algorithm a layer has."""
-    global _plain
-    before, _plain = _plain, True
+    """Makes every layer use MLX's own operations inside the context, whatever its `algorithm` is."""
+    global _kernels_off
+    before, _kernels_off = _kernels_off, True
     try:
         yield
     finally:
-        _plain = before
+        _kernels_off = before
 
 
 def on_cpu() -> bool:
@@ -53,7 +53,7 @@ def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dty
         ValueError: The algorithm is 'winograd', but this kernel size, type or device has none.
         UnavailableError: The algorithm is 'winograd', but the CPU's kernels cannot be built on this machine.
     """
-    if _plain:
+    if _kernels_off:
         return False
     fits = kernel_size[0] == kernel_size[1] and kernel_size[0] in WINOGRAD_KERNELS
     if algorithm == "auto":
@@ -79,11 +79,11 @@ def takes_winograd(owner: str, algorithm: str, kernel_size: tuple[int, int], dty
 def takes_kernels(algorithm: str, *arrays: mx.array) -> bool:
     """Returns True if an operation other than a convolution uses its kernel of `convlstm.ops.cpu`.
 
-    Every algorithm but 'native' uses it if it fits: on a CPU, in float32. Elsewhere MLX computes the operation.
+    Every algorithm except 'native' uses it on a CPU, in float32. In all other cases MLX computes the operation.
     """
     return (
         algorithm != "native"
-        and not _plain
+        and not _kernels_off
         and on_cpu()
         and all(a.dtype == mx.float32 for a in arrays)
         and available() is not None

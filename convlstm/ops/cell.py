@@ -1,4 +1,4 @@
-"""The base of convolutional recurrent cells: channels, kernels, and the grid of the states."""
+"""The base class of convolutional recurrent cells: channels, kernels, and the grid of the states."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class RecurrentCell(nn.Module):
         if self.in_channels and x is None:
             raise ValueError(f"[{name}] expected an input with {self.in_channels} channels but got None.")
         if not self.in_channels and (x is not None or state is None):
-            raise ValueError(f"[{name}] with in_channels=0 it is called with x=None and a state.")
+            raise ValueError(f"[{name}] with in_channels=0, 'x' must be None and a state must be given.")
 
     def check_input(self, shape: tuple[int, ...]) -> Pair:
         """Returns the states' grid for an input of shape NHWC; raises ValueError if the shape does not fit the cell."""

@@ -102,8 +102,8 @@ def conv2d(
 ) -> mx.array:
     """Returns the convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C): (N, H', W', O).
 
-    The algorithm 'native' is MLX's. The others take, on a CPU, Winograd's algorithm if it fits or a matrix product if
-    there are strides or few channels; otherwise they are MLX's, too.
+    The algorithm 'native' is MLX's. On a CPU the others use Winograd's algorithm if it fits, or a matrix product if
+    there are strides or few channels. In all other cases they are MLX's, too.
 
     Raises:
         ValueError: Input and kernel have different channels.
@@ -163,6 +163,8 @@ def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = 
 
 @cache
 def _in_groups(groups: int):
+    """Returns the CPU's kernel for a number of groups, which cannot be an argument, as it is not an array."""
+
     def numbers(x: mx.array, weight: mx.array) -> list[int]:
         return [*x.shape, weight.shape[0], groups, *weight.shape[1:3]]
 

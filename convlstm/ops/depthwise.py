@@ -39,7 +39,7 @@ def depthwise_conv2d(x: mx.array, weight: mx.array, dilation: int = 1, algorithm
 
 
 def _kernel(dilation: int):
-    """Returns the CPU's kernel for a dilation, which is no array and therefore no argument of the kernel."""
+    """Returns the CPU's kernel for a dilation, which cannot be an argument, as it is not an array."""
 
     def numbers(x: mx.array, weight: mx.array) -> list[int]:
         return [*x.shape, *weight.shape[:2], dilation]

@@ -1,4 +1,4 @@
-"""Dropout that hides the same values at all time steps of a sequence."""
+"""Dropout with one mask for all time steps of a sequence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The element-wise part of the ConvGRU and the TrajGRU: gates, candidate and hidden state.
 
-`reference_gru_gates` is the equations in plain MLX. GPUs use it, and a test compares the CPU's kernel with it.
+`reference_gru_gates` has the equations in plain MLX. GPUs use it, and a test compares the CPU's kernel with it.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def gru_gates(
 
 @cache
 def _gates(driven: bool, bounded: bool):
+    """Returns the CPU's kernel. `driven` is True if there is an input, `bounded` if the activation is tanh."""
     kernels = library()
 
     def numbers(h):

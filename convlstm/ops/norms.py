@@ -11,7 +11,7 @@ from convlstm.ops.cpu.library import library
 import mlx.core as mx
 import mlx.nn as nn
 
-# In the order of the kernels' numbers for them. The leaky ReLU has SimVP's slope.
+# In the order of the numbers that they have in the kernels. The leaky ReLU has SimVP's slope.
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "none": lambda x: x,
     "silu": nn.silu,
@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
 def reference_group_norm(
     x: mx.array, bias: mx.array, weight: mx.array, shift: mx.array, groups: int, activation: str, epsilon: float
 ) -> mx.array:
-    """Returns the equation of `group_norm` in plain MLX. Arguments as there."""
+    """Returns the result of `group_norm`, by plain MLX. It has the same arguments."""
     N, *grid, C = x.shape
     z = (x + bias).reshape(N, -1, groups, C // groups).transpose(0, 2, 1, 3).reshape(N, groups, -1)
     z = mx.fast.layer_norm(z, None, None, epsilon)
@@ -52,7 +52,7 @@ def group_norm(
         bias, weight, shift: (C,).
         groups: Number of groups of adjacent channels.
         activation: f, one of `ACTIVATIONS`. Default: 'none'.
-        epsilon: Default: 1e-5.
+        epsilon: Added to the variance. Default: 1e-5.
         algorithm: 'native' is MLX's own functions; the others use the kernel of `convlstm.ops.cpu` if it fits.
             Default: 'auto'.
 
@@ -99,7 +99,7 @@ def _group_norm(groups: int, activation: int, epsilon: float):
 
 
 def reference_batch_norm(x: mx.array, weight: mx.array, shift: mx.array, epsilon: float) -> tuple[mx.array, ...]:
-    """Returns the equation of `batch_norm` in plain MLX. Arguments as there."""
+    """Returns the result of `batch_norm`, by plain MLX. It has the same arguments."""
     axes = tuple(range(x.ndim - 1))
     mean, variance = mx.mean(x, axis=axes), mx.var(x, axis=axes)
     return weight * ((x - mean) * mx.rsqrt(variance + epsilon)) + shift, mean, variance
@@ -108,14 +108,14 @@ def reference_batch_norm(x: mx.array, weight: mx.array, shift: mx.array, epsilon
 def batch_norm(
     x: mx.array, weight: mx.array, shift: mx.array, *, epsilon: float = 1e-5, algorithm: str = "auto"
 ) -> tuple[mx.array, mx.array, mx.array]:
-    r"""Returns the batch normalisation by the batch's own mean and variance, and both of these.
+    r"""Returns the normalisation by the batch's own mean and variance, the mean and the variance.
 
         y = weight (x - mean) / sqrt(variance + epsilon) + shift
 
     Args:
         x: (N, H, W, C).
         weight, shift: (C,).
-        epsilon: Default: 1e-5.
+        epsilon: Added to the variance. Default: 1e-5.
         algorithm: As in `group_norm`.
 
     Returns:
@@ -163,7 +163,7 @@ class BatchNorm(nn.BatchNorm):
         super().__init__(num_features)
 
     def __call__(self, x: mx.array) -> mx.array:
-        if not self.training or x.size == x.shape[-1]:  # a single value per channel is an error in MLX's
+        if not self.training or x.size == x.shape[-1]:  # for a single value per channel, MLX's own raises its error
             return super().__call__(x)
         y, mean, variance = batch_norm(x, self.weight, self.bias, epsilon=self.eps)
         count, mu = x.size // x.shape[-1], self.momentum

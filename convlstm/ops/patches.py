@@ -1,4 +1,4 @@
-"""Convolutions as matrix products, for strides and few channels, with which MLX is slow on a CPU."""
+"""Convolutions as matrix products. On a CPU they are faster than MLX's if there are strides or few channels."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _patch_conv2d(stride: Pair, padding: Pair):
     def _(primals, cotangent, _):
         x, weight = primals
         dy = cotangent.reshape(-1, len(weight))
-        # The patches are many times larger than the image, so they are taken again. The cotangent is an argument only
-        # to make this call another one: mx.compile would keep the result of an equal call.
+        # The patches are many times larger than the image, so they are computed again and not kept. The cotangent is an
+        # argument only to make the calls differ, since mx.compile would keep the result of an equal call.
         dweight = dy.T @ patches(x, weight, cotangent)
         dpatches = dy @ weight.reshape(len(weight), -1)
         dx = library().call("convlstm_patches_backward", [dpatches], [x.shape], numbers(x, weight))[0]

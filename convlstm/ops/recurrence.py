@@ -123,7 +123,7 @@ def unroll_prepared(
     length: int | None = None,
     recompute: bool = False,
 ) -> tuple[mx.array, mx.array, mx.array, Filters | None, Filters]:
-    """Returns `unroll` of one part of a longer walk, such as one step of a model that is fed with its own output.
+    """Returns the result of `unroll` for a part of a longer walk, such as a step of a model that reads its own output.
 
     `prepare` transforms the kernels once. Their gradient is summed in one place if every part is given the filters that
     the part before returned.
@@ -191,11 +191,13 @@ def _kind(peepholes: Peepholes | None) -> int:
 
 
 def _three(peepholes: Peepholes | None) -> Peepholes:
+    """Returns the peepholes, or three arrays that nothing reads."""
     return (mx.zeros(1),) * 3 if peepholes is None else peepholes
 
 
 @mx.custom_function
 def _prepare(W):
+    """Returns the transformed kernels, and zeros whose gradient, transformed back, becomes that of the kernels."""
     O, k, _, C = W.shape
     return _transformed("convlstm_prepare_forward", W), mx.zeros((library().filter_floats(k, _packed(O // 4), C),))
 
@@ -208,6 +210,7 @@ def _(W, cotangents, _):
 
 @mx.custom_function
 def _carry(W):
+    """Returns the kernels, and zeros whose gradient becomes that of the kernels."""
     return W, mx.zeros_like(W)
 
 

@@ -99,9 +99,11 @@ class StepFilters(NamedTuple):
 
 
 def prepare(Wx: mx.array, Wh: mx.array, Wm: mx.array, Wo: mx.array, trains: bool = True) -> StepFilters:
-    """Returns the filters of a cell's kernels: (7O, k, k, C), (4O, k, k, O), (3O, k, k, O) and (O, k, k, 2O).
+    """Returns the filters of a cell's kernels.
 
-    `trains` is True if many gradients will be taken.
+    Args:
+        Wx, Wh, Wm, Wo: The kernels, (7O, k, k, C), (4O, k, k, O), (3O, k, k, O) and (O, k, k, 2O).
+        trains: True if many gradients will be taken. Default: True.
     """
     O, (Wx_c, Wx_m) = Wo.shape[0], by_memory(Wx, 0)
     kernels = (Wh, Wx_c, Wx_m, Wm, Wo[..., :O], Wo[..., O:])
@@ -164,7 +166,7 @@ def step(
         filters: Result of `prepare` for the first step of a walk, and for the others that of the step before.
         kernel_size: Side of the kernels, 3 or 5.
         forget_bias: Added to the pre-activations of both forget gates. Default: 1.
-        products: If True, what the step adds to the memories is returned, too. Default: False.
+        products: If True, the additions to the memories are returned, too. Default: False.
 
     Returns:
         c', m', zo = x_o + h_o + W_o * [c', m'], each (N, H, W, O); i . g and i' . g', or None; the filters for the next

@@ -1,4 +1,4 @@
-"""A ConvLSTM cell unrolled by the CPU's kernels: a check that they fit it, its filters, and the walk.
+"""A ConvLSTM cell unrolled by the CPU's kernels: the check that they fit the cell, its filters, and the walk.
 
 `convlstm.layers.ConvLSTM` has the same walk in plain MLX.
 """

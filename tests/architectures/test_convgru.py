@@ -314,8 +314,11 @@ def test_bad_inputs(kind, rng):
         (lambda: layer(x, h[:2]), f"[{one}] 'state' must be of shape (3, 6, 7, 3) but got shape (2, 6, 7, 3)."),
         (lambda: layer.cell(x[:, 0], h[:, :2]), f"[{one}] 'state' must be of shape (3, 6, 7, 3) but got shape (3, 2,"),
         (lambda: layer(None, h, length=2), f"[{one}] expected an input with 2 channels but got None."),
-        (lambda: alone(x, h), f"[{one}] with in_channels=0 it is called with x=None and a state."),
-        (lambda: alone(None, None, length=1), f"[{one}] with in_channels=0 it is called with x=None and a state."),
+        (lambda: alone(x, h), f"[{one}] with in_channels=0, 'x' must be None and a state must be given."),
+        (
+            lambda: alone(None, None, length=1),
+            f"[{one}] with in_channels=0, 'x' must be None and a state must be given.",
+        ),
         (lambda: alone(None, h), f"[{many}] a layer without input needs the 'length' to unroll."),
         (lambda: alone(None, h, length=0), f"[{many}] needs at least 1 time step but got 0."),
         (lambda: layer(x[:, :0]), f"[{many}] needs at least 1 time step but got 0."),
