@@ -10,7 +10,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.architectures.baselines import BASELINES
 from convlstm.architectures.ensemble import Ensemble
-from convlstm.architectures.frames import as_unit
+from convlstm.architectures.input_frames import as_unit
 from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
