@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend import files
+from convlstm.backend.plain_files import RefusedFileError, parse_json, parse_yaml, read_bytes
 from convlstm.checkpoints import tensors
 from convlstm.checkpoints.old_names import updated
-
-import yaml
 
 MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
 EMA, CHECKSUMS = "ema.safetensors", "checksums.json"
 # The number of the format, kept in `state.json`. Older checkpoints have neither this number nor checksums.
 FORMAT = 2
-# Limits on what a stranger's files may hold: bytes of a file, levels of nesting.
+# The largest size of each text, in bytes.
 LONGEST = {CONFIG: 1 << 18, STATE: 1 << 24, CHECKSUMS: 1 << 16}
-DEEPEST = 50
 
 
 class CheckpointError(ValueError):
@@ -134,24 +132,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _config(folder: Path) -> dict[str, Any]:
     path, text = folder / CONFIG, _text(folder, CONFIG)
     try:
-        _check_yaml(text)
-        config = yaml.safe_load(text)
-    except Exception as error:  # of any class: PyYAML's constructors raise various ones
-        raise damaged(path, str(error) or type(error).__name__) from error
+        config = parse_yaml(text)
+    except ValueError as error:
+        raise damaged(path, error) from error
     if not isinstance(config, dict):
         raise damaged(path, "it holds no sections")
     return config
-
-
-def _check_yaml(text: str) -> None:
-    """Raises ValueError if a text has references or deep nesting, which cost more memory than its length suggests."""
-    depth = 0
-    for event in yaml.parse(text):
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("it holds references (*name)")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError(f"it nests more than {DEEPEST} levels deep")
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -174,8 +160,8 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def _json(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except ValueError as error:
         raise damaged(path, error) from error
 
 
@@ -193,10 +179,6 @@ def _text(folder: Path, name: str) -> str:
 def _bytes(folder: Path, name: str) -> bytes:
     path = regular_file(folder, name)
     try:
-        with path.open("rb") as file:
-            content = file.read(LONGEST[name] + 1)
-    except OSError as error:
+        return read_bytes(path, LONGEST[name])
+    except (OSError, RefusedFileError) as error:
         raise damaged(path, error) from error
-    if len(content) > LONGEST[name]:
-        raise damaged(path, f"it is longer than {LONGEST[name]:,} bytes")
-    return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,11 @@ def write_pictures(
     lead_curves(pictures[-1], result.scores, title=title)
     pictures += _ensembles(folder, result, title, rain)
     if log is not None:
-        pictures.append(folder / "training.png")
-        training_curve(pictures[-1], MetricsLog.read(Path(log)))
+        try:
+            training_curve(folder / "training.png", MetricsLog.read(Path(log)))
+            pictures.append(folder / "training.png")
+        except (OSError, ValueError) as error:
+            warnings.warn(f"'{log}' is left out, so there is no training.png: {error}", stacklevel=2)
     return pictures
 
 

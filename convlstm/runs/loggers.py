@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from convlstm.backend import files
+from convlstm.backend.plain_files import parse_json, read_bytes
 from convlstm.runs.metrics_log import Row
 from convlstm.runs.summary import flat
 
@@ -200,7 +201,7 @@ class _Notes:
     def __init__(self, path: Path, values: dict[str, Any]):
         self.path, self.values = path, values
         if path.exists():
-            self.values = values | json.loads(path.read_text(encoding="utf-8"))
+            self.values = values | parse_json(read_bytes(path, 1 << 20))
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]

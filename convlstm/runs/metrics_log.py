@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -13,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend import files
+from convlstm.backend.plain_files import read_bytes
+
+LONGEST = 1 << 26
+"""Largest size of a log, in bytes, that is read for a report or a list of runs: about 400,000 rows."""
+MOST_COLUMNS = 200
 
 Row = Mapping[str, float | int]
 
@@ -40,18 +46,37 @@ class MetricsLog:
         self.path, self.columns = path, columns
         self.earlier_rows: list[dict[str, float | int]] = []
         if path.exists():
-            self.earlier_rows = [numbers(row) for row in self.read(path) if int(row["step"]) <= step]
+            try:
+                rows = self.read(path, 1 << 32)
+            except ValueError as error:
+                raise OSError(errno.EINVAL, str(error), str(path)) from error
+            self.earlier_rows = [numbers(row) for row in rows if int(row["step"]) <= step]
         header = ",".join(columns) + "\n"
         files.replace(path, header + "".join(self._line(row) for row in self.earlier_rows))
         files.replace(path.with_suffix(".jsonl"), "".join(_json_line(row) for row in self.earlier_rows))
         self._unwritten = {path: b"", path.with_suffix(".jsonl"): b""}
 
     @staticmethod
-    def read(path: Path) -> list[dict[str, str]]:
-        """Returns the rows of a file, without incomplete ones such as a last line that was cut off."""
-        text = path.read_text(encoding="utf-8", errors="replace")
+    def read(path: Path, most: int = LONGEST) -> list[dict[str, str]]:
+        """Returns the rows of a file, without incomplete ones such as a last line that was cut off.
+
+        Args:
+            path: The CSV file; a link is not followed.
+            most: Largest size in bytes. Default: `LONGEST`.
+
+        Raises:
+            OSError: The file does not exist, or cannot be read.
+            ValueError: It is no plain file, larger than `most`, or has more than `MOST_COLUMNS` columns or 131,072
+                characters in a cell.
+        """
+        text = read_bytes(path, most).decode(errors="replace")
         rows = csv.DictReader(text[: text.rfind("\n") + 1].split("\n"))
-        return [row for row in rows if _is_complete(row) and row.get("step", "").isdecimal()]
+        try:
+            if len(rows.fieldnames or ()) > MOST_COLUMNS:
+                raise ValueError(f"it has more than {MOST_COLUMNS} columns")
+            return [row for row in rows if _is_complete(row) and _is_whole(row.get("step", ""))]
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
 
     def add(self, row: Row) -> None:
         """Appends a row; floats keep all their digits.
@@ -94,12 +119,17 @@ def _is_complete(row: Mapping[Any, Any]) -> bool:
     return None not in row and None not in row.values()
 
 
+def _is_whole(text: str) -> bool:
+    """Returns True if a text is a whole number of at most 18 digits; no step has more."""
+    return text.isdecimal() and len(text) <= 18
+
+
 def numbers(row: Mapping[str, str]) -> dict[str, float | int]:
     """Returns the values of a row of text as ints and floats, without those that are blank or not numbers."""
     values: dict[str, float | int] = {}
     for name, text in row.items():
         with suppress(ValueError):
-            values[name] = int(text) if text.lstrip("-").isdecimal() else float(text)
+            values[name] = int(text) if _is_whole(text.removeprefix("-")) else float(text)
     return values
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.backend.plain_files import open_plain, parse_json, read_bytes
 from convlstm.checkpoints.build import TRUSTED, build
 from convlstm.losses import Loss
 from convlstm.training.batches import Arrays, Batches
@@ -147,8 +148,8 @@ def reproduce(
     """
     folder = Path(folder)
     try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        with np.load(folder / BATCH) as arrays:
+        report = parse_json(read_bytes(folder / REPORT, 1 << 24))
+        with open_plain(folder / BATCH) as file, np.load(file) as arrays:
             batch = to_device(dict(arrays))
     except FileNotFoundError as error:
         raise ValueError(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from convlstm.backend.plain_files import parse_json, read_bytes
 from convlstm.writers.forecast import Forecast
 
 import numpy as np
+
+LONGEST = 1 << 26
+"""Largest size of a description, in bytes."""
 
 
 def write(path: Path, forecast: Forecast) -> None:
@@ -19,7 +23,7 @@ def write(path: Path, forecast: Forecast) -> None:
 
 def is_forecast(path: Path) -> bool:
     """Returns True if the file beside the array is a description as `write` leaves it."""
-    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    described = parse_json(read_bytes(path.with_suffix(".json"), LONGEST))
     keys = {"shape", "forecast_reference_time", "provenance"}
     return not path.is_dir() and isinstance(described, dict) and keys <= described.keys()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
+from convlstm.backend.plain_files import parse_json, read_bytes
 from convlstm.writers import cf
 from convlstm.writers.forecast import SOURCE, Forecast
 from convlstm.writers.optional_imports import library
 
 import numpy as np
+
+LONGEST = 1 << 22
+"""Largest size of the attributes, in bytes."""
 
 
 def write(path: Path, forecast: Forecast) -> None:
@@ -37,8 +40,8 @@ def is_forecast(path: Path) -> bool:
     """Returns True if a folder is a store that this project has written, or is empty."""
     if not any(path.iterdir()):
         return True
-    attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-    return str(attributes.get("source", "")).startswith(SOURCE)
+    attributes = parse_json(read_bytes(path / ".zattrs", LONGEST))
+    return isinstance(attributes, dict) and str(attributes.get("source", "")).startswith(SOURCE)
 
 
 def _plain(attributes: dict) -> dict:
