@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from convlstm.backend.allocator import keep_freed_memory
 from convlstm.backend.blas import load_fast_blas
+from convlstm.backend.private_folder import compile_privately
 
 keep_freed_memory()
 load_fast_blas()
+compile_privately()
 
 if TYPE_CHECKING:
     from convlstm.checkpoints import load

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from convlstm.backend.blas import gemm_gflops, load_fast_blas, slow_blas_warning
+from convlstm.backend.private_folder import temporary_folder
 from convlstm.backend.python_process import command
 from convlstm.ops.cpu.library import SLOW, UnavailableError, library
 
@@ -151,7 +152,7 @@ def check_compile() -> list[str]:
         _line("mx.compile", "fails")
         reason = textwrap.shorten(str(error), 160)
         return [
-            f"mx.compile fails: {reason} Check that g++ works and that you may write to $TMPDIR/mlx (or /tmp/mlx). "
+            f"mx.compile fails: {reason} Check that g++ works and that you may write to '{temporary_folder()}'. "
             "MLX_DISABLE_COMPILE=1 avoids it, but is slower."
         ]
     if not mx.allclose(compiled, _fused(x), atol=1e-5).item():

@@ -1,28 +1,73 @@
-"""Libraries that MLX compiles on Linux CPUs and keeps in the folder for temporary files, for later processes."""
+"""Functions that MLX compiles on CPUs and keeps in the folder for temporary files, for later processes."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
+import shutil
 import struct
+import subprocess
 import tempfile
 import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from convlstm.backend.files import amount
+from convlstm.backend.private_folder import temporary_folder
+
 import mlx.core as mx
 
-SETTLED = 60.0
-"""Age in seconds from which a library is no longer being written."""
+SETTLED = 10.0
+"""Seconds without a change from which a library is no longer being written."""
+
+LEAST_FREE = 32_000_000
+"""Bytes that must be free for compiled functions: a training's take a few megabytes."""
 
 # The header of a 64-bit ELF file: magic, offset of the section table, size and number of its entries.
 _HEADER = struct.Struct("<4s36xQ10xHH2x")
+
+
+def prepare() -> None:
+    """Removes damaged libraries and turns compilation off, with a warning, if nothing can be compiled."""
+    drop_damaged()
+    if mx.default_device() != mx.Device(mx.cpu) or "MLX_DISABLE_COMPILE" in os.environ:
+        return
+    if reason := _obstacle(str(temporary_folder()), os.environ.get("PATH", "")):
+        mx.disable_compile()
+        warnings.warn(f"Functions are not compiled, which costs speed: {reason}", stacklevel=2)
+
+
+@functools.cache
+def _obstacle(folder: str, path: str) -> str:
+    """Returns the reason why nothing can be compiled in a folder with the programs on a path, or ""."""
+    if shutil.which("g++", path=path) is None:
+        return "there is no g++. Install it: sudo apt install g++, or sudo dnf install gcc-c++."
+    remedy = "Set TMPDIR to another folder."
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_FREE:
+            return f"'{folder}' has only {amount(free)} free, and {amount(LEAST_FREE)} are needed. {remedy}"
+        with tempfile.TemporaryDirectory(dir=folder, prefix="convlstm-") as trial:
+            source, library = Path(trial, "trial.cpp"), Path(trial, "trial.so")
+            source.write_text("#include <cmath>\n", encoding="utf-8")
+            line = ["g++", "-shared", "-fPIC", str(source), "-o", str(library)]
+            done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
+            if done.returncode:
+                lines = (done.stderr.strip() or f"it ended with status {done.returncode}").splitlines()
+                return f"g++ fails: {lines[0]}. Check that g++ can write to '{folder}', or set TMPDIR."
+            ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"nothing can be kept in '{folder}': {error}. {remedy}"
+    return ""
 
 
 def drop_damaged(folder: Path | None = None) -> list[Path]:
     """Removes libraries that a kill or a crash cut off while they were written, with a warning.
 
     MLX loads any file with a library's name. A damaged one ends this process, and every later one, without a message.
-    Removed libraries are compiled anew.
+    Removed libraries are compiled anew. A library that another process may be writing is waited for.
 
     Args:
         folder: Folder of the libraries. Default: MLX's own.
@@ -31,11 +76,11 @@ def drop_damaged(folder: Path | None = None) -> list[Path]:
         The removed files.
     """
     if folder is None:
-        folder = Path(tempfile.gettempdir()) / "mlx" / mx.__version__ / "cpu"  # type: ignore[attr-defined]
+        folder = temporary_folder() / "mlx" / mx.__version__ / "cpu"  # type: ignore[attr-defined]
     dropped = []
     for path in sorted(folder.glob("*.so")):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > SETTLED and not _complete(path):
+            if not _complete(path) and not _completed(path):
                 path.unlink()
                 dropped.append(path)
     if dropped:
@@ -43,6 +88,21 @@ def drop_damaged(folder: Path | None = None) -> list[Path]:
             f"{len(dropped)} compiled kernels in '{folder}' were damaged and are compiled anew.", stacklevel=2
         )
     return dropped
+
+
+def _completed(path: Path) -> bool:
+    """Returns True if a library is completed, or False once nobody has written to it for `SETTLED` seconds."""
+    status = path.stat()
+    # By this process's own clock: the file's time may lie in the future.
+    since = time.monotonic() - max(0.0, time.time() - status.st_mtime)
+    while time.monotonic() - since < SETTLED:
+        time.sleep(0.1)
+        if _complete(path):
+            return True
+        former, status = status, path.stat()
+        if (status.st_size, status.st_mtime_ns) != (former.st_size, former.st_mtime_ns):
+            since = time.monotonic()
+    return False
 
 
 def _complete(path: Path) -> bool:

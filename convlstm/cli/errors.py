@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.private_folder import temporary_folder
 from convlstm.cli.configuration import CONFIGS, composed_defaults, config_dir, own_configs
 from convlstm.cli.error_wording import keys_of_path, led_by_keys, no_such_key, suggestion, value_at
 
@@ -36,6 +37,13 @@ def message(error: BaseException, settings: Any = None) -> str:
         lead = ", ".join(keys_of_path(settings, str(error.filename)))
         path = f"'{error.filename}': {error.strerror}. Choose another path, or change what is there."
         return f"{lead}: {path}" if lead else path
+    if str(error).startswith("[Compile::eval_cpu]"):
+        reason = str(error).splitlines()[0].rstrip(".")
+        return (
+            f"MLX could not compile a function: {reason}. Check that g++ works and that "
+            f"'{temporary_folder()}' has free space, or set TMPDIR to another folder. MLX_DISABLE_COMPILE=1 does "
+            "without compiled functions."
+        )
     text = re.sub(r"\n\s*(full_key|object_type)[:=].*", "", str(error)).strip()
     text = text or (message(error.__cause__) if error.__cause__ else type(error).__name__)
     if isinstance(error, OmegaConfBaseException):
@@ -55,8 +63,8 @@ def _not_built(error: BaseException, key: str, settings: Any) -> str:
     if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
         return no_such_key(f"{key}.{match[1]}", [name for name in section if name != match[1]]) + target
     # Python's message rarely says which value it is about.
-    given = [a for a in sys.argv[1:] if a.lstrip("+").startswith(f"{key.partition('.')[0]}.")]
-    return f"{key}: {error}{target}" + (f" Given: {' '.join(given)}" if given else "")
+    arguments = [a for a in sys.argv[1:] if a.lstrip("+").startswith(f"{key.partition('.')[0]}.")]
+    return f"{key}: {error}{target}" + (f" Given: {' '.join(arguments)}" if arguments else "")
 
 
 def unknown_name(config_name: str, text: str) -> str:
@@ -93,6 +101,6 @@ def _misshapen(config_name: str, name: str) -> str:
 
     folders = [CONFIGS, own_configs(), *map(Path, config_dir()[1:])]  # in Hydra's order
     path = next((p for folder in folders if folder and (p := folder / f"{name}.yaml").is_file()), None)
-    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
-    wrong = walk(given, OmegaConf.to_container(composed_defaults(config_name)), "")
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
+    wrong = walk(content, OmegaConf.to_container(composed_defaults(config_name)), "")
     return "; ".join(wrong) or "a key has a list instead of a section, or the reverse"

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from convlstm.backend.jit import drop_damaged
+from convlstm.backend.jit import prepare
 from convlstm.cli.command_line import program
 from convlstm.cli.configuration import (
     CONFIGS,
@@ -67,7 +67,7 @@ def run(
             return run_job(sweep)
         try:
             update_names(config)
-            drop_damaged()
+            prepare()
             return main(config)
         except USER_ERRORS as error:
             end_if_nobody_reads(error)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from convlstm.backend.private_folder import create_own, temporary_folder
 
 
 def launched() -> bool:
@@ -53,6 +54,5 @@ def compile_apart(local_rank: int) -> None:
     moment would load an incomplete one. The folders stay, so everything is compiled only once.
     """
     if local_rank:
-        folder = Path(tempfile.gettempdir()) / f"convlstm-{os.getuid()}-rank-{local_rank}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        os.environ["TMPDIR"] = str(folder)
+        folder = temporary_folder() / f"convlstm-{os.getuid()}-rank-{local_rank}"
+        os.environ["TMPDIR"] = str(create_own(folder))

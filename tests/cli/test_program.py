@@ -225,3 +225,27 @@ def test_a_program_ends_silently_if_nobody_reads_its_output(program):
         line = [sys.executable, *program]
         done = subprocess.run(line, cwd=PROJECT, stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("obstacle", ["no compiler", "failing compiler", "missing folder"])
+def test_where_nothing_can_be_compiled_commands_go_on_and_say_why_once(tmp_path, obstacle):
+    variables = {"CONVLSTM_KERNELS": "none"}
+    if obstacle == "missing folder":
+        (tmp_path / "cache").touch()
+        variables |= {"TMPDIR": str(tmp_path / "missing"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    else:
+        compiler = tmp_path / "bin" / "g++"
+        compiler.parent.mkdir()
+        if obstacle == "failing compiler":
+            compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho disk full >&2\nexit 1\n')
+            compiler.chmod(0o755)
+            (tmp_path / "tmp").mkdir(mode=0o700)
+            variables |= {"TMPDIR": str(tmp_path / "tmp")}
+        variables |= {"PATH": str(compiler.parent) + (":/bin" if obstacle == "failing compiler" else "")}
+    done = tiny.train("trainer.max_steps=2", f"output={tmp_path}", "name=a", **variables)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Functions are not compiled, which costs speed: ") == 1, done.stderr
+    line = [sys.executable, "evaluate.py", f"ckpt={tmp_path / 'a'}", "trusted=[tests]", "sequences=1", "examples=[]"]
+    done = subprocess.run(line, cwd=PROJECT, env=environment(**variables), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Functions are not compiled, which costs speed: ") == 1, done.stderr

@@ -1,8 +1,8 @@
 import os
 import signal
-import tempfile
 from pathlib import Path
 
+from convlstm.backend.private_folder import temporary_folder
 from convlstm.distributed import launch
 from convlstm.distributed import ranks as distributed
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError, digest
@@ -48,7 +48,7 @@ def test_ranks_on_one_machine_share_its_processor(exchanged):
 
 def test_ranks_on_one_machine_do_not_compile_into_each_others_files(exchanged):
     first, *others = [rank["temporary"] for rank in exchanged]
-    assert first == tempfile.gettempdir()
+    assert first == str(temporary_folder())
     assert others == [f"{first}/convlstm-{os.getuid()}-rank-{rank}" for rank in (1, 2)]
     for folder in others:
         assert Path(folder, "mlx").is_dir()  # where MLX has put what it compiled for the exchange

@@ -221,8 +221,8 @@ def test_a_cache_that_cannot_be_written(compiler, cache, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     compiler("/nowhere")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    refused(f"they cannot be kept in '{tmp_path / 'file' / 'convlstm'}': ")
-    refused("Set XDG_CACHE_HOME.")
+    refused("there is no place to keep them: ")
+    refused("Set XDG_CACHE_HOME")
 
 
 @pytest.fixture
@@ -259,6 +259,18 @@ def test_the_fingerprint_follows_sources_and_compiler(cache, tmp_path, monkeypat
     prints.append(module._fingerprint(compiler(12)))
     assert prints[0] == prints[2] == prints[3]
     assert len(set(prints)) == 3
+
+
+def test_the_fingerprint_follows_the_processor(cache, monkeypatch):
+    read_text = Path.read_text
+    prints = []
+    for flags in ("avx2 fma", "avx2 fma avx512f", "avx2 fma"):
+        processor = f"model name: A\nflags: {flags}\n\nmodel name: A"
+        monkeypatch.setattr(
+            Path, "read_text", lambda p, text=processor, **o: text if p.name == "cpuinfo" else read_text(p, **o)
+        )
+        prints.append(module._fingerprint("true"))
+    assert prints[0] == prints[2] != prints[1]
 
 
 LOAD = """

@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from convlstm.backend.private_folder import create_cache
 from convlstm.backend.python_process import command
 
 import mlx.core as mx
@@ -151,7 +152,7 @@ def available() -> Library | None:
 
 def _load() -> Library:
     if os.environ.get("CONVLSTM_KERNELS") == "none":
-        raise UnavailableError("CONVLSTM_KERNELS=none turns them off. Unset it.")
+        raise UnavailableError("CONVLSTM_KERNELS=none asks for MLX's own. Unset it.")
     if platform.system() != "Linux":
         raise UnavailableError(f"they are made for Linux, and this is {platform.system()}.")
     name = os.environ.get("CXX", "g++")
@@ -160,18 +161,13 @@ def _load() -> Library:
         if name != "g++":
             raise UnavailableError(f"CXX names '{name}', which is no program. Name a g++, or unset CXX.")
         raise UnavailableError("there is no g++. Install it: sudo apt install g++, or sudo dnf install gcc-c++.")
-    target = _folder() / f"kernels-{_fingerprint(compiler)}.so"
+    target = create_cache() / f"kernels-{_fingerprint(compiler)}.so"
     if not _intact(target):
         _build(compiler, target)
     try:
         return Library(target)
     except (OSError, AttributeError) as error:
         raise UnavailableError(f"'{target}' does not load: {error}. Delete it, and it is built again.") from None
-
-
-def _folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "convlstm"
 
 
 def _digest(file: Path) -> str:
@@ -214,7 +210,6 @@ def _build(compiler: str, target: Path) -> None:
     """Compiles and checks the library, and moves it into the cache when it is complete."""
     print("Compiling the CPU kernels for this machine, once: about 20 seconds", file=sys.stderr, flush=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
             new = Path(folder) / target.name
             _compile(compiler, Path(folder), new)
