@@ -174,10 +174,10 @@ def ensemble_of(
     members = settings["members"]
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     further = [w for w in weights if w.ema is not None or w.folder not in folders]
-    every = [*models.values(), *(checkpoints.load(w.folder, trusted=trusted, ema=w.ema) for w in further)]
-    check_count(settings, len(every))
+    all_models = [*models.values(), *(checkpoints.load(w.folder, trusted=trusted, ema=w.ema) for w in further)]
+    check_count(settings, len(all_models))
     name = "ensemble" if "ensemble" not in models else "ensemble of all"
-    forecasts = [compiled(model) for model in every]
+    forecasts = [compiled(model) for model in all_models]
     return {name: Ensemble(forecasts, perturbed=members["perturbed"], perturbation=perturbation(settings))}
 
 

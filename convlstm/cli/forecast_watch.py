@@ -44,7 +44,7 @@ def watch(
                 time.sleep(max(0.0, interval - (time.perf_counter() - seen)))
     if in_main_thread:
         signal.signal(signal.SIGTERM, former_handler)
-    print(f"ended       after {follower.made} forecasts")
+    print(f"ended       after {follower.written} forecasts")
 
 
 class _Follower:
@@ -59,11 +59,11 @@ class _Follower:
     ):
         self.latest, self.make, self.output, self.limit = latest, make, output, forecasts
         self.issued: np.datetime64 | None = None
-        self.made = 0
+        self.written = 0
 
     @property
     def done(self) -> bool:
-        return self.limit is not None and self.made >= self.limit
+        return self.limit is not None and self.written >= self.limit
 
     def look(self, seen: float) -> None:
         """Forecasts from the frames that have come; `seen` is the time of this look, by `time.perf_counter`."""
@@ -110,5 +110,5 @@ class _Follower:
         except OSError as error:
             print(f"not written {error}")
             return False
-        self.made += 1
+        self.written += 1
         return True

@@ -29,7 +29,7 @@ def finish(sweep: Sweep, config_name: str) -> bool:
     print(f"\n{sweep.report()}\n\nThe same as a table:  {sweep.folder / TABLE}")
     if sweep.code:
         # If the sweep runs again, a job that has ended says so and does nothing else.
-        given = [a for a in sys.argv[1:] if not a.startswith(("resume=", "hydra.sweep.dir="))]
-        again = command(config_name, *given, resume="auto", **{"hydra.sweep.dir": sweep.folder})
+        arguments = [a for a in sys.argv[1:] if not a.startswith(("resume=", "hydra.sweep.dir="))]
+        again = command(config_name, *arguments, resume="auto", **{"hydra.sweep.dir": sweep.folder})
         print(f"To continue the jobs that did not end:  {again}")
     return sweep.code == 0

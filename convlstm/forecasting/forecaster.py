@@ -157,8 +157,8 @@ class Forecaster:
             ValueError: The frames or the horizon do not fit the model, all pixels are missing, or values lie outside
                 [0, 1] and there is no scale.
         """
-        given = np.asarray(frames)
-        x = self._sequences(given)
+        array = np.asarray(frames)
+        x = self._sequences(array)
         x = np.where(np.isposinf(x), np.nan, x) if x.dtype.kind == "f" else x
         steps = check_whole("Forecaster", "horizon", self.horizon if horizon is None else horizon)
         if isinstance(self.scale, Unscaled) and (np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1):
@@ -181,7 +181,7 @@ class Forecaster:
         forecast = self.scale.inverse(self._forecast(y, steps)).astype(np.float32)
         if never.any() and never.shape[-1] == forecast.shape[-1]:
             forecast[np.broadcast_to(never[:, None], forecast.shape)] = np.nan
-        return forecast if given.ndim == 5 else forecast[0] if given.ndim == 4 else forecast[0, ..., 0]
+        return forecast if array.ndim == 5 else forecast[0] if array.ndim == 4 else forecast[0, ..., 0]
 
     def provenance(self) -> dict[str, Any]:
         """Returns the origin of forecasts: checkpoint, step, commits of training and of this code, configuration."""
@@ -283,6 +283,7 @@ def _commit(run: Path) -> str | None:
         return None
 
 
+# A checkpoint's files may come from anybody, so its facts can have any type.
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

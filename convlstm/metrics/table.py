@@ -212,8 +212,12 @@ def _fits(entry: Score, parts: re.Match[str]) -> bool:
     """Returns True if a name has the parts that its kind needs, and no others."""
     needed = {field for _, field, *_ in Formatter().parse(entry.title + entry.axis) if field}
     plain = parts["kind"] in PLAIN_IN_MMH
-    given = {"at": parts["threshold"] is not None, "size": bool(parts["wave"]), "unit": bool(parts["suffix"]) or plain}
-    return needed == {field for field, value in given.items() if value}
+    present = {
+        "at": parts["threshold"] is not None,
+        "size": bool(parts["wave"]),
+        "unit": bool(parts["suffix"]) or plain,
+    }
+    return needed == {field for field, value in present.items() if value}
 
 
 def logged_score(column: str) -> Score:

@@ -52,9 +52,9 @@ def reliability_charts(tables: Mapping[str, Tables]) -> dict[str, Chart]:
         if not all(at in other for other in others):
             continue
         lines = {"reliable": Line([0, 1], [0, 1], role="guide", dashed=True)}
-        for name, given in tables.items():
-            often = given[at]["count"] >= FEWEST
-            lines[name] = Line(*(given[at][key][often].tolist() for key in ("probability", "observed")))
+        for name, tables_of_one in tables.items():
+            often = tables_of_one[at]["count"] >= FEWEST
+            lines[name] = Line(*(tables_of_one[at][key][often].tolist() for key in ("probability", "observed")))
         count = table["count"]
         if count.sum():
             share = float(np.nansum(table["observed"] * count) / count.sum())

@@ -79,10 +79,10 @@ def write_page(
         "training": ("Training", run_sections.training(runs)),
         "runs": ("Runs and configuration", _runs(runs, record)),
     }
-    shown = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
+    filled = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     names = list(runs) if len(runs) != 1 else [next(iter(runs.values())).folder.resolve().name]
     title = "Forecasts of " + ", ".join(names or [next(iter(result.scores))])
-    files.replace(Path(path), _document(title, _summary(result, record, split), shown, films))
+    files.replace(Path(path), _document(title, _summary(result, record, split), filled, films))
 
 
 def _summary(result: Evaluation, record: Mapping[str, Any], split: str) -> str:

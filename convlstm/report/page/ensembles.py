@@ -24,24 +24,24 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
         result: The evaluation; if it has no `ensembles`, nothing is returned.
         frame_interval: Minutes between two frames; None if unknown.
     """
-    every = result.ensembles
-    if not every:
+    metrics_of = result.ensembles
+    if not metrics_of:
         return []
     look = looks(list(result.scores))
-    sizes = ", ".join(f"{name}: {metrics.settings.members} members" for name, metrics in every.items())
-    scores = {name: result.scores[name] for name in every}
+    sizes = ", ".join(f"{name}: {metrics.settings.members} members" for name, metrics in metrics_of.items())
+    scores = {name: result.scores[name] for name in metrics_of}
     errors = [_crps(result, frame_interval), *spread_charts(scores, frame_interval)]
     note = "The CRPS of a single forecast is its mean absolute error. Below a ratio of 1 the ensemble is overconfident."
     parts = [element("p", sizes, class_="note"), *group("Error and spread", note, "error", errors, look)]
     tables = [chart_table(chart, "+{:g}") for chart in errors]
 
-    tables_of = {name: metrics.reliability() for name, metrics in every.items()}
+    tables_of = {name: metrics.reliability() for name, metrics in metrics_of.items()}
     reliability = reliability_charts(tables_of)
     if reliability:
         note = (
             "Observed frequency of an event for each probability that it was given. Bars show how often "
-            f"{next(iter(every))} gave each one, on a scale of powers of ten; probabilities given fewer than {FEWEST} "
-            "times have no point."
+            f"{next(iter(metrics_of))} gave each one, on a scale of powers of ten; probabilities given fewer than "
+            f"{FEWEST} times have no point."
         )
         parts += group("Reliability", note, "reliability", list(reliability.values()), look)
         tables += [
@@ -50,7 +50,7 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
             for name in tables_of
         ]
 
-    ranks = [rank_chart(name, metrics.rank_histogram(), _ranked_from(metrics)) for name, metrics in every.items()]
+    ranks = [rank_chart(name, metrics.rank_histogram(), _ranked_from(metrics)) for name, metrics in metrics_of.items()]
     note = (
         "Rank of the truth among the members. High at both ends: overconfident; high in the middle: not confident "
         "enough; higher at one end: biased. The dotted line is flat."

@@ -58,11 +58,11 @@ def rain_png(frame: np.ndarray, scale: RainScale) -> bytes:
 
 def frame_png(frame: np.ndarray) -> bytes:
     """Returns a picture of a frame (H, W, C) in [0, 1]: three channels as RGB, any other number as a grey mean."""
-    shown = picture(frame, GREY)
-    if shown.ndim == 3:
-        return _saved(Image.fromarray(np.round(255 * shown).astype(np.uint8)))
-    grey = np.round(254 * np.clip(np.ma.filled(shown, 0.0), 0, 1)).astype(np.uint8)
-    grey[np.ma.getmaskarray(shown)] = 255
+    drawing = picture(frame, GREY)
+    if drawing.ndim == 3:
+        return _saved(Image.fromarray(np.round(255 * drawing).astype(np.uint8)))
+    grey = np.round(254 * np.clip(np.ma.filled(drawing, 0.0), 0, 1)).astype(np.uint8)
+    grey[np.ma.getmaskarray(drawing)] = 255
     return _png(grey, [*(f"#{3 * f'{round(255 * k / 254):02x}'}" for k in range(255)), SAND])
 
 

@@ -54,8 +54,8 @@ def beside_others(runs: Mapping[str, RunSummary], others: Mapping[str, RunSummar
     """Returns a table of the evaluated runs and the other runs, with the keys in which their configurations differ."""
     # A single run is called "model", which does not distinguish it from other runs.
     evaluated = runs if len(runs) != 1 else {run.folder.resolve().name: run for run in runs.values()}
-    every = [*evaluated.items(), *others.items()]
-    changes = differing_keys([run.config for _, run in every])
+    all_runs = [*evaluated.items(), *others.items()]
+    changes = differing_keys([run.config for _, run in all_runs])
     rows = [
         [
             name,
@@ -65,11 +65,11 @@ def beside_others(runs: Mapping[str, RunSummary], others: Mapping[str, RunSummar
             "-" if run.best is None else f"{run.monitor} {digits(run.best)} at {run.best_step:,}",
             *(_text(run.config.get(key, "-")) for key in changes),
         ]
-        for k, (name, run) in enumerate(every)
+        for k, (name, run) in enumerate(all_runs)
     ]
     heads = ["run", "evaluated", "status", "step", "best validation", *changes]
-    note = "Their configurations are the same." if len(every) > 1 and not changes else None
-    if len(every) == 1:
+    note = "Their configurations are the same." if len(all_runs) > 1 and not changes else None
+    if len(all_runs) == 1:
         note = "There is no other run beside this one."
     caption = "Runs, and the keys of the configuration in which they differ"
     return [table(heads, rows, caption=caption, numbers=False), *([element("p", note, class_="note")] if note else [])]

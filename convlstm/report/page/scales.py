@@ -28,15 +28,15 @@ def by_scale(result: Evaluation, rain: Any) -> list[Markup]:
     parts: list[Markup] = []
     tables: list[Markup] = []
     windows = fss_charts(result.scores, None if rain is None else rain.pixel_km)
-    shown = [chart for chart in windows if not chart.empty]
-    if shown:
+    defined = [chart for chart in windows if not chart.empty]
+    if defined:
         note = "Share of the rain at the right place, if it may be anywhere in a window, over all lead times."
-        if any("useful skill" in chart.lines for chart in shown):
+        if any("useful skill" in chart.lines for chart in defined):
             note += " A forecast is useful above the dotted line: 0.5 plus half the share of the pixels with rain."
-        parts += group("Fractions skill score", note, "fss", shown, look)
+        parts += group("Fractions skill score", note, "fss", defined, look)
         parts += undefined([chart.title for chart in windows if chart.empty])
         unit = "px" if rain is None or rain.pixel_km is None else "km"
-        tables += [chart_table(chart, f"{{:.3g}} {unit}", ".3f") for chart in shown]
+        tables += [chart_table(chart, f"{{:.3g}} {unit}", ".3f") for chart in defined]
     units, interval = ("mm/h", None) if rain is None else (rain.units, rain.frame_interval)
     spectra = spectrum_charts(result.spectra, units, interval) if result.spectra else []
     if spectra:

@@ -39,20 +39,20 @@ def means(result: Evaluation) -> list[Markup]:
         for metric, entry in entries.items()
     ]
     heads = ["score", *names, "unit", "name in metrics.csv"]
-    every = table(heads, rows, caption="All scores, over all lead times and pixels")
-    return [*parts, element("details", element("summary", "All scores"), every)]
+    all_scores = table(heads, rows, caption="All scores, over all lead times and pixels")
+    return [*parts, element("details", element("summary", "All scores"), all_scores)]
 
 
 def by_lead(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     """Returns a chart of each score that is drawn by lead time, and the numbers as tables."""
     charts = [lead_chart(result.scores, metric, frame_interval) for metric in drawn(result)]
-    shown = [chart for chart in charts if not chart.empty]
+    defined = [chart for chart in charts if not chart.empty]
     look = looks(list(result.scores))
     return [
         legend(charts, look),
-        plots("lead", shown, look),
+        plots("lead", defined, look),
         *undefined([chart.title for chart in charts if chart.empty]),
-        as_tables([chart_table(chart, "+{:g}") for chart in shown]),
+        as_tables([chart_table(chart, "+{:g}") for chart in defined]),
     ]
 
 

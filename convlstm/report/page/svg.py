@@ -128,9 +128,9 @@ def _line_parts(name: str, pieces: list[list[tuple[float, float]]], look: Look, 
         path = "L".join(f"{coordinate(x(a))} {coordinate(y(b))}" for a, b in piece)
         parts.append(element("path", d=f"M{path}", class_=f"line {look.style}"))
     if look.dot is not None:
-        every = [point for piece in pieces for point in piece]
+        points = [point for piece in pieces for point in piece]
         # A few of many points are enough to tell lines apart. A piece of one point is visible only as its dot.
-        dots = every if len(every) <= MOST_DOTS else [every[k] for k in spread(len(every), 8)]
+        dots = points if len(points) <= MOST_DOTS else [points[k] for k in spread(len(points), 8)]
         dots += [piece[0] for piece in pieces if len(piece) == 1 and piece[0] not in dots]
         for a, b in dots:
             words = element("title", f"{name}, {a:g}: {digits(b)}")
