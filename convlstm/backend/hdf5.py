@@ -26,12 +26,14 @@ def check_self_contained(file: Any) -> None:
     seen = {_address(file.id)}
     count = 0
     for group, path, depth in groups:  # the list grows
-        names = list(group)
-        count += len(names)
+        count += len(group)
         if count > MOST_OBJECTS or depth > _DEPTH:
             raise ValueError(f"has more than {MOST_OBJECTS:,} objects or {_DEPTH} levels of groups")
-        for name in names:
-            kind, full = group.links.get_info(name).type, path + name.decode("utf-8", "replace")
+        kinds: dict[bytes, int] = {}
+        # The callback returns None, by which the iteration goes on.
+        group.links.iterate(lambda name, info, kinds=kinds: kinds.update({name: info.type}), info=True)
+        for name, kind in kinds.items():
+            full = path + name.decode("utf-8", "replace")
             if kind == h5l.TYPE_SOFT:
                 continue
             if kind != h5l.TYPE_HARD:

@@ -10,7 +10,7 @@ from typing import Any
 
 from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number, per_hour
 from convlstm.datasets.readers.errors import UnreadableError
-from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
+from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class KNMI(Reader):
             units, factor = _units(file)
             calibration = file["image1/calibration"].attrs
             slope, constant = _line(text(calibration["calibration_formulas"]))
-            pixels = file["image1/image_data"][...]
+            pixels = read_array(file["image1/image_data"])
             values = pixels * np.float32(slope * factor) + np.float32(constant * factor)
             for name in ("calibration_missing_data", "calibration_out_of_image"):
                 code = number(calibration[name]) if name in calibration else None

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from convlstm.datasets.readers.base import library
 from convlstm.datasets.readers.block_cache import identity
 from convlstm.datasets.readers.cf.reader import CFReader
 from convlstm.datasets.readers.cf.variable import Variable
-from convlstm.datasets.readers.hdf5 import SIGNATURE, has_scales
+from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.hdf5 import SIGNATURE, check_hdf5, has_scales
+from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 
@@ -37,12 +40,24 @@ class NetCDF(CFReader):
     @contextmanager
     def _open(self, path: Path) -> Iterator[Mapping[str, Variable]]:
         netcdf = library("netCDF4", path)
+        _check(path, identity(path))
         with _LOCK, netcdf.Dataset(path) as dataset:
             dataset.set_auto_maskandscale(False)
             yield {name: _variable(name, variable) for name, variable in dataset.variables.items()}
 
     def _identity(self, path: Path) -> Any:
         return identity(path)
+
+
+# Cached, since the frames of a file are read one after the other.
+@lru_cache(maxsize=1024)
+def _check(path: Path, _: tuple[int, int]) -> None:
+    with open_plain(path) as file:
+        head = file.read(len(SIGNATURE))
+    if head.startswith(SIGNATURE):
+        check_hdf5(path)
+    elif not head.startswith(_CLASSIC):  # the library would open further formats
+        raise UnreadableError("is not a NetCDF file")
 
 
 def _variable(name: str, variable: Any) -> Variable:

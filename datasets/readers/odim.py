@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, frame_number, per_hour
 from convlstm.datasets.readers.errors import UnreadableError
-from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, text
+from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
 from convlstm.datasets.readers.projection import project
 
 import numpy as np
@@ -64,7 +64,7 @@ class ODIM(Reader):
         with open_hdf5(path) as file:
             field = self._field(file)
             gain, offset = first(field.what, "gain", number, 1.0), first(field.what, "offset", number, 0.0)
-            pixels = field.data[...]
+            pixels = read_array(field.data)
             values = pixels * np.float32(gain * field.factor) + np.float32(offset * field.factor)
             # In this order, so that a code with both meanings is missing.
             undetect, nodata = first(field.what, "undetect", number), first(field.what, "nodata", number)

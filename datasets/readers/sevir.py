@@ -11,7 +11,7 @@ from typing import NamedTuple
 from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, identity
 from convlstm.datasets.readers.errors import UnreadableError
-from convlstm.datasets.readers.hdf5 import holds, open_hdf5
+from convlstm.datasets.readers.hdf5 import holds, open_hdf5, read_array
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class SEVIR(Reader):
 
         def load() -> np.ndarray:
             with open_hdf5(path) as file:
-                return file["vil"][event]
+                return read_array(file["vil"], event)
 
         # Time is the fastest axis of the file, so one frame costs as much to read as all frames of the event.
         pixels = BLOCKS.get((path, identity(path), event), load)[::-1, :, frame]

@@ -70,8 +70,8 @@ class CFReader(Reader):
         return field.frame(stored)
 
 
-# Cached, since the frames of a file are read one after the other.
-@lru_cache(maxsize=64)
+# Cached, since the frames of a file are read one after the other, after the times of all files.
+@lru_cache(maxsize=1024)
 def _field(reader: CFReader, path: Path, _: Any) -> Field:
     with reader._open(path) as variables:
         return find_field(
