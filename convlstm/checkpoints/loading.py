@@ -9,6 +9,7 @@ from typing import Any
 from convlstm.backend import files
 from convlstm.checkpoints import tensors
 from convlstm.checkpoints.build import TRUSTED, build
+from convlstm.checkpoints.replaced import again_if_replaced
 from convlstm.checkpoints.search import find
 from convlstm.checkpoints.verification import (
     CONFIG,
@@ -64,6 +65,7 @@ def _kind(array: mx.array) -> str:
     return f"{tuple(array.shape)} {str(array.dtype).removeprefix('mlx.core.')}"
 
 
+@again_if_replaced
 def load_weights(folder: Path, model: nn.Module, *, ema: bool = False) -> None:
     """Puts a checkpoint's weights into a model.
 
@@ -87,6 +89,7 @@ def load_weights(folder: Path, model: nn.Module, *, ema: bool = False) -> None:
     model.update(tree_unflatten(list(weights.items())))
 
 
+@again_if_replaced
 def read_ema(folder: Path, model: nn.Module) -> dict[str, mx.array] | None:
     """Returns the averaged weights of a checkpoint by name, or None if it has none.
 
@@ -101,6 +104,7 @@ def read_ema(folder: Path, model: nn.Module) -> dict[str, mx.array] | None:
     return _fitting(path, model.trainable_parameters(), "model")
 
 
+@again_if_replaced
 def restore(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Any]:
     """Restores a model and an optimizer from a checkpoint, and returns its training state.
 
@@ -139,7 +143,11 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
         UntrustedTargetError: Its configuration names something other than a class of a trusted package.
         ValueError: A class does not take the arguments in its configuration.
     """
-    folder = find(path)
+    return _load(find(path), trusted, ema)
+
+
+@again_if_replaced
+def _load(folder: Path, trusted: Sequence[str], ema: bool | None) -> nn.Module:
     verify(folder)
     description = read_config(folder)["model"]
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
+from convlstm.checkpoints.replaced import again_if_replaced
 from convlstm.checkpoints.verification import FILES, CheckpointError, verify
 
 FOLDER = "checkpoints"
@@ -47,17 +48,17 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
     Raises:
         CheckpointError: There is no checkpoint, the named one is incomplete, or all of the run's are damaged.
     """
-    path = Path(path).expanduser()
+    return _find(Path(path).expanduser(), prefer)
+
+
+@again_if_replaced
+def _find(path: Path, prefer: Sequence[str]) -> Path:
     if not path.exists() and not previous(path).exists():
         raise CheckpointError(f"'{path}' does not exist. Give a run's folder or a checkpoint's folder.")
     # Between the renames of `save` only the previous checkpoint exists.
     folder = path if path.exists() else previous(path)
     if _begun(folder):
-        missing = [name for name in FILES if not os.path.lexists(folder / name)]
-        if missing:
-            raise CheckpointError(
-                f"the checkpoint '{folder}' is incomplete, without {', '.join(missing)}. Use another one."
-            )
+        _check_complete(folder)
         return folder
     problems: dict[Path, str] = {}
     for base in (path / FOLDER, path):
@@ -72,7 +73,7 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
                 warnings.warn(
                     " ".join(problems.values()).replace(" Use another checkpoint.", "").replace(" Use another one.", "")
                     + f" So '{candidate}' is used instead of '{next(iter(problems))}'.",
-                    stacklevel=2,
+                    stacklevel=4,
                 )
             return candidate
     if problems:
@@ -82,6 +83,15 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
         f"'{path}' holds no checkpoint: neither {', '.join(FILES)} nor a folder {FOLDER}/{' or '.join(prefer)}. Give a "
         "run's folder or a checkpoint's folder."
     )
+
+
+@again_if_replaced
+def _check_complete(folder: Path) -> None:
+    missing = [name for name in FILES if not os.path.lexists(folder / name)]
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint '{folder}' is incomplete, without {', '.join(missing)}. Use another one."
+        )
 
 
 def _check_inside(folder: Path, run: Path) -> None:

@@ -14,6 +14,7 @@ from convlstm.backend import files
 from convlstm.backend.plain_files import RefusedFileError, parse_json, parse_yaml, read_bytes
 from convlstm.checkpoints import tensors
 from convlstm.checkpoints.old_names import updated
+from convlstm.checkpoints.replaced import CheckpointError, again_if_replaced
 
 MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
 EMA, CHECKSUMS = "ema.safetensors", "checksums.json"
@@ -23,15 +24,12 @@ FORMAT = 2
 LONGEST = {CONFIG: 1 << 18, STATE: 1 << 24, CHECKSUMS: 1 << 16}
 
 
-class CheckpointError(ValueError):
-    """A checkpoint is missing, incomplete or damaged, or does not fit the model."""
-
-
 def damaged(path: Path, reason: object) -> CheckpointError:
     """Returns the error for a damaged file."""
     return CheckpointError(f"'{path}' is damaged: {reason}. Use another checkpoint.")
 
 
+@again_if_replaced
 def verify(folder: Path) -> None:
     """Raises CheckpointError, which names file and fault, unless every file is the one that was written.
 
@@ -52,6 +50,7 @@ def verify(folder: Path) -> None:
     _config(folder)
 
 
+@again_if_replaced
 def read_checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
     """Returns the size and SHA-256 of a checkpoint's files by name, or None for an older one without checksums.
 
@@ -117,6 +116,7 @@ def regular_file(folder: Path, name: str) -> Path:
     return path
 
 
+@again_if_replaced
 def read_config(folder: Path) -> dict[str, Any]:
     """Returns the configuration of a checkpoint, with the present names of all classes.
 
@@ -140,6 +140,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
+@again_if_replaced
 def read_state(folder: Path) -> dict[str, Any]:
     """Returns the training state of a checkpoint.
 

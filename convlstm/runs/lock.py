@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 LOCKED = (errno.EWOULDBLOCK, errno.EACCES)
 """Errors that mean that another process has the lock."""
+PATIENCE = 0.5
+"""Seconds that a start waits for a lock, since `is_locked` takes one for a moment."""
 
 
 class RunInUseError(RuntimeError):
@@ -30,14 +33,20 @@ def lock(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in LOCKED:
-                raise RunInUseError(
-                    f"another process is training in '{folder}'. Wait until it ends or stop it, or choose another "
-                    "folder (name=...)."
-                ) from None
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in LOCKED:
+                    if time.monotonic() < end:
+                        time.sleep(0.01)
+                        continue
+                    raise RunInUseError(
+                        f"another process is training in '{folder}'. Wait until it ends or stop it, or choose another "
+                        "folder (name=...)."
+                    ) from None
+            break
         yield
     finally:
         os.close(descriptor)

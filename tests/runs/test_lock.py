@@ -45,6 +45,23 @@ def test_a_folder_is_locked_until_its_process_ends_even_if_it_is_killed(tmp_path
     assert not is_locked(run)
 
 
+def test_a_look_at_the_lock_refuses_no_start(tmp_path):
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom convlstm.runs.lock import is_locked\nprint('begun', flush=True)\n"
+    )
+    program += "while True: is_locked(Path(sys.argv[1]))"
+    looks = subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    with looks:
+        try:
+            assert looks.stdout is not None
+            assert looks.stdout.readline() == "begun\n"
+            for _ in range(500):
+                with lock(tmp_path):
+                    pass
+        finally:
+            looks.kill()
+
+
 def test_a_missing_folder_is_created(tmp_path):
     assert not is_locked(tmp_path / "new" / "run")
     with lock(tmp_path / "new" / "run"):
