@@ -19,7 +19,7 @@ def differences(run: Path, reference: Path) -> list[str]:
     Compares the weights, the optimizer's state and all other arrays of the checkpoints `last` and `best` byte by byte,
     their training state, and the rows of the metrics. Temporary files that were left behind count as well.
     """
-    lines = [f"left behind: {path.relative_to(run)}" for path in sorted(run.rglob("*.tmp*"))]
+    lines = [f"left behind: {path.relative_to(run)}" for path in sorted({*run.rglob("*.tmp*"), *run.rglob("*.part*")})]
     for name in ("last", "best"):
         ours, theirs = (folder / checkpoints.FOLDER / name for folder in (run, reference))
         if not theirs.exists():

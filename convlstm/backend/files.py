@@ -5,8 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import platform
+import re
+import secrets
 import shutil
-from contextlib import suppress
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +24,7 @@ except ImportError:
 # Errors of file systems that cannot flush a folder.
 UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 BLOCK = 1 << 20
+DAY = 24 * 3600
 
 
 class DurableFile:
@@ -108,18 +115,76 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replaces a text file. If anything fails, the former file is unchanged."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
+    """Replaces a text file. If anything fails, the former file is unchanged.
+
+    Several processes may replace the same file at once: each writes to a temporary file of its own.
+    """
+    with replacing(path) as temporary, DurableFile(temporary) as file:
+        file.write(text.encode())
+    sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, whose file replaces `path` at the end, or is removed if anything fails."""
+    temporary = temporary_of(path)
+    remove_leftovers(path)
     try:
-        with DurableFile(temporary) as file:
-            file.write(text.encode())
+        yield temporary
         temporary.replace(path)
-        sync_folder(path.parent)
     except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
         raise
+
+
+def temporary_of(path: Path, kind: str = "part") -> Path:
+    """Returns a name beside a path that no other process and no other call uses; it keeps the path's ending.
+
+    Args:
+        path: The path.
+        kind: A part of the name: "part" for what will replace the path, "old" for what it replaces. Default: "part".
+    """
+    return path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}-{secrets.token_hex(3)}.{kind}{path.suffix}")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what processes that were killed have left under the names of `temporary_of`.
+
+    Those of other machines, whose processes are unknown here, are removed a day after their last change.
+    """
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    # A file that is written to a temporary one in turn has two of these parts.
+    pattern = re.compile(rf"\.+{stem}(?:\.([0-9a-f]+)-(\d+)-[0-9a-f]{{6}}\.(?:part|old))+{suffix}")
+    with suppress(OSError):
+        for entry in list(os.scandir(path.parent)):
+            if match := pattern.fullmatch(entry.name):
+                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > DAY
+                if old or (match[1] == _machine() and _has_ended(int(match[2]))):
+                    remove(Path(entry.path))
+
+
+def _machine() -> str:
+    """Returns a short number for this machine's name."""
+    return f"{zlib.crc32(platform.node().encode()):x}"
+
+
+def _has_ended(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it lives, or it is another user's
+        return False
+    return False
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it exists and can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def free_bytes(path: Path) -> int | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import convlstm
 from convlstm import checkpoints
+from convlstm.backend import files
 from convlstm.convert import keras
 from convlstm.convert.families import Conversion, below, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
@@ -90,8 +90,8 @@ def save(conversion: Conversion, source: Path, out: Path) -> Path:
     Raises:
         ConversionError: `out` exists already.
     """
-    folder = out.expanduser() / checkpoints.FOLDER / "best"
-    if out.expanduser().exists():
+    run = out.expanduser()
+    if run.exists():
         raise ConversionError(f"'{out}' exists already. Choose another folder.")
     with source.open("rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
@@ -100,12 +100,11 @@ def save(conversion: Conversion, source: Path, out: Path) -> Path:
     optimizer = optim.Adam(1e-3)
     optimizer.init(conversion.model.trainable_parameters())
     config = {"model": conversion.description, "converted": origin}
-    try:
+    with files.replacing(run) as temporary:
+        folder = temporary / checkpoints.FOLDER / "best"
         checkpoints.save(folder, conversion.model, optimizer, vars(Progress(status="converted")), config)
-    except BaseException:
-        shutil.rmtree(out.expanduser(), ignore_errors=True)
-        raise
-    return folder
+    files.sync_folder(run.parent)
+    return run / checkpoints.FOLDER / "best"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend import files
 from convlstm.checkpoints import tensors
 
 import mlx.core as mx
@@ -165,8 +166,7 @@ def write_state_dict(path: str | Path, arrays: StateDict) -> None:
     if path.suffix not in (*TORCH, ".safetensors", ".npz"):
         raise ConversionError(f"'{path}' has an unknown ending. Known are {', '.join(TORCH)}, .safetensors and .npz.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
-    try:
+    with files.replacing(path) as temporary:
         if path.suffix in TORCH:
             torch = _torch()
             torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, temporary)
@@ -174,9 +174,6 @@ def write_state_dict(path: str | Path, arrays: StateDict) -> None:
             mx.save_safetensors(str(temporary), {name: mx.array(array) for name, array in arrays.items()})
         else:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _torch():

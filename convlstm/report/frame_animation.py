@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.files import replacing
 from convlstm.report.frame_panel import GREY, picture, sequences_of
 from convlstm.report.style import COLOURS, DPI, INK, RULE, lead_time
 
@@ -73,7 +74,8 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [milliseconds] * (len(images) - 1) + [6 * milliseconds]
     options = {"append_images": images[1:], "duration": durations, "comment": b"convlstm"}
-    images[0].save(path, save_all=True, loop=0, format="GIF", **options)
+    with replacing(Path(path)) as temporary:
+        images[0].save(temporary, save_all=True, loop=0, format="GIF", **options)
 
 
 def _palette(images: list[Image.Image]) -> Image.Image:

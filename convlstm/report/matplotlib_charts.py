@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.files import replacing
 from convlstm.report.charts import Bars, Chart, Histogram
 from convlstm.report.style import COLOURS, DPI, INK, RULE, SOFT, even_steps, line_styles, spread
 
@@ -42,7 +43,8 @@ def draw(path: str | Path | None, charts: Sequence[Chart | Histogram], title: st
 def save(figure: Figure, path: str | Path | None) -> None:
     """Writes a figure as a PNG unless `path` is None."""
     if path is not None:
-        figure.savefig(path, format="png", dpi=DPI)
+        with replacing(Path(path)) as temporary:
+            figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def subplots(count: int, title: str | None) -> tuple[Figure, list[Axes]]:

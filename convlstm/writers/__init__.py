@@ -6,10 +6,9 @@ A new format is a module with a function that writes it and one that recognises 
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 from pathlib import Path
 
+from convlstm.backend import files
 from convlstm.writers import netcdf, npy, pictures, zarr_store
 from convlstm.writers.forecast import Forecast, Layer, Place
 from convlstm.writers.formats import Format
@@ -61,7 +60,10 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
     given_path, path = path, path.resolve() if path.is_symlink() else path  # the link itself stays
     path.parent.mkdir(parents=True, exist_ok=True)
     check_replaceable(path, writer)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = files.temporary_of(path)
+    files.remove_leftovers(path)
+    if writer.companion:
+        files.remove_leftovers(path.with_suffix(writer.companion))
     companion = part.with_suffix(writer.companion) if writer.companion else None
     try:
         writer.write(part, forecast)
@@ -74,10 +76,7 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
         # The errors of some libraries name neither the file nor the reason.
         raise OSError(error.errno or errno.EIO, error.strerror or f"not written ({error})", str(given_path)) from error
     finally:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+        files.remove(part)
         if companion:
-            companion.unlink(missing_ok=True)
+            files.remove(companion)
     return given_path

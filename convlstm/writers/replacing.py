@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from convlstm.backend.files import remove, temporary_of
 from convlstm.writers.formats import Format
 
 
@@ -35,7 +34,7 @@ def move_into_place(part: Path, path: Path) -> None:
     if not (path.is_dir() and part.is_dir()):
         part.replace(path)
         return
-    former = path.with_name(f".{path.name}.{os.getpid()}.old")
+    former = temporary_of(path, "old")
     with suppress(FileNotFoundError):  # another process has just moved it
         path.rename(former)
     try:
@@ -44,7 +43,7 @@ def move_into_place(part: Path, path: Path) -> None:
         with suppress(OSError):
             former.rename(path)
         raise
-    shutil.rmtree(former, ignore_errors=True)
+    remove(former)
 
 
 def _is_replaceable(path: Path, format: Format) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from convlstm.backend import files
+from tests.support.project import PROJECT
 from tests.support.tiny import snapshot
 
 import pytest
@@ -46,9 +49,34 @@ def test_a_text_is_replaced_completely_or_not_at_all(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             files.replace(path, "new: 2\n")
     assert snapshot(tmp_path) == {"config.yaml": b"old: 1\n"}
-    (tmp_path / "config.yaml.tmp").write_text("half of")
+    left = subprocess.run(
+        [sys.executable, "-c", LEAVE, path], cwd=PROJECT, check=True, capture_output=True, text=True
+    ).stdout
+    mine = files.temporary_of(path)
+    mine.write_text("half of")
+    assert Path(left).name != mine.name
     files.replace(path, "new: 2\n")
-    assert snapshot(tmp_path) == {"config.yaml": b"new: 2\n"}
+    assert snapshot(tmp_path) == {"config.yaml": b"new: 2\n", mine.name: b"half of"}, "a living process keeps its own"
+
+
+LEAVE = """
+import pathlib, sys
+from convlstm.backend import files
+path = files.temporary_of(pathlib.Path(sys.argv[1]))
+path.write_text("half of")
+print(path, end="")
+"""
+
+
+def test_several_processes_replace_a_file_at_once(tmp_path):
+    program = (
+        "import pathlib, sys\nfrom convlstm.backend import files\n"
+        "for n in range(100): files.replace(pathlib.Path(sys.argv[1]), 'x' * 10_000)"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "metrics.json"]
+    processes = [subprocess.Popen(command, cwd=PROJECT) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert snapshot(tmp_path) == {"metrics.json": b"x" * 10_000}
 
 
 def test_bytes_are_printed_in_a_suitable_unit():

@@ -147,3 +147,22 @@ def test_a_failure_leaves_the_earlier_forecast(tmp_path, forecast, monkeypatch):
         write(path, forecast)
     assert path.read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} == {"f.npy", "f.json"}
+
+
+@pytest.mark.parametrize(("name", "format"), [("f.npy", None), ("frames", "png"), ("f.gif", None)])
+def test_the_next_forecast_removes_what_a_killed_one_left(tmp_path, forecast, name, format):
+    program = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from convlstm.writers import Forecast, write
+def kill(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.replace = Path.rename = kill
+write(sys.argv[1], Forecast(np.zeros((2, 8, 8), np.float32), ""), sys.argv[2] or None)
+"""
+    command = [sys.executable, "-c", program, tmp_path / name, format or ""]
+    assert subprocess.run(command, cwd=PROJECT, capture_output=True).returncode == -9
+    assert [path for path in tmp_path.iterdir() if ".part" in path.name]
+    write(tmp_path / name, forecast, format)
+    assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
