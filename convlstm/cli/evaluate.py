@@ -14,6 +14,7 @@ from convlstm.architectures.input_frames import as_unit
 from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
+from convlstm.checkpoints.finite import check_finite
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
@@ -150,14 +151,16 @@ def find(path: Any) -> Path:
         raise checkpoints.CheckpointError(f"ckpt: {error}") from error
 
 
-def load(folder: Path, trusted: Sequence[str]) -> nn.Module:
+def load(folder: Path, trusted: Sequence[str], ema: bool | None = None) -> nn.Module:
     """Returns the model of a checkpoint; errors name the checkpoint's configuration."""
     try:
-        return checkpoints.load(folder, trusted=trusted)
+        model = checkpoints.load(folder, trusted=trusted, ema=ema)
     except checkpoints.CheckpointError:
         raise
     except ValueError as error:
         raise ValueError(f"{error}\nThe model comes from '{folder / checkpoints.CONFIG}'.") from error
+    check_finite(model, folder)
+    return model
 
 
 def baselines(names: Any, models: Iterable[str], rain: bool) -> dict[str, nn.Module]:
@@ -174,7 +177,7 @@ def ensemble_of(
     members = settings["members"]
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     further = [w for w in weights if w.ema is not None or w.folder not in folders]
-    all_models = [*models.values(), *(checkpoints.load(w.folder, trusted=trusted, ema=w.ema) for w in further)]
+    all_models = [*models.values(), *(load(w.folder, trusted, w.ema) for w in further)]
     check_count(settings, len(all_models))
     name = "ensemble" if "ensemble" not in models else "ensemble of all"
     forecasts = [compiled(model) for model in all_models]

@@ -34,7 +34,7 @@ from convlstm.cli.program import fail, run
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.datasets.video import is_video, read_stack, read_video
 from convlstm.forecasting.ensemble import EnsembleForecaster
-from convlstm.forecasting.forecaster import Forecaster
+from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
 from convlstm.writers import FORMATS, Forecast, Layer, Place
 
 import numpy as np
@@ -203,9 +203,14 @@ def forecast_frames_up_to(
             f"apart; {size[0]}x{size[1]} pixels{averaged}: {H}x{W}"
         )
     started = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # printed below
-        values, inputs = forecast_frames(forecaster, window.frames[..., None], settings)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # printed below
+            values, inputs = forecast_frames(forecaster, window.frames[..., None], settings)
+    except NotFiniteError as error:
+        if settings["watch"]:  # the next frames may do better
+            return str(error)
+        raise
     missing_parts = forecaster.missing
     if missing_parts.frames:
         times = ", ".join(stamp(window.times[n]) for n in missing_parts.frames)

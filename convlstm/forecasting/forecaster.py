@@ -11,6 +11,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.arguments import check_whole
 from convlstm.checkpoints.build import TRUSTED
+from convlstm.checkpoints.finite import check_finite
 from convlstm.forecasting.gaps import Missing, fill
 from convlstm.forecasting.scale import Scale, Unscaled, scale_of
 from convlstm.forecasting.tiles import accepted, tiles
@@ -28,6 +29,10 @@ LARGEST, TILE, OVERLAP = 1 << 20, 512, 96
 _NARROW = 32
 # Facts about the data that a forecast's provenance has.
 _FACTS = ("name", "units", "transform", "frame_interval", "pixel_km", "coarsen", "input_frames", "target_frames")
+
+
+class NotFiniteError(ValueError):
+    """A model's forecast has values that are NaN or infinite."""
 
 
 class Forecaster:
@@ -110,12 +115,13 @@ class Forecaster:
             **options: `tile`, `overlap`, `input_frames` and `horizon` of the class.
 
         Raises:
-            CheckpointError: There is no checkpoint, or it is damaged.
+            CheckpointError: There is no checkpoint, it is damaged, or it has weights that are not finite.
             UntrustedTargetError: It names something that is not a class of a trusted package.
             ValueError: An option does not fit.
         """
         folder = checkpoints.find(path)
         model = checkpoints.load(folder, trusted=trusted, ema=ema)
+        check_finite(model, folder)
         config, state = checkpoints.read_config(folder), checkpoints.read_state(folder)
         trained, section = _mapping(state.get("data")), _mapping(config.get("data"))
         facts = {**section, **trained}
@@ -156,6 +162,7 @@ class Forecaster:
         Raises:
             ValueError: The frames or the horizon do not fit the model, all pixels are missing, or values lie outside
                 [0, 1] and there is no scale.
+            NotFiniteError: The model's forecast has values that are NaN or infinite.
         """
         array = np.asarray(frames)
         x = self._sequences(array)
@@ -178,7 +185,14 @@ class Forecaster:
             )
         y = y if perturb is None else perturb(y)
         never = self.missing.never
-        forecast = self.scale.inverse(self._forecast(y, steps)).astype(np.float32)
+        scaled = self._forecast(y, steps)
+        if not np.isfinite(scaled).all():
+            share = 1 - np.isfinite(scaled).mean()
+            raise NotFiniteError(
+                f"[Forecaster] the model's forecast is NaN or infinite in {share:.1%} of its pixels. Check the input, "
+                "or take another checkpoint."
+            )
+        forecast = self.scale.inverse(scaled).astype(np.float32)
         if never.any() and never.shape[-1] == forecast.shape[-1]:
             forecast[np.broadcast_to(never[:, None], forecast.shape)] = np.nan
         return forecast if array.ndim == 5 else forecast[0] if array.ndim == 4 else forecast[0, ..., 0]

@@ -1,8 +1,11 @@
 """Checkpoints, data and values that `evaluate` refuses."""
 
+import re
+
 from convlstm.checkpoints import seal
 from tests.support.tiny import snapshot
 
+import mlx.core as mx
 import pytest
 import yaml
 
@@ -125,3 +128,19 @@ def test_an_output_below_a_file_is_refused(runs, evaluate, tmp_path):
     assert (status, out) == (1, "")
     assert err.startswith(f"evaluate.py: out: '{tmp_path / 'file' / 'sub'}': Not a directory.")
     assert snapshot(tmp_path) == {"file": b"mine"}
+
+
+def test_weights_that_are_not_numbers_are_named(run, evaluate):
+    (checkpoint,) = run.glob("checkpoints/best")
+    for name in ("model", "ema"):
+        if (file := checkpoint / f"{name}.safetensors").exists():
+            weights = mx.load(str(file))
+            first = min(weights)
+            mx.save_safetensors(str(file), weights | {first: mx.full(weights[first].shape, mx.nan)})
+    seal(checkpoint)
+    status, out, err = evaluate(f"ckpt={run}")
+    assert (status, out) == (1, "")
+    assert re.search(
+        rf"1 of \d+ weights in '{checkpoint}' have values that are NaN or infinite, such as '{first}'", err
+    )
+    assert not (run / "evaluation").exists()

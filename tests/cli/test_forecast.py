@@ -1,9 +1,17 @@
 """Forecasts from the newest frames: the files that are written, gaps, and values that are refused."""
 
+import signal
+import time
+from types import SimpleNamespace
+
+from convlstm.checkpoints import seal
+from convlstm.cli import forecast_watch
+from convlstm.forecasting.forecaster import Forecaster
 from tests.support.forecast_runs import ENCODER, digits, stored, write_run
 from tests.support.radar_archives import SHAPE, picture, time_of, write_picture, write_pictures
 from tests.support.radar_files import open_file
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -182,3 +190,29 @@ def test_a_checkpoint_is_no_member_twice(forecast, tmp_path, persistence):
     status, _, err = forecast(f"ckpt=[{persistence},{persistence}/checkpoints/best]", "ensemble=true")
     assert status == 1
     assert "are the same: its forecast would count twice" in err
+
+
+def test_weights_that_are_not_numbers_are_no_forecast(forecast, tmp_path):
+    run = write_run(tmp_path / "diverged", ENCODER)
+    checkpoint = run / "checkpoints" / "best"
+    file = checkpoint / "model.safetensors"
+    mx.save_safetensors(str(file), {name: array * mx.nan for name, array in mx.load(str(file)).items()})
+    seal(checkpoint)
+    write_pictures(tmp_path / "radar", 6)
+    status, out, err = forecast(f"ckpt={run}")
+    assert status == 1
+    assert f"weights in '{checkpoint}' have values that are NaN or infinite" in err
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_a_forecast_that_is_not_finite_is_not_written(forecast, tmp_path, monkeypatch, watch):
+    write_pictures(tmp_path / "radar", 6)
+    monkeypatch.setattr(Forecaster, "_forecast", lambda self, y, horizon: y * np.inf)
+    if watch:
+        clock = SimpleNamespace(perf_counter=time.perf_counter, sleep=lambda _: signal.raise_signal(signal.SIGTERM))
+        monkeypatch.setattr(forecast_watch, "time", clock)
+    status, out, err = forecast(f"watch={watch}")
+    text = "the model's forecast is NaN or infinite in 100.0% of its pixels. Check the input"
+    assert (status, text in out, text in err) == ((0, True, False) if watch else (1, False, True))
+    assert not list(tmp_path.glob("out/*"))
