@@ -95,7 +95,7 @@ def convert(
         arrays = family.unpack(arrays)
         description = family.describe(arrays, {"patch_size": patch_size, "legacy": legacy, "layers": layers})
         model: Any = build(description, ("convlstm",), nn.Module)
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:  # the arrays are a stranger's
         raise ConversionError(f"this looks like {family.title}, but: {error}.") from error
     weights: dict[str, mx.array] = {}
     wrong: list[str] = []
@@ -103,7 +103,7 @@ def convert(
     for ours, array in _parameters(model).items():
         theirs, layout = family.theirs(ours, description)
         taken.add(theirs)
-        expected = layout.theirs(np.zeros(array.shape, np.bool_)).shape
+        expected = layout.theirs(np.broadcast_to(np.False_, array.shape)).shape
         if theirs not in arrays:
             wrong.append(f"missing: {theirs} {expected}")
         elif arrays[theirs].shape != expected:

@@ -9,6 +9,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.hdf5 import check_self_contained
+from convlstm.backend.plain_files import parse_json
+from convlstm.convert import limits
 from convlstm.convert.family import OneToOne, Options
 from convlstm.convert.layouts import SAME, Layout
 from convlstm.convert.sources import ConversionError, StateDict
@@ -45,24 +48,31 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
     config: dict[str, Any] | None = None
     arrays: StateDict = {}
     try:
+        limits.check_file(path)
         source: Any = path
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
-                config = json.loads(archive.read("config.json"))
-                source = io.BytesIO(archive.read("model.weights.h5"))
+                config = parse_json(_part(path, archive, "config.json", limits.MOST_SETTINGS))
+                source = io.BytesIO(_part(path, archive, "model.weights.h5"))
         with h5py.File(source, "r") as file:
+            check_self_contained(file)
             if config is None and "model_config" in file.attrs:
-                config = json.loads(file.attrs["model_config"])
-            file.visititems(
-                lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                config = parse_json(_model_config(file.attrs))
+            datasets: dict[str, Any] = {}
+            file.visititems(lambda name, item: datasets.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+            cell_names = {name for name in datasets if name.rpartition("/")[2].removesuffix(":0") in PARTS}
+            limits.check_bytes(path, sum(datasets[name].nbytes for name in cell_names))
+            for name in cell_names:
+                limits.check_numbers(name, datasets[name].dtype)
+            arrays = {name: datasets[name][()] for name in cell_names}
+            groups = {_group(name) for name in datasets}
+        settings = _settings(config)
+    except (*limits.DAMAGED, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ConversionError(f"'{path}' cannot be read: {error}.") from error
 
     cells = _cells(arrays)
     if not cells:
         raise ConversionError(f"'{path}' has no ConvLSTM2D layers.")
-    settings = _settings(config)
     renamed: StateDict = {}
     layers = []
     for n, (name, group) in enumerate(_order(path, list(cells), settings)):
@@ -70,7 +80,25 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
         renamed |= {f"layers.{n}.cell.{part}": array for part, array in cells[group].items()}
     if settings:
         return renamed, layers, [name for name, layer in settings.items() if layer["class_name"] != "ConvLSTM2D"]
-    return renamed, layers, sorted({_group(name).rpartition("/")[2] for name in arrays if _group(name) not in cells})
+    return renamed, layers, sorted({group.rpartition("/")[2] for group in groups if group not in cells})
+
+
+def _part(path: Path, archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
+    """Returns a part of a `.keras` file, or raises ValueError if it is missing or too large."""
+    if name not in archive.namelist():
+        raise ValueError(f"it has no part {name!r}")
+    part = archive.getinfo(name)
+    limits.check_parts(path, [part])
+    if most is not None and part.file_size > most:
+        raise ValueError(f"its part {name!r} has {part.file_size:,} bytes, more than {most:,}")
+    return archive.read(part)
+
+
+def _model_config(attributes: Any) -> str | bytes:
+    """Returns the settings in a file of older Keras, or raises ValueError if they are no single text."""
+    if attributes.get_id("model_config").shape == () and isinstance(text := attributes["model_config"], str | bytes):
+        return text
+    raise ValueError("its settings (model_config) are no text")
 
 
 def _group(name: str) -> str:
@@ -132,13 +160,17 @@ def _is_cell(parts: StateDict) -> bool:
 
 
 def _natural(name: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    parts = re.split("([0-9]+)", name)
+    # Every second part is a number, compared by its length first, since it may have any.
+    return [(len(part.lstrip("0")), part.lstrip("0")) if n % 2 else part for n, part in enumerate(parts)]
 
 
 def _settings(config: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     """Returns the layers' settings by name, in the model's order."""
     if config is None:
         return {}
+    if not isinstance(config, dict):
+        raise ValueError("its settings describe no model")
     inner = config.get("config", {})
     layers = inner if isinstance(inner, list) else inner.get("layers", [])  # a list in old files
     return {

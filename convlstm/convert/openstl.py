@@ -14,8 +14,16 @@ import numpy as np
 
 
 def _count(arrays: Iterable[str], pattern: str) -> int:
-    """Returns one more than the largest number that a pattern finds, or 0."""
-    return 1 + max((int(match[1]) for name in arrays if (match := re.match(pattern, name))), default=-1)
+    """Returns one more than the largest number that a pattern finds, or 0.
+
+    Raises:
+        ConversionError: The number is larger than that of all arrays.
+    """
+    arrays = list(arrays)
+    count = 1 + max((int(match[1]) for name in arrays if (match := re.match(pattern, name))), default=-1)
+    if count > len(arrays):
+        raise ConversionError(f"the names count {count} parts, but there are only {len(arrays)} arrays")
+    return count
 
 
 def _array(arrays: StateDict, name: str, axes: int) -> np.ndarray:

@@ -6,13 +6,13 @@ import pickle
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from convlstm.backend import files
 from convlstm.checkpoints import tensors
+from convlstm.convert import limits
 
 import mlx.core as mx
 import numpy as np
@@ -50,6 +50,10 @@ def read_state_dict(path: str | Path) -> StateDict:
         raise ConversionError(
             f"'{path}' is not a file. Name a file of weights: {', '.join(TORCH)}, .safetensors or .npz."
         )
+    try:
+        limits.check_file(path)
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     if _is_torch(path):
         arrays = _of_torch(path)
     elif path.suffix == ".safetensors":
@@ -59,9 +63,8 @@ def read_state_dict(path: str | Path) -> StateDict:
             raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     elif path.suffix == ".npz":
         try:
-            with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = limits.read_npz(path)
+        except (*limits.DAMAGED, ValueError) as error:
             raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     else:
         raise ConversionError(f"'{path}' has an unknown ending. Known are {', '.join(TORCH)}, .safetensors and .npz.")
@@ -84,6 +87,9 @@ def _of_torch(path: Path) -> StateDict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    limits.check_parts(path, archive.infolist())
             content = _load(torch, path)
     except pickle.UnpicklingError as error:
         unknown = _unknown_names(torch, path)
@@ -92,11 +98,26 @@ def _of_torch(path: Path) -> StateDict:
             f"'{path}' holds more than weights{named}, which could run a stranger's code, so it was not read. Save the "
             "weights alone, in the program that made it: torch.save(model.state_dict(), PATH)."
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        MemoryError,
+    ) as error:
         raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     weights = _weights(content)
     if weights is None:
         raise ConversionError(f"'{path}' holds no weights by name, alone or under {', '.join(NESTED)}.")
+    try:
+        # A tensor may repeat one number without end.
+        limits.check_bytes(path, sum(4 * tensor.numel() for tensor in weights.values()))
+    except ValueError as error:
+        raise ConversionError(f"'{path}' cannot be read: {error}.") from error
     return {
         name: tensor.detach().float().numpy() if tensor.is_floating_point() else tensor.numpy()
         for name, tensor in weights.items()
