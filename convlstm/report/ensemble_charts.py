@@ -8,9 +8,9 @@ from typing import Any
 
 from convlstm.metrics import Scores, score
 from convlstm.metrics.table import spelled, unit_in_words
-from convlstm.report.charts import Bars, Chart, Histogram, Line, check_positive
-from convlstm.report.curves import lead_chart, lead_times
+from convlstm.report.chart_descriptions import Bars, Chart, Histogram, Line, check_positive
 from convlstm.report.matplotlib_charts import draw
+from convlstm.report.score_charts import lead_chart, lead_times
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.metrics import Scores, score
-from convlstm.report.charts import Chart, Line, check_count, check_positive
+from convlstm.report.chart_descriptions import Chart, Line, check_count, check_positive
 from convlstm.report.matplotlib_charts import draw
 from convlstm.report.rain_drawing import check_units
 from convlstm.report.style import lead_time, spread

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend.files import replacing
-from convlstm.report.charts import Bars, Chart, Histogram
+from convlstm.report.chart_descriptions import Bars, Chart, Histogram
 from convlstm.report.style import COLOURS, DPI, INK, RULE, SOFT, even_steps, line_styles, spread
 
 import numpy as np

@@ -9,13 +9,13 @@ from typing import Any
 
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics.table import at, spelled
-from convlstm.report.curves import lead_curves, score_curves, training_curve
 from convlstm.report.ensemble_charts import rank_histogram, reliability_diagram, spread_skill
 from convlstm.report.frame_animation import forecast_gif
 from convlstm.report.frame_panel import forecast_panel
 from convlstm.report.fss_and_spectra import fss_by_scale, spectra
 from convlstm.report.rain_animation import rain_gif
 from convlstm.report.rain_panel import rain_panel
+from convlstm.report.score_charts import lead_curves, score_curves, training_curve
 from convlstm.runs.metrics_log import MetricsLog
 
 

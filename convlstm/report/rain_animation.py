@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from convlstm.report.charts import check_positive
+from convlstm.report.chart_descriptions import check_positive
 from convlstm.report.frame_animation import write_gif
 from convlstm.report.rain_drawing import (
     RainScale,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from convlstm.evaluation.ranking import critical_success
-from convlstm.report.charts import check_count, check_positive
+from convlstm.report.chart_descriptions import check_count, check_positive
 from convlstm.report.figure_layout import Sheet
 from convlstm.report.matplotlib_charts import save
 from convlstm.report.rain_drawing import (

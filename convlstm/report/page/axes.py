@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from convlstm.report.charts import Chart, Histogram
+from convlstm.report.chart_descriptions import Chart, Histogram
 from convlstm.report.page.markup import Markup, element
 
 import numpy as np

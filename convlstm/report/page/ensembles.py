@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics import EnsembleMetrics, score
 from convlstm.metrics.table import at, spelled
-from convlstm.report.charts import Chart
-from convlstm.report.curves import chart_of
+from convlstm.report.chart_descriptions import Chart
 from convlstm.report.ensemble_charts import FEWEST, rank_chart, reliability_charts, spread_charts
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.page.scores import as_tables, chart_table, group
 from convlstm.report.page.svg import looks, plots
+from convlstm.report.score_charts import chart_of
 
 import numpy as np
 

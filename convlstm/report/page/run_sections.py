@@ -11,7 +11,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.metrics import logged_score
-from convlstm.report.charts import Chart, Line
+from convlstm.report.chart_descriptions import Chart, Line
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.page.svg import legend, looks, plots
 from convlstm.report.style import digits

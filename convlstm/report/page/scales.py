@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.report.charts import Chart
+from convlstm.report.chart_descriptions import Chart
 from convlstm.report.fss_and_spectra import fss_charts, spectrum_charts
 from convlstm.report.page.markup import Markup, table
 from convlstm.report.page.scores import as_tables, chart_table, group, undefined

@@ -9,10 +9,10 @@ from convlstm.evaluation.scoring import Evaluation
 from convlstm.evaluation.tables import Column, frame_columns, rain_columns
 from convlstm.metrics import score
 from convlstm.metrics.table import FRAMES, spelled
-from convlstm.report.charts import Chart
-from convlstm.report.curves import lead_chart
+from convlstm.report.chart_descriptions import Chart
 from convlstm.report.page.markup import Markup, element, table
 from convlstm.report.page.svg import Look, legend, looks, plots
+from convlstm.report.score_charts import lead_chart
 from convlstm.report.style import digits
 
 WINDOW = 16

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from convlstm.report.charts import Bars, Chart, Histogram, Line
+from convlstm.report.chart_descriptions import Bars, Chart, Histogram, Line
 from convlstm.report.page import axes
 from convlstm.report.page.axes import FOOT, HIGH, LEFT, RIGHT, TOP, WIDE, Scale, coordinate
 from convlstm.report.page.markup import Markup, element

@@ -3,7 +3,7 @@
 import math
 import re
 
-from convlstm.report.charts import Bars, Chart, Histogram, Line
+from convlstm.report.chart_descriptions import Bars, Chart, Histogram, Line
 from convlstm.report.page.svg import DOTS, Look, legend, looks, plots
 from tests.support.pages import Reader, described
 

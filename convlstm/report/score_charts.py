@@ -9,7 +9,7 @@ from typing import Any
 
 from convlstm.metrics import Score, Scores, logged_score, score
 from convlstm.metrics.table import FRAMES
-from convlstm.report.charts import Chart, Line, check_positive
+from convlstm.report.chart_descriptions import Chart, Line, check_positive
 from convlstm.report.matplotlib_charts import Ends, draw, dress, name_ends, save, subplots
 from convlstm.report.style import COLOURS, INK, digits
 
