@@ -22,10 +22,12 @@ from convlstm.cli.evaluation_data import build_data, differences_in_training
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import PACKAGES, PATH, Values, check, either, list_of, one_of, optional, whole
 from convlstm.cli.program import fail, make_folder, run
+from convlstm.cli.run_results import check_no_links, check_own_results
 from convlstm.evaluation.files import write_scores
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
 from convlstm.report import write_page, write_pictures
+from convlstm.report.page import GENERATOR
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -49,6 +51,13 @@ KEYS: dict[str, Values] = {
     "examples": list_of(whole(0), "a list of whole numbers of at least 0, [] for none,"),
     "out": optional(PATH),
     "trusted": PACKAGES,
+}
+
+# Texts in the files of an evaluation. Older reports are recognised by their policy.
+MARKS = {
+    "report.html": (f'content="{GENERATOR}"', "img-src data:; style-src "),
+    "metrics.csv": ("forecaster,metric,unit,lead,value",),
+    "metrics.json": ('{\n  "record": {',),
 }
 
 
@@ -92,6 +101,7 @@ def execute(config: DictConfig) -> None:
     make_folder(folder)
     if not settings["out"]:
         check_no_links(folder)
+    check_own_results(folder, MARKS)
 
     result = evaluate(
         {name: compiled(m) for name, m in models.items()}
@@ -228,17 +238,17 @@ def log_of(folders: list[Path]) -> Path | None:
     return log if log is not None and log.is_file() and not log.is_symlink() else None
 
 
-def check_no_links(folder: Path) -> None:
-    """Ends the program if a link in a run's folder would lead the results to another place."""
-    for path in (folder, *folder.iterdir()):
-        if path.is_symlink():
-            fail(f"'{path}' is a link to another place. Name the folder of the scores and pictures: out=PATH.")
-
-
 def compiled(model: nn.Module) -> Any:
-    """Returns the model's forecast as one compiled function."""
+    """Returns the model's forecast as one compiled function, which raises ValueError if no value of it is finite."""
     forward = mx.compile(lambda inputs, horizon: model(inputs, horizon), inputs=model.state)
-    return lambda inputs, horizon: forward(inputs, horizon)
+
+    def forecast(inputs: mx.array, horizon: int) -> mx.array:
+        frames = forward(inputs, horizon)
+        if not mx.isfinite(frames).any().item():
+            raise ValueError(f"the forecast of the {type(model).__name__} has no finite value, so it cannot be scored.")
+        return frames
+
+    return forecast
 
 
 def batches(data: Any, split: str, batch_size: int, size: int, horizon: int) -> Iterator[dict[str, Any]]:

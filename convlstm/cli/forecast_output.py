@@ -9,6 +9,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.cli.error_wording import shown
 from convlstm.cli.program import fail, make_folder
+from convlstm.cli.run_results import check_no_links
 from convlstm.writers import FORMATS, Forecast, check_replaceable, format_of, write
 
 import numpy as np
@@ -48,6 +49,8 @@ class Output:
             )
         if self.is_file and format_of_path is not None:
             check_replaceable(self.path, FORMATS[format_of_path])
+        if settings["out"] is None:
+            check_no_links(self.path)
         make_folder(self.path.parent if self.is_file else self.path)
 
     def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:

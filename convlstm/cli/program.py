@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import typing
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convlstm.backend.jit import prepare
+from convlstm.backend.terminal import printable, printable_output
 from convlstm.cli.command_line import program
 from convlstm.cli.configuration import (
     CONFIGS,
@@ -33,6 +33,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 
+@printable_output()
 def run(
     config_name: str,
     main: Callable[[DictConfig], None],
@@ -53,7 +54,7 @@ def run(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints exceptions and exits
     sys.argv = [f"++{a}" if a.startswith(tuple(f"{name}." for name in open_sections)) else a for a in sys.argv]
     sys.argv[1:] = options_first([quoted(a) for a in sys.argv[1:]])
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # a reader of a pipe sees how far the program is
 
     sweep: Sweep | None = None
@@ -106,13 +107,13 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Prints a warning or a note as a line, in place of `warnings.showwarning`."""
-    print(f"{'note' if category is Note else 'warning':12}{message}", file=sys.stderr)
+    print(f"{'note' if category is Note else 'warning':12}{printable(str(message))}", file=sys.stderr)
 
 
 def fail(text: str) -> typing.NoReturn:
     """Ends the program with a message and exit status 1."""
     leave_message(text)
-    sys.exit(f"{program()}: {text}")
+    sys.exit(f"{program()}: {printable(text)}")
 
 
 def leave_message(text: str) -> None:

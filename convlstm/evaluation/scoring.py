@@ -142,8 +142,7 @@ def evaluate(
             threshold are not ranked. Default: 0.
 
     Raises:
-        ValueError: There is no forecaster or no batch, a forecast has the wrong shape or no finite value, or
-            `cases` is negative.
+        ValueError: There is no forecaster or no batch, a forecast has the wrong shape, or `cases` is negative.
     """
     if not forecasters:
         raise ValueError("[evaluate] 'forecasters' must name at least one forecaster but is empty.")
@@ -232,8 +231,6 @@ class _Metrics:
                 f"but got {forecast.shape}."
             )
         frames = np.array(mx.array(forecast).astype(mx.float32))
-        if not np.isfinite(frames).any():
-            raise ValueError(f"[evaluate] the forecast of '{self.name}' has no finite value, so it cannot be scored.")
         self.frames.update(frames, targets, mask)
         values = frames if self.field is None else self.field.physical(frames)
         if self.ensemble is not None and members is not None:

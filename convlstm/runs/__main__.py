@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from convlstm.backend.terminal import printable_output
 from convlstm.runs.comparison import differing_keys
 from convlstm.runs.listing import SORT_KEYS, arranged, described, table
 from convlstm.runs.summary import find, read
 
 
+@printable_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table of runs.
 

@@ -1,7 +1,10 @@
 """Checkpoints, data and values that `evaluate` refuses."""
 
+import os
 import re
+import shutil
 
+from convlstm.architectures.baselines import Persistence
 from convlstm.checkpoints import seal
 from tests.support.tiny import snapshot
 
@@ -144,3 +147,57 @@ def test_weights_that_are_not_numbers_are_named(run, evaluate):
         rf"1 of \d+ weights in '{checkpoint}' have values that are NaN or infinite, such as '{first}'", err
     )
     assert not (run / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("report.html", "<!DOCTYPE html>\n<title>A year of work</title>"),
+        ("metrics.csv", "step,loss"),
+        ("metrics.json", "{}"),
+    ],
+)
+def test_a_file_of_another_program_is_not_replaced(run, evaluate, tmp_path, name, text):
+    file = tmp_path / "mine" / name
+    file.parent.mkdir()
+    file.write_text(text)
+    status, _, err = evaluate(f"ckpt={run}", f"out={file.parent}")
+    assert status == 1
+    assert f"'{file}' is not from an evaluation, and is left alone. Name another folder: out=PATH." in err
+    assert file.read_text() == text
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_results_are_not_written_through_hard_links(run, evaluate, tmp_path):
+    secrets = {name: tmp_path / f"secret of {name}" for name in ("report.html", "metrics.csv", "lead_times.png")}
+    assert evaluate(f"ckpt={run}", "sequences=2", "examples=[0]")[0] == 0
+    for name, secret in secrets.items():
+        shutil.copyfile(run / "evaluation" / name, secret)
+        (run / "evaluation" / name).unlink()
+        os.link(secret, run / "evaluation" / name)
+    before = {name: secret.read_bytes() for name, secret in secrets.items()}
+    assert evaluate(f"ckpt={run}", "sequences=1", "examples=[0]")[0] == 0
+    for name, secret in secrets.items():
+        assert secret.read_bytes() == before[name]
+        assert not secret.samefile(run / "evaluation" / name)
+
+
+def test_escape_sequences_in_names_and_values_do_not_reach_the_terminal(run, evaluate, tmp_path):
+    hostile = run.rename(tmp_path / "run\x1b[2J\x9b31m\u202e")
+    status, out, err = evaluate(f"ckpt='{hostile}'", "sequences=1")
+    assert status == 0
+    describe(hostile, hidden_channels="\x1b]0;title\x07")
+    status, _, refusal = evaluate(f"ckpt='{hostile}'")
+    assert status == 1
+    assert "run\\x1b[2J\\x9b31m\\u202e" in out
+    assert not set(out + err + refusal) & set("\x1b\x07\x9b\u202e")
+
+
+def test_a_forecast_without_a_finite_value_is_not_scored(run, evaluate, monkeypatch):
+    def diverged(self, x, horizon):
+        return mx.full((len(x), horizon, *x.shape[2:]), mx.nan)
+
+    monkeypatch.setattr(Persistence, "__call__", diverged)
+    status, out, err = evaluate(f"ckpt={run}", "sequences=1", "baselines=[persistence]")
+    assert (status, out) == (1, "")
+    assert "the forecast of the Persistence has no finite value, so it cannot be scored." in err

@@ -216,3 +216,16 @@ def test_a_forecast_that_is_not_finite_is_not_written(forecast, tmp_path, monkey
     text = "the model's forecast is NaN or infinite in 100.0% of its pixels. Check the input"
     assert (status, text in out, text in err) == ((0, True, False) if watch else (1, False, True))
     assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("link", ["forecasts", "forecasts/forecast_20200601T002500.npy"])
+def test_a_link_in_a_run_is_not_written_through(forecast, tmp_path, link):
+    run = write_run(tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (run / link).parent.mkdir(exist_ok=True)
+    (run / link).symlink_to(tmp_path / "elsewhere" / ("" if link == "forecasts" else "file"))
+    write_pictures(tmp_path / "radar", 6)
+    status, _, err = forecast(f"ckpt={run}", "out=null", "format=npy")
+    assert status == 1
+    assert f"'{run / link}' is a link to another place" in err
+    assert list((tmp_path / "elsewhere").iterdir()) == []

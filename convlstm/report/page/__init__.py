@@ -31,6 +31,8 @@ from convlstm.report.rain_drawing import HATCH, MISSING
 from convlstm.report.style import MISSING as SAND
 
 HERE = Path(__file__).parent
+GENERATOR = "convlstm evaluate"
+"""The program that wrote a page, as its head names it."""
 
 
 def write_page(
@@ -132,6 +134,7 @@ def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[M
     head = [
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="generator", content=GENERATOR),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),

@@ -1,0 +1,48 @@
+"""Output for a terminal, in which names and values from files cannot act: escape sequences are shown, not obeyed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+# C0 without tab, line feed and carriage return; DEL and C1; marks that turn the direction of writing.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str, *, rewriting: bool = False) -> str:
+    """Returns a text with control characters written as escapes, such as `\\x1b`.
+
+    Args:
+        text: The text.
+        rewriting: If True, a carriage return stays, with which a progress bar rewrites its line. Default: False.
+    """
+    text = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return text if rewriting else text.replace("\r", "\\r")
+
+
+@contextlib.contextmanager
+def printable_output() -> Iterator[None]:
+    """Makes everything printable that is written to the standard output and the standard error."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:  # None if the program was started with it closed
+            stack.enter_context(contextlib.redirect_stdout(_Printable(sys.stdout)))  # type: ignore[type-var]
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(_Printable(sys.stderr, rewriting=True)))  # type: ignore[type-var]
+        yield
+
+
+class _Printable:
+    """A stream that passes text on to another one, made printable."""
+
+    def __init__(self, stream: TextIO, *, rewriting: bool = False):
+        self._stream, self._rewriting = stream, rewriting
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text, rewriting=self._rewriting))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
