@@ -16,8 +16,8 @@ from typing import Any
 from convlstm.backend import files
 from convlstm.backend.plain_files import read_bytes
 
-LONGEST = 1 << 26
-"""Largest size of a log, in bytes, that is read for a report or a list of runs: about 400,000 rows."""
+LONGEST = 1 << 24
+"""Largest size of a log, in bytes, that is read for a report or a list of runs: about 200,000 rows."""
 MOST_COLUMNS = 200
 
 Row = Mapping[str, float | int]
@@ -70,11 +70,13 @@ class MetricsLog:
                 characters in a cell.
         """
         text = read_bytes(path, most).decode(errors="replace")
-        rows = csv.DictReader(text[: text.rfind("\n") + 1].split("\n"))
+        lines = csv.reader(text[: text.rfind("\n") + 1].split("\n"))
         try:
-            if len(rows.fieldnames or ()) > MOST_COLUMNS:
+            header = next(lines, [])
+            if len(header) > MOST_COLUMNS:
                 raise ValueError(f"it has more than {MOST_COLUMNS} columns")
-            return [row for row in rows if _is_complete(row) and _is_whole(row.get("step", ""))]
+            rows = (dict(zip(header, cells, strict=True)) for cells in lines if len(cells) == len(header))
+            return [row for row in rows if _is_whole(row.get("step", ""))]
         except csv.Error as error:
             raise ValueError(str(error)) from error
 
@@ -112,11 +114,6 @@ class MetricsLog:
         writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writerow({name: repr(value) for name, value in row.items()})
         return text.getvalue()
-
-
-def _is_complete(row: Mapping[Any, Any]) -> bool:
-    """Returns True if a line has as many values as there are columns."""
-    return None not in row and None not in row.values()
 
 
 def _is_whole(text: str) -> bool:

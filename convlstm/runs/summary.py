@@ -20,7 +20,7 @@ RECORD, CONFIG, METRICS = "run.json", "config.yaml", "metrics.csv"
 STATE = Path("checkpoints", "last", "state.json")
 # The largest size of a text, in bytes.
 LONGEST = 1 << 22
-LONGEST_CONFIG = 1 << 18
+LONGEST_CONFIG = 1 << 16
 
 
 @dataclass
@@ -110,7 +110,9 @@ def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 def _read_metrics(run: RunSummary, problems: list[str]) -> None:
     """Sets the step, the seconds and the best score from `metrics.csv`."""
     try:
-        rows = [numbers(row) for row in MetricsLog.read(run.folder / METRICS)]
+        names = {"step", "seconds", run.monitor or "step"}
+        log = MetricsLog.read(run.folder / METRICS)
+        rows = [numbers({name: row[name] for name in names & row.keys()}) for row in log]
     except (OSError, ValueError) as error:
         _note(problems, METRICS, error)
         return
