@@ -14,6 +14,7 @@ from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.archives.frame_statistics import blocks_of
 from convlstm.datasets.crops import Crops
 from convlstm.datasets.readers import ReadError
+from convlstm.datasets.readers.errors import printable
 from convlstm.datasets.sequence_dataset import SPLITS
 from convlstm.datasets.windows import Windows, split_by_dates, split_by_time
 
@@ -271,8 +272,8 @@ class ArchiveSequences:
             self._warned.add(file)
         if not known:
             warnings.warn(
-                f"[RadarEcho] {file} could be read when the archive was indexed but not any more, so sequences with "
-                f"its frames count as missing: {error}",
+                f"[RadarEcho] {printable(file)} could be read when the archive was indexed but not any more, so "
+                f"sequences with its frames count as missing: {error}",
                 stacklevel=2,
             )
 

@@ -16,10 +16,13 @@ import warnings
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from convlstm.datasets.folders import data_folder
 from convlstm.datasets.glyphs import draw_digits
+from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.limits import check_bytes
+from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 from tqdm import tqdm
@@ -213,21 +216,34 @@ def read_idx(path: str | Path) -> np.ndarray:
     """Returns the uint8 array in an IDX file, the format of MNIST's files, gzipped or not.
 
     Raises:
-        ValueError: If the file is not an IDX file of bytes, or its length does not match its header.
+        ValueError: If the file is not an IDX file of bytes, its length does not match its header, or it is too large
+            for the memory.
     """
-    data = Path(path).read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"[read_idx] {path} is a damaged gzip file ({error}). Download it again.") from error
+    path = Path(path)
+    try:
+        with open_plain(path) as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            return _idx(path, gzip.GzipFile(fileobj=file) if packed else file)  # type: ignore[arg-type]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"[read_idx] {path} is a damaged gzip file ({error}). Download it again.") from error
+    except UnreadableError as error:
+        raise ValueError(f"[read_idx] {path} {error}.") from error
+
+
+def _idx(path: Path, file: IO[bytes]) -> np.ndarray:
     # Two zeros, the code of unsigned bytes, the number of dimensions; then each dimension, big-endian.
-    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
-        raise ValueError(f"[read_idx] {path} must be an IDX file of unsigned bytes but starts with {data[:4].hex()}.")
-    shape = struct.unpack_from(f">{data[3]}I", data, 4)
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
-    if values.size != math.prod(shape):
-        raise ValueError(f"[read_idx] {path} must hold {math.prod(shape)} values for {shape} but has {values.size}.")
+    head = file.read(4)
+    sides = file.read(4 * head[3]) if len(head) == 4 else b""
+    if head[:3] != b"\x00\x00\x08" or len(head) < 4 or len(sides) < 4 * head[3]:
+        raise ValueError(f"[read_idx] {path} must be an IDX file of unsigned bytes but starts with {head.hex()}.")
+    shape = struct.unpack(f">{head[3]}I", sides)
+    size = math.prod(shape)
+    check_bytes(f"images of {shape}", size)
+    values = np.frombuffer(file.read(size + 1), np.uint8)
+    if values.size != size:
+        held = "more" if values.size > size else values.size
+        raise ValueError(f"[read_idx] {path} must hold {size} values for {shape} but has {held}.")
     return values.reshape(shape)
 
 

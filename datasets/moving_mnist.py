@@ -208,11 +208,11 @@ def bounce(position: float, velocity: float, frames: int, free: int) -> list[int
 def _open_published(path: Path) -> np.ndarray:
     try:
         sequences = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape = sequences.shape  # which an .npz of this name does not have
     except Exception as error:  # NumPy raises errors of many kinds for a damaged header
         raise ValueError(
             f"[MovingMNIST] {path} cannot be read ({error}). Delete it or set data.root to another folder."
         ) from error
-    shape = sequences.shape
     if len(shape) != 4 or (shape[0], *shape[2:]) != (20, 64, 64) or shape[1] == 0 or sequences.dtype != np.uint8:
         raise ValueError(
             f"[MovingMNIST] {path} must be a uint8 array of (20, N, 64, 64) but is {sequences.dtype} of {shape}. "

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shlex
 from pathlib import Path
+
+from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.limits import check_bytes
+from convlstm.datasets.readers.numpy_arrays import array_of, read
+from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 from mlx import data as dx
@@ -11,7 +18,19 @@ from mlx import data as dx
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".ogv", ".ts", ".wmv", ".flv")
 # Weights of red, green and blue in grey (ITU-R BT.601).
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
-_LARGEST = 4 << 30
+# Bytes for each pixel of a video while it is read: three colours as decoded, as float32, and the result.
+_PIXEL = 24
+# Share of the memory for a clip: it is what the user wants to forecast from.
+_SHARE = 1 / 2
+# Beginnings of the containers, with their offset. FFmpeg's libraries would also read lists of other files under these
+# names.
+_CONTAINERS = (
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"free"), (4, b"skip"), (4, b"wide"), (0, b"GIF8"),
+    (0, b"\x1aE\xdf\xa3"), (0, b"\0\0\x01\xba"), (0, b"\0\0\x01\xb3"), (0, b"OggS"), (0, b"FLV"),
+    (0, b"0&\xb2u\x8ef\xcf\x11"),
+)  # fmt: skip
+# Every packet of an MPEG stream begins with this byte. Packets may have a time of 4 bytes before them.
+_SYNC, _PACKETS = ord("G"), ((0, 188), (4, 192))
 
 
 class VideoError(ValueError):
@@ -31,18 +50,28 @@ def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
         channels: 1 for grey, 3 for red, green and blue. Default: 1.
 
     Raises:
-        VideoError: If the file cannot be read, or is too large for memory.
+        VideoError: If the file cannot be read, is no video, or takes more than half of the memory.
         ValueError: If `channels` is another number.
     """
     if channels not in (1, 3):
         raise ValueError(f"[read_video] 'channels' must be 1 or 3 but got {channels!r}.")
     path = Path(path).expanduser()
     try:
-        buffer = dx.buffer_from_vector([{"file": str(path).encode()}])  # type: ignore[attr-defined]
+        with open_plain(path) as file:
+            head = file.read(400)
+        if not _is_container(head):
+            raise UnreadableError(
+                "is no video of a kind that is read: MP4, MOV, AVI, MKV, WebM, GIF, MPEG, TS, OGV, WMV or FLV. Convert "
+                "it, or give frames as PNG or .npy"
+            )
+        # An absolute path: before the first colon of another one, FFmpeg reads the name of a protocol.
+        buffer = dx.buffer_from_vector([{"file": os.fsencode(path.absolute())}])  # type: ignore[attr-defined]
         width, height, frames = (int(n) for n in np.ravel(buffer.load_video("file", info=True)[0]["file"])[:3])
-        if width * height * max(frames, 1) * 3 > _LARGEST:
-            raise VideoError(f"[read_video] {path} has {frames} frames of {height}x{width}, too many. Cut it shorter.")
+        pixels = width * height * max(frames, 1)
+        check_bytes(f"{frames} frames of {height}x{width}", pixels * _PIXEL, _SHARE)
         decoded = np.asarray(buffer.load_video("file")[0]["file"])
+    except (OSError, UnreadableError) as error:
+        raise VideoError(f"[read_video] {path} {_reason(error)}.") from error
     except RuntimeError as error:
         raise VideoError(
             f"[read_video] {path} cannot be read as a video ({error}). It may be damaged, or of a kind that FFmpeg's "
@@ -59,6 +88,12 @@ def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
     return (values @ _GREY)[..., None] if values.shape[-1] == 3 else values[..., :1]
 
 
+def _is_container(head: bytes) -> bool:
+    if any(head.startswith(mark, start) for start, mark in _CONTAINERS) or (head[:4], head[8:12]) == (b"RIFF", b"AVI "):
+        return True
+    return any(head[start : start + 2 * size : size] == bytes([_SYNC] * 2) for start, size in _PACKETS)
+
+
 def read_stack(path: str | Path, channels: int = 1) -> np.ndarray:
     """Returns the frames of a `.npy` file, (T, H, W) or (T, H, W, C), as float32 (T, H, W, C).
 
@@ -67,17 +102,21 @@ def read_stack(path: str | Path, channels: int = 1) -> np.ndarray:
         channels: C. Default: 1.
 
     Raises:
-        VideoError: If the file cannot be read, or has other frames.
+        VideoError: If the file cannot be read, has other frames, or takes more than half of the memory.
     """
     path = Path(path).expanduser()
     try:
-        stack = np.load(path, allow_pickle=False)
+        array = array_of(path)
+        frames = (*array.shape, 1) if len(array.shape) == 3 else array.shape
+        if len(frames) != 4 or frames[-1] != channels or 0 in frames or array.dtype.kind not in "iufb":
+            raise UnreadableError(
+                f"must have frames (T, H, W) or (T, H, W, C) with C={channels} but has {array.dtype} of {array.shape}"
+            )
+        check_bytes(f"frames of {array.shape}", math.prod(frames) * (array.dtype.itemsize + 4), _SHARE)
+        return read(path, array, _SHARE).reshape(frames).astype(np.float32)
     except Exception as error:  # NumPy raises errors of many kinds for a damaged header
-        raise VideoError(f"[read_stack] {path} cannot be read ({error}); it may be damaged.") from error
-    frames = stack[..., None] if stack.ndim == 3 else stack
-    if frames.ndim != 4 or frames.shape[-1] != channels or 0 in frames.shape or frames.dtype.kind not in "iufb":
-        raise VideoError(
-            f"[read_stack] {path} must have frames (T, H, W) or (T, H, W, C) with C={channels} but has {stack.dtype} "
-            f"of {stack.shape}."
-        )
-    return frames.astype(np.float32)
+        raise VideoError(f"[read_stack] {path} {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UnreadableError) else f"cannot be read ({error}); it may be damaged"

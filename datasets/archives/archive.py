@@ -13,6 +13,7 @@ from convlstm.datasets.archives.index import Entry, Store, read_entries
 from convlstm.datasets.archives.series import Problems, Series, assemble, first_of
 from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.readers import FORMATS
+from convlstm.datasets.readers.errors import printable
 
 import numpy as np
 
@@ -214,12 +215,12 @@ class Archive:
             if entry.format not in ("", format):
                 self._problems.note("format", name, entry.format)
             elif not entry.format and Path(name).suffix.lower() in endings:
-                self._problems.note("damaged", name, f"not recognised as {format}; it may be cut off")
+                self._problems.note("damaged", name, files.reason_of(self._paths[name]))
         return format
 
     def _no_format(self, names: list[str]) -> str:
         formats = [reader.format for reader in self._files.readers]
-        files = f"none of the {len(names)} files, such as {names[0]}, is" if names else "no file is"
+        files = f"none of the {len(names)} files, such as {printable(names[0])}, is" if names else "no file is"
         text = f"[Archive] {self._root}: {files} of a known format ({', '.join(formats)}). Check the path, or name the "
         text += "format and its options."
         if not self._files.named and len(formats) < len(FORMATS):

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from convlstm.datasets.archives.frame_statistics import cleaned
 from convlstm.datasets.readers import FORMATS, Grid, Reader, ReadError, make_reader, recognise
+from convlstm.datasets.readers.errors import UnreadableError, printable
+from convlstm.datasets.readers.plain_files import check_plain
 from convlstm.datasets.transforms import rain_rate
 
 import numpy as np
@@ -22,7 +24,7 @@ class Problem(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return printable(f"{self.name}: {self.reason}")
 
 
 class RadarFiles:
@@ -92,6 +94,14 @@ class RadarFiles:
         """Returns the format of a file, or `""` if no reader recognises it."""
         reader = recognise(path, self.readers)
         return "" if reader is None else reader.format
+
+    def reason_of(self, path: Path) -> str:
+        """Returns the reason why no reader recognises a file that should be one of the others' format."""
+        try:
+            check_plain(path)
+        except (UnreadableError, OSError) as error:
+            return str(error)
+        return f"not recognised as {self.format}; it may be cut off"
 
     def stored_frame(self, path: Path, position: int, grid: Grid) -> np.ndarray:
         """Returns frame `position` of a file as stored: (H, W) float32 in `grid.units`, NaN where missing.

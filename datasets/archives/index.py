@@ -16,6 +16,7 @@ from convlstm.datasets.archives.files import RadarFiles, stamp
 from convlstm.datasets.archives.frame_statistics import UNREADABLE, blocks_of, measure, wet_from
 from convlstm.datasets.folders import data_folder
 from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadError
+from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 from tqdm import tqdm
@@ -142,7 +143,7 @@ class Store:
     def load(self) -> tuple[dict[str, Entry], dict[str, np.ndarray]]:
         """Returns the entries by the files' names, and the other arrays. Both are empty if nothing usable is stored."""
         try:
-            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with open_plain(self._path) as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             return _entries(arrays), {k: v for k, v in arrays.items() if k not in ("files", *_ARRAYS)}
         except Exception:  # missing, cut off or of another program: the index is made again

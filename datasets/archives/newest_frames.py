@@ -130,7 +130,7 @@ class NewestFrames:
                 if format == files.format:
                     contents[path] = files.reader.contents(path)
                 elif not format and path.suffix in self._endings:
-                    raise ReadError(f"not recognised as {files.format}; it may be cut off")
+                    raise ReadError(files.reason_of(path))
             except MissingLibraryError:
                 raise
             except ReadError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from convlstm.datasets.archives.files import Problem
 from convlstm.datasets.archives.frame_statistics import INFINITE, NEGATIVE, UNREADABLE
 from convlstm.datasets.archives.index import Entry
 from convlstm.datasets.readers import Grid, Layout
+from convlstm.datasets.readers.errors import printable
 from convlstm.datasets.windows import breaks, step_of
 
 import numpy as np
@@ -63,7 +65,7 @@ def first_of(problems: Iterable[Problem]) -> str:
     """Returns the first few problems as text."""
     problems = list(problems)
     rest = ["..."] if len(problems) > _NAMES_SHOWN else []
-    return "; ".join([f"{name} ({reason.rstrip('.')})" for name, reason in problems[:_NAMES_SHOWN]] + rest)
+    return "; ".join([printable(f"{name} ({reason.rstrip('.')})") for name, reason in problems[:_NAMES_SHOWN]] + rest)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
     if len(order) == 0:
         return None
     repeated = np.zeros(len(times), bool)
-    repeated[order[1:]] = (np.diff(times[order]) == np.timedelta64(0)) & (np.diff(event[order]) == 0)
+    repeated[order[1:]] = (np.diff(times[order]) == np.timedelta64(0, "s")) & (np.diff(event[order]) == 0)
     note("duplicate", repeated, "a second frame of {time}")
     order = order[~repeated[order]]
 
@@ -175,7 +177,7 @@ def _events(parts: list[Entry]) -> np.ndarray:
 def _fingerprint(names: list[str], parts: list[Entry], times: np.ndarray, file: np.ndarray) -> str:
     digest = hashlib.sha256()
     for name, entry in zip(names, parts, strict=True):
-        digest.update(f"{name}\0{entry.size}\n".encode())
+        digest.update(os.fsencode(f"{name}\0{entry.size}\n"))  # a name may have any bytes
     digest.update(times.astype("<i8").tobytes())
     digest.update(file.astype("<i4").tobytes())
     return digest.hexdigest()

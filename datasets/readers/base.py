@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError
+from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError, printable
 from convlstm.datasets.readers.limits import check_frame, check_times
 from convlstm.datasets.readers.plain_files import check_plain
 
@@ -18,6 +19,8 @@ import numpy as np
 NO_ECHO_DBZ = np.float32(-32.0)
 
 _UNITS = ("mm/h", "dBZ", "raw")
+# Times that NumPy can also count in nanoseconds, as files of forecasts do.
+_FIRST, _LAST = np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s")
 
 
 class Layout(NamedTuple):
@@ -115,6 +118,7 @@ class Reader:
             contents = self._contents(path)
             check_times(len(contents.times))
             check_frame(contents.grid.shape)
+            contents = replace(contents, grid=_sound(contents.grid))
         except ReadError:
             raise
         except UnreadableError as error:
@@ -125,6 +129,9 @@ class Reader:
             raise self._error(path, "has no frames")
         if np.isnat(contents.times).any():
             raise self._error(path, "has frames without a time")
+        times = contents.times.astype("datetime64[s]")
+        if times.min() < _FIRST or times.max() > _LAST:
+            raise self._error(path, f"has frames from {times.min()} to {times.max()}, which no radar has seen")
         if min(contents.grid.shape) < 1:
             raise self._error(path, f"has frames of {contents.grid.shape}")
         return contents
@@ -164,7 +171,7 @@ class Reader:
         raise NotImplementedError
 
     def _error(self, path: Path, reason: str) -> ReadError:
-        return ReadError(f"[{self.format}] {path} {reason}.")
+        return ReadError(printable(f"[{self.format}] {path} {reason}."))
 
 
 def library(name: str, path: Path) -> ModuleType:
@@ -219,6 +226,14 @@ def frame_number(position: int, frames: int) -> int:
     if not 0 <= position < frames:
         raise IndexError(position)
     return int(position)
+
+
+def _sound(grid: Grid) -> Grid:
+    """Returns a grid without a size of the pixels, or a position, that makes no sense."""
+    size, extent = grid.pixel_size, grid.extent
+    size_known = size is not None and all(math.isfinite(side) and side > 0 for side in size)
+    extent_known = extent is not None and all(map(math.isfinite, extent))
+    return replace(grid, pixel_size=size if size_known else None, extent=extent if extent_known else None)
 
 
 def _check_kind(path: Path) -> None:

@@ -13,3 +13,11 @@ class UnreadableError(ValueError):
 
 class MissingLibraryError(ReadError):
     """The library of a format is not installed. The message has the command that installs it."""
+
+
+def printable(text: str) -> str:
+    """Returns a text with escapes in place of characters that a terminal would obey, or that are no characters.
+
+    Names of files and texts in them may have any bytes. Line breaks are escaped as well.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

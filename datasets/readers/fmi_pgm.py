@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +13,8 @@ from typing import BinaryIO
 from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
+from convlstm.datasets.readers.limits import check_frame
+from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.projection import project
 
 import numpy as np
@@ -56,10 +60,12 @@ def _header(file: BinaryIO) -> tuple[tuple[int, int], dict[str, list[str]]]:
     comments: dict[str, list[str]] = {}
     if file.read(2) != b"P5":
         raise UnreadableError("is not a binary PGM file")
+    left = _HEADER
     while len(numbers) < 3:
-        line = file.readline(_HEADER)
+        line = file.readline(left)
+        left -= len(line)
         if not line:
-            raise UnreadableError("ends within its header")
+            raise UnreadableError(f"ends within its header, or has one of more than {_HEADER} bytes")
         before, _, comment = line.decode("latin-1").partition("#")
         numbers += [int(word) for word in before.split()]
         words = comment.split()
@@ -70,13 +76,16 @@ def _header(file: BinaryIO) -> tuple[tuple[int, int], dict[str, list[str]]]:
     parameter = comments.get("param", ["Reflectivity"])[0]
     if "reflectivity" not in parameter.lower():
         raise UnreadableError(f"is of {parameter!r}; reflectivities are understood")
+    check_frame((numbers[1], numbers[0]))
     return (numbers[0], numbers[1]), comments
 
 
-def _unpacked(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[BinaryIO]:
+    with open_plain(path) as file:
         packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
+        file.seek(0)
+        yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
 
 
 def _grid(shape: tuple[int, int], comments: dict[str, list[str]]) -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
+from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import in_masks, is_grey, pixels_of, shape_of
 
 import numpy as np
@@ -18,6 +20,8 @@ _NAME = re.compile(r"RAD\d{12}\.png", re.IGNORECASE)
 _SIDE = 480  # pixels of 512 km
 # Folders from the picture up to the data set: radarPNG/2009/01/01.
 _LEVELS = 4
+# Bytes that a packed mask may have beyond its pixels.
+_SPARE = 4096
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,11 @@ def _known(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if path.suffix.lower() == ".png":
         mask = pixels_of(path)
     else:
-        mask = np.frombuffer(zlib.decompress(path.read_bytes()), np.uint8)
-        if mask.size == np.prod(shape):
+        size = math.prod(shape)
+        with open_plain(path) as file:
+            data = zlib.decompressobj().decompress(file.read(2 * size + _SPARE), size + 1)
+        mask = np.frombuffer(data, np.uint8)
+        if mask.size == size:
             mask = mask.reshape(shape)
     if mask.shape != shape:
         raise UnreadableError(f"must be a mask of {shape} as its picture but is {mask.shape}")

@@ -74,7 +74,7 @@ def _units(file: Any) -> tuple[str, float]:
 
 def _line(formula: str) -> tuple[float, float]:
     """Returns slope and constant of a formula such as GEO=0.01*PV+0.0, which is parsed and never run."""
-    match = _FORMULA.fullmatch(formula)
+    match = _FORMULA.fullmatch(formula[:200])
     if match is None:
         raise UnreadableError(f"has the calibration {formula!r}, which is not GEO=a*PV+b")
     slope, sign, constant = match.groups()
@@ -116,6 +116,7 @@ def _grid(geographic: Any, shape: tuple[int, int], units: str) -> Grid:
 
 def _in_metres(projection: str) -> str:
     """Returns the projection with its axes in metres; KNMI may give them in kilometres."""
+    projection = projection[:1000]
     radius = re.search(r"\+a=([\d.]+)", projection)
     if radius is None or float(radius.group(1)) > 1e5:
         return projection

@@ -14,17 +14,22 @@ _PIXEL = 16
 _FRAME = 64
 
 
-def limit() -> int:
-    """Returns the most bytes that are read in one piece: an eighth of this machine's memory."""
-    return memory() // 8
+# Share of this machine's memory that is read in one piece.
+SHARE = 1 / 8
 
 
-def check_bytes(what: str, needed: int) -> None:
-    """Raises UnreadableError if `needed` bytes are more than `limit()`. `what` needs them, such as "an array 'x'"."""
-    if needed > (most := limit()):
+def check_bytes(what: str, needed: int, share: float = SHARE) -> None:
+    """Raises UnreadableError if something needs more than a share of this machine's memory.
+
+    Args:
+        what: Part of a file, such as "an array 'x'".
+        needed: Bytes to read it in one piece.
+        share: The share. Default: an eighth.
+    """
+    if needed > (most := int(memory() * share)):
         raise UnreadableError(
-            f"has {what}, which needs {_gib(needed)} of memory, more than the {_gib(most)} (an eighth of this "
-            "machine's memory) that are read in one piece"
+            f"has {what[:200]}, which needs {_gib(needed)} of memory. At most {_gib(most)} are read in one piece, "
+            f"{share:.3g} of this machine's memory"
         )
 
 
@@ -39,4 +44,4 @@ def check_times(frames: int) -> None:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:,.2f} GiB"
+    return f"{size / 2**30:,.2f} GiB" if size < 2**70 else "far more than a billion GiB"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import pixels_of
 
 import numpy as np
@@ -47,7 +48,7 @@ class MCH(Reader):
 
     def _contents(self, path: Path) -> Contents:
         time, _ = _time(path)
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             head = file.read(10)
         if not head.startswith(b"GIF8") or len(head) < 10:
             raise UnreadableError("is not a GIF file")
@@ -66,7 +67,7 @@ class MCH(Reader):
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)
         _, minutes = _time(path)
-        return (_millimetres() * (60 / minutes)).astype(np.float32)[pixels_of(path)]
+        return (_millimetres() * (60 / minutes)).astype(np.float32)[pixels_of(path, "GIF")]
 
 
 def _time(path: Path) -> tuple[np.datetime64, int]:
@@ -75,7 +76,7 @@ def _time(path: Path) -> tuple[np.datetime64, int]:
     if named is not None:
         parts = named.groups()
     else:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             comment = _COMMENT.search(file.read(4096))
         if comment is None:
             raise UnreadableError("has no time of AQC in its name or its comment")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,23 +18,34 @@ from convlstm.datasets.readers.base import (
 )
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, day_in_name, time_in_name
-from convlstm.datasets.readers.npz import Member, is_npz, load, members
+from convlstm.datasets.readers.limits import check_times
+from convlstm.datasets.readers.numpy_arrays import (
+    NPY,
+    Member,
+    array_of,
+    check_frames,
+    is_npz,
+    members,
+    read,
+    read_frame,
+)
+from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 
-_NPY = b"\x93NUMPY"
 _TIMES = ("times", "time")
 # Options that an .npz may also have as scalars of these names, beside their own names.
 _NAMES = {"scale": "scale_mmh", "missing": "nodata", "step_minutes": "minutes"}
+_LARGEST_SCALAR = 4096  # bytes; texts are units and times
 _CORNER = ("lat_first", "lon_first", "dlat", "dlon")
 
 
 class _Stack(NamedTuple):
-    """The shape (T, H, W), functions that load frames and times (None if there are none), and the scalars by name."""
+    """The shape (T, H, W), the arrays of frames and times (None if there are none), and the scalars by name."""
 
     shape: tuple[int, int, int]
-    frames: Callable[[], np.ndarray]
-    times: Callable[[], np.ndarray] | None
+    frames: Member
+    times: Member | None
     scalars: dict[str, Any]
 
 
@@ -47,8 +57,9 @@ class NumPyFiles(Reader):
     `times` or `time` in the `.npz` (datetime64, text in ISO 8601, or seconds since 1970), or they start at `start` and
     are `step_minutes` apart. A single frame has its time in the file's name. An `.npz` may have the options as scalars
     of their names; `scale_mmh` is a scale to mm/h, `minutes` the step, `nodata` the number for missing, and
-    `lat_first`, `lon_first`, `dlat`, `dlon` are the centre of pixel (0, 0) and the steps from pixel to pixel. `.npy`
-    files are mapped into memory, not read whole; so are arrays in an `.npz` that is not compressed.
+    `lat_first`, `lon_first`, `dlat`, `dlon` are the centre of pixel (0, 0) and the steps from pixel to pixel. An
+    array in an `.npy` file or an uncompressed `.npz`, in the order of C, is read frame by frame and may be larger than
+    memory. All others are read whole.
 
     Args:
         key: Name of the array in an `.npz`. Default: the only one of frames.
@@ -82,10 +93,12 @@ class NumPyFiles(Reader):
             object.__setattr__(self, "start", str(_instant(self.start)))
 
     def _recognises(self, path: Path, head: bytes) -> bool:
-        return head.startswith(_NPY) or is_npz(head)
+        return head.startswith(NPY) or is_npz(head)
 
     def _contents(self, path: Path) -> Contents:
         stack = self._open(path)
+        check_times(stack.shape[0])
+        check_frames(stack.frames)
         times = self._times(path, stack)
         if times.shape != stack.shape[:1]:
             raise UnreadableError(f"has {stack.shape[0]} frames but times of {times.shape}")
@@ -94,7 +107,7 @@ class NumPyFiles(Reader):
     def _read(self, path: Path, position: int) -> np.ndarray:
         stack = self._open(path)
         position = frame_number(position, stack.shape[0])
-        numbers = np.asarray(stack.frames().reshape(stack.shape)[position])
+        numbers = read_frame(path, stack.frames, position)
         scale, offset = (float(self._option(name, stack, default)) for name, default in (("scale", 1), ("offset", 0)))
         values = (numbers * np.float32(scale) + np.float32(offset)).astype(np.float32, copy=False)
         missing = self._option("missing", stack, None)
@@ -104,20 +117,16 @@ class NumPyFiles(Reader):
         return values[::-1] if _southern(stack) else values
 
     def _open(self, path: Path) -> _Stack:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             packed = file.read(2) == b"PK"
         if not packed:
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-            return _Stack(_shape(mapped, path.name), lambda: mapped, None, {})
+            frames = array_of(path)
+            return _Stack(_shape(frames, path.name), frames, None, {})
         arrays = members(path)
-        scalars = {
-            name: load(path, member).item()
-            for name, member in arrays.items()
-            if member.shape in ((), (1,)) and name not in _TIMES and not member.dtype.hasobject
-        }
-        times = next((partial(load, path, arrays[name]) for name in _TIMES if name in arrays), None)
+        scalars = {name: read(path, member).item() for name, member in arrays.items() if _is_scalar(member)}
+        times = next((arrays[name] for name in _TIMES if name in arrays), None)
         frames = arrays[self._key(arrays)]
-        return _Stack(_shape(frames, repr(frames.name)), partial(load, path, frames), times, scalars)
+        return _Stack(_shape(frames, repr(frames.name)), frames, times, scalars)
 
     def _key(self, arrays: Mapping[str, Member]) -> str:
         if self.key is not None:
@@ -148,7 +157,7 @@ class NumPyFiles(Reader):
 
     def _times(self, path: Path, stack: _Stack) -> np.ndarray:
         if stack.times is not None:
-            return _instants(np.ravel(stack.times()))
+            return _instants(np.ravel(read(path, stack.times)))
         count, step = stack.shape[0], self._option("step_minutes", stack, None)
         named = time_in_name(path.name, self.pattern)
         start = self._option("start", stack, day_in_name(path.name) if named is None else named)
@@ -160,7 +169,12 @@ class NumPyFiles(Reader):
         return _instant(start) + seconds
 
 
-def _shape(array: np.ndarray | Member, name: str) -> tuple[int, int, int]:
+def _is_scalar(member: Member) -> bool:
+    small = member.shape in ((), (1,)) and member.dtype.itemsize <= _LARGEST_SCALAR
+    return small and member.name not in _TIMES and member.dtype.kind in "iufbUSM"
+
+
+def _shape(array: Member, name: str) -> tuple[int, int, int]:
     """Returns (T, H, W) of an array of frames, or of one frame."""
     if array.dtype.kind not in "iufb" or len(array.shape) not in (2, 3):
         raise UnreadableError(f"must have numbers of (T, H, W) or (H, W) but {name} is {array.dtype} of {array.shape}")

@@ -8,6 +8,8 @@ from pathlib import Path
 from convlstm.datasets.readers.base import Contents, Grid, Reader, check_units, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, time_in_name
+from convlstm.datasets.readers.limits import check_frame
+from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 
@@ -69,7 +71,7 @@ def is_grey(head: bytes) -> bool:
 
 def shape_of(path: Path) -> tuple[int, int]:
     """Returns height and width of a PNG whose pixels are numbers, and raises UnreadableError for any other file."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         head = file.read(33)
     if len(head) < 33 or not head.startswith(SIGNATURE):
         raise UnreadableError("is not a PNG file")
@@ -82,11 +84,17 @@ def shape_of(path: Path) -> tuple[int, int]:
     return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
 
 
-def pixels_of(path: Path) -> np.ndarray:
-    """Returns the pixels of a picture, (H, W); the numbers of the colours if it has a palette."""
+def pixels_of(path: Path, kind: str = "PNG") -> np.ndarray:
+    """Returns the pixels of a picture, (H, W); the numbers of the colours if it has a palette.
+
+    Args:
+        path: The file.
+        kind: Pillow's name of its format. No other format is tried, since some of them run programs. Default: "PNG".
+    """
     from PIL import Image
 
-    with Image.open(path) as image:
+    with open_plain(path) as file, Image.open(file, formats=(kind,)) as image:
+        check_frame(image.size[::-1])
         return np.array(image)
 
 

@@ -30,8 +30,9 @@ def project(projection: str | None, longitude: float, latitude: float) -> tuple[
             x, y = _equal_area(words, longitude, latitude)
         else:
             return None
-        return x + float(words.get("x_0", 0)), y + float(words.get("y_0", 0))
-    except (ValueError, KeyError, ZeroDivisionError):
+        x, y = x + float(words.get("x_0", 0)), y + float(words.get("y_0", 0))
+        return (x, y) if math.isfinite(x) and math.isfinite(y) else None
+    except (ValueError, KeyError, TypeError, ArithmeticError):
         return None
 
 

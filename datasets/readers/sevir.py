@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,20 +13,24 @@ from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, identity
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.hdf5 import holds, open_hdf5, read_array
+from convlstm.datasets.readers.limits import check_bytes, check_frame
+from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 
 _MISSING = 255
 _CATALOG = "CATALOG.csv"
+# Bytes of memory for each byte of the catalogue: texts, times and rows.
+_TEXT = 8
 # Folders from a file up to the catalogue: sevir/data/vil/2018/SEVIR_VIL_....h5 with sevir/CATALOG.csv, or fewer.
 _LEVELS = 4
 
 
 class _Event(NamedTuple):
-    """A row of the catalogue: the index of an event in its file, and the times of its frames."""
+    """A row of the catalogue: the index of an event in its file, and the times of its frames, datetime64[s]."""
 
     position: int
-    times: tuple[np.datetime64, ...]
+    times: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class SEVIR(Reader):
             shape = file["vil"].shape
         if len(shape) != 4:
             raise UnreadableError(f"must have vil (events, rows, columns, frames) but has {shape}")
+        check_frame(shape[1:3])
         events = self._events(path)
         for event in events:
             if event.position >= shape[0] or len(event.times) != shape[3]:
@@ -57,9 +63,9 @@ class SEVIR(Reader):
                     f"{len(event.times)} frames"
                 )
         return Contents(
-            times=np.array([time for event in events for time in event.times], "datetime64[s]"),
+            times=np.concatenate([event.times for event in events]),
             grid=Grid(shape=shape[1:3], units="raw", pixel_size=(1000.0, 1000.0)),
-            event=np.array([event.position for event in events for _ in event.times], np.int64),
+            event=np.repeat([event.position for event in events], shape[3]),
         )
 
     def _read(self, path: Path, position: int) -> np.ndarray:
@@ -92,12 +98,14 @@ class SEVIR(Reader):
 def _catalog(path: Path, _: tuple[int, int]) -> dict[str, list[_Event]]:
     """Returns the events of each file by its name, in the order of their index."""
     files: dict[str, dict[int, _Event]] = {}
-    with path.open(newline="", encoding="utf-8") as lines:
+    size = path.stat().st_size
+    check_bytes(f"a {_CATALOG} of {size:,} bytes", _TEXT * size)
+    with open_plain(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             if row["img_type"] == "vil":
                 middle = np.datetime64(row["time_utc"].strip().replace(" ", "T"), "s")
-                offsets = (round(60 * float(minutes)) for minutes in row["minute_offsets"].split(":"))
-                event = _Event(int(row["file_index"]), tuple(middle + np.timedelta64(s, "s") for s in offsets))
+                seconds = [round(60 * float(minutes)) for minutes in row["minute_offsets"].split(":")]
+                event = _Event(int(row["file_index"]), middle + np.array(seconds, "timedelta64[s]"))
                 # Some ids occur twice, but each index of a file is one event.
                 files.setdefault(Path(row["file_name"]).name, {}).setdefault(event.position, event)
     return {name: [events[index] for index in sorted(events)] for name, events in files.items()}

@@ -1,5 +1,7 @@
 """Frames without times: videos and stacks."""
 
+import os
+
 from convlstm.datasets.video import VideoError, is_video, read_stack, read_video
 from tests.support import films
 
@@ -35,7 +37,7 @@ def test_an_mp4_is_decoded(tmp_path):
         np.testing.assert_allclose(frame[:, :6].mean((0, 1)), [grey, grey, grey / 2], atol=4)
     np.testing.assert_allclose(read_video(path)[:, :, 10:].mean((1, 2, 3)), films.GREYS, atol=4)
     path.write_bytes(films.mp4()[:900])
-    with pytest.raises(VideoError, match="cannot be read as a video"):
+    with pytest.raises(VideoError, match=r"cannot be read as a video .* FFmpeg"):
         read_video(path)
 
 
@@ -48,12 +50,12 @@ def test_a_video_that_does_not_tell_its_number_of_frames(tmp_path):
 
 def test_a_video_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "a.mp4").write_bytes(b"none")
-    with pytest.raises(VideoError, match=r"\[read_video\] .*a.mp4 cannot be read as a video .* FFmpeg"):
+    with pytest.raises(VideoError, match=r"\[read_video\] .*a.mp4 is no video of a kind that is read: MP4, "):
         read_video(tmp_path / "a.mp4")
     with pytest.raises(ValueError, match=r"\[read_video\] 'channels' must be 1 or 3 but got 2"):
         read_video(tmp_path / "a.mp4", 2)
-    monkeypatch.setattr("convlstm.datasets.video._LARGEST", 100)
-    with pytest.raises(VideoError, match=r"has 3 frames of 16x24, too many"):
+    monkeypatch.setattr("convlstm.datasets.readers.limits.memory", lambda: 10_000)
+    with pytest.raises(VideoError, match=r"\[read_video\] .*a.gif has 3 frames of 16x24, which needs .* of memory"):
         read_video(film(tmp_path / "a.gif"))
 
 
@@ -71,3 +73,42 @@ def test_a_stack_is_read_and_checked(tmp_path):
     (tmp_path / "d.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{" + bytes(200))
     with pytest.raises(VideoError, match=r"\[read_stack\] .*d.npy cannot be read"):
         read_stack(tmp_path / "d.npy")
+
+
+@pytest.mark.parametrize(
+    "text", ["ffconcat version 1.0\nfile other.gif\n", "#EXTM3U\nAVI \n#EXTINF:10.0,\nother.gif\n#EXT-X-ENDLIST\n"]
+)
+@pytest.mark.parametrize("ending", [".mp4", ".avi", ".mkv", ".ts", ".gif"])
+def test_a_list_of_other_files_is_no_video(tmp_path, ending, text):
+    film(tmp_path / "other.gif")
+    (tmp_path / f"a{ending}").write_text(text)
+    with pytest.raises(VideoError, match=r"\[read_video\] .*a\.\w+ is no video of a kind that is read"):
+        read_video(tmp_path / f"a{ending}")
+
+
+def test_a_name_with_a_colon(tmp_path, monkeypatch):
+    """FFmpeg reads `concat:` and the like as the name of a protocol."""
+    film(tmp_path / "concat:other.gif")
+    film(tmp_path / "other.gif", 2)
+    monkeypatch.chdir(tmp_path)
+    assert len(read_video("concat:other.gif")) == 3
+
+
+def test_pipes_are_not_opened(tmp_path):
+    for name, read in (("a.mp4", read_video), ("a.npy", read_stack)):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(VideoError, match=rf"{name} is a named pipe, not a plain file"):
+            read(tmp_path / name)
+
+
+def test_a_stack_that_claims_too_much(tmp_path, monkeypatch):
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 64, 144)})
+        file.write(bytes(100))
+    with pytest.raises(VideoError, match=r"\[read_stack\] .*a.npy is cut off: .* bytes of 'a.npy' are missing"):
+        read_stack(path)
+    np.save(path, np.zeros((10, 64, 144), np.float32))
+    monkeypatch.setattr("convlstm.datasets.readers.limits.memory", lambda: 10 * 64 * 144 * 4)
+    with pytest.raises(VideoError, match=r"\[read_stack\] .*a.npy has frames of .*, which needs .* of memory"):
+        read_stack(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ _RATES = {
     "ms-1": 3.6e6, "m/s": 3.6e6, "mmday-1": 1 / 24, "mm/day": 1 / 24, "mmd-1": 1 / 24,
 }  # fmt: skip
 _AMOUNTS = {"mm": 1, "millimeter": 1, "millimeters": 1, "millimetre": 1, "kgm-2": 1, "kg/m2": 1, "m": 1000}
+# Characters of a text in which a pattern is searched for: the time for some patterns grows with their square.
+_TEXT = 500
 _RAIN = re.compile(r"rain|precip|prcp|reflectivity|dbz", re.IGNORECASE)
 
 
@@ -91,7 +94,7 @@ def find_field(
 
 def units_of(text: str) -> tuple[str, float]:
     """Returns `"mm/h"`, `"mm"`, `"dBZ"` or `"raw"`, and the factor that converts values in `text` to it."""
-    plain = re.sub(r"[\s^*.]|\{.*\}", "", text).lower()
+    plain = re.sub(r"[\s^*.]|\{.*\}", "", text[:_TEXT]).lower()
     if plain in _RATES:
         return "mm/h", float(_RATES[plain])
     if plain in _AMOUNTS:
@@ -221,7 +224,7 @@ def _period(field: Variable, times: np.ndarray, periods: np.ndarray | None) -> f
     else:
         written = _period_attribute(field)
         period = _most_common(minutes_of(np.diff(np.sort(times)))) if written is None else written
-    if not period > 0:
+    if not 0 < period < math.inf:
         raise UnreadableError(
             f"has accumulations of {'an unknown period' if np.isnan(period) else f'{period:g} minutes'}. Give the "
             "minutes with the option 'step_minutes'"
@@ -235,11 +238,11 @@ def _most_common(values: np.ndarray) -> float:
 
 
 def _period_attribute(field: Variable) -> float | None:
-    cell = re.search(r"interval:\s*([^)]*)", field.text("cell_methods"))
+    cell = re.search(r"interval:\s*([^)]*)", field.text("cell_methods")[:_TEXT])
     written = [cell.group(1)] if cell else []
     names = ("accumulation_period", "accumulation_time", "accumulation_interval", "integration_period", "period")
     written += [field.text(name) for name in names if name in field.attributes]
-    for text in written:
+    for text in (text[:_TEXT] for text in written):
         duration = _DURATION.fullmatch(text)
         if duration and any(duration.groups()):
             hours, minutes, seconds = (float(part or 0) for part in duration.groups())

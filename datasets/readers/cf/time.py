@@ -31,7 +31,7 @@ def decode_times(values: np.ndarray, variable: Variable) -> np.ndarray:
     if values.dtype.kind == "M":
         return values.astype("datetime64[s]")
     units, calendar = variable.text("units"), variable.text("calendar").lower()
-    match = _SINCE.fullmatch(units)
+    match = _SINCE.fullmatch(units[:200])
     unit = match.group(1).lower() if match else ""
     lengths = _SECONDS | _FRACTIONS
     unit = unit if unit in lengths else unit.removesuffix("s")
