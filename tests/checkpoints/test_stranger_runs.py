@@ -71,7 +71,7 @@ def test_scores_are_not_written_through_a_link(link, run, secret, evaluate, monk
     before = snapshot(secret)
     status, _, err = evaluate(f"ckpt={run}")
     assert status == 1
-    assert f"'{run / link}' is a link to another place. Name the folder of the scores and pictures: out=PATH." in err
+    assert f"'{run / link}' is a link to another place. Name the folder of the results: out=PATH." in err
     assert snapshot(secret) == before
 
 

@@ -7,6 +7,7 @@ import platform
 import sys
 from pathlib import Path
 
+from convlstm.backend.jit import prepare
 from convlstm.checkpoints import CheckpointError, UntrustedTargetError, seal
 from convlstm.runs.record import code
 
@@ -107,7 +108,7 @@ def describe(last, **changes):
 
 def seen(monkeypatch, secret, attempt):
     """Returns the result of a command, and its acts that touch the secret folder, the network, programs or pickles."""
-    code(), platform.processor()  # ask git and `uname`, once for the process
+    code(), platform.processor(), prepare()  # they ask git, `uname` and g++, once for the process
     WATCH.seen, WATCH.secret = [], secret
     try:
         result = attempt()
