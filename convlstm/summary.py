@@ -78,8 +78,14 @@ def macs(model: Callable[[mx.array, int], mx.array], shape: Sequence[int], horiz
         else:
             total += size * first[-1]
 
+    # In training, norms would keep statistics that were never computed.
+    training = isinstance(model, nn.Module) and model.training
+    if isinstance(model, nn.Module):
+        model.eval()
     with algorithm.without_kernels():
         mx.export_function(count, lambda x: model(x, horizon), mx.zeros(tuple(shape)))  # type: ignore[arg-type]
+    if isinstance(model, nn.Module):
+        model.train(training)
     return total
 
 

@@ -8,6 +8,7 @@ import convlstm
 import convlstm.summary
 from convlstm.architectures.convgru import ConvGRU
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
+from convlstm.architectures.simvp import SimVP
 from convlstm.ops.algorithm import takes_winograd, without_kernels
 from convlstm.summary import Memory, layers, macs, memory, parameters
 from tests.support.project import PROJECT
@@ -17,6 +18,7 @@ import hydra
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
+from mlx.utils import tree_flatten
 
 
 def configured(name):
@@ -90,6 +92,15 @@ def test_nothing_is_computed_and_layers_go_on_as_before(kernels):
     with without_kernels():
         assert not takes_winograd("test", "winograd", (3, 3), mx.float32)
     assert takes_winograd("test", "auto", (3, 3), mx.float32)
+
+
+def test_statistics_of_norms_stay_as_they_were():
+    model = SimVP(frames=2, hidden_channels=4, translator_channels=8, levels=2, blocks=2)
+    before = dict(tree_flatten(model.state))
+    assert model.training
+    macs(model, (1, 2, 16, 16, 1), 2)
+    assert model.training
+    assert all(mx.array_equal(array, before[name]) for name, array in tree_flatten(model.state))
 
 
 def test_memory_is_measured_and_grows_with_the_batch():

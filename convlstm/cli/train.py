@@ -101,7 +101,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
         loggers=objects.loggers,
         ranks=ranks,
     )
-    report(folder, progress, trainer.settings)
+    report(folder, progress, trainer.settings, own_packages(settings))
 
 
 def check_sections(settings: dict[str, Any]) -> None:
@@ -210,14 +210,21 @@ def in_short(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def report(folder: Path, progress: Progress, settings: Settings) -> None:
+def own_packages(settings: dict[str, Any]) -> list[str]:
+    """Returns the packages of the user's own that the model and the data come from, which a checkpoint may not name."""
+    targets = [str(settings[key]["_target_"]) for key in ("model", "data")]
+    return sorted({target.partition(".")[0] for target in targets} - {"convlstm", "mlx"})
+
+
+def report(folder: Path, progress: Progress, settings: Settings, packages: list[str]) -> None:
     """Prints how training ended and the command that comes next; ends the program if a signal stopped it."""
     best = ""
     if progress.best is not None:
         best = f"; best {settings.monitor} {progress.best:.4g} at step {progress.best_step}"
     print(f"{progress.status} at step {progress.step} of {settings.max_steps}{best}")
     if not progress.status.startswith("interrupted"):
-        print(f"Next:  {command('evaluate', ckpt=folder)}")
+        trusted = [f"trusted=[{','.join(packages)}]"] if packages else []
+        print(f"Next:  {command('evaluate', *trusted, ckpt=folder)}")
         return
     if holds_checkpoints(folder):
         again = command("train", *given_arguments("resume", "name"), resume=folder)

@@ -190,7 +190,8 @@ def _sources() -> list[Path]:
 
 def _mlx() -> Path:
     """Returns the folder of MLX's headers and library."""
-    return Path(next(iter(__import__("mlx").__path__)))
+    # Not `mlx.__path__`: a folder called `mlx` beside the script that runs is part of that, too.
+    return Path(mx.__file__).parent  # type: ignore[attr-defined]
 
 
 def _fingerprint(compiler: str) -> str:
