@@ -132,8 +132,8 @@ def split_by_dates(windows: Windows, dates: Sequence[np.datetime64]) -> list[Win
 
     A window that a date cuts in two is left out. Blocks can be empty.
     """
-    begins = [np.datetime64("NaT"), *dates]
-    ends = [*dates, np.datetime64("NaT")]
+    begins = [np.datetime64("NaT", "s"), *dates]
+    ends = [*dates, np.datetime64("NaT", "s")]
     # Comparisons with NaT, which stands for no date, are false.
     return [
         windows.take(np.flatnonzero(~(windows.first < begin) & ~(windows.last >= end)))
