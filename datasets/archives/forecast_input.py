@@ -11,15 +11,15 @@ from typing import Any
 
 from convlstm.arguments import check_whole
 from convlstm.datasets.archives.files import Problem
+from convlstm.datasets.archives.majority import credible_end, is_ahead
 from convlstm.datasets.archives.newest_frames import NewestFrames, Window
 from convlstm.datasets.readers import Grid
+from convlstm.datasets.windows import step_of
 
 import numpy as np
 
 # Relative tolerances of a step and of a pixel's size before a warning.
 _STEP, _PIXEL = 0.05, 0.05
-# Seconds. Clocks and time zones differ by less than the first.
-_AHEAD, _SOON = 24 * 3600, 600
 
 
 class ForecastInput:
@@ -91,11 +91,12 @@ class ForecastInput:
     def times(self) -> np.ndarray:
         """Times of the known frames, rising, datetime64[s] of (F,).
 
-        Frames that are more than a day ahead of this machine's clock are left out, unless all are.
+        Strays ahead of this machine's clock are left out, see `convlstm.datasets.archives.majority.credible_end`.
         """
-        times = self._newest.times
-        past = times[times <= np.datetime64(int(time.time()) + _AHEAD, "s")]
-        return past if len(past) else times
+        times, asked = self._newest.times, self._newest.present
+        if len(asked) == 0:
+            return times
+        return times[times <= credible_end(asked, _now(), self._usual_step(asked), 2 * self.frames)]
 
     @property
     def grid(self) -> Grid:
@@ -129,7 +130,8 @@ class ForecastInput:
         """Minutes from frame to frame: the given step, else training's if the archive has it, else the archive's."""
         if self._given_step is not None:
             return float(self._given_step)
-        step = self._newest.step
+        times = self.times
+        step = step_of(times, np.zeros(len(times), int))
         if self._interval is None:
             if math.isnan(step):
                 raise ValueError(
@@ -157,8 +159,8 @@ class ForecastInput:
                 )
             return int(self._squares)
         squares = _multiple(self._pixel_km, pixel_km, _PIXEL)
-        if squares is None:
-            squares = max(1, round(self._pixel_km / pixel_km))
+        if squares is None or squares > min(self.grid.shape):
+            squares = min(max(1, round(self._pixel_km / pixel_km)), *self.grid.shape)
             self._warn(
                 f"the pixels are {pixel_km * squares:.3g} km wide, but the model was trained on pixels of "
                 f"{self._pixel_km:g} km, so it sees rain as larger or smaller than it is"
@@ -170,10 +172,10 @@ class ForecastInput:
         new, problems = self._newest.look()
         if len(times := self.times) == 0:
             return new, problems
-        if times[-1] > np.datetime64(int(time.time()) + _SOON, "s"):
+        if is_ahead(times[-1], _now()):
             self._warn("the newest frame is ahead of this machine's clock: check that the frames' times are in UTC")
         ahead = [moment for moment in new if moment > times[-1]]
-        reason = "is more than a day ahead of this machine's clock; left out"
+        reason = "is ahead of this machine's clock, unlike the other frames; left out"
         problems += [Problem(f"the frame of {moment}", reason) for moment in ahead]
         return [moment for moment in new if moment <= times[-1]], problems
 
@@ -207,6 +209,14 @@ class ForecastInput:
         dy, dx = dy * self.coarsen, dx * self.coarsen
         return x_min + left * dx, y_max - (top + height) * dy, x_min + (left + width) * dx, y_max - top * dy
 
+    def _usual_step(self, times: np.ndarray) -> float:
+        """Returns the longest step in minutes that frames may have: the given one, training's or the most common."""
+        seconds, counts = np.unique(np.diff(times).astype(np.int64), return_counts=True)
+        steps = [self._given_step, self._interval]
+        if counts.max(initial=0) > 1:
+            steps.append(float(seconds[counts.argmax()]) / 60)
+        return max((float(step) for step in steps if step is not None), default=math.nan)
+
     def _cropped(self) -> list[int]:
         height, width = (side // self.coarsen for side in self.grid.shape)
         if self._crop is None:
@@ -223,6 +233,10 @@ class ForecastInput:
         if text not in self._warned:
             self._warned.add(text)
             warnings.warn(f"[ForecastInput] {text}.", stacklevel=4)
+
+
+def _now() -> np.datetime64:
+    return np.datetime64(int(time.time()), "s")
 
 
 def _multiple(whole: float, part: float, tolerance: float) -> int | None:

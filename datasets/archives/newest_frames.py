@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Any
 from convlstm.arguments import check_whole
 from convlstm.datasets.archives.changes import Changes
 from convlstm.datasets.archives.files import Problem, RadarFiles
+from convlstm.datasets.archives.majority import most_common
 from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadError
-from convlstm.datasets.windows import TOLERANCE, step_of
+from convlstm.datasets.windows import TOLERANCE
 
 import numpy as np
 
-# The most frames to remember, from which the step is found as well.
+# The newest frames to remember, and the last that came.
 _FRAMES = 512
 
 
@@ -48,7 +49,7 @@ class NewestFrames:
     """The newest frames of radar files, in any format of `convlstm.datasets.readers`.
 
     `look` searches for new frames, and `window` returns some of them. However long it is used, it holds the times of at
-    most 512 frames, and the pixels of the last windows.
+    most 1024 frames, the newest and the last that came, and the pixels of the last windows.
 
     Args:
         path: Folder, with all its subfolders, file, or Zarr store.
@@ -61,8 +62,8 @@ class NewestFrames:
             these have no times), and as many that were changed last. Default: 32.
 
     Attributes:
-        grid: Grid of the frames; None until one was found.
-        format: Format of the files; `""` until one was found.
+        grid: Grid of most of the last frames; None until one was found.
+        format: Format of most of the last files; `""` until one was found.
 
     Raises:
         FileNotFoundError: If nothing exists at `path`.
@@ -83,9 +84,12 @@ class NewestFrames:
         self._patient = patient
         depth = check_whole("NewestFrames", "depth", depth, 1, None)
         self._changes = Changes(self._files, patient=patient, depth=depth)
+        self._depth = depth
+        # Of the last files, in the order in which they came: all formats, and the contents of those of the format.
+        self._formats: dict[Path, str] = {}
+        self._contents: dict[Path, Contents] = {}
         self._frames: dict[np.datetime64, _Source] = {}
         self._pixels: OrderedDict[tuple, np.ndarray] = OrderedDict()
-        self._endings: set[str] = set()
         self.grid: Grid | None = None
 
     @property
@@ -98,58 +102,103 @@ class NewestFrames:
         return self._times_of(self._frames[max(self._frames)].event if self._frames else 0)
 
     @property
-    def step(self) -> float:
-        """Minutes between frames, the most common difference; NaN if there are fewer than two."""
-        times = self.times
-        return step_of(times, np.zeros(len(times), int))
+    def present(self) -> np.ndarray:
+        """Times of those of `times` whose file still has them."""
+        event = self._frames[max(self._frames)].event if self._frames else 0
+        return self._times_of(event, present=True)
 
     def look(self) -> tuple[list[np.datetime64], list[Problem]]:
         """Searches for new frames.
 
+        The format and the size of the frames are those of most of the newest files, each time anew. If they change, the
+        frames of all other files are forgotten, and those that were refused before are new.
+
         Returns:
             The times of the frames that have come since the last look, rising, and the problems of new files. Each
-            problem of a file is returned once, unless the file changes.
+            problem of a file is returned once, unless the file changes or others are chosen.
 
         Raises:
             MissingLibraryError: If the format's library is not installed.
         """
-        files, problems = self._files, list[Problem]()
+        problems: list[Problem] = []
         changed = self._changes.look()
-        formats = {path: files.readers[0].format if files.named else files.format_of(path) for path in changed}
-        if not files.format and changed:
-            counts = Counter(filter(None, formats.values()))
-            if not counts:
-                end = "; it may be cut off" if self._patient else ""
-                unknown = changed if self._patient else changed[:1]
-                return [], [Problem(path.name, f"of no known format{end}") for path in unknown]
-            files.choose(counts.most_common(1)[0][0])
-        self._endings |= {path.suffix for path, format in formats.items() if format == files.format}
-        contents: dict[Path, Contents] = {}
-        for path, format in formats.items():
+        for path in changed:
+            self._contents.pop(path, None)
+            self._formats.pop(path, None)  # to put it at the end
+            self._formats[path] = self._files.readers[0].format if self._files.named else self._files.format_of(path)
+        unread = self._choose_format(changed, problems)
+        if not self._files.format:
+            end = "; it may be cut off" if self._patient else ""
+            unknown = changed if self._patient else changed[:1]
+            return [], [Problem(path.name, f"of no known format{end}") for path in unknown]
+        self._read(changed, unread, problems)
+        new = self._choose_grid(unread, problems)
+        for path in list(self._formats)[: -2 * self._depth]:
+            del self._formats[path]
+            self._contents.pop(path, None)
+        # Neither many old frames that come late, nor many of the future, push out all others.
+        last = {*sorted(self._frames)[-_FRAMES:], *list(self._frames)[-_FRAMES:]}
+        self._frames = {time: source for time, source in self._frames.items() if time in last}
+        return sorted(time for time in new if time in self._frames), problems
+
+    def _choose_format(self, changed: list[Path], problems: list[Problem]) -> list[Path]:
+        """Sets the format to that of most files, and returns the files to read."""
+        files, former = self._files, self._files.format
+        there = {path: format for path, format in self._formats.items() if format and path in self._changes}
+        format = most_common(there.values(), former or None)
+        if format is None or format == former:
+            return [path for path in changed if former and self._formats[path] == former]
+        files.choose(format)
+        self._contents.clear()
+        self._forget_all()
+        if former:
+            strays = [path for path, other in there.items() if other == former]
+            problems += [Problem(path.name, f"{former}, but now most files are {format}") for path in strays]
+        return [path for path, other in there.items() if other == format]
+
+    def _read(self, changed: list[Path], unread: list[Path], problems: list[Problem]) -> None:
+        """Reads the times and grids of files."""
+        endings = {path.suffix for path, format in self._formats.items() if format == self._files.format}
+        wanted = set(unread)
+        for path in dict.fromkeys([*changed, *unread]):
             try:
-                if format == files.format:
-                    contents[path] = files.reader.contents(path)
-                elif not format and path.suffix in self._endings:
-                    raise ReadError(files.reason_of(path))
+                if path in wanted:
+                    self._contents[path] = self._files.reader.contents(path)
+                elif not self._formats[path] and path.suffix in endings:
+                    raise ReadError(self._files.reason_of(path))
             except MissingLibraryError:
                 raise
             except ReadError as error:
                 problems.append(Problem(path.name, _without_path(error, path)))
-        if self.grid is None and contents:
-            # The grid of most files; of the newer ones if several grids are equally common.
-            grids = [of_file.grid for of_file in contents.values()][::-1]
-            usual = Counter(grid.layout for grid in grids).most_common(1)[0][0]
-            self.grid = next(grid for grid in grids if grid.layout == usual)
+
+    def _choose_grid(self, unread: list[Path], problems: list[Problem]) -> list[np.datetime64]:
+        """Sets the grid to that of most files, adds the frames that fit, and returns their times if they are new."""
+        grids = [of_file.grid for path, of_file in self._contents.items() if path in self._changes]
+        former = None if self.grid is None else self.grid.layout
+        layout = most_common((grid.layout for grid in grids), former)
+        if layout is None:
+            return []
+        self.grid = most_common((grid for grid in grids if grid.layout == layout), self.grid)
+        known, added = set(self._frames), unread
+        if former is not None and layout != former:
+            self._forget_all(grid=self.grid)
+            added = list(self._contents)
+        else:
+            known = set()
         new: list[np.datetime64] = []
-        for path, of_file in contents.items():
-            assert self.grid is not None
-            if of_file.grid.layout != self.grid.layout:
-                problems.append(Problem(path.name, f"{of_file.grid.layout} instead of {self.grid.layout}"))
+        for path in added:
+            if (of_file := self._contents.get(path)) is None:
+                continue
+            if of_file.grid.layout != layout:
+                problems.append(Problem(path.name, f"{of_file.grid.layout} instead of {layout}"))
             else:
                 new += self._add(path, of_file, problems)
-        for time in sorted(self._frames)[:-_FRAMES]:
-            del self._frames[time]
-        return sorted(time for time in new if time in self._frames), problems
+        return [time for time in new if time not in known]
+
+    def _forget_all(self, grid: Grid | None = None) -> None:
+        self._frames.clear()
+        self._pixels.clear()
+        self.grid = grid
 
     def window(
         self, count: int, step: float, *, until: np.datetime64, coarsen: int = 1
@@ -183,9 +232,11 @@ class NewestFrames:
             self._pixels.popitem(last=False)
         return Window(frames, times, absent), problems
 
-    def _times_of(self, event: int) -> np.ndarray:
-        times = sorted(time for time, source in self._frames.items() if source.event == event)
-        return np.array(times, "datetime64[s]")
+    def _times_of(self, event: int, present: bool = False) -> np.ndarray:
+        sources = [(time, source) for time, source in self._frames.items() if source.event == event]
+        if present:
+            sources = [(t, source) for t, source in sources if source.position >= 0 and source.path in self._changes]
+        return np.array(sorted(time for time, _ in sources), "datetime64[s]")
 
     def _frame(self, time: np.datetime64, coarsen: int) -> np.ndarray:
         source = self._frames[time]
@@ -222,6 +273,7 @@ class NewestFrames:
             # A changed file of one frame has a new frame; a stack has grown.
             if source is None or (source.path == path and len(times) == 1):
                 new.append(time)
+            self._frames.pop(time, None)  # to put it at the end
             self._frames[time] = _Source(path, n, event)
         if duplicates:
             problems.append(Problem(path.name, f"{duplicates} of its times are known from another file; left out"))

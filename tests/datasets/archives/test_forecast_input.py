@@ -1,7 +1,10 @@
 """The newest frames at the step and with the pixels of training."""
 
+import warnings
+from dataclasses import replace
+
 from convlstm.datasets.archives.forecast_input import ForecastInput
-from tests.support.radar_archives import OPTIONS, time_of, write_pictures
+from tests.support.radar_archives import OPTIONS, picture, time_of, write_picture, write_pictures
 
 import numpy as np
 import pytest
@@ -54,28 +57,109 @@ def test_no_extent_if_pixels_have_no_size(radar):
     assert latest.frame_size == (20, 24)
 
 
+def set_clock(monkeypatch, index):
+    """Sets the clock to the time of frame `index`."""
+    clock = float(time_of(index).astype(int))
+    monkeypatch.setattr("convlstm.datasets.archives.forecast_input.time.time", lambda: clock)
+
+
+def times(latest):
+    return [(moment - time_of(0)) / np.timedelta64(5, "m") for moment in latest.times]
+
+
 def test_a_frame_of_the_future_is_left_out(radar, monkeypatch):
-    """A wrong name must not block the right frames. If all frames are in the future, they are used."""
+    """A wrong name must not block the right frames, even if all of them are ahead of the clock."""
     paths = write_pictures(radar, 3)
     (radar / "209901010000.png").write_bytes(paths[0].read_bytes())
     latest = ForecastInput(radar, frames=2, options=OPTIONS)
     new, problems = latest.look()
     assert (new, latest.times.tolist()) == ([time_of(n) for n in range(3)], [time_of(n).item() for n in range(3)])
     assert [str(problem) for problem in problems] == [
-        "the frame of 2099-01-01T00:00:00: is more than a day ahead of this machine's clock; left out"
+        "the frame of 2099-01-01T00:00:00: is ahead of this machine's clock, unlike the other frames; left out"
     ]
-    clock = time_of(0).astype(int) - 2 * 86400
-    monkeypatch.setattr("convlstm.datasets.archives.forecast_input.time.time", lambda: float(clock))
+    set_clock(monkeypatch, -600)
     latest = ForecastInput(radar, frames=2, options=OPTIONS)
     with pytest.warns(UserWarning, match="ahead of this machine's clock: check that the frames' times are in UTC"):
-        assert len(latest.look()[0]) == 4
+        assert latest.look()[0] == [time_of(n) for n in range(3)]
 
 
 def test_a_warning_for_frames_of_another_time_zone(radar, monkeypatch):
     write_pictures(radar, 3)
-    clock = time_of(2).astype(int) - 7200
-    monkeypatch.setattr("convlstm.datasets.archives.forecast_input.time.time", lambda: float(clock))
+    set_clock(monkeypatch, 2 - 24)
     latest = ForecastInput(radar, frames=2, options=OPTIONS)
     with pytest.warns(UserWarning, match="ahead of this machine's clock: check that the frames' times are in UTC"):
         assert len(latest.look()[0]) == 3
     assert len(latest.times) == 3
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_frame_two_hours_ahead_does_not_push_out_the_others(radar, monkeypatch, deleted, first):
+    """A file of another time zone comes before all others or among them, and may be deleted again."""
+    set_clock(monkeypatch, 0)
+    radar.mkdir()
+    latest = ForecastInput(radar, frames=3, options=OPTIONS, trained={"frame_interval": 5.0})
+    latest.look()
+    for index in range(12):
+        set_clock(monkeypatch, index)
+        if index == (0 if first else 6):
+            stray = write_picture(radar, index + 24, picture(index))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                latest.look()
+        if deleted and index == (2 if first else 8):
+            stray.unlink()
+        write_picture(radar, index, picture(index))
+        new, _ = latest.look()
+        assert new[-1] == time_of(index)
+        assert times(latest) == list(range(index + 1))
+        window, problems = latest.window(time_of(index))
+        assert (window.absent, problems) == (list(range(3))[: max(0, 2 - index)], [])
+
+
+def test_a_stray_before_all_others_does_not_decide_on_the_step(radar, monkeypatch):
+    set_clock(monkeypatch, 0)
+    write_picture(radar, 24, picture(24))
+    latest = ForecastInput(radar, frames=2, options=OPTIONS, trained={"frame_interval": 5.0})
+    with pytest.warns(UserWarning, match="ahead of this machine's clock"):
+        latest.look()
+    write_picture(radar, 0, picture(0))
+    latest.look()
+    assert times(latest) == [0]
+    assert latest.step == 5  # and no warning of frames that are 120 min apart
+
+
+def test_an_archive_that_changes_to_another_time_zone_is_followed(radar, monkeypatch):
+    write_pictures(radar, 10)
+    set_clock(monkeypatch, 9)
+    latest = looked(radar, frames=3)
+    for index in range(10, 16):
+        set_clock(monkeypatch, index)
+        write_picture(radar, index + 24, picture(index))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            latest.look()
+        assert times(latest)[-1] == (9 if index < 13 else index + 24)
+
+
+def test_a_clock_that_is_set_back_changes_nothing(radar, monkeypatch):
+    write_pictures(radar, 10)
+    set_clock(monkeypatch, 9)
+    latest = looked(radar, frames=3)
+    set_clock(monkeypatch, 5)
+    write_picture(radar, 10, picture(10))
+    with pytest.warns(UserWarning, match="ahead of this machine's clock"):
+        assert latest.look()[0] == [time_of(10)]
+    assert times(latest)[-1] == 10
+
+
+@pytest.mark.parametrize("km", [1e-9, 1e9])
+def test_a_size_of_the_pixels_that_makes_no_sense(tmp_path, km):
+    """However small the pixels claim to be, a frame keeps one."""
+    np.savez(tmp_path / "a.npz", rain=np.ones((3, 8, 8), np.float32), times=np.array([time_of(n) for n in range(3)]))
+    latest = ForecastInput(tmp_path / "a.npz", frames=2, trained={"pixel_km": 1.0})
+    latest.look()
+    grid = replace(latest.grid, pixel_size=(km * 1000, km * 1000))
+    latest._newest.grid = grid
+    with pytest.warns(UserWarning, match="so it sees rain as larger or smaller than it is"):
+        assert min(latest.frame_size) >= 1
