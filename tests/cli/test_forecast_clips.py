@@ -56,7 +56,7 @@ def test_a_file_that_is_no_video_is_refused(forecast, tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"no film")
     status, _, err = forecast(f"ckpt={digits(tmp_path)}", f"input={tmp_path}/film.mp4", "reader=null")
     assert status == 1
-    assert "cannot be read as a video" in err
+    assert "is no video of a kind that is read" in err
 
 
 def test_too_short_a_clip_is_refused(forecast, tmp_path):
