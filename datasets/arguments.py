@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
@@ -87,9 +87,34 @@ def rising(owner: str, name: str, value: Sequence[float]) -> list[float]:
 def paths(owner: str, name: str, value: str | Sequence[str]) -> list[Path]:
     """Returns one or several paths, without duplicates and with the home folder filled in."""
     given = [value] if isinstance(value, str | Path) else list(value) if _is_list(value) else []
-    if not given or not all(isinstance(path, str | Path) and str(path) for path in given):
+    if not given:
         raise ValueError(f"[{owner}] '{name}' must be a path or a list of paths but got {value!r}.")
-    return list(dict.fromkeys(Path(path).expanduser() for path in given))
+    return list(dict.fromkeys(path(owner, name, one) for one in given))
+
+
+def path(owner: str, name: str, value: Any) -> Path:
+    """Returns a path with the home folder filled in, or raises ValueError."""
+    if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
+        with suppress(RuntimeError):  # the home folder of a user who does not exist
+            return Path(value).expanduser()
+    raise ValueError(f"[{owner}] '{name}' must be a path but got {value!r}.")
+
+
+def texts(owner: str, name: str, value: Any) -> list[str]:
+    """Returns texts, from a list of them or one, or raises ValueError."""
+    given = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else None
+    if given is None or not all(isinstance(text, str) for text in given):
+        raise ValueError(f"[{owner}] '{name}' must be a text or a list of texts but got {value!r}.")
+    return given
+
+
+def options(owner: str, name: str, value: Any) -> dict[str, Any]:
+    """Returns options by their names, none for None, or raises ValueError."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"[{owner}] '{name}' must be options by name, such as {{units: mm/h}}, but got {value!r}.")
+    return dict(value)
 
 
 def _is_list(value: Any) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from convlstm.datasets import arguments
 from convlstm.datasets.folders import data_folder
 from convlstm.datasets.glyphs import draw_digits
 from convlstm.datasets.readers.errors import UnreadableError
@@ -86,7 +87,8 @@ def load_digits(
         raise ValueError(f"[MovingMNIST] 'digits' must be one of {', '.join(SOURCES)} but got {source!r}.")
     if source == "builtin":
         return Digits(*draw_digits(), "builtin")
-    root = data_folder("mnist") if root is None else Path(root).expanduser()
+    root = data_folder("mnist") if root is None else arguments.path("MovingMNIST", "root", root)
+    arguments.number("MovingMNIST", "timeout", timeout, 0, 1e6)
     try:
         train, test = mnist_files(root, mirrors=mirrors, timeout=timeout)
     except FileNotFoundError as error:
@@ -99,7 +101,7 @@ def load_digits(
 
 def mnist_files(root: Path, *, mirrors: str | Iterable[str] = MIRRORS, timeout: float = 2.0) -> list[Path]:
     """Returns the paths of MNIST's training and test images, with verified checksums; see `load_digits`."""
-    mirrors = [mirrors] if isinstance(mirrors, str) else list(mirrors)
+    mirrors = arguments.texts("MovingMNIST", "mirrors", mirrors)
     paths = []
     for name in (TRAIN_FILE, TEST_FILE):
         present = [path for path in (root / f"{name}.gz", root / name) if path.is_file()]

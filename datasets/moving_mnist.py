@@ -130,7 +130,8 @@ class MovingMNIST(SequenceDataset):
         self._record = {"digits": images.source, "digits_sha256": images.sha256()}
 
         self._published = None
-        path = (data_folder("mnist") if root is None else Path(root).expanduser()) / _TEST_SEQUENCES_FILE
+        folder = data_folder("mnist") if root is None else arguments.path("MovingMNIST", "root", root)
+        path = folder / _TEST_SEQUENCES_FILE
         wanted = (height, width, digit_size, self._num_digits, self._step) == (64, 64, 28, 2, (0.1, 0.1))
         if wanted and self._frames <= 20 and digits in ("auto", "mnist") and path.is_file():
             self._published = _open_published(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convlstm.arguments import check_whole
+from convlstm.arguments import check_flags, check_whole
 from convlstm.datasets import arguments
 from convlstm.datasets.archive_sequences import ArchiveSequences
 from convlstm.datasets.archives.archive import Archive
@@ -123,7 +123,16 @@ class RadarEcho(SequenceDataset):
         multiple = check_whole("RadarEcho", "multiple", multiple, 1, None)
         coarsen = check_whole("RadarEcho", "coarsen", coarsen, 1, None)
         cache_bytes = check_whole("RadarEcho", "cache_bytes", cache_bytes, 0, None)
+        check_flags("RadarEcho", augment=augment, progress=progress)
         self._augment = augment
+        reader = arguments.options("RadarEcho", "reader", reader)
+        synthetic = arguments.options("RadarEcho", "synthetic", synthetic)
+        cache_folder = None if index is None else arguments.path("RadarEcho", "index", index)
+        if not (transform is None or isinstance(transform, RadarTransform)):
+            raise ValueError(
+                "[RadarEcho] 'transform' must be one of convlstm.datasets.transforms, such as Reflectivity, or of a "
+                f"subclass of RadarTransform, but got {transform!r}."
+            )
         sizes = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
         for name, size in sizes.items():
             if size is not None:
@@ -153,10 +162,10 @@ class RadarEcho(SequenceDataset):
 
         self._sequences: ArchiveSequences | SyntheticSequences
         if archive is None:
-            self._sequences = SyntheticSequences(crop, length, synthetic or {}, sizes)
+            self._sequences = SyntheticSequences(crop, length, synthetic, sizes)
         else:
             cache = ArrayCache(cache_bytes)
-            settings: dict[str, Any] = {"format": format, "options": reader, "cache": index, "zr": zr}
+            settings: dict[str, Any] = {"format": format, "options": reader, "cache": cache_folder, "zr": zr}
             archives = {
                 split: [Archive(path, **settings, cache_bytes=cache, progress=progress) for path in paths[name]]
                 for split, name in zip(SPLITS, ("archive", "validation_archive", "test_archive"), strict=True)

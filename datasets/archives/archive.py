@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.arguments import check_whole
+from convlstm.datasets import arguments
 from convlstm.datasets.archives.files import Problem, RadarFiles
 from convlstm.datasets.archives.index import Entry, Store, read_entries
 from convlstm.datasets.archives.series import Problems, Series, assemble, first_of
@@ -73,7 +74,7 @@ class Archive:
         progress: bool = True,
         zr: Sequence[float] = (200.0, 1.6),
     ):
-        self._root = Path(path).expanduser().resolve()
+        self._root = arguments.path("Archive", "path", path).resolve()
         self._files = RadarFiles("Archive", self._root, format, options, zr)
         self.name, self.zr = self._root.name, self._files.zr
         self._problems = Problems(self.name)
@@ -81,7 +82,8 @@ class Archive:
             cache_bytes = ArrayCache(check_whole("Archive", "cache_bytes", cache_bytes, 0, None))
         self._cache = cache_bytes
 
-        store = Store(cache, [str(self._root), format, sorted((options or {}).items()), self.zr])
+        folder = None if cache is None else arguments.path("Archive", "cache", cache)
+        store = Store(folder, [str(self._root), format, sorted((options or {}).items()), self.zr])
         entries, stored, changed = self._index(store, progress)
         series = assemble(entries, self._problems)
         if series is None:

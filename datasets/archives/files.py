@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Real
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from convlstm.datasets import arguments
 from convlstm.datasets.archives.frame_statistics import cleaned
 from convlstm.datasets.readers import FORMATS, Grid, Reader, ReadError, make_reader, recognise
 from convlstm.datasets.readers.errors import UnreadableError, printable
@@ -54,7 +56,7 @@ class RadarFiles:
         if not path.exists():
             raise FileNotFoundError(f"[{owner}] {path} does not exist. Check the path.")
         self.path, self.named = path, format != "auto"
-        self.readers = _readers(owner, format, options or {})
+        self.readers = _readers(owner, format, arguments.options(owner, "options", options))
         self.zr = _relation(owner, zr)
         self._reader: Reader | None = None
 
@@ -156,21 +158,24 @@ def _readers(owner: str, format: str, options: Mapping[str, Any]) -> list[Reader
     """Returns the readers to try, with the options; for `"auto"` those that have all of these options."""
     if format != "auto":
         return [make_reader(format, **options)]
-    readers = []
-    for name in FORMATS:
+    known = {name: [field.name for field in fields(reader)] for name, reader in FORMATS.items()}
+    fitting = [name for name, names in known.items() if set(options) <= set(names)]
+    if not fitting:
+        listed = "; ".join(f"{name}: {', '.join(names)}" for name, names in known.items() if names)
+        raise ValueError(f"[{owner}] 'options' {dict(options)} fit no format. They are {listed}.")
+    readers, refused = [], []
+    for name in fitting:
         try:
             readers.append(make_reader(name, **options))
-        except ValueError as error:
-            refused = error
+        except ValueError as error:  # the value may be one of another format
+            refused.append(error)
     if not readers:
-        raise ValueError(
-            f"[{owner}] 'options' {dict(options)} fit no format ({refused}). Name the format that they are for."
-        )
+        raise refused[-1]
     return readers
 
 
 def _relation(owner: str, value: Sequence[float]) -> tuple[float, float]:
     numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    if len(numbers) != 2 or not all(isinstance(n, Real) and not isinstance(n, bool) and n > 0 for n in numbers):
+    if len(numbers) != 2 or not all(arguments.is_number(n) and 0 < n < math.inf for n in numbers):
         raise ValueError(f"[{owner}] 'zr' must be two positive numbers (a, b) of Z = a R^b but got {value!r}.")
     return float(numbers[0]), float(numbers[1])

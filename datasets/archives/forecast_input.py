@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.arguments import check_whole
+from convlstm.datasets import arguments
 from convlstm.datasets.archives.files import Problem
 from convlstm.datasets.archives.majority import credible_end, is_ahead
 from convlstm.datasets.archives.newest_frames import NewestFrames, Window
@@ -67,14 +68,20 @@ class ForecastInput:
         crop: Sequence[int] | None = None,
         patient: bool = False,
     ):
-        self.path = Path(path).expanduser()
+        self.path = arguments.path("ForecastInput", "path", path)
         self.frames = check_whole("ForecastInput", "frames", 5 if frames is None else frames, 1, None)
-        section = section or {}
-        trained = trained or {}
+        section = arguments.options("ForecastInput", "section", section)
+        trained = arguments.options("ForecastInput", "trained", trained)
+        if step is not None and not (arguments.is_number(step) and 0 < step < math.inf):
+            raise ValueError(f"[ForecastInput] 'step' must be a number of minutes above 0 but got {step!r}.")
+        if coarsen is not None:
+            check_whole("ForecastInput", "coarsen", coarsen, 1, None)
+        if crop is not None and (not isinstance(crop, Sequence) or isinstance(crop, str) or len(crop) != 4):
+            raise ValueError(f"[ForecastInput] 'crop' must be top, left, height and width but got {crop!r}.")
         self._interval, self._pixel_km = _positive(trained.get("frame_interval")), _positive(trained.get("pixel_km"))
         self._squares = section.get("coarsen") or 1
         self._given_step, self._given_coarsen = step, coarsen
-        self._crop = None if crop is None else [int(n) for n in crop]
+        self._crop = None if crop is None else [check_whole("ForecastInput", "crop", n, 0, None) for n in crop]
         if options is None and format in ("auto", section.get("format")):
             options = section.get("reader")
         self._newest = NewestFrames(

@@ -135,8 +135,8 @@ class Store:
         key: Everything that the index depends on besides the files: the archive's path, the reader's options, ...
     """
 
-    def __init__(self, folder: str | Path | None, key: object):
-        self.folder = data_folder("index") if folder is None else Path(folder).expanduser()
+    def __init__(self, folder: Path | None, key: object):
+        self.folder = data_folder("index") if folder is None else folder
         digest = hashlib.sha256(json.dumps([VERSION, key], default=str).encode()).hexdigest()[:24]
         self._path = self.folder / f"{digest}.npz"
 

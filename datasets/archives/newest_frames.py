@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.arguments import check_whole
+from convlstm.datasets import arguments
 from convlstm.datasets.archives.changes import Changes
 from convlstm.datasets.archives.files import Problem, RadarFiles
 from convlstm.datasets.archives.majority import most_common
@@ -80,7 +81,7 @@ class NewestFrames:
         patient: bool = False,
         depth: int = 32,
     ):
-        self._files = RadarFiles("NewestFrames", Path(path).expanduser(), format, options, zr)
+        self._files = RadarFiles("NewestFrames", arguments.path("NewestFrames", "path", path), format, options, zr)
         self._patient = patient
         depth = check_whole("NewestFrames", "depth", depth, 1, None)
         self._changes = Changes(self._files, patient=patient, depth=depth)

@@ -71,7 +71,7 @@ def make_reader(format: str, **options) -> Reader:
     Raises:
         ValueError: If there is no such format, the format has no such option, or an option's value is refused.
     """
-    if format not in FORMATS:
+    if not isinstance(format, str) or format not in FORMATS:
         raise ValueError(f"[make_reader] 'format' must be one of {', '.join(FORMATS)} but got {format!r}.")
     kind = type(FORMATS[format])
     known = [field.name for field in fields(kind)]

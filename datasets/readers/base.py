@@ -18,7 +18,6 @@ import numpy as np
 # The reflectivity of "no echo" if a file gives no value for it: the lowest value of the usual 8-bit coding.
 NO_ECHO_DBZ = np.float32(-32.0)
 
-_UNITS = ("mm/h", "dBZ", "raw")
 # Times that NumPy can also count in nanoseconds, as files of forecasts do.
 _FIRST, _LAST = np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s")
 
@@ -187,21 +186,6 @@ def library(name: str, path: Path) -> ModuleType:
             f"{path} needs the library {name} ({error}). Install the readers' libraries with "
             "pip install 'convlstm[radar]' (in a checkout: pip install -e '.[radar]')."
         ) from error
-
-
-def check_units(format: str, units: str) -> None:
-    """Raises ValueError if `units` are not units of a frame."""
-    if units not in _UNITS:
-        raise ValueError(
-            f"[{format}] 'units' must be one of {', '.join(_UNITS)} but got {units!r}. Accumulations become rates "
-            "through 'scale': 12 for mm in 5 minutes."
-        )
-
-
-def check_step(format: str, step_minutes: float | None) -> None:
-    """Raises ValueError if `step_minutes` is neither None nor above 0."""
-    if step_minutes is not None and not step_minutes > 0:
-        raise ValueError(f"[{format}] 'step_minutes' must be above 0 but got {step_minutes!r}.")
 
 
 def per_hour(start: np.datetime64, end: np.datetime64) -> float:

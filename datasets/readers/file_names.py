@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
+from convlstm.datasets.readers.options import check_text
+
 import numpy as np
 
 # The digits of each directive of strptime. Names of months are left out: strptime knows them in one language only.
@@ -26,6 +28,7 @@ _DAY = re.compile(r"(?<!\d)((?:19|20)\d{6})(?!\d)")
 
 def check_pattern(format: str, pattern: str | None) -> None:
     """Raises ValueError if `pattern` is neither None nor a strptime pattern that is understood here."""
+    check_text(format, "pattern", pattern)
     if pattern is not None:
         try:
             _expression(pattern)

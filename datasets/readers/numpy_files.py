@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import (
-    Contents,
-    Grid,
-    Reader,
-    check_step,
-    check_units,
-    frame_number,
-    without_infinity,
-)
+from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number, without_infinity
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, day_in_name, time_in_name
 from convlstm.datasets.readers.limits import check_times
@@ -29,6 +23,7 @@ from convlstm.datasets.readers.numpy_arrays import (
     read,
     read_frame,
 )
+from convlstm.datasets.readers.options import check_number, check_step, check_text, check_units
 from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
@@ -37,6 +32,7 @@ _TIMES = ("times", "time")
 # Options that an .npz may also have as scalars of these names, beside their own names.
 _NAMES = {"scale": "scale_mmh", "missing": "nodata", "step_minutes": "minutes"}
 _LARGEST_SCALAR = 4096  # bytes; texts are units and times
+_DATED = re.compile(r"\d{4}-\d{2}")
 _CORNER = ("lat_first", "lon_first", "dlat", "dlon")
 
 
@@ -88,6 +84,9 @@ class NumPyFiles(Reader):
         check_units(self.format, "raw" if self.units is None else self.units)
         check_pattern(self.format, self.pattern)
         check_step(self.format, self.step_minutes)
+        check_text(self.format, "key", self.key)
+        for name in ("scale", "offset", "missing"):
+            check_number(self.format, name, getattr(self, name))
         if self.start is not None:
             # YAML reads a date as such, not as text. The class is frozen, but nobody has seen this object yet.
             object.__setattr__(self, "start", str(_instant(self.start)))
@@ -165,7 +164,10 @@ class NumPyFiles(Reader):
             raise UnreadableError("has no time in its name. Set the option 'pattern', or 'start' for a stack")
         if count > 1 and step is None:
             raise UnreadableError(f"has {count} frames but no times. Set the option 'step_minutes'")
-        seconds = np.round(np.arange(count) * 60 * float(step or 0)).astype("timedelta64[s]")
+        step = float(step or 0)
+        if not (0 if count > 1 else -1) < step < math.inf:
+            raise UnreadableError(f"has frames {step:g} minutes apart")
+        seconds = np.round(np.arange(count) * 60 * step).astype("timedelta64[s]")
         return _instant(start) + seconds
 
 
@@ -185,7 +187,10 @@ def _shape(array: Member, name: str) -> tuple[int, int, int]:
 def _instant(value: Any) -> np.datetime64:
     """Returns the time of a text in ISO 8601, or of a date."""
     try:
-        return np.datetime64(str(value).strip().removesuffix("Z"), "s")
+        text = str(value).strip().removesuffix("Z")
+        if not _DATED.match(text):  # NumPy takes other digits for a year
+            raise ValueError(text)
+        return np.datetime64(text, "s")
     except ValueError as error:
         raise ValueError(f"[numpy] 'start' must be a time such as 2019-06-10T00:00 but got {value!r}.") from error
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, frame_number, per_hour
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
+from convlstm.datasets.readers.options import check_text
 from convlstm.datasets.readers.projection import project
 
 import numpy as np
@@ -50,6 +51,9 @@ class ODIM(Reader):
     format = "odim"
 
     variable: str | None = None
+
+    def __post_init__(self):
+        check_text(self.format, "variable", self.variable)
 
     def _recognises(self, path: Path, head: bytes) -> bool:
         return holds(path, head, ("what", "where", "dataset1"), b"ODIM")

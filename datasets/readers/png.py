@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, check_units, frame_number
+from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, time_in_name
 from convlstm.datasets.readers.limits import check_frame
+from convlstm.datasets.readers.options import check_number, check_units
 from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
@@ -42,6 +43,8 @@ class PNG(Reader):
 
     def __post_init__(self):
         check_units(self.format, self.units)
+        for name in ("scale", "offset", "missing"):
+            check_number(self.format, name, getattr(self, name))
         check_pattern(self.format, self.pattern)
 
     def _recognises(self, path: Path, head: bytes) -> bool:

@@ -9,10 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.readers.base import Contents, Reader, check_step, frame_number
+from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, LARGEST_BLOCK
 from convlstm.datasets.readers.cf.field import Field, find_field
 from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.options import check_step, check_text
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class CFReader(Reader):
 
     def __post_init__(self):
         check_step(self.format, self.step_minutes)
+        check_text(self.format, "variable", self.variable)
+        check_text(self.format, "units", self.units)
 
     def _open(self, path: Path) -> AbstractContextManager[Mapping[str, Variable]]:
         """Opens a file and yields its arrays by name."""

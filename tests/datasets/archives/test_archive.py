@@ -263,7 +263,10 @@ def test_refuses(tmp_path):
         Archive(tmp_path / "radar", format="grib")
     with pytest.raises(ValueError, match="has no option 'colour'"):
         Archive(tmp_path / "radar", format="png", options={"colour": 1})
-    with pytest.raises(ValueError, match=r"'options' \{'colour': 1\} fit no format .*Name the format"):
+    with pytest.raises(
+        ValueError,
+        match=r"'options' \{'colour': 1\} fit no format\. They are .*png: pattern, ",
+    ):
         Archive(tmp_path / "radar", options={"colour": 1})
     for zr in ((200,), (200, 0), (200, 1.6, 1), "ab", (True, 1), 5):
         with pytest.raises(ValueError, match=r"'zr' must be two positive numbers \(a, b\) of Z = a R\^b but got"):

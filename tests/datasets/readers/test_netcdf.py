@@ -191,7 +191,7 @@ def test_metadata_that_are_not_understood(tmp_path):
         open_file(path)
     with pytest.raises(ReadError, match="cannot have the units 'furlongs'"):
         open_file(path, units="furlongs")
-    with pytest.raises(ValueError, match=r"\[netcdf\] 'step_minutes' must be above 0 but got 0"):
+    with pytest.raises(ValueError, match=r"\[netcdf\] 'step_minutes' must be a number of minutes above 0 but got 0"):
         make_reader("netcdf", step_minutes=0)
     with netCDF4.Dataset(path, "a") as file:
         file["time"].calendar = "360_day"

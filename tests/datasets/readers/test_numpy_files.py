@@ -210,7 +210,7 @@ def test_packed_array_beyond_memory_is_refused(tmp_path, monkeypatch):
 def test_refused_options():
     with pytest.raises(ValueError, match=r"\[numpy\] 'start' must be a time such as .* but got 'noon'"):
         make_reader("numpy", start="noon")
-    with pytest.raises(ValueError, match=r"\[numpy\] 'step_minutes' must be above 0 but got -5"):
+    with pytest.raises(ValueError, match=r"\[numpy\] 'step_minutes' must be a number of minutes above 0 but got -5"):
         make_reader("numpy", step_minutes=-5)
     with pytest.raises(ValueError, match=r"\[numpy\] 'units' must be one of"):
         make_reader("numpy", units="inches")
