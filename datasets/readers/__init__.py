@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Layout, Reader
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Reader
 from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError
 from convlstm.datasets.readers.fmi_pgm import FMI
+from convlstm.datasets.readers.grid import Coordinate, Field, Grid, Layout
 from convlstm.datasets.readers.hko7_png import HKO7
 from convlstm.datasets.readers.knmi import KNMI
 from convlstm.datasets.readers.mch_gif import MCH
@@ -29,6 +30,8 @@ __all__ = [
     "FORMATS",
     "NO_ECHO_DBZ",
     "Contents",
+    "Coordinate",
+    "Field",
     "Grid",
     "Layout",
     "MissingLibraryError",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError, printable
+from convlstm.datasets.readers.grid import Field, Grid
 from convlstm.datasets.readers.limits import check_frame, check_times
 from convlstm.datasets.readers.plain_files import check_plain
 
@@ -20,54 +19,6 @@ NO_ECHO_DBZ = np.float32(-32.0)
 
 # Times that NumPy can also count in nanoseconds, as files of forecasts do.
 _FIRST, _LAST = np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s")
-
-
-class Layout(NamedTuple):
-    """The properties that all frames of a series share: rows and columns, and the units of the files."""
-
-    shape: tuple[int, int]
-    units: str
-
-    def __str__(self) -> str:
-        return f"{self.shape[0]} x {self.shape[1]} {self.units}"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The size and the position of a frame, and the units of its values.
-
-    Args:
-        shape: Rows and columns. Row 0 is the northern row, whatever the order in the file.
-        units: Units of the values: `"mm/h"`, `"dBZ"` or `"raw"`.
-        pixel_size: Height and width of a pixel in `pixel_units`, or None if the file does not give them.
-        pixel_units: `"m"`, or `"deg"` for a grid of latitudes and longitudes. Default: `"m"`.
-        projection: PROJ string or WKT, as the file has it; its coordinates are in `pixel_units`. Default: None.
-        extent: Outer edges `(x_min, y_min, x_max, y_max)` in coordinates of the projection. Default: None.
-    """
-
-    shape: tuple[int, int]
-    units: str
-    pixel_size: tuple[float, float] | None = None
-    pixel_units: str = "m"
-    projection: str | None = None
-    extent: tuple[float, float, float, float] | None = None
-
-    @property
-    def layout(self) -> Layout:
-        """The shape and the units, which frames of one series must share."""
-        return Layout((self.shape[0], self.shape[1]), self.units)
-
-    @property
-    def physical_units(self) -> str:
-        """Units after reflectivity has become rain rate: `"mm/h"` or `"raw"`."""
-        return "raw" if self.units == "raw" else "mm/h"
-
-    @property
-    def pixel_km(self) -> float | None:
-        """Side of a pixel in km; None if it is unknown or in degrees."""
-        if self.pixel_size is None or self.pixel_units != "m":
-            return None
-        return float(np.mean(self.pixel_size)) / 1000
 
 
 @dataclass(frozen=True)
@@ -84,6 +35,11 @@ class Contents:
     times: np.ndarray
     grid: Grid
     event: np.ndarray | None = None
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields of the frames, in the order of their channels."""
+        return self.grid.fields
 
 
 @dataclass(frozen=True)
@@ -117,7 +73,7 @@ class Reader:
             contents = self._contents(path)
             check_times(len(contents.times))
             check_frame(contents.grid.shape)
-            contents = replace(contents, grid=_sound(contents.grid))
+            contents = replace(contents, grid=contents.grid.sound())
         except ReadError:
             raise
         except UnreadableError as error:
@@ -136,7 +92,9 @@ class Reader:
         return contents
 
     def read(self, path: Path, position: int) -> np.ndarray:
-        """Returns frame `position` of a file: (H, W) float32 in `Grid.units`, NaN where missing, north first.
+        """Returns frame `position` of a file: float32 in the units of its fields, NaN where missing, north first.
+
+        It is (H, W) for one field and (H, W, C) for several.
 
         Raises:
             ReadError: If the file is damaged or not understood, the format's library is missing, or the file has
@@ -156,7 +114,7 @@ class Reader:
             raise self._error(
                 path, f"cannot be read at frame {position} ({_text(error)}); it may be damaged"
             ) from error
-        if values.ndim != 2:
+        if values.ndim not in (2, 3):
             raise self._error(path, f"must have frames of rows and columns but frame {position} is {values.shape}")
         return np.ascontiguousarray(values, dtype=np.float32)
 
@@ -210,14 +168,6 @@ def frame_number(position: int, frames: int) -> int:
     if not 0 <= position < frames:
         raise IndexError(position)
     return int(position)
-
-
-def _sound(grid: Grid) -> Grid:
-    """Returns a grid without a size of the pixels, or a position, that makes no sense."""
-    size, extent = grid.pixel_size, grid.extent
-    size_known = size is not None and all(math.isfinite(side) and side > 0 for side in size)
-    extent_known = extent is not None and all(map(math.isfinite, extent))
-    return replace(grid, pixel_size=size if size_known else None, extent=extent if extent_known else None)
 
 
 def _check_kind(path: Path) -> None:

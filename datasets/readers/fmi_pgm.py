@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
+from convlstm.datasets.readers.grid import REFLECTIVITY, Grid
 from convlstm.datasets.readers.limits import check_frame
 from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.projection import project
@@ -101,4 +102,4 @@ def _grid(shape: tuple[int, int], comments: dict[str, list[str]]) -> Grid:
         corners = [project(projection, *numbers(name, 2)) for name in ("bottomleft", "topright") if name in comments]
         if len(corners) == 2 and corners[0] is not None and corners[1] is not None:
             extent = (*corners[0], *corners[1])
-    return Grid(shape=shape, units="dBZ", pixel_size=pixel_size, projection=projection, extent=extent)
+    return Grid(shape=shape, fields=(REFLECTIVITY,), pixel_size=pixel_size, projection=projection, extent=extent)

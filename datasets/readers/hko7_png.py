@@ -8,9 +8,10 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
+from convlstm.datasets.readers.grid import REFLECTIVITY, Grid
 from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import in_masks, is_grey, pixels_of, shape_of
 
@@ -47,7 +48,7 @@ class HKO7(Reader):
             raise UnreadableError("must be named RADyymmddHHMMSS.png after its time")
         shape = shape_of(path)
         pixel_size = (512000 / _SIDE, 512000 / _SIDE) if shape == (_SIDE, _SIDE) else None
-        return Contents(np.array([time]), Grid(shape=shape, units="dBZ", pixel_size=pixel_size))
+        return Contents(np.array([time]), Grid(shape=shape, fields=(REFLECTIVITY,), pixel_size=pixel_size))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

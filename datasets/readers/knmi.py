@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number, per_hour
+from convlstm.datasets.readers.base import Contents, Reader, frame_number, per_hour
 from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.grid import Grid, field_of
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
 
 import numpy as np
@@ -106,7 +107,7 @@ def _grid(geographic: Any, shape: tuple[int, int], units: str) -> Grid:
         projection = first([geographic["map_projection"]], "projection_proj4_params", text)
     return Grid(
         shape=(int(shape[0]), int(shape[1])),
-        units=units,
+        fields=(field_of(units),),
         pixel_size=(height, width),
         pixel_units=pixel_units,
         projection=projection and _in_metres(projection),

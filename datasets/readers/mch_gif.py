@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.grid import RAIN_RATE, Grid
 from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import pixels_of
 
@@ -54,10 +55,10 @@ class MCH(Reader):
             raise UnreadableError("is not a GIF file")
         shape = int.from_bytes(head[8:10], "little"), int.from_bytes(head[6:8], "little")
         if shape != _SHAPE:
-            return Contents(np.array([time]), Grid(shape=shape, units="mm/h"))
+            return Contents(np.array([time]), Grid(shape=shape, fields=(RAIN_RATE,)))
         grid = Grid(
             shape=shape,
-            units="mm/h",
+            fields=(RAIN_RATE,),
             pixel_size=(1000.0, 1000.0),
             projection=_PROJECTION,
             extent=(255000.0, -160000.0, 965000.0, 480000.0),

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number, without_infinity
+from convlstm.datasets.readers.base import Contents, Reader, frame_number, without_infinity
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, day_in_name, time_in_name
+from convlstm.datasets.readers.grid import Grid, field_of
 from convlstm.datasets.readers.limits import check_times
 from convlstm.datasets.readers.numpy_arrays import (
     NPY,
@@ -214,14 +215,14 @@ def _southern(stack: _Stack) -> bool:
 def _grid(stack: _Stack, units: str) -> Grid:
     _, height, width = stack.shape
     if not all(name in stack.scalars for name in _CORNER):
-        return Grid(shape=(height, width), units=units)
+        return Grid(shape=(height, width), fields=(field_of(units),))
     latitude, longitude, dlat, dlon = (float(stack.scalars[name]) for name in _CORNER)
     # From the centre of a pixel to the outer edges.
     ys = sorted((latitude - dlat / 2, latitude + (height - 0.5) * dlat))
     xs = sorted((longitude - dlon / 2, longitude + (width - 0.5) * dlon))
     return Grid(
         shape=(height, width),
-        units=units,
+        fields=(field_of(units),),
         pixel_size=(abs(dlat), abs(dlon)),
         pixel_units="deg",
         projection="+proj=longlat +datum=WGS84 +no_defs",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Grid, Reader, frame_number, per_hour
+from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Reader, frame_number, per_hour
 from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.grid import Grid, field_of
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
 from convlstm.datasets.readers.options import check_text
 from convlstm.datasets.readers.projection import project
@@ -135,7 +136,7 @@ def _grid(field: _Field) -> Grid:
             extent = (corner[0], corner[1], corner[0] + width * dx, corner[1] + height * dy)
     return Grid(
         shape=(height, width),
-        units=field.units,
+        fields=(field_of(field.units),),
         pixel_size=None if dy is None or dx is None else (dy, dx),
         pixel_units="deg" if degrees else "m",
         projection=projection,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import check_pattern, time_in_name
+from convlstm.datasets.readers.grid import Grid, field_of
 from convlstm.datasets.readers.limits import check_frame
 from convlstm.datasets.readers.options import check_number, check_units
 from convlstm.datasets.readers.plain_files import open_plain
@@ -55,7 +56,7 @@ class PNG(Reader):
         if time is None:
             wanted = "12 or 14 digits" if self.pattern is None else repr(self.pattern)
             raise UnreadableError(f"has no time in its name ({wanted}); set the option 'pattern'")
-        return Contents(np.array([time]), Grid(shape=shape_of(path), units=self.units))
+        return Contents(np.array([time]), Grid(shape=shape_of(path), fields=(field_of(self.units),)))
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)

@@ -9,9 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from convlstm.datasets.readers.base import Contents, Grid, Reader, frame_number
+from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, identity
 from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.grid import Field, Grid
 from convlstm.datasets.readers.hdf5 import holds, open_hdf5, read_array
 from convlstm.datasets.readers.limits import check_bytes, check_frame
 from convlstm.datasets.readers.plain_files import open_plain
@@ -24,6 +25,7 @@ _CATALOG = "CATALOG.csv"
 _TEXT = 8
 # Folders from a file up to the catalogue: sevir/data/vil/2018/SEVIR_VIL_....h5 with sevir/CATALOG.csv, or fewer.
 _LEVELS = 4
+_VIL = Field("vil", "raw", long_name="vertically integrated liquid, as numbers from 0 to 254")
 
 
 class _Event(NamedTuple):
@@ -64,7 +66,7 @@ class SEVIR(Reader):
                 )
         return Contents(
             times=np.concatenate([event.times for event in events]),
-            grid=Grid(shape=shape[1:3], units="raw", pixel_size=(1000.0, 1000.0)),
+            grid=Grid(shape=shape[1:3], fields=(_VIL,), pixel_size=(1000.0, 1000.0)),
             event=np.repeat([event.position for event in events], shape[3]),
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convlstm.datasets.readers import Contents, Grid, Reader
+from convlstm.datasets.readers.grid import field_of
 
 import numpy as np
 from PIL import Image
@@ -61,7 +62,7 @@ class Stack(Reader):
 
     def _contents(self, path):
         arrays = self._arrays(path)
-        grid = Grid(arrays["values"].shape[1:], self.units, (2000.0, 2000.0), self.pixel_units)
+        grid = Grid(arrays["values"].shape[1:], (field_of(self.units),), (2000.0, 2000.0), self.pixel_units)
         return Contents(arrays["times"].astype("datetime64[s]"), grid, arrays.get("event"))
 
     def _read(self, path, position):

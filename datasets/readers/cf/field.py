@@ -15,6 +15,7 @@ from convlstm.datasets.readers.cf.time import decode_times, minutes_of
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
+from convlstm.datasets.readers.grid import field_of
 from convlstm.datasets.readers.limits import check_frame, check_times
 
 import numpy as np
@@ -79,7 +80,7 @@ def find_field(
     if kind == "mm":
         minutes = _period(field, times, periods) if step_minutes is None else step_minutes
         kind, factor = "mm/h", factor * 60 / minutes
-    grid, flips = find_grid(variables, field, kind)
+    grid, flips = find_grid(variables, field, field_of(kind))
     return Field(
         name=name,
         attributes=field.attributes,

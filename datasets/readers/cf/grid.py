@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import Grid
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.grid import Field, Grid
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def spatial(variables: Mapping[str, Variable], dimension: str, axis: str) -> boo
     )
 
 
-def find_grid(variables: Mapping[str, Variable], field: Variable, units: str) -> tuple[Grid, tuple[int, ...]]:
+def find_grid(variables: Mapping[str, Variable], field: Variable, of_values: Field) -> tuple[Grid, tuple[int, ...]]:
     """Returns the grid of a field, and the axes of a frame to flip so that it begins in the north and the west.
 
     Raises:
@@ -80,7 +80,7 @@ def find_grid(variables: Mapping[str, Variable], field: Variable, units: str) ->
         extent = (float(left - dx / 2), float(bottom - dy / 2), float(right + dx / 2), float(top + dy / 2))
     grid = Grid(
         shape=(int(field.shape[-2]), int(field.shape[-1])),
-        units=units,
+        fields=(of_values,),
         pixel_size=pixel_size,
         pixel_units=x.units or "m",
         projection=_projection(variables, field, x.scale),
