@@ -12,7 +12,7 @@ from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 from convlstm.datasets.synthetic_sequences import SyntheticSequences
-from convlstm.datasets.transforms import RadarTransform, default_transform
+from convlstm.datasets.transforms import Transform, default_transform
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class RadarEcho(SequenceDataset):
         multiple: int = 4,
         coarsen: int = 1,
         least_known: float = 0.8,
-        transform: RadarTransform | None = None,
+        transform: Transform | None = None,
         thresholds: Sequence[float] | None = None,
         augment: bool = False,
         wet_sampling: float = 0.0,
@@ -128,10 +128,10 @@ class RadarEcho(SequenceDataset):
         reader = arguments.options("RadarEcho", "reader", reader)
         synthetic = arguments.options("RadarEcho", "synthetic", synthetic)
         cache_folder = None if index is None else arguments.path("RadarEcho", "index", index)
-        if not (transform is None or isinstance(transform, RadarTransform)):
+        if not (transform is None or isinstance(transform, Transform)):
             raise ValueError(
                 "[RadarEcho] 'transform' must be one of convlstm.datasets.transforms, such as Reflectivity, or of a "
-                f"subclass of RadarTransform, but got {transform!r}."
+                f"subclass of Transform, but got {transform!r}."
             )
         sizes = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
         for name, size in sizes.items():

@@ -10,14 +10,15 @@ from convlstm.datasets.arguments import is_number
 
 import numpy as np
 
-UNITS = ("mm/h", "raw")
+# Half the width of `Standard`, in standard deviations.
+_REACH = 5.0
 
 
-class RadarTransform:
+class Transform:
     """A rising map of physical values to [0, 1], and its inverse. NaN stays NaN.
 
-    Values beyond the ends of the range become the ends. A subclass sets `units`, the units of the physical values:
-    `"mm/h"` or `"raw"`.
+    Values beyond the ends of the range become the ends. A subclass sets `units`, the units of the physical values, such
+    as `"mm/h"` or `"degC"`; `"raw"` stands for values without units.
     """
 
     units: str
@@ -30,13 +31,26 @@ class RadarTransform:
         """Returns float32 physical values for values on the model's scale, clipped to [0, 1], in the same shape."""
         raise NotImplementedError
 
+    def ends(self) -> tuple[float, float]:
+        """Returns the physical values of 0 and 1, beyond which values are clipped."""
+        low, high = self.inverse(np.array([0, 1], np.float32)).tolist()
+        return low, high
+
+    def clipped(self, x: np.ndarray) -> float:
+        """Returns the share of the known values that lie beyond the ends; 0 if no value is known."""
+        low, high = (np.float32(end) for end in self.ends())
+        known = np.isfinite(x)
+        beyond = (x < low) | (x > high)
+        return float(np.count_nonzero(beyond & known)) / max(int(np.count_nonzero(known)), 1)
+
     def describe(self) -> dict:
-        """Returns the transform and its arguments as a record for JSON."""
-        return {"name": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+        """Returns the transform and its arguments as a record for JSON; arguments that are None are left out."""
+        arguments = asdict(self)  # type: ignore[call-overload]
+        return {"name": type(self).__name__, **{name: value for name, value in arguments.items() if value is not None}}
 
 
 @dataclass(frozen=True)
-class Reflectivity(RadarTransform):
+class Reflectivity(Transform):
     """Rain rate as scaled reflectivity: the mapping of HKO-7 (Shi et al., 2017).
 
         dBZ = 10 log10(a) + 10 b log10(x);   y = (dBZ - minimum) / (maximum - minimum)
@@ -77,7 +91,7 @@ class Reflectivity(RadarTransform):
 
 
 @dataclass(frozen=True)
-class LogRain(RadarTransform):
+class LogRain(Transform):
     """The scaled logarithm of the rain rate.
 
         y = log10(x / minimum) / log10(maximum / minimum)
@@ -110,39 +124,95 @@ class LogRain(RadarTransform):
 
 
 @dataclass(frozen=True)
-class Linear(RadarTransform):
-    """A division, `y = x / scale`, as for the counts of 0 to 255 of SEVIR's `vil`.
+class Linear(Transform):
+    """A line between two values, `y = (x - minimum) / (maximum - minimum)`, or a division, `y = x / scale`.
+
+    The division is for the counts of 0 to 255 of SEVIR's `vil` and the like.
 
     Args:
-        scale: Value of `y = 1`. Default: 255.0.
-        units: Units of the values, `"raw"` or `"mm/h"`. Default: `"raw"`.
+        scale: Value of `y = 1` if `y = 0` is 0. Default: 255.0, unless the ends are given.
+        units: Units of the values. Default: `"raw"`.
+        minimum: Value of `y = 0`. Default: None, that is 0.
+        maximum: Value of `y = 1`. Default: None, that is `scale`.
 
     Raises:
-        ValueError: If `scale` is not positive or `units` is another word.
+        ValueError: If `scale` is not positive, only one of the ends is given, or `minimum` is not below `maximum`.
     """
 
     scale: float = 255.0
     units: str = "raw"
+    minimum: float | None = None
+    maximum: float | None = None
 
     def __post_init__(self):
         _check("Linear", "scale", self.scale, positive=True)
-        if self.units not in UNITS:
-            raise ValueError(f"[Linear] 'units' must be one of {', '.join(UNITS)} but got {self.units!r}.")
+        _check_units("Linear", self.units)
+        if (self.minimum is None) != (self.maximum is None):
+            given, other = ("minimum", "maximum") if self.maximum is None else ("maximum", "minimum")
+            raise ValueError(f"[Linear] '{given}' needs '{other}', but it is missing. Give both, or 'scale' alone.")
+        if self.minimum is not None and self.maximum is not None:
+            for name in ("minimum", "maximum"):
+                _check("Linear", name, getattr(self, name), positive=False)
+            _check_order("Linear", self.minimum, self.maximum)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return np.clip(np.asarray(x, np.float32) / np.float32(self.scale), 0, 1)
+        low, width = self._line()
+        return np.clip((np.asarray(x, np.float32) - low) / width, 0, 1)
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
-        return np.clip(np.asarray(y, np.float32), 0, 1) * np.float32(self.scale)
+        low, width = self._line()
+        return low + np.clip(np.asarray(y, np.float32), 0, 1) * width
+
+    def describe(self) -> dict:
+        record = super().describe()
+        if self.minimum is not None:
+            del record["scale"]
+        return record
+
+    def _line(self) -> tuple[np.float32, np.float32]:
+        if self.minimum is None or self.maximum is None:
+            return np.float32(0), np.float32(self.scale)
+        return np.float32(self.minimum), np.float32(self.maximum - self.minimum)
 
 
-def default_transform(units: str) -> RadarTransform:
+@dataclass(frozen=True)
+class Standard(Transform):
+    """Standardised values: `y = 1/2 + (x - mean) / (10 std)`, so that [0, 1] reaches five standard deviations each way.
+
+    Args:
+        mean: Value of `y = 1/2`.
+        std: Standard deviation, above 0.
+        units: Units of the values. Default: `"raw"`.
+
+    Raises:
+        ValueError: If `mean` is not finite or `std` is not positive.
+    """
+
+    mean: float
+    std: float
+    units: str = "raw"
+
+    def __post_init__(self):
+        _check("Standard", "mean", self.mean, positive=False)
+        _check("Standard", "std", self.std, positive=True)
+        _check_units("Standard", self.units)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        deviations = (np.asarray(x, np.float32) - np.float32(self.mean)) / np.float32(2 * _REACH * self.std)
+        return np.clip(np.float32(0.5) + deviations, 0, 1)
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        deviations = np.clip(np.asarray(y, np.float32), 0, 1) - np.float32(0.5)
+        return np.float32(self.mean) + deviations * np.float32(2 * _REACH * self.std)
+
+
+def default_transform(units: str) -> Transform:
     """Returns `Reflectivity` for `"mm/h"`, `Linear` for `"raw"`."""
     return Reflectivity() if units == "mm/h" else Linear()
 
 
-def to_unit(transform: RadarTransform | None, values: Sequence[float]) -> list[float]:
-    """Returns thresholds on the model's scale, exactly as `RadarTransform.forward` maps the data.
+def to_unit(transform: Transform | None, values: Sequence[float]) -> list[float]:
+    """Returns thresholds on the model's scale, exactly as `Transform.forward` maps the data.
 
     Args:
         transform: Transform of the data; None stands for `Reflectivity`, the default for rain.
@@ -181,6 +251,11 @@ def _check(owner: str, name: str, value: float, *, positive: bool) -> None:
         raise ValueError(
             f"[{owner}] '{name}' must be a {'positive' if positive else 'finite'} number but got {value!r}."
         )
+
+
+def _check_units(owner: str, units: str) -> None:
+    if not isinstance(units, str) or not units.strip():
+        raise ValueError(f"[{owner}] 'units' must be a text such as degC or mm/h but got {units!r}.")
 
 
 def _check_order(owner: str, minimum: float, maximum: float) -> None:

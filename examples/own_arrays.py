@@ -18,7 +18,7 @@ from convlstm import Forecaster  # before mlx: on Linux CPUs convlstm brings a f
 from convlstm.architectures.baselines import Persistence
 from convlstm.checkpoints.build import build
 from convlstm.datasets.stream import BatchStream, batches
-from convlstm.datasets.transforms import Linear, RadarTransform
+from convlstm.datasets.transforms import Linear, Transform
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
 from convlstm.losses import MeanSquaredError
@@ -63,7 +63,7 @@ class Windows:
     def __init__(
         self,
         frames: np.ndarray,
-        scale: RadarTransform,
+        scale: Transform,
         *,
         input_frames: int = 5,
         target_frames: int = 5,

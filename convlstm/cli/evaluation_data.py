@@ -12,7 +12,7 @@ from convlstm.cli.error_wording import led_by_keys
 from convlstm.cli.instantiation import check_types, instantiate
 from convlstm.cli.program import fail
 from convlstm.datasets.moving_mnist import MovingMNIST
-from convlstm.datasets.transforms import RadarTransform
+from convlstm.datasets.transforms import Transform
 from convlstm.runs.comparison import differences
 
 from omegaconf import DictConfig
@@ -50,13 +50,13 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
     packages = ("convlstm.datasets", *trusted)
     try:
         # This must come first: all that follows imports what the checkpoint names.
-        check_targets(description := {"_target_": ""} | description, packages, Data, inside=RadarTransform)
+        check_targets(description := {"_target_": ""} | description, packages, Data, inside=Transform)
         root_from_checkpoint = saved["data"].get("root") is not None and "root" not in changes
         if root_from_checkpoint and issubclass(resolve(description["_target_"], packages), MovingMNIST):
             # Nothing is downloaded into a folder that the user did not name.
             description = {"mirrors": []} | description
         check_types({"data": description})
-        return build(description, packages, Data, inside=RadarTransform)
+        return build(description, packages, Data, inside=Transform)
     except (OSError, TypeError, ValueError) as error:
         text = led_by_keys(str(error), {"data": description}, "data")
         raise ValueError(f"{text}\nThe data come from '{folder / checkpoints.CONFIG}' and the changes.") from error

@@ -50,7 +50,7 @@ OLD = {
     "datasets.moving_mnist": "MovingMNIST",
     "datasets.radar_echo": "RadarEcho",
     "datasets.synthetic_radar": "SyntheticRadar",
-    "datasets.transforms": "Linear LogRain RadarTransform Reflectivity to_unit",
+    "datasets.transforms": "Linear LogRain Transform Reflectivity to_unit",
     "mlx.optimizers": "Adam AdamW RMSprop",
 }
 TARGETS = [f"{module}.{name}" for module, names in OLD.items() for name in names.split()]

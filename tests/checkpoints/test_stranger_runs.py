@@ -34,7 +34,7 @@ def evaluate(monkeypatch, capsys):
         ({"_target_": "convlstm.datasets.archives.index.Store", "folder": "SECRET", "key": 1}, "is not a Data"),
         (
             DATA | {"step": {"_target_": "convlstm.datasets.archives.archive.Archive", "path": "SECRET"}},
-            "is not a RadarTransform",
+            "is not a Transform",
         ),
         (DATA | {"step": [{"_target_": "marker.Model"}]}, "outside the trusted packages (convlstm.datasets)"),
         ({"digits": "builtin"}, "outside the trusted packages (convlstm.datasets)"),

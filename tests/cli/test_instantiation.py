@@ -52,7 +52,7 @@ LOSS = {"_target_": "convlstm.losses.BinaryCrossEntropy", "epsilon": 1e-6}
         ),
         (
             {"data": {"_target_": "convlstm.datasets.radar_echo.RadarEcho", "transform": 3}},
-            "'data.transform' must be RadarTransform | null but got 3.",
+            "'data.transform' must be Transform | null but got 3.",
         ),
         (
             {"data": {"_target_": "convlstm.datasets.radar_echo.RadarEcho", "reader": []}},

@@ -3,8 +3,9 @@ import json
 from convlstm.datasets.transforms import (
     Linear,
     LogRain,
-    RadarTransform,
     Reflectivity,
+    Standard,
+    Transform,
     default_transform,
     rain_rate,
     reflectivity,
@@ -17,6 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 ALL = [Reflectivity(), LogRain(), Linear(), Linear(scale=100.0, units="mm/h")]
+
+
+# Two-sided scales, whose 0 is no value of 0.
+TWO_SIDED = [Linear(minimum=-3.0, maximum=35.0, units="degC"), Standard(mean=15.0, std=4.0, units="degC")]
 
 
 def name(transform):
@@ -49,6 +54,35 @@ def test_log_rain_in_closed_form():
 def test_linear_in_closed_form():
     assert Linear().forward([0, 51, 255]) == pytest.approx([0, 0.2, 1])
     assert Linear(scale=10).inverse([0.5]).tolist() == [5]
+
+
+def test_line_between_two_values():
+    wind = Linear(minimum=-20, maximum=20, units="m s-1")
+    assert wind.forward([-20, -5, 0, 20]) == pytest.approx([0, 0.375, 0.5, 1])
+    assert wind.inverse([0.25]) == pytest.approx([-10])
+    assert wind.describe() == {"name": "Linear", "units": "m s-1", "minimum": -20, "maximum": 20}
+    assert Linear().describe() == {"name": "Linear", "scale": 255.0, "units": "raw"}
+
+
+def test_standard_reaches_five_deviations():
+    assert Standard(mean=10, std=2).forward([0, 8, 10, 12, 20, 25]) == pytest.approx([0, 0.4, 0.5, 0.6, 1, 1])
+    assert Standard(mean=10, std=2).ends() == pytest.approx((0, 20))
+
+
+@pytest.mark.parametrize("transform", TWO_SIDED, ids=name)
+@given(y=st.floats(0, 1, width=32))
+def test_two_sided_scales_round_trip(transform, y):
+    x = transform.inverse(np.float32(y))
+    assert transform.forward(x) == pytest.approx(y, abs=1e-6)
+    assert type(transform)(**{k: v for k, v in transform.describe().items() if k != "name"}) == transform
+    assert np.isnan(transform.forward(np.float32("nan")))
+
+
+def test_share_of_clipped_values():
+    sst = Linear(minimum=0, maximum=30, units="degC")
+    assert sst.clipped(np.array([-1, 0, 30, 31, np.nan, np.inf], np.float32)) == pytest.approx(2 / 4)
+    assert sst.clipped(np.full(3, np.nan, np.float32)) == 0
+    assert Reflectivity().clipped(np.array([0, 10, 600], np.float32)) == pytest.approx(1 / 3)
 
 
 def test_the_z_r_relation_of_marshall_and_palmer():
@@ -98,7 +132,7 @@ def test_default_for_units():
 
 
 def test_the_base_class_maps_nothing():
-    for call in (RadarTransform().forward, RadarTransform().inverse):
+    for call in (Transform().forward, Transform().inverse):
         with pytest.raises(NotImplementedError):
             call(np.zeros(1))
 
@@ -115,7 +149,11 @@ def test_the_base_class_maps_nothing():
         (lambda: LogRain(maximum=True), r"'maximum' must be a positive number but got True."),
         (lambda: LogRain(maximum=0.1), r"\[LogRain\] 'minimum' must be below 'maximum' \(0.1\) but got 0.1."),
         (lambda: Linear(scale=float("inf")), r"\[Linear\] 'scale' must be a positive number but got inf."),
-        (lambda: Linear(units="dBZ"), r"\[Linear\] 'units' must be one of mm/h, raw but got 'dBZ'."),
+        (lambda: Linear(units=" "), r"\[Linear\] 'units' must be a text such as degC or mm/h but got ' '."),
+        (lambda: Linear(minimum=1), r"\[Linear\] 'minimum' needs 'maximum', but it is missing."),
+        (lambda: Linear(minimum=2, maximum=1), r"\[Linear\] 'minimum' must be below 'maximum' \(1\) but got 2."),
+        (lambda: Standard(mean=float("nan"), std=1), r"\[Standard\] 'mean' must be a finite number but got nan."),
+        (lambda: Standard(mean=0, std=0), r"\[Standard\] 'std' must be a positive number but got 0."),
     ],
 )
 def test_refuses(make, text):
