@@ -54,7 +54,7 @@ test: $(TEST_READY) ## set up, then lint, types and tests
 bench: $(BENCH_READY) ## set up, then time training and forecasting beside PyTorch on this CPU
 	$(PY) -m benchmarks $(ARGS)
 
-faults: $(RUN_READY) ## set up, then test short runs under kills, full disks, damage and more; fails if anything is lost
+faults: $(TEST_READY) ## set up, then test runs, readers and watchers under faults; fails if anything is lost
 	$(PY) -m fault_tests $(ARGS)
 
 doctor: $(RUN_READY) ## print which device and BLAS MLX uses here, and how fast they are

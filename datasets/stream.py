@@ -129,9 +129,11 @@ class BatchStream:
     """An iterator over batches, dicts of numpy arrays: an `mlx.data` stream over a `Prefetch` of batches.
 
     The threads that load ahead are our own, not mlx-data's: its pool of threads, 0.1.0, can wait for ever when a stream
-    is dropped before its end. So nothing here waits for a thread, see `convlstm.datasets.prefetch.Prefetch`: neither
-    `close`, nor dropping the iterator (after `break`), nor the end of the process. An exception of the loader is raised
-    unchanged at its batch, with its traceback.
+    is dropped before its end. Here nothing waits for a thread: neither `close`, nor dropping the iterator (after
+    `break`), nor the end of the process. For mlx-data's stream this holds since it owns no thread: only its `prefetch`s
+    make a pool, and a stream over an iterable calls it in the thread that asks for a batch, so that its destructor
+    only lets go of the iterable. For our threads see `convlstm.datasets.prefetch.Prefetch`. An exception of the loader
+    is raised unchanged at its batch, with its traceback.
 
     It can be iterated once. `len()` is the total number of batches that it yields.
 

@@ -1,4 +1,4 @@
-"""Tests short runs of train.py under faults: `python -m fault_tests --help`, `make faults ARGS='kill=100 --seed 3'`."""
+"""Tests runs, readers and watchers under faults: `python -m fault_tests --help`, `make faults ARGS='kill=9'`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fault_tests.bench import Bench
 from fault_tests.damage import damage
+from fault_tests.damaged_files import damaged_files
+from fault_tests.drops import drops
 from fault_tests.faults import Fault
 from fault_tests.full_disk import full_disk, in_namespace
 from fault_tests.kills import kill
@@ -34,6 +37,8 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "slow_disk": (slow_disk, 6),
     "sleep": (sleep, 3),
     "rank": (rank, 4),
+    "drops": (drops, 40_000),
+    "damaged_files": (damaged_files, 500),
 }
 """Each kind of fault and its default number of tries."""
 
@@ -44,6 +49,14 @@ class Count:
 
     tried: int = 0
     lost: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+
+    def words(self) -> str:
+        """Returns the number of each outcome and the longest time, "" for none."""
+        words = [f"{name} {number}" for name, number in sorted(self.outcomes.items())]
+        words += [f"slowest {self.slowest:.1f} s"] if self.slowest else []
+        return f"  {', '.join(words)}" if words else ""
 
 
 def table(counts: dict[tuple[str, str], Count]) -> str:
@@ -53,7 +66,7 @@ def table(counts: dict[tuple[str, str], Count]) -> str:
     rows.append(("all", total))
     width = max(len(name) for name, _ in rows)
     lines = [f"{'fault':{width}}  tried  survived  lost"]
-    lines += [f"{name:{width}}  {c.tried:5}  {c.tried - c.lost:8}  {c.lost:4}" for name, c in rows]
+    lines += [f"{name:{width}}  {c.tried:5}  {c.tried - c.lost:8}  {c.lost:4}{c.words()}" for name, c in rows]
     return "\n".join(lines)
 
 
@@ -86,6 +99,9 @@ def run(bench: Bench, counts: dict[str, int], seed: int) -> int:
             for one in FAULTS[name][0](bench, np.random.default_rng([seed, number]), count):
                 row = rows.setdefault((name, one.kind), Count())
                 row.tried += 1
+                row.slowest = max(row.slowest, one.seconds)
+                if one.outcome:
+                    row.outcomes[one.outcome] += 1
                 if one.lost:
                     row.lost += 1
                     print(f"lost: {name}: {one.kind}: {one.lost}", flush=True)
@@ -110,13 +126,14 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="folder of the runs (default: a temporary one); runs that lost something stay"
     )
+    parser.add_argument("--files", type=Path, help="folder whose files damaged_files also takes (default: none)")
     options = parser.parse_args()
     try:
         counts = parse(options.faults)
         if "full_disk" in counts:
             in_namespace()
         folder = options.out or Path(tempfile.mkdtemp(prefix="fault-tests-"))
-        bench = Bench(folder)
+        bench = Bench(folder, options.files)
     except ValueError as error:
         parser.error(str(error))
     lost = run(bench, counts, options.seed)

@@ -90,15 +90,18 @@ class Bench:
 
     Args:
         folder: The folder, which is created if needed.
+        files: Folder of files to damage copies of. Default: none.
 
     Raises:
-        ValueError: The folder is not empty.
+        ValueError: The folder is not empty, or there is no folder `files`.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, files: Path | None = None):
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"[Bench] 'folder' must be empty or missing but '{folder}' is neither. Choose another.")
-        self.folder, self._number = folder.resolve(), 0
+        if files is not None and not files.expanduser().is_dir():
+            raise ValueError(f"[Bench] 'files' must be a folder but there is none at '{files}'.")
+        self.folder, self._number, self.files = folder.resolve(), 0, files
         self._references: dict[str, Reference] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 

@@ -18,11 +18,15 @@ class Try:
         kind: Row of the table that counts it, such as 'SIGKILL at a write'.
         lost: Description of the loss; "" if there was none.
         note: Description of a flaw that is no loss.
+        outcome: Word for the result if several are right, such as 'refused'. The table counts them.
+        seconds: Time that it took, if that matters. The table has the longest one.
     """
 
     kind: str
     lost: str = ""
     note: str = ""
+    outcome: str = ""
+    seconds: float = 0.0
 
 
 Fault = Callable[[Bench, np.random.Generator, int], Iterator[Try]]

@@ -65,8 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             conversion = convert(arrays, patch_size=arguments.patch_size, legacy=arguments.legacy)
         folder = save(conversion, source, arguments.out)
     except (ConversionError, checkpoints.CheckpointError, OSError) as error:
-        between = "\n" if "\n" in str(error) else " "
-        print(f"convert: {error}{between}Nothing was written.", file=sys.stderr)
+        text = str(error)
+        named = text if Path(arguments.source).name in text else f"'{arguments.source}': {text}"
+        between = "\n" if "\n" in text else " "
+        print(f"convert: {named}{between}Nothing was written.", file=sys.stderr)
         return 1
     model = conversion.description["_target_"].rpartition(".")[2]
     print(f"{folder}: {model}, {parameters(conversion.model):,} parameters")

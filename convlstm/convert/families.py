@@ -96,7 +96,7 @@ def convert(
         description = family.describe(arrays, {"patch_size": patch_size, "legacy": legacy, "layers": layers})
         model: Any = build(description, ("convlstm",), nn.Module)
     except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:  # the arrays are a stranger's
-        raise ConversionError(f"this looks like {family.title}, but: {error}.") from error
+        raise ConversionError(f"this looks like {family.title}, but: {str(error).rstrip('.')}.") from error
     weights: dict[str, mx.array] = {}
     wrong: list[str] = []
     taken: set[str] = set()

@@ -68,7 +68,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
                 if version not in _HEADERS:
                     raise ValueError(f"its part {part.filename!r} is of the unknown version {version}")
-                shape, _, dtype = _HEADERS[version](file)
+                try:
+                    shape, _, dtype = _HEADERS[version](file)
+                except Exception as error:  # NumPy's parser raises errors of many kinds
+                    raise ValueError(f"its part {part.filename!r} has a damaged header") from error
             check_numbers(part.filename, dtype)
             if (needed := dtype.itemsize * int(np.prod(shape, dtype=object))) > part.file_size:
                 raise ValueError(f"its part {part.filename!r} claims {needed:,} bytes and has {part.file_size:,}")

@@ -92,6 +92,7 @@ ATTACKS = {
         "a record": lambda: zipped({"a.npy": npy((1,), [("a", "<f4"), ("b", "|O")])}),
         "no array": lambda: zipped({"a.txt": b"hello"}),
         "cut off": lambda: zipped({"a.npy": npy((4,))})[:-30],
+        "a broken header": lambda: zipped({"a.npy": npy((4,)).replace(b"(4,)", b"(4,\0")}),
         "half of an array": lambda: zipped({"a.npy": npy((4,), data=b"\0" * 8)}),
         "another version": lambda: zipped({"a.npy": b"\x93NUMPY\x09\x00" + b"\0" * 80}),
         "nothing": lambda: b"",
@@ -150,6 +151,7 @@ def test_a_hostile_file_ends_with_a_message(name, attack, tmp_path, capsys, monk
     assert main([str(path), str(tmp_path / "run")]) == 1
     told = capsys.readouterr().err
     assert told.startswith("convert: ")
+    assert name in told
     assert told.endswith("Nothing was written.\n")
     assert time.monotonic() - begin < 10
     assert [entry.name for entry in tmp_path.iterdir()] == [name]

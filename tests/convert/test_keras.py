@@ -10,47 +10,13 @@ import convlstm
 from convlstm.convert import ConversionError, convert, keras
 from convlstm.convert.__main__ import main
 from tests.support import reference
+from tests.support.keras_files import keras_file
 from tests.support.reference import close, normal
 
 import numpy as np
 import pytest
 
-
-def keras_file(path, rng, layers, form, names=None, **settings):
-    """A file as Keras leaves it, and the arrays in it: ConvLSTM2D layers and a batch normalization after the first."""
-    h5py = pytest.importorskip("h5py")
-    numbered = ["conv_lstm2d" + (f"_{n}" if n else "") for n in range(len(layers))]
-    names = numbered if names is None else names
-    cells = [
-        [rng.normal(0, 0.3, s).astype(np.float32) for s in ((k, k, C, 4 * O), (k, k, O, 4 * O), (4 * O,))]
-        for C, O, k in layers
-    ]
-    common = {"padding": "same", "strides": [1, 1], "dilation_rate": [1, 1], "data_format": "channels_last"}
-    common |= {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False} | settings
-    described = [{"class_name": "ConvLSTM2D", "config": {"name": name} | common} for name in names]
-    described.insert(1, {"class_name": "BatchNormalization", "config": {"name": "batch_normalization"}})
-    config = {
-        "class_name": "Sequential",
-        "config": {"layers": [{"class_name": "InputLayer", "config": {}}, *described]},
-    }
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, number, cell in zip(names, numbered, cells, strict=True):
-            for n, part in enumerate(("kernel", "recurrent_kernel", "bias")):
-                old = f"model_weights/{name}/sequential/{name}/conv_lstm_cell/{part}"
-                file[old if form == ".h5" else f"layers/{number}/cell/vars/{n}"] = cell[n]
-        norm = "batch_normalization"
-        for n, part in enumerate(("gamma", "beta")):
-            file[f"model_weights/{norm}/{norm}/{part}" if form == ".h5" else f"layers/{norm}/vars/{n}"] = np.ones(3)
-        if form == ".h5":
-            file.attrs["model_config"] = json.dumps(config)
-    if form == ".keras":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("config.json", json.dumps(config))
-            archive.writestr("model.weights.h5", buffer.getvalue())
-    else:
-        path.write_bytes(buffer.getvalue())
-    return cells
+pytest.importorskip("h5py")
 
 
 @pytest.mark.parametrize(

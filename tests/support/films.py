@@ -1,11 +1,17 @@
-"""Two small films of 4 frames of 16x16 pixels, which no library of the tests can write.
+"""Small films of 4 frames of 16x16 pixels.
 
-They are grey of 40, 90, 140 and 190, with half the blue in the left half. FFmpeg encoded them as H.264 in MP4, and as
-MPEG-4 in Matroska, which does not tell its number of frames. Here they are compressed and written as text.
+They are grey of 40, 90, 140 and 190, with half the blue in the left half. No library of the tests can write MP4 and
+Matroska: FFmpeg encoded these as H.264 and as MPEG-4, and here they are compressed and written as text. This Matroska
+does not tell its number of frames.
 """
 
 import base64
+import io
+import struct
 import zlib
+
+import numpy as np
+from PIL import Image
 
 GREYS = (40, 90, 140, 190)
 _MP4 = (
@@ -40,3 +46,33 @@ def mp4() -> bytes:
 def matroska() -> bytes:
     """Returns the film in Matroska."""
     return zlib.decompress(base64.b85decode(_MATROSKA))
+
+
+def avi() -> bytes:
+    """Returns the film in AVI, each frame as JPEG."""
+    frames = []
+    for grey in GREYS:
+        pixels = np.full((16, 16, 3), grey, np.uint8)
+        pixels[:, :8, 2] //= 2
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+        frames.append(buffer.getvalue())
+    largest = max(map(len, frames))
+    main = struct.pack("<14I", 100_000, 10 * largest, 0, 16, len(frames), 0, 1, largest, 16, 16, 0, 0, 0, 0)
+    stream = struct.pack("<4s4sIHHIIIIIIII4H", b"vids", b"MJPG", 0, 0, 0, 0, 1, 10, 0, 4, largest, 0, 0, 0, 0, 16, 16)
+    format = struct.pack("<IiiHH4sIiiII", 40, 16, 16, 1, 24, b"MJPG", 16 * 16 * 3, 0, 0, 0, 0)
+    header = _chunk(b"avih", main) + _list(b"strl", _chunk(b"strh", stream) + _chunk(b"strf", format))
+    index, start = b"", 4
+    for frame in frames:
+        index += struct.pack("<4sIII", b"00dc", 16, start, len(frame))
+        start += len(_chunk(b"00dc", frame))
+    movie = b"".join(_chunk(b"00dc", frame) for frame in frames)
+    return _chunk(b"RIFF", b"AVI " + _list(b"hdrl", header) + _list(b"movi", movie) + _chunk(b"idx1", index))
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def _list(name: bytes, content: bytes) -> bytes:
+    return _chunk(b"LIST", name + content)

@@ -109,7 +109,7 @@ def write_sevir(folder: Path, vil: np.ndarray, *, listed: list[int] | None = Non
     return path
 
 
-def write_rainfields(path: Path, pixels: np.ndarray, *, y: np.ndarray | None = None, mode: str = "NETCDF4") -> Path:
+def write_rainfields(path: Path, pixels: np.ndarray, *, y: np.ndarray | None = None, mode: Any = "NETCDF4") -> Path:
     """Writes the Bureau of Meteorology's accumulation from 00:00 to 00:10 on 31 October 2020, in 1/20 mm."""
     import netCDF4
 
