@@ -13,6 +13,7 @@ from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 from convlstm.datasets.synthetic_sequences import SyntheticSequences
 from convlstm.datasets.transforms import Transform, default_transform
+from convlstm.gaps import fill
 
 import numpy as np
 
@@ -28,8 +29,9 @@ class RadarEcho(SequenceDataset):
     least as long as a sequence. A training sequence is a function of `(seed, epoch, index)`. A sequence of validation
     or test is a function of its index alone, and its crop is at the position with the most known pixels.
 
-    Frames are scaled to [0, 1] by `transform`. Missing pixels become 0, which is no rain, and are not set in the mask.
-    If a file of a sequence can no longer be read, the whole sequence is missing.
+    Frames are scaled to [0, 1] by `transform`. A pixel that is missing in some input frames is interpolated in time, as
+    in forecasts. One that is missing in all of them, or in a target, becomes 0, which is no rain. Missing pixels are
+    not set in the masks. If a file of a sequence can no longer be read, the whole sequence is missing.
 
     Args:
         archive: Folder or file of radar data, or several, see `convlstm.datasets.archives.archive.Archive`. None means
@@ -209,12 +211,11 @@ class RadarEcho(SequenceDataset):
         frames = self._sequences.frames(split, *key)
         if self._augment and split == "train":
             frames = _turned(frames, np.random.default_rng([SPLITS.index(split), *key, 2]))
-        y = self.transform.forward(frames)
-        known = ~np.isnan(y)
-        y = np.where(known, y, np.float32(0))[..., None]
-        start = self.input_frames
-        known = known[..., None]
-        return {"inputs": y[:start], "targets": y[start:], "mask": known[start:], "input_mask": known[:start]}
+        y = self.transform.forward(frames)[..., None]
+        known, start = ~np.isnan(y), self.input_frames
+        inputs, _ = fill(y[None, :start])
+        targets = np.where(known[start:], y[start:], np.float32(0))
+        return {"inputs": inputs[0], "targets": targets, "mask": known[start:], "input_mask": known[:start]}
 
     def physical(self, x: np.ndarray) -> np.ndarray:
         """Returns values on the model's scale, of any shape, in `units`."""

@@ -12,9 +12,9 @@ from convlstm import checkpoints
 from convlstm.arguments import check_whole
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.finite import check_finite
-from convlstm.forecasting.gaps import Missing, fill
 from convlstm.forecasting.scale import Scale, Unscaled, scale_of
 from convlstm.forecasting.tiles import accepted, tiles
+from convlstm.gaps import Missing, fill
 from convlstm.runs.record import code
 from convlstm.runs.summary import RECORD, entries
 

@@ -7,7 +7,7 @@ import warnings
 
 from convlstm.datasets.transforms import LogRain
 from convlstm.forecasting.forecaster import Forecaster
-from convlstm.forecasting.gaps import fill
+from convlstm.gaps import fill
 from tests.support.followed_models import Last
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Missing pixels of the frames that a forecast is made from, and their interpolation in time."""
+"""Missing pixels of input frames and their interpolation in time, alike in training, evaluation and forecasts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Missing:
         return self.share == 1.0
 
 
-def fill(frames: np.ndarray) -> tuple[np.ndarray, Missing]:
+def fill(frames: np.ndarray, absent: float = 0.0) -> tuple[np.ndarray, Missing]:
     """Returns frames without gaps, and their missing parts.
 
     A missing pixel is interpolated linearly in time between the nearest frames before and after that have it. At the
-    ends it gets the value of the nearest such frame. A pixel that no frame has is 0.
+    ends it gets the value of the nearest such frame.
 
     Args:
         frames: (N, T, H, W, C); NaN or inf means missing.
+        absent: Value of a pixel that no frame has. Default: 0.0.
     """
     known = np.isfinite(frames)
     if known.all():
@@ -43,7 +44,7 @@ def fill(frames: np.ndarray) -> tuple[np.ndarray, Missing]:
     empty = tuple(int(t) for t in np.flatnonzero(~known.any(axis=(0, 2, 3, 4))))
     never = ~known.any(axis=1)
     missing = Missing(empty, 1 - float(known.mean()), never)
-    filled = np.where(known, frames, np.float32(0))
+    filled = np.where(known, frames, np.float32(absent))
     T = frames.shape[1]
     # The last known frame at or before each one, or -1, and the first at or after it, or T.
     index = np.arange(T).reshape(1, T, 1, 1, 1)
