@@ -2,5 +2,6 @@
 
 from convlstm.datasets.moving_mnist import MovingMNIST
 from convlstm.datasets.radar_echo import RadarEcho
+from convlstm.datasets.video_clips import VideoClips
 
-__all__ = ["MovingMNIST", "RadarEcho"]
+__all__ = ["MovingMNIST", "RadarEcho", "VideoClips"]
