@@ -29,6 +29,13 @@ def number(owner: str, name: str, value: float, least: float, most: float) -> fl
     return float(value)
 
 
+def minutes(owner: str, name: str, value: float) -> float:
+    """Returns a finite number of minutes above 0, or raises ValueError."""
+    if not is_number(value) or not 0 < value < math.inf:
+        raise ValueError(f"[{owner}] '{name}' must be a number of minutes above 0 but got {value!r}.")
+    return float(value)
+
+
 def number_range(
     owner: str, name: str, value: float | Sequence[float], least: float, most: float
 ) -> tuple[float, float]:

@@ -45,7 +45,9 @@ class RadarEcho(SequenceDataset):
             shares. A sequence on both sides of a date is left out. Default: None, by shares.
         input_frames: Frames of `inputs`. Default: 5.
         target_frames: Frames of `targets`. Default: 20.
-        stride: Frames from the start of one sequence to the next. Default: 1.
+        stride: Frames of the archive from the start of one sequence to the next. Default: 1.
+        step: Minutes from frame to frame, a multiple of the archive's step; the frames between are left out. Default:
+            the archive's step.
         frame_size: Side of a crop in pixels, or `(H, W)`; None for the whole frame (128 for the synthetic radar).
             Default: None.
         multiple: Number that must divide the sides of a whole frame, which is cut to them, for models with patches or
@@ -98,6 +100,7 @@ class RadarEcho(SequenceDataset):
         input_frames: int = 5,
         target_frames: int = 20,
         stride: int = 1,
+        step: float | None = None,
         frame_size: int | Sequence[int] | None = None,
         multiple: int = 4,
         coarsen: int = 1,
@@ -144,6 +147,7 @@ class RadarEcho(SequenceDataset):
         crop = None if frame_size is None else arguments.sides("RadarEcho", "frame_size", frame_size)
         least_known = arguments.number("RadarEcho", "least_known", least_known, 0, 1)
         wet_sampling = arguments.number("RadarEcho", "wet_sampling", wet_sampling, 0, 1)
+        step = None if step is None else arguments.minutes("RadarEcho", "step", step)
 
         given = {"archive": archive, "validation_archive": validation_archive, "test_archive": test_archive}
         paths = {name: arguments.paths("RadarEcho", name, value) for name, value in given.items() if value is not None}
@@ -161,6 +165,8 @@ class RadarEcho(SequenceDataset):
             raise ValueError(
                 f"[RadarEcho] 'coarsen' must be 1 for the synthetic radar but got {coarsen}. Set its 'pixel_km'."
             )
+        if archive is None and step is not None:
+            raise ValueError("[RadarEcho] 'step' is for an 'archive'. Set 'step_minutes' of the 'synthetic' radar.")
 
         self._sequences: ArchiveSequences | SyntheticSequences
         if archive is None:
@@ -174,11 +180,13 @@ class RadarEcho(SequenceDataset):
                 if name in paths
             }
             self._sequences = ArchiveSequences(
+                "RadarEcho",
                 archives,
                 shares=shares,
                 dates=dates,
                 length=length,
                 stride=stride,
+                step=step,
                 frame_size=crop,
                 multiple=multiple,
                 coarsen=coarsen,
@@ -200,12 +208,15 @@ class RadarEcho(SequenceDataset):
         thresholds = _THRESHOLDS[self.units] if thresholds is None else thresholds
         self.thresholds = arguments.rising("RadarEcho", "thresholds", thresholds)
 
-    def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
+    def sample(
+        self, split: str, index: int, *, seed: int = 0, epoch: int = 0, truth: bool = False
+    ) -> dict[str, np.ndarray]:
         """Returns sequence `index` of `split`, a function of the arguments.
 
         It has `inputs` (T_in, H, W, 1) and `targets` (T_out, H, W, 1), float32 in [0, 1], and `input_mask` and `mask`,
-        bool of their shapes, True where the input, or the target, is known. `seed` and `epoch` matter to training
-        sequences only.
+        bool of their shapes, True where the input, or the target, is known. With `truth` it also has `truth`, the
+        targets in `units` as they were read, NaN where unknown: scores are of these, since the transform clips and
+        rounds. `seed` and `epoch` matter to training sequences only.
         """
         key = self._key(split, index, seed, epoch)
         frames = self._sequences.frames(split, *key)
@@ -215,7 +226,8 @@ class RadarEcho(SequenceDataset):
         known, start = ~np.isnan(y), self.input_frames
         inputs, _ = fill(y[None, :start])
         targets = np.where(known[start:], y[start:], np.float32(0))
-        return {"inputs": inputs[0], "targets": targets, "mask": known[start:], "input_mask": known[:start]}
+        arrays = {"inputs": inputs[0], "targets": targets, "mask": known[start:], "input_mask": known[:start]}
+        return arrays | {"truth": frames[start:, ..., None]} if truth else arrays
 
     def physical(self, x: np.ndarray) -> np.ndarray:
         """Returns values on the model's scale, of any shape, in `units`."""

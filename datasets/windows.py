@@ -36,15 +36,15 @@ class Windows:
     last: np.ndarray
 
     @classmethod
-    def of(cls, series: Iterable[tuple[int, Timed]], length: int, stride: int) -> Windows:
-        """Returns all windows of `length` frames of numbered series, as `window_starts` finds them."""
+    def of(cls, series: Iterable[tuple[int, Timed, int]], length: int, stride: int) -> Windows:
+        """Returns all windows of numbered series, each with the number `every`, as `window_starts` finds them."""
         number, start, first, last = [], [], [], []
-        for n, one in series:
-            starts = window_starts(one.times, one.event, one.step, length, stride)
+        for n, one, every in series:
+            starts = window_starts(one.times, one.event, one.step, length, stride, every)
             number.append(np.full(len(starts), n))
             start.append(starts)
             first.append(one.times[starts])
-            last.append(one.times[starts + length - 1])
+            last.append(one.times[starts + (length - 1) * every])
         windows = cls(*(np.concatenate(parts) for parts in (number, start, first, last)))
         return windows.take(np.argsort(windows.first, kind="stable"))
 
@@ -78,14 +78,21 @@ def breaks(times: np.ndarray, event: np.ndarray, step: float) -> np.ndarray:
     return (np.diff(event) != 0) | ~(np.abs(seconds - step * 60) <= TOLERANCE * step * 60)
 
 
-def window_starts(times: np.ndarray, event: np.ndarray, step: float, length: int, stride: int = 1) -> np.ndarray:
-    """Returns the first frames of all windows of `length` frames that are a `step` apart: (windows,) int.
+def window_starts(
+    times: np.ndarray, event: np.ndarray, step: float, length: int, stride: int = 1, every: int = 1
+) -> np.ndarray:
+    """Returns the first frames of all windows of `length` frames in series without a gap: (windows,) int.
 
-    `stride` is the number of frames from one start to the next, counted from the first frame after a gap.
+    Args:
+        times, event, step: As for `breaks`.
+        length: Frames of a window.
+        stride: Frames from one start to the next, counted from the first frame after a gap. Default: 1.
+        every: Frames of the series from one frame of a window to the next. Default: 1.
     """
+    span = (length - 1) * every + 1
     first = np.concatenate([[0], np.flatnonzero(breaks(times, event, step)) + 1])
     end = np.append(first[1:], len(times))
-    runs = [np.arange(a, b - length + 1, stride) for a, b in zip(first.tolist(), end.tolist(), strict=True)]
+    runs = [np.arange(a, b - span + 1, stride) for a, b in zip(first.tolist(), end.tolist(), strict=True)]
     return np.concatenate(runs).astype(np.int64)
 
 

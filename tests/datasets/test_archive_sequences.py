@@ -267,7 +267,9 @@ def test_a_file_in_two_splits_is_refused(tmp_path):
 def test_archives_of_different_units_are_refused(tmp_path):
     for name, units in (("rain", "mm/h"), ("counts", "raw")):
         np.savez(tmp_path / f"{name}.npz", values=np.ones((40, 8, 8)), units=units, step_minutes=5, start="2020-06-01")
-    with pytest.raises(ValueError, match=r"must have the same units but have mm/h rain.npz, raw counts.npz"):
+    with pytest.raises(
+        ValueError, match=r"have the same fields but have: rain.npz rain_rate: mm/h; counts.npz field: raw"
+    ):
         RadarEcho(archive=[str(tmp_path / "rain.npz"), str(tmp_path / "counts.npz")], progress=False)
 
 
@@ -276,3 +278,18 @@ def test_archives_of_the_same_name_stay_apart_in_the_record(tmp_path):
     record = RadarEcho(archive=[str(path) for path in paths], input_frames=2, target_frames=2).describe()
     assert list(record["archives"]) == ["a.stack", "a.stack (2)"]
     assert record["splits"]["test"]["archives"] == ["a.stack (2)"]
+
+
+def test_a_step_of_several_frames(stack):
+    """Sequences at 10 minutes from an archive with a frame every 5: every second frame, from every start."""
+    data = opened(stack, step=10, split=[1, 0, 0])
+    assert data.frame_interval == 10
+    assert data.size("train") == 100 - 8
+    values = Reflectivity().forward(values_of(stack))
+    for index, start in enumerate(starts(data, "train")):
+        assert (np.diff(data.times("train", index)) == np.timedelta64(10, "m")).all()
+        assert np.array_equal(frames(data.sample("train", index)), np.nan_to_num(values[start : start + 9 : 2]))
+    with pytest.raises(ValueError, match=r"'step' must be a multiple of the 5 min between the frames of .* but got 12"):
+        opened(stack, step=12)
+    with pytest.raises(ValueError, match=r"\[RadarEcho\] 'step' must be a number of minutes above 0 but got '10'"):
+        opened(stack, step="10")

@@ -63,7 +63,7 @@ def test_stride_counts_from_the_end_of_a_gap():
 
 def test_windows_of_several_series_in_the_order_of_time():
     late, early = series(3, first=100), series(4, step=10)
-    windows = Windows.of([(0, late), (3, early)], 2, 1)
+    windows = Windows.of([(0, late, 1), (3, early, 1)], 2, 1)
     assert windows.series.tolist() == [3, 3, 3, 0, 0]
     assert windows.start.tolist() == [0, 1, 2, 0, 1]
     assert windows.first.tolist() == at(0, 10, 20, 100, 105).tolist()
@@ -78,7 +78,7 @@ def blocks(windows, shares, length, step=5):
 
 def test_split_in_closed_form():
     # 24 windows of 2 frames. The gap after a block is as long as a window, so it costs 2 windows.
-    windows = Windows.of([(0, series(25))], 2, 1)
+    windows = Windows.of([(0, series(25), 1)], 2, 1)
     assert blocks(windows, [0.5, 0.25, 0.25], 2) == [
         list(range(10)),
         list(range(12, 17)),
@@ -94,7 +94,7 @@ def test_split_in_closed_form():
 def test_no_frame_is_shared_and_the_gap_is_a_window(length, stride, gaps, rng):
     keep = np.sort(rng.choice(400, 380, replace=False)) if gaps else np.arange(400)
     one = Series(at(*(5 * keep)), 5)
-    windows = Windows.of([(0, one)], length, stride)
+    windows = Windows.of([(0, one, 1)], length, stride)
     gap = np.timedelta64(length * 5, "m")
     parts = split_by_time(windows, [0.7, 0.1, 0.2], gap)
     for before, after in pairwise(parts):
@@ -106,27 +106,27 @@ def test_no_frame_is_shared_and_the_gap_is_a_window(length, stride, gaps, rng):
 
 
 def test_a_gap_in_time_costs_no_windows():
-    windows = Windows.of([(0, series(6)), (1, series(6, first=10000))], 3, 1)
+    windows = Windows.of([(0, series(6), 1), (1, series(6, first=10000), 1)], 3, 1)
     assert blocks(windows, [0.5, 0.5], 3) == [[0, 1, 2, 3], [0, 1, 2, 3]]
 
 
 def test_the_shortest_series_that_can_be_split():
     # 3 windows of 4 frames with 3 unused frames between them.
-    assert blocks(Windows.of([(0, series(18))], 4, 1), [0.7, 0.1, 0.2], 4) == [[0], [7], [14]]
-    assert blocks(Windows.of([(0, series(17))], 4, 1), [0.7, 0.1, 0.2], 4) is None
-    assert blocks(Windows.of([(0, series(3))], 4, 1), [0.7, 0.3], 4) is None
+    assert blocks(Windows.of([(0, series(18), 1)], 4, 1), [0.7, 0.1, 0.2], 4) == [[0], [7], [14]]
+    assert blocks(Windows.of([(0, series(17), 1)], 4, 1), [0.7, 0.1, 0.2], 4) is None
+    assert blocks(Windows.of([(0, series(3), 1)], 4, 1), [0.7, 0.3], 4) is None
 
 
 def test_longer_windows_delay_the_next_block():
     slow, fast = series(4, step=60), series(60)
-    windows = Windows.of([(0, slow), (1, fast)], 4, 1)
+    windows = Windows.of([(0, slow, 1), (1, fast, 1)], 4, 1)
     first, second = split_by_time(windows, [0.1, 0.9], np.timedelta64(20, "m"))
     assert 0 in first.series
     assert second.first.min() >= slow.times[-1] + np.timedelta64(20, "m")
 
 
 def test_dates_split_windows_and_leave_out_those_across():
-    windows = Windows.of([(0, series(12))], 3, 1)  # from minute 0, 5, 10, ...
+    windows = Windows.of([(0, series(12), 1)], 3, 1)  # from minute 0, 5, 10, ...
     parts = split_by_dates(windows, [at(20)[0], at(37)[0]])
     assert [(part.first.min(), part.last.max()) for part in parts] == [
         (at(0)[0], at(15)[0]),
@@ -135,3 +135,10 @@ def test_dates_split_windows_and_leave_out_those_across():
     ]
     assert [len(part) for part in parts] == [2, 2, 2]
     assert [len(block) for block in split_by_dates(windows, [at(100)[0]])] == [10, 0]
+
+
+def test_every_second_frame():
+    """Windows of 3 frames that are two steps apart begin at every frame and end before the gap."""
+    windows = Windows.of([(0, series(8), 2)], 3, 1)
+    assert windows.start.tolist() == [0, 1, 2, 3]
+    assert ((windows.last - windows.first) == np.timedelta64(20, "m")).all()
