@@ -11,7 +11,7 @@ from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.grid import Grid, field_of
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
 from convlstm.datasets.readers.options import check_text
-from convlstm.datasets.readers.projection import project
+from convlstm.datasets.readers.projection import UnplacedError, project
 
 import numpy as np
 
@@ -127,13 +127,15 @@ def _grid(field: _Field) -> Grid:
     dy, dx = first(field.where, "yscale", number), first(field.where, "xscale", number)
     projection = first(field.where, "projdef", text)
     degrees = projection is not None and any(word in projection for word in ("+proj=longlat", "+proj=latlong"))
-    left_bottom = [first(field.where, f"LL_{axis}", number) for axis in ("lon", "lat")]
-    extent = None
+    left_bottom, right_top = (
+        [first(field.where, f"{corner}_{axis}", number) for axis in ("lon", "lat")] for corner in ("LL", "UR")
+    )
+    extent, unplaced = None, ""
     if None not in (dy, dx, *left_bottom):
-        # The corners are those of the outer pixels' outer edges.
-        corner = tuple(left_bottom) if degrees else project(projection, *left_bottom)
-        if corner is not None:
-            extent = (corner[0], corner[1], corner[0] + width * dx, corner[1] + height * dy)
+        try:
+            extent = _extent(projection, left_bottom, right_top, (height * dy, width * dx), max(dx, dy))
+        except UnplacedError as error:
+            projection, unplaced = None, str(error)
     return Grid(
         shape=(height, width),
         fields=(field_of(field.units),),
@@ -141,4 +143,29 @@ def _grid(field: _Field) -> Grid:
         pixel_units="deg" if degrees else "m",
         projection=projection,
         extent=extent,
+        unplaced=unplaced,
     )
+
+
+def _extent(
+    projection: str | None, left_bottom: list[float], right_top: list[Any], size: tuple[float, float], pixel: float
+) -> tuple[float, float, float, float]:
+    """Returns the outer edges of a frame from the corners of its outer pixels and its height and width."""
+    height, width = size
+    # The corners are rounded, and the edges of most maps are whole numbers.
+    left, bottom = (_rounded(value, pixel) for value in project(projection, *left_bottom))
+    right, top = left + width, bottom + height
+    if None not in right_top:
+        x, y = project(projection, *right_top)
+        if max(abs(x - right), abs(y - top)) > pixel:
+            raise UnplacedError(
+                f"its corners are {x - left:.6g} and {y - bottom:.6g} apart in its projection, but its pixels cover "
+                f"{width:.6g} and {height:.6g}"
+            )
+    return left, bottom, right, top
+
+
+def _rounded(value: float, pixel: float) -> float:
+    """Returns a whole multiple of a thousandth of a pixel, if the value is within a hundredth of that, else it."""
+    step = pixel / 1000
+    return round(value / step) * step if abs(value / step - round(value / step)) < 0.01 else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convlstm.datasets.arguments import is_number
@@ -35,3 +36,37 @@ def check_step(format: str, step_minutes: Any) -> None:
     """Raises ValueError if `step_minutes` is neither None nor a finite number above 0."""
     if step_minutes is not None and not (is_number(step_minutes) and 0 < step_minutes < math.inf):
         raise ValueError(f"[{format}] 'step_minutes' must be a number of minutes above 0 but got {step_minutes!r}.")
+
+
+def frozen_names(format: str, names: Any) -> str | tuple[str, ...] | None:
+    """Returns the option 'variable' as a text or a tuple of texts; raises ValueError for anything else."""
+    if not isinstance(names, Sequence) or isinstance(names, str | bytes):
+        check_text(format, "variable", names)
+        return names  # type: ignore[return-value]
+    if not names or len({*map(str, names)}) != len(names):
+        raise ValueError(f"[{format}] 'variable' must be one or more different names but got {list(names)!r}.")
+    for name in names:
+        check_text(format, "variable", "" if name is None else name)
+    return names[0] if len(names) == 1 else tuple(names)
+
+
+def frozen_units(format: str, units: Any) -> str | tuple[tuple[str, str], ...] | None:
+    """Returns the option 'units' as a text, or as pairs of names and texts; raises ValueError for anything else."""
+    if not isinstance(units, Mapping | tuple) or not units:
+        check_text(format, "units", units)
+        return units  # type: ignore[return-value]
+    pairs = tuple(units.items()) if isinstance(units, Mapping) else units
+    if not all(isinstance(text, str) and text for _, text in pairs):
+        raise ValueError(f"[{format}] 'units' must be a text, or one by name, but got {units!r}. Put it in quotes.")
+    return tuple((str(name), text) for name, text in pairs)
+
+
+def frozen_select(format: str, select: Any) -> tuple[tuple[str, Any], ...]:
+    """Returns the option 'select' as pairs of dimensions and values; raises ValueError for anything else."""
+    pairs = () if select is None else tuple(select.items()) if isinstance(select, Mapping) else select
+    if not (isinstance(pairs, tuple) and all(is_number(value) for _, value in pairs)):
+        raise ValueError(
+            f"[{format}] 'select' must name dimensions with a value of each, such as {{level: 500}}, but got "
+            f"{select!r}."
+        )
+    return tuple((str(name), value) for name, value in pairs)

@@ -1,41 +1,27 @@
-"""The grid of a field in CF: coordinates of rows and columns, and the mapping to the earth."""
+"""The grid of a field in CF: its coordinates, and the mapping to the earth."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from convlstm.datasets.readers.cf.axes import Axes, Variables, latitudes_of
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
-from convlstm.datasets.readers.grid import Field, Grid
+from convlstm.datasets.readers.grid import Coordinate, Field, Grid
+from convlstm.datasets.readers.projection import from_cf
 
 import numpy as np
 
-_NAMES = {
-    "y": ("y", "yc", "lat", "latitude", "rlat", "row", "rows", "south_north", "northing", "nlat", "height"),
-    "x": ("x", "xc", "lon", "longitude", "rlon", "column", "columns", "west_east", "easting", "nlon", "width"),
-}
 _METRES = dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1.0)
 _METRES |= dict.fromkeys(("km", "kilometer", "kilometers", "kilometre", "kilometres"), 1000.0)
-_PROJECTIONS = {
-    "albers_conical_equal_area": "aea",
-    "azimuthal_equidistant": "aeqd",
-    "lambert_azimuthal_equal_area": "laea",
-    "lambert_conformal_conic": "lcc",
-    "mercator": "merc",
-    "polar_stereographic": "stere",
-    "stereographic": "stere",
-    "transverse_mercator": "tmerc",
-}
-# The central longitude and the scale have different names in different mappings.
-_LONGITUDES = (
-    "longitude_of_central_meridian",
-    "longitude_of_projection_origin",
-    "straight_vertical_longitude_from_pole",
-)
-_SCALES = ("scale_factor_at_projection_origin", "scale_factor_at_central_meridian")
-_FIGURE = {"semi_major_axis": "a", "semi_minor_axis": "b", "inverse_flattening": "rf", "earth_radius": "R"}
+# Attributes of coordinates that are written again.
+_ABOUT = ("standard_name", "long_name", "units", "axis")
+_WRITTEN = ("crs_wkt", "spatial_ref", "wkt", "proj4", "proj4_params", "proj4_string", "proj4text")
+_LONGEST = 10_000
 
 
 class _Axis(NamedTuple):
@@ -49,62 +35,89 @@ class _Axis(NamedTuple):
     scale: float = 1.0
 
 
-def spatial(variables: Mapping[str, Variable], dimension: str, axis: str) -> bool:
-    """Returns True if a dimension runs along `axis`, `"x"` or `"y"`, by its name or its coordinate's attributes."""
-    if dimension.lower() in _NAMES[axis]:
-        return True
-    coordinate = variables.get(dimension)
-    standard = ("projection_y_coordinate", "latitude") if axis == "y" else ("projection_x_coordinate", "longitude")
-    return coordinate is not None and (
-        coordinate.text("standard_name").removeprefix("grid_") in standard or coordinate.text("axis").lower() == axis
-    )
-
-
-def find_grid(variables: Mapping[str, Variable], field: Variable, of_values: Field) -> tuple[Grid, tuple[int, ...]]:
+def find_grid(variables: Variables, variable: Variable, axes: Axes, fields: tuple[Field, ...]) -> tuple[Grid, tuple]:
     """Returns the grid of a field, and the axes of a frame to flip so that it begins in the north and the west.
 
     Raises:
         UnreadableError: If there are coordinates, but not one for each row and column.
     """
-    y, x = (_axis(variables, name, size) for name, size in zip(field.dimensions[-2:], field.shape[-2:], strict=True))
-    flips = []
-    if y.values is not None and y.values[0] < y.values[-1]:
-        flips.append(0)
-    if x.values is not None and x.values[0] > x.values[-1]:
-        flips.append(1)
+    sizes = dict(zip(variable.dimensions, variable.shape, strict=True))
+    shape = (int(sizes[axes.rows]), int(sizes[axes.columns]))
+    y, x = (_axis(variables, name, sizes[name]) for name in (axes.rows, axes.columns))
+    pixels = {v.name: _turned(v, axes) for v in latitudes_of(variables, axes.rows, axes.columns)}
+    flips = _flips(y, x, pixels)
     dy, dx = _step(y.values), _step(x.values)
     pixel_size = extent = None
     if y.values is not None and x.values is not None and x.units is not None and x.units == y.units and dy and dx:
         pixel_size = (dy, dx)
         left, bottom, right, top = x.values.min(), y.values.min(), x.values.max(), y.values.max()
         extent = (float(left - dx / 2), float(bottom - dy / 2), float(right + dx / 2), float(top + dy / 2))
+    mapping = _mapping(variables, variable)
+    coordinates = [
+        _copied(variables[name], np.flip(variables[name].read()) if axis in flips else variables[name].read(), (name,))
+        for axis, name in enumerate((axes.rows, axes.columns))
+        if name in variables and variables[name].dtype.kind in "iuf"
+    ]
+    for name, values in pixels.items():
+        coordinates.append(_copied(variables[name], np.flip(values, flips), (axes.rows, axes.columns)))
+    if mapping is not None:
+        coordinates.append(Coordinate.of(mapping.name, (), np.zeros((), np.int32), _plain(mapping.attributes)))
     grid = Grid(
-        shape=(int(field.shape[-2]), int(field.shape[-1])),
-        fields=(of_values,),
+        shape=shape,
+        fields=fields,
         pixel_size=pixel_size,
         pixel_units=x.units or "m",
-        projection=_projection(variables, field, x.scale),
+        projection=None if mapping is None else _projection(mapping, x.scale),
         extent=extent,
+        dimensions=(axes.rows, axes.columns),
+        coordinates=tuple(coordinates),
     )
-    return grid, tuple(flips)
+    return grid, flips
 
 
-def _axis(variables: Mapping[str, Variable], name: str, size: int) -> _Axis:
+def _axis(variables: Variables, name: str, size: int) -> _Axis:
     variable = variables.get(name)
     if variable is None or variable.dtype.kind not in "iuf":
         return _Axis()
     if variable.shape != (size,):
         raise UnreadableError(f"has {size} pixels along {name!r} but coordinates of {variable.shape}")
-    attributes = variable.attributes
-    values = np.asarray(variable.read(), np.float64)
+    values = variable.decoded()
     if np.array_equal(values, np.arange(size)) and not variable.text("units"):
         return _Axis()  # numbers of the pixels, which tell nothing about north
-    values = values * float(attributes.get("scale_factor", 1)) + float(attributes.get("add_offset", 0))
     units = variable.text("units").lower()
     if units in _METRES:
         return _Axis(values * _METRES[units], "m", _METRES[units])
     geographic = name.lower() in ("lat", "lon", "latitude", "longitude")
     return _Axis(values, "deg" if units.startswith("deg") or (geographic and not units) else None)
+
+
+def _turned(variable: Variable, axes: Axes) -> np.ndarray:
+    """Returns the values of each pixel, (rows, columns), in the order of the file."""
+    values = variable.read()
+    return values if variable.dimensions == (axes.rows, axes.columns) else values.T
+
+
+def _flips(y: _Axis, x: _Axis, pixels: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Returns the axes to flip, by the coordinates of rows and columns, else by latitudes and longitudes."""
+    down = None if y.values is None else y.values[-1] - y.values[0]
+    right = None if x.values is None else x.values[-1] - x.values[0]
+    for values in pixels.values():
+        south, east = _change(values, 0), _change(values, 1)
+        # Longitudes change most from column to column.
+        if abs(south) >= abs(east):
+            down = south if down is None else down
+        else:
+            right = east if right is None else right
+    return tuple(axis for axis, turned in ((0, (down or 0) > 0), (1, (right or 0) < 0)) if turned)
+
+
+def _change(values: np.ndarray, axis: int) -> float:
+    """Returns the mean change from neighbour to neighbour along an axis, of angles that may pass 180 degrees."""
+    if values.shape[axis] < 2:
+        return 0.0
+    steps = np.diff(values.astype(np.float64), axis=axis)
+    steps = (steps + 180) % 360 - 180
+    return float(np.nanmean(steps)) if np.isfinite(steps).any() else 0.0
 
 
 def _step(values: np.ndarray | None) -> float | None:
@@ -117,41 +130,48 @@ def _step(values: np.ndarray | None) -> float | None:
     return abs(step) if step and np.allclose(steps, step, rtol=0.01, atol=0) else None
 
 
-def _projection(variables: Mapping[str, Variable], field: Variable, scale: float) -> str | None:
-    named = field.text("grid_mapping").split(":")[0].split()
+def _copied(variable: Variable, values: np.ndarray, dimensions: tuple[str, ...]) -> Coordinate:
+    """Returns a coordinate as it is in the file, unpacked if it is packed."""
+    attributes = variable.attributes
+    if "scale_factor" in attributes or "add_offset" in attributes:
+        scale, offset = (float(attributes.get(name, n)) for name, n in (("scale_factor", 1), ("add_offset", 0)))
+        values = values.astype(np.float64) * scale + offset
+    about = {name: variable.text(name)[:_LONGEST] for name in _ABOUT if variable.text(name)}
+    return Coordinate.of(variable.name, dimensions, values, about)
+
+
+def _mapping(variables: Variables, variable: Variable) -> Variable | None:
+    named = variable.text("grid_mapping").split(":")[0].split()
     mapping = variables.get(named[0]) if named else None
-    if mapping is None:
-        mapping = next((v for v in variables.values() if "grid_mapping_name" in v.attributes), None)
-    if mapping is None:
-        return None
-    for name in ("crs_wkt", "spatial_ref", "wkt", "proj4", "proj4_params", "proj4_string", "proj4text"):
-        if mapping.text(name):
-            return re.sub(r"\+units=km\b", "+units=m", mapping.text(name))
-    return _proj_string(mapping, scale)
+    return mapping or next((v for v in variables.values() if "grid_mapping_name" in v.attributes), None)
 
 
-def _proj_string(mapping: Variable, scale: float) -> str | None:
-    """Returns the PROJ string of a grid mapping's parameters, or None if the mapping is not supported."""
-    name, attributes = mapping.text("grid_mapping_name"), mapping.attributes
-    longitude = [attributes[key] for key in _LONGITUDES if key in attributes]
-    words: dict[str, Any] = {"proj": _PROJECTIONS.get(name), "lon_0": longitude[0] if longitude else None}
-    if name == "latitude_longitude":
-        words = {"proj": "longlat"}
-    elif words["proj"] is None or words["lon_0"] is None:
-        return None
-    else:
-        parallels = np.ravel(attributes.get("standard_parallel", []))
-        if name != "mercator":
-            words["lat_0"] = attributes.get("latitude_of_projection_origin", 90 if name == "polar_stereographic" else 0)
-        keys = ("lat_ts",) if name in ("mercator", "polar_stereographic") else ("lat_1", "lat_2")
-        words |= dict(zip(keys, parallels, strict=False))
-        scales = [attributes[key] for key in _SCALES if key in attributes]
-        words |= dict(zip(("k_0",), scales, strict=False))
-        # CF gives these in the units of the coordinates, PROJ in metres.
-        words["x_0"] = float(attributes.get("false_easting", 0)) * scale
-        words["y_0"] = float(attributes.get("false_northing", 0)) * scale
-    words |= {word: attributes[key] for key, word in _FIGURE.items() if key in attributes}
-    if "rf" in words and "b" in words:
-        del words["rf"]
-    values = (value if isinstance(value, str) else f"{float(np.ravel(value)[0]):.12g}" for value in words.values())
-    return " ".join(f"+{word}={value}" for word, value in zip(words, values, strict=True)) + " +no_defs"
+def _projection(mapping: Variable, scale: float) -> str | None:
+    """Returns the projection as WKT or PROJ's string, with its coordinates in metres."""
+    for name in _WRITTEN:
+        if text := mapping.text(name)[:_LONGEST]:
+            return re.sub(r"\+units=km\b", "+units=m", text)
+    return _from_cf(json.dumps(_plain(mapping.attributes)), scale)
+
+
+# Cached, since all files of an archive have the same.
+@lru_cache(maxsize=64)
+def _from_cf(attributes: str, scale: float) -> str | None:
+    parameters = json.loads(attributes)
+    # CF gives these in the units of the coordinates.
+    for name in {"false_easting", "false_northing"} & parameters.keys():
+        parameters[name] *= scale
+    return from_cf(parameters)
+
+
+def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the attributes that are texts, numbers or short lists of numbers, as JSON has them."""
+    plain: dict[str, Any] = {}
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            plain[name] = value[:_LONGEST]
+        elif isinstance(value, int | float | np.number | np.ndarray | list) and np.size(value) <= 100:
+            array = np.asarray(value)
+            if array.dtype.kind in "iuf" and np.isfinite(array).all():
+                plain[name] = array.tolist()
+    return plain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,37 +11,44 @@ from typing import Any
 
 from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, LARGEST_BLOCK
-from convlstm.datasets.readers.cf.field import Field, find_field
+from convlstm.datasets.readers.cf.field import Source, Sources, find_sources
 from convlstm.datasets.readers.cf.variable import Variable
-from convlstm.datasets.readers.options import check_step, check_text
+from convlstm.datasets.readers.options import check_step, frozen_names, frozen_select, frozen_units
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class CFReader(Reader):
-    """CF files: rain rates in mm/h, accumulations as rates in mm/h, reflectivities in dBZ, everything else as `"raw"`.
+    """CF files: rain rates in mm/h, accumulations as rates in mm/h, reflectivities in dBZ, everything else as it is.
 
-    The field is the variable over rows and columns that has units of rain or reflectivity. Rows and columns are
-    flipped, if needed, so that the first ones are in the north and the west, and kilometres become metres. The period
-    of an accumulation comes from the time's bounds, from `start_time`, from an attribute (`cell_methods` with an
-    interval, `accumulation_period` and the like), or is the step between the frames.
+    Rain is what its name, standard name or long name calls rain. The field is the only one of rain, else the only one
+    of the file; a file with several others is refused, unless `variable` names those to read. Dimensions may come in
+    any order. Rows and columns are flipped, if needed, so that the first ones are in the north and the west, and
+    kilometres become metres. The period of an accumulation comes from the time's bounds, from `start_time`, from an
+    attribute (`cell_methods` with an interval, `accumulation_period` and the like), or is the step between the frames;
+    its time is its end. All other frames have the time in the file.
 
     Args:
-        variable: Name of the field. Default: the only one.
-        units: Units of the field, such as `"mm/h"`, `"kg m-2"` or `"dBZ"`; `"raw"` keeps the values unchanged.
-            Default: the units in the file.
+        variable: Name of the field, or names of several, which become channels (H, W, C). Default: the only one.
+        units: Units of the field, such as `"mm/h"`, `"kg m-2"` or `"dBZ"`, by name if there are several fields;
+            `"raw"` keeps the values unchanged. Default: the units in the file.
         step_minutes: Period of accumulations in minutes. Default: the period in the file.
+        select: Position to read of further dimensions, by the value of its coordinate: `{level: 500}`. A dimension
+            without coordinates takes the number of the position. Default: none.
     """
 
-    variable: str | None = None
-    units: str | None = None
+    variable: str | Sequence[str] | None = None
+    units: str | Mapping[str, str] | None = None
     step_minutes: float | None = None
+    select: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         check_step(self.format, self.step_minutes)
-        check_text(self.format, "variable", self.variable)
-        check_text(self.format, "units", self.units)
+        # Readers are keys of caches.
+        object.__setattr__(self, "variable", frozen_names(self.format, self.variable))
+        object.__setattr__(self, "units", frozen_units(self.format, self.units))
+        object.__setattr__(self, "select", frozen_select(self.format, self.select))
 
     def _open(self, path: Path) -> AbstractContextManager[Mapping[str, Variable]]:
         """Opens a file and yields its arrays by name."""
@@ -52,35 +59,42 @@ class CFReader(Reader):
         raise NotImplementedError
 
     def _contents(self, path: Path) -> Contents:
-        return _field(self, path, self._identity(path)).contents
+        return _sources(self, path, self._identity(path)).contents
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         identity = self._identity(path)
-        field = _field(self, path, identity)
-        frames = len(field.contents.times)
-        position = frame_number(position, frames)
+        contents, sources = _sources(self, path, identity)
+        position = frame_number(position, len(contents.times))
+        channels = [self._channel(path, identity, source, position, len(contents.times)) for source in sources]
+        return channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
 
+    def _channel(self, path: Path, identity: Any, source: Source, position: int, frames: int) -> np.ndarray:
         def load(part: int | slice) -> np.ndarray:
             with self._open(path) as variables:
-                return variables[field.name].read(*field.selection(part))
+                variable = variables[source.name]
+                stored = variable.read(*source.axes.selection(variable, part))
+                return stored.transpose(source.axes.order(variable, part))
 
-        if field.block > 1 and field.block * field.frame_bytes <= LARGEST_BLOCK:
-            start = position - position % field.block
-            chunk = slice(start, min(start + field.block, frames))
-            stored = BLOCKS.get((path, identity, field.name, start), lambda: load(chunk))[position - start]
+        if source.axes.frames and source.block > 1 and source.block * source.frame_bytes <= LARGEST_BLOCK:
+            start = position - position % source.block
+            chunk = slice(start, min(start + source.block, frames))
+            key = (path, identity, source.name, tuple(source.axes.fixed.items()), start)
+            stored = BLOCKS.get(key, lambda: load(chunk))[position - start]
         else:
             stored = load(position)
-        return field.frame(stored)
+        return source.values(stored, position)
 
 
 # Cached, since the frames of a file are read one after the other, after the times of all files.
 @lru_cache(maxsize=1024)
-def _field(reader: CFReader, path: Path, _: Any) -> Field:
+def _sources(reader: CFReader, path: Path, _: Any) -> Sources:
+    names, units = reader.variable, reader.units
     with reader._open(path) as variables:
-        return find_field(
+        return find_sources(
             variables,
             file_name=path.name,
-            variable=reader.variable,
-            units=reader.units,
+            names=() if names is None else (names,) if isinstance(names, str) else names,
+            units=dict(units) if isinstance(units, tuple) else units,  # type: ignore[arg-type]
             step_minutes=reader.step_minutes,
+            select=dict(reader.select or ()),
         )

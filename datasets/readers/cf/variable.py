@@ -53,6 +53,11 @@ class Variable:
                 raise UnreadableError(f"has {self.name!r} in {touched:,} chunks, of which {_MOST_CHUNKS:,} can be read")
         return np.asarray(self.load(index if index else ...))
 
+    def decoded(self) -> np.ndarray:
+        """Returns the whole array as float64, after `scale_factor` and `add_offset`."""
+        scale, offset = (float(self.attributes.get(name, n)) for name, n in (("scale_factor", 1), ("add_offset", 0)))
+        return np.asarray(self.read(), np.float64) * scale + offset
+
 
 def _product(sides: Any) -> str:
     return " x ".join(map(str, sides)) or "1"

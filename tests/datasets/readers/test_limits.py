@@ -251,4 +251,5 @@ def test_long_texts_do_not_take_long(tmp_path):
         rain.cell_methods = "interval: " + "9" * 200_000
         rain.accumulation_period = "8" * 200_000
     refusal(path, "netcdf", "has accumulations of inf minutes", units="mm")
-    assert make_reader("netcdf").contents(path).grid.units == "raw"
+    refusal(path, "netcdf", "has the rain 'rain' in .* which are no units of rain")
+    assert make_reader("netcdf", units="raw").contents(path).grid.units == "raw"

@@ -1,7 +1,7 @@
 import threading
 
 from convlstm.datasets.readers import NO_ECHO_DBZ, ReadError, make_reader
-from convlstm.datasets.readers.cf.field import units_of
+from convlstm.datasets.readers.cf.quantity import units_of
 from tests.support.radar_files import open_file, write_rainfields
 
 import numpy as np
@@ -28,9 +28,12 @@ def test_rainfields(tmp_path, mode):
     assert (grid.shape, grid.units, grid.pixel_size, grid.pixel_units) == ((2, 3), "mm/h", (500, 500), "m")
     assert grid.extent == (-750, -500, 750, 500)
     # Kilometres in the file, metres here.
-    assert grid.projection == (
-        "+proj=aea +lon_0=153.24 +lat_0=-27.7178 +lat_1=-26.2 +lat_2=-29.3 +x_0=2000 +y_0=0 +a=6378137 +no_defs"
-    )
+    projection = pytest.importorskip("pyproj").CRS(grid.projection).to_cf()
+    assert (projection["false_easting"], projection["standard_parallel"]) == (2000, (-26.2, -29.3))
+    # In the forecast as in the file.
+    y, x, mapping = grid.coordinates
+    assert (y.name, y.values.tolist(), x.values.tolist()) == ("y", [0.25, -0.25], [-0.5, 0, 0.5])
+    assert (x.attributes["units"], mapping.attributes["false_easting"]) == ("km", 2)
 
 
 def test_rows_from_south_to_north_are_flipped(tmp_path):
@@ -40,22 +43,22 @@ def test_rows_from_south_to_north_are_flipped(tmp_path):
     assert contents.grid.extent == (-750, -500, 750, 500)
 
 
-def write_stack(path, values, *, units="mm h-1", start=0, chunks=None, **attributes):
+def write_stack(path, values, *, units="mm h-1", start=0, chunks=None, name="rain", **attributes):
     """Writes a NetCDF stack of frames 5 minutes apart, on rising latitudes and without a map."""
     with netCDF4.Dataset(path, "w") as file:
-        for name, size in zip(("time", "lat", "lon"), values.shape, strict=True):
-            file.createDimension(name, size)
+        for side, size in zip(("time", "lat", "lon"), values.shape, strict=True):
+            file.createDimension(side, size)
         time = file.createVariable("time", "f8", ("time",))
         time.setncatts({"units": "minutes since 2020-01-01T00:00:00+01:00", "calendar": "gregorian"})
         time[:] = 5 * np.arange(len(values)) + start
-        for name, first in (("lat", 47.0), ("lon", 8.0)):
-            variable = file.createVariable(name, "f4", (name,))
-            variable.units = "degrees_north" if name == "lat" else "degrees_east"
-            variable[:] = first + 0.01 * np.arange(file.dimensions[name].size)
+        for side, first in (("lat", 47.0), ("lon", 8.0)):
+            variable = file.createVariable(side, "f4", (side,))
+            variable.units = "degrees_north" if side == "lat" else "degrees_east"
+            variable[:] = first + 0.01 * np.arange(file.dimensions[side].size)
         height = file.createVariable("height", "f4", ("lat", "lon"))
         height.units = "m"
         height[:] = 500
-        rain = file.createVariable("rain", values.dtype, ("time", "lat", "lon"), chunksizes=chunks, zlib=True)
+        rain = file.createVariable(name, values.dtype, ("time", "lat", "lon"), chunksizes=chunks, zlib=True)
         rain.setncatts({"units": units} | attributes)
         rain.set_auto_maskandscale(False)
         rain[:] = values
@@ -165,19 +168,23 @@ def test_one_field_of_several_is_chosen(tmp_path):
         other = file.createVariable("precipitation_rate", "f4", ("time", "lat", "lon"))
         other.units = "mm/h"
         other[:] = 1
-    with pytest.raises(ReadError, match=r"has several fields: rain, precipitation_rate\. Choose .* 'variable'"):
+    with pytest.raises(
+        ReadError, match=r"has several fields: rain \(mm h-1\), precipitation_rate \(mm/h\)\. Choose .* 'variable'"
+    ):
         open_file(path)
     assert open_file(path, variable="precipitation_rate")[0].read(path, 0).max() == 1
     with pytest.raises(ReadError, match="has 1 frames but 7 times"):
         open_file(path, variable="height", units="mm/h")
-    with pytest.raises(ReadError, match="has no frames 'snow'; it has height, rain, precipitation_rate"):
+    with pytest.raises(
+        ReadError, match=r"has no frames 'snow'; it has height \(m\), rain \(mm h-1\), precipitation_rate"
+    ):
         open_file(path, variable="snow")
 
 
 def test_other_fields_are_raw(tmp_path):
     values = stack()
     for path, options in (
-        (write_stack(tmp_path / "sea.nc", values, units="degC"), {"variable": "rain"}),
+        (write_stack(tmp_path / "sea.nc", values, units="degC", name="sst"), {}),
         (write_stack(tmp_path / "rain.nc", values, units="mm"), {"units": "raw"}),
     ):
         reader, contents = open_file(path, **options)
@@ -189,13 +196,13 @@ def test_metadata_that_are_not_understood(tmp_path):
     path = write_stack(tmp_path / "stack.nc", stack(1), units="mm")
     with pytest.raises(ReadError, match=r"unknown period\. Give the minutes with the option 'step_minutes'"):
         open_file(path)
-    with pytest.raises(ReadError, match="cannot have the units 'furlongs'"):
+    with pytest.raises(ReadError, match=r"has the rain 'rain' in 'furlongs', which are no units of rain\. Name its"):
         open_file(path, units="furlongs")
     with pytest.raises(ValueError, match=r"\[netcdf\] 'step_minutes' must be a number of minutes above 0 but got 0"):
         make_reader("netcdf", step_minutes=0)
     with netCDF4.Dataset(path, "a") as file:
-        file["time"].calendar = "360_day"
-    with pytest.raises(ReadError, match="the calendar '360_day', but only the standard calendar"):
+        file["time"].calendar = "martian"
+    with pytest.raises(ReadError, match="of the calendar 'martian', which are not understood"):
         open_file(path, units="mm/h")
     with netCDF4.Dataset(path, "a") as file:
         file["time"].setncatts({"units": "months since 2000-01-01", "calendar": "standard"})

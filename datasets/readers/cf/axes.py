@@ -1,0 +1,203 @@
+"""The dimensions of a CF variable: rows, columns, frames, and those of which one position is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from convlstm.datasets.readers.cf.time import is_time
+from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.errors import UnreadableError
+
+import numpy as np
+
+Variables = Mapping[str, Variable]
+
+_NAMES = {
+    "y": ("y", "yc", "lat", "latitude", "rlat", "grid_latitude", "south_north", "northing", "nlat", "ny", "nj"),
+    "x": ("x", "xc", "lon", "longitude", "rlon", "grid_longitude", "west_east", "easting", "nlon", "nx", "ni"),
+}
+# Names of pictures' sides, which mean other things beside these: a height may be one above the ground.
+_SIDES = {"y": ("row", "rows", "height"), "x": ("column", "columns", "width")}
+_STANDARD = {
+    "y": ("projection_y_coordinate", "latitude", "grid_latitude"),
+    "x": ("projection_x_coordinate", "longitude", "grid_longitude"),
+}
+_LATITUDE = ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreesn")
+_LONGITUDE = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese")
+_SHOWN = 8
+
+
+class Axes(NamedTuple):
+    """Names of the dimensions of rows, columns and frames, and the positions that are read of all others."""
+
+    rows: str
+    columns: str
+    frames: str | None
+    fixed: Mapping[str, int]
+
+    def selection(self, variable: Variable, frames: int | slice) -> tuple[int | slice, ...]:
+        """Returns the index of some frames in the variable's array."""
+        parts: dict[str, int | slice] = {self.rows: slice(None), self.columns: slice(None), **self.fixed}
+        return tuple(frames if name == self.frames else parts[name] for name in variable.dimensions)
+
+    def order(self, variable: Variable, frames: int | slice) -> tuple[int, ...]:
+        """Returns the order of axes that makes what `selection` reads (F, H, W), or (H, W) for a single frame."""
+        left = [n for n in variable.dimensions if n in (self.rows, self.columns) or n == self.frames]
+        left = [name for name in left if name != self.frames or isinstance(frames, slice)]
+        wanted = [self.frames, self.rows, self.columns] if self.frames in left else [self.rows, self.columns]
+        return tuple(left.index(name) for name in wanted)  # type: ignore[arg-type]
+
+
+def sides(variables: Variables, variable: Variable) -> tuple[str, str] | None:
+    """Returns the dimensions of rows and columns, or None if the variable is not on a map."""
+    if len(set(variable.dimensions)) != len(variable.dimensions):
+        return None
+    rows, columns = (_side(variables, variable, axis) for axis in "yx")
+    if rows is not None and columns is not None and rows != columns:
+        return rows, columns
+    return next((pair for pair in _by_latitudes(variables) if set(pair) <= set(variable.dimensions)), None)
+
+
+def has_frames(variables: Variables, variable: Variable) -> bool:
+    """Returns True if a dimension beside rows and columns counts times."""
+    found = sides(variables, variable) or ()
+    return any(name not in found and _counts_times(variables, name) for name in variable.dimensions)
+
+
+def find_axes(variables: Variables, variable: Variable, select: Mapping[str, Any]) -> Axes:
+    """Returns the dimensions of a variable on a map.
+
+    Args:
+        variables: All variables of the file.
+        variable: The variable.
+        select: Values of the coordinates to read, by dimension.
+
+    Raises:
+        UnreadableError: If a dimension is one too many, or has no such coordinate.
+    """
+    found = sides(variables, variable)
+    assert found is not None
+    sizes = dict(zip(variable.dimensions, variable.shape, strict=True))
+    others = [name for name in variable.dimensions if name not in found]
+    fixed = {name: _position(variables, variable, name, sizes[name], select[name]) for name in others if name in select}
+    left = [name for name in others if name not in fixed]
+    timed = [name for name in left if _counts_times(variables, name)]
+    # A long dimension of times counts the frames, be there another one of size 1, such as the start of a forecast.
+    frames = next(iter([name for name in timed if sizes[name] > 1] + timed), None)
+    if frames is None:
+        unnamed = [name for name in left if sizes[name] > 1 and name not in variables]
+        frames = unnamed[0] if len(unnamed) == 1 else None
+    for name in left:
+        if name != frames and sizes[name] > 1:
+            beside = "time, rows and columns" if frames else "rows and columns"
+            raise UnreadableError(
+                f"has {variable.name!r} over the dimension {name!r} of {sizes[name]}{_values(variables, name)} beside "
+                f"{beside}. Choose one position: reader.select={{{name}: VALUE}}{_advice(name)}"
+            )
+        if name != frames:
+            fixed[name] = 0
+    return Axes(*found, frames, fixed)
+
+
+def latitudes_of(variables: Variables, rows: str, columns: str) -> list[Variable]:
+    """Returns the latitudes and longitudes of each pixel, (rows, columns) in either order, if the file has them."""
+    return [
+        v for v in variables.values() if _angle(v) and len(v.dimensions) == 2 and {*v.dimensions} == {rows, columns}
+    ]
+
+
+def _angle(variable: Variable) -> str:
+    """Returns `"y"` for latitudes, `"x"` for longitudes, else `""`."""
+    if variable.dtype.kind not in "iuf":
+        return ""
+    units, standard = variable.text("units").lower(), variable.text("standard_name").lower()
+    if units in _LATITUDE or standard == "latitude":
+        return "y"
+    return "x" if units in _LONGITUDE or standard == "longitude" else ""
+
+
+def is_place(variable: Variable) -> bool:
+    """Returns True for latitudes and longitudes."""
+    named = variable.name.lower() in ("lat", "lon", "latitude", "longitude", "nav_lat", "nav_lon", "xlat", "xlong")
+    return bool(_angle(variable)) or named
+
+
+def _side(variables: Variables, variable: Variable, axis: str) -> str | None:
+    """Returns the dimension along an axis, `"x"` or `"y"`: the one for which most speaks, of several the last."""
+    ranks = {name: _rank(variables, name, axis) for name in variable.dimensions}
+    most = max(ranks.values(), default=0)
+    return None if most == 0 else [name for name, rank in ranks.items() if rank == most][-1]
+
+
+def _rank(variables: Variables, name: str, axis: str) -> int:
+    coordinate = variables.get(name)
+    if coordinate is not None:
+        written = coordinate.text("axis").lower()
+        if coordinate.text("standard_name").lower() in _STANDARD[axis] or _angle(coordinate) == axis:
+            return 4
+        if written == axis:
+            return 3
+        if written in ("x", "y", "z", "t") or coordinate.text("positive") or is_time(coordinate):
+            return 0
+    return 2 if name.lower() in _NAMES[axis] else int(name.lower() in _SIDES[axis])
+
+
+def _by_latitudes(variables: Variables) -> list[tuple[str, str]]:
+    """Returns the dimensions of rows and columns of each field of latitudes: they change most from row to row."""
+    pairs = []
+    for variable in variables.values():
+        if len(variable.dimensions) == 2 and min(variable.shape) > 1 and _angle(variable) == "y":
+            values = np.asarray(variable.read(), np.float64)
+            down, right = (np.nanmean(np.abs(np.diff(values, axis=axis))) for axis in (0, 1))
+            first, second = variable.dimensions
+            pairs.append((first, second) if down >= right else (second, first))
+    return pairs
+
+
+def _counts_times(variables: Variables, name: str) -> bool:
+    """Returns True if a dimension has times, by a variable of its own name or another one along it alone."""
+    own = variables.get(name)
+    if own is not None and is_time(own):
+        return True
+    along = (
+        v
+        for v in variables.values()
+        if [n for n, size in zip(v.dimensions, v.shape, strict=True) if size > 1] == [name]
+    )
+    return name.lower() in ("time", "valid_time") or any(is_time(variable) for variable in along)
+
+
+def _position(variables: Variables, variable: Variable, name: str, size: int, wanted: Any) -> int:
+    """Returns the position of a value along a dimension."""
+    coordinate = variables.get(name)
+    if coordinate is None or coordinate.dtype.kind not in "iuf" or coordinate.shape != (size,):
+        if type(wanted) is int and 0 <= wanted < size:
+            return wanted
+        raise UnreadableError(
+            f"has no coordinates of the dimension {name!r} of {size}, so 'select' takes a number from 0 to {size - 1}, "
+            f"but it is {wanted!r}"
+        )
+    values = coordinate.decoded()
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        positions = np.flatnonzero(np.isclose(values, float(wanted), rtol=1e-6, atol=1e-9))
+        if len(positions) == 1:
+            return int(positions[0])
+    raise UnreadableError(f"has no {name}={wanted!r}; {variable.name!r} has{_values(variables, name)}")
+
+
+def _values(variables: Variables, name: str) -> str:
+    """Returns the first coordinates along a dimension as text."""
+    coordinate = variables.get(name)
+    if coordinate is None or coordinate.dtype.kind not in "iuf" or len(coordinate.shape) != 1:
+        return ""
+    values = coordinate.decoded()
+    shown = ", ".join(f"{value:g}" for value in values[:_SHOWN].tolist()) + (", ..." if len(values) > _SHOWN else "")
+    units = coordinate.text("units")
+    return f" ({shown}{f' {units[:40]}' if units else ''})"
+
+
+def _advice(name: str) -> str:
+    if name.lower() == "expver":  # of the Climate Data Store
+        return ": 1 is the final ERA5, 5 the preliminary one of the last months. To use both, combine them first"
+    return ""

@@ -1,0 +1,116 @@
+"""The times of a CF variable's frames, and the periods of its accumulations."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+from convlstm.datasets.readers.cf.axes import Axes, Variables
+from convlstm.datasets.readers.cf.time import decode_times, is_time, minutes_of
+from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.file_names import time_in_name
+from convlstm.datasets.readers.limits import check_times
+
+import numpy as np
+
+# Characters of a text in which a pattern is searched for.
+_TEXT = 500
+_INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hr|hours?|d|days?)\b", re.IGNORECASE)
+_DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?", re.IGNORECASE)
+
+
+class FrameTimes(NamedTuple):
+    """The times of frames as the file has them, datetime64[s] of (F,), and the begins and ends of their periods."""
+
+    times: np.ndarray
+    begins: np.ndarray | None = None
+    ends: np.ndarray | None = None
+
+
+def frame_times(variables: Variables, variable: Variable, axes: Axes, file_name: str) -> FrameTimes:
+    """Returns the times of a variable's frames.
+
+    Raises:
+        UnreadableError: If there are none, or not one for each frame.
+    """
+    frames = 1 if axes.frames is None else variable.shape[variable.dimensions.index(axes.frames)]
+    check_times(frames)
+    time = _time_of(variables, axes.frames, frames)
+    if time is None:
+        named = time_in_name(file_name)
+        if named is None or frames != 1:
+            raise UnreadableError("has no variable of times 'since' a date, and no time in its name")
+        return FrameTimes(np.array([named]))
+    times = np.ravel(decode_times(time.read(), time))
+    if len(times) != frames:
+        raise UnreadableError(f"has {frames} frames but {len(times)} times")
+    start = variables.get("start_time")
+    if start is not None and start.shape == time.shape and is_time(start):
+        return FrameTimes(times, np.ravel(decode_times(start.read(), start)), times)
+    bounds = variables.get(time.text("bounds"))
+    if bounds is not None and bounds.shape == (*time.shape, 2):
+        # Bounds have the units of their time.
+        limits = decode_times(bounds.read(), time).reshape(-1, 2)
+        return FrameTimes(times, limits[:, 0], limits[:, 1])
+    return FrameTimes(times)
+
+
+def periods_of(variable: Variable, found: FrameTimes) -> np.ndarray:
+    """Returns the minutes of each accumulation, (F,), from the bounds, an attribute, or the step between the frames.
+
+    Raises:
+        UnreadableError: If the period is not known, or all accumulations begin at the same time.
+    """
+    if found.begins is not None and found.ends is not None:
+        periods = minutes_of(found.ends - found.begins)
+        if len(periods) > 1 and len(np.unique(found.begins)) == 1 and len(np.unique(found.ends)) > 1:
+            raise UnreadableError(
+                f"has accumulations that all begin at {found.begins[0]}, the start of a forecast or of a day, and not "
+                "one for each frame. Take their differences first, as xarray's .diff('time') does"
+            )
+        if not (periods > 0).all():
+            periods = np.full(len(periods), _most_common(periods))
+    else:
+        written = _period_attribute(variable)
+        step = _most_common(minutes_of(np.diff(np.sort(found.times))))
+        periods = np.full(len(found.times), step if written is None else written)
+    if not (periods.min() > 0 and periods.max() < math.inf):
+        period = "an unknown period" if np.isnan(periods[0]) else f"{periods[0]:g} minutes"
+        raise UnreadableError(f"has accumulations of {period}. Give the minutes with the option 'step_minutes'")
+    return periods
+
+
+def _time_of(variables: Variables, dimension: str | None, frames: int) -> Variable | None:
+    """Returns the variable of the frames' times: that of the dimension's name, else another one with as many times."""
+    names = ["valid_time", "time"] if dimension is None else [dimension]
+    known = [variables[name] for name in names if name in variables and is_time(variables[name])]
+    others = [v for v in variables.values() if v.text("standard_name") == "time" or v.name in ("valid_time", "time")]
+    # The one of the dimension's name is taken even if it does not fit, so that the user learns of it.
+    fitting = [v for v in others if is_time(v) and math.prod(v.shape) == frames and v.name != "start_time"]
+    return next(iter(known + fitting), None)
+
+
+def _most_common(values: np.ndarray) -> float:
+    unique, counts = np.unique(values, return_counts=True)
+    return float(unique[counts.argmax()]) if len(unique) else float("nan")
+
+
+def _period_attribute(variable: Variable) -> float | None:
+    cell = re.search(r"interval:\s*([^)]*)", variable.text("cell_methods")[:_TEXT])
+    written = [cell.group(1)] if cell else []
+    names = ("accumulation_period", "accumulation_time", "accumulation_interval", "integration_period", "period")
+    written += [variable.text(name) for name in names if name in variable.attributes]
+    for text in (text[:_TEXT] for text in written):
+        duration = _DURATION.fullmatch(text)
+        if duration and any(duration.groups()):
+            hours, minutes, seconds = (float(part or 0) for part in duration.groups())
+            return hours * 60 + minutes + seconds / 60
+        interval = _INTERVAL.search(text)
+        if interval:
+            unit = interval.group(2)[0].lower()
+            return float(interval.group(1)) * {"s": 1 / 60, "m": 1.0, "h": 60.0, "d": 1440.0}[unit]
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+    return None
