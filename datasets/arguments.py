@@ -82,12 +82,13 @@ def split_dates(owner: str, value: Sequence[str]) -> list[np.datetime64]:
     return dates
 
 
-def rising(owner: str, name: str, value: Sequence[float]) -> list[float]:
-    """Returns positive numbers, each above the one before, or raises ValueError."""
+def rising(owner: str, name: str, value: Sequence[float], positive: bool = True) -> list[float]:
+    """Returns numbers, each above the one before, or raises ValueError; `positive` allows only those above 0."""
     numbers = list(value) if _is_list(value) else []
-    valid = all(is_number(n) and math.isfinite(n) and n > 0 for n in numbers)
+    valid = all(is_number(n) and math.isfinite(n) and (n > 0 or not positive) for n in numbers)
     if not numbers or not valid or sorted(set(numbers)) != numbers:
-        raise ValueError(f"[{owner}] '{name}' must be positive numbers, each above the one before, but got {value!r}.")
+        kind = "positive numbers" if positive else "numbers"
+        raise ValueError(f"[{owner}] '{name}' must be {kind}, each above the one before, but got {value!r}.")
     return [float(n) for n in numbers]
 
 

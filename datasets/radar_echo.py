@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convlstm.arguments import check_flags, check_whole
+from convlstm.arguments import check_flags
 from convlstm.datasets import arguments
+from convlstm.datasets.archive_options import ArchiveOptions
 from convlstm.datasets.archive_sequences import ArchiveSequences
-from convlstm.datasets.archives.archive import Archive
-from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 from convlstm.datasets.synthetic_sequences import SyntheticSequences
 from convlstm.datasets.transforms import Transform, default_transform
@@ -123,77 +122,49 @@ class RadarEcho(SequenceDataset):
         super().__init__(
             "RadarEcho", input_frames=input_frames, target_frames=target_frames, prefetch=prefetch, threads=threads
         )
-        length = self.input_frames + self.target_frames
-        stride = check_whole("RadarEcho", "stride", stride, 1, None)
-        multiple = check_whole("RadarEcho", "multiple", multiple, 1, None)
-        coarsen = check_whole("RadarEcho", "coarsen", coarsen, 1, None)
-        cache_bytes = check_whole("RadarEcho", "cache_bytes", cache_bytes, 0, None)
-        check_flags("RadarEcho", augment=augment, progress=progress)
+        check_flags("RadarEcho", augment=augment)
         self._augment = augment
-        reader = arguments.options("RadarEcho", "reader", reader)
         synthetic = arguments.options("RadarEcho", "synthetic", synthetic)
-        cache_folder = None if index is None else arguments.path("RadarEcho", "index", index)
         if not (transform is None or isinstance(transform, Transform)):
             raise ValueError(
                 "[RadarEcho] 'transform' must be one of convlstm.datasets.transforms, such as Reflectivity, or of a "
                 f"subclass of Transform, but got {transform!r}."
             )
-        sizes = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
-        for name, size in sizes.items():
-            if size is not None:
-                check_whole("RadarEcho", f"{name}_sequences", size, 1, arguments.MOST_SEQUENCES)
-        shares = arguments.split_shares("RadarEcho", split)
-        dates = None if split_dates is None else arguments.split_dates("RadarEcho", split_dates)
-        crop = None if frame_size is None else arguments.sides("RadarEcho", "frame_size", frame_size)
-        least_known = arguments.number("RadarEcho", "least_known", least_known, 0, 1)
-        wet_sampling = arguments.number("RadarEcho", "wet_sampling", wet_sampling, 0, 1)
-        step = None if step is None else arguments.minutes("RadarEcho", "step", step)
-
-        given = {"archive": archive, "validation_archive": validation_archive, "test_archive": test_archive}
-        paths = {name: arguments.paths("RadarEcho", name, value) for name, value in given.items() if value is not None}
-        if dates is not None and set(paths) != {"archive"}:
+        length = self.input_frames + self.target_frames
+        options = ArchiveOptions(
+            "RadarEcho",
+            archive=archive,
+            validation_archive=validation_archive,
+            test_archive=test_archive,
+            format=format,
+            reader=reader,
+            split=split,
+            split_dates=split_dates,
+            stride=stride,
+            step=step,
+            frame_size=frame_size,
+            multiple=multiple,
+            coarsen=coarsen,
+            least_known=least_known,
+            wet_sampling=wet_sampling,
+            train_sequences=train_sequences,
+            validation_sequences=validation_sequences,
+            test_sequences=test_sequences,
+            zr=zr,
+            index=index,
+            cache_bytes=cache_bytes,
+            progress=progress,
+        )
+        if archive is None and (options.coarsen, options.step) != (1, None):
             raise ValueError(
-                "[RadarEcho] 'split_dates' are for an 'archive' that all splits share. Give one, without "
-                "'validation_archive' and 'test_archive', or leave 'split_dates' out."
+                "[RadarEcho] 'coarsen' and 'step' are for an 'archive'. Set 'pixel_km' and 'step_minutes' of the "
+                "'synthetic' radar instead."
             )
-        if paths and archive is None:
-            raise ValueError(
-                f"[RadarEcho] '{next(iter(paths))}' needs an 'archive' to train on. To use all of an archive for one "
-                "split, name it as 'archive' with a 'split' such as [0, 0, 1]."
-            )
-        if archive is None and coarsen > 1:
-            raise ValueError(
-                f"[RadarEcho] 'coarsen' must be 1 for the synthetic radar but got {coarsen}. Set its 'pixel_km'."
-            )
-        if archive is None and step is not None:
-            raise ValueError("[RadarEcho] 'step' is for an 'archive'. Set 'step_minutes' of the 'synthetic' radar.")
-
         self._sequences: ArchiveSequences | SyntheticSequences
         if archive is None:
-            self._sequences = SyntheticSequences(crop, length, synthetic, sizes)
+            self._sequences = SyntheticSequences(options.crop, length, synthetic, options.sizes)
         else:
-            cache = ArrayCache(cache_bytes)
-            settings: dict[str, Any] = {"format": format, "options": reader, "cache": cache_folder, "zr": zr}
-            archives = {
-                split: [Archive(path, **settings, cache_bytes=cache, progress=progress) for path in paths[name]]
-                for split, name in zip(SPLITS, ("archive", "validation_archive", "test_archive"), strict=True)
-                if name in paths
-            }
-            self._sequences = ArchiveSequences(
-                "RadarEcho",
-                archives,
-                shares=shares,
-                dates=dates,
-                length=length,
-                stride=stride,
-                step=step,
-                frame_size=crop,
-                multiple=multiple,
-                coarsen=coarsen,
-                least_known=least_known,
-                wet_sampling=wet_sampling,
-                sizes=sizes,
-            )
+            self._sequences = options.sequences(length)
         self._sizes, self.frame_shape = self._sequences.sizes, (*self._sequences.frame_size, 1)
         self.units = self._sequences.units
         self.frame_interval, self.pixel_km = self._sequences.frame_interval, self._sequences.pixel_km
