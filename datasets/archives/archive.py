@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.arguments import check_whole
+from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
 from convlstm.datasets.archives.files import Problem, RadarFiles
-from convlstm.datasets.archives.index import Entry, Store, read_entries
+from convlstm.datasets.archives.index import Entry, Store
+from convlstm.datasets.archives.scan import scan
 from convlstm.datasets.archives.series import Problems, Series, assemble, first_of
 from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.readers import FORMATS
@@ -84,7 +86,8 @@ class Archive:
 
         folder = None if cache is None else arguments.path("Archive", "cache", cache)
         store = Store(folder, [str(self._root), format, sorted((options or {}).items()), self.zr])
-        entries, stored, changed = self._index(store, progress)
+        with Hold():
+            entries, stored, changed = self._index(store, progress)
         series = assemble(entries, self._problems)
         if series is None:
             raise ValueError(
@@ -179,14 +182,16 @@ class Archive:
                 continue
             if name in before and before[name].same_file(entry):
                 entry = before[name]
-            else:
-                entry.format = self._files.format_of(path)
             self._paths[name], entries[name] = path, entry
-        format = self._choose_format(entries)
-        entries = {name: entry for name, entry in entries.items() if entry.format == format}
+        usual = Counter(entry.format for entry in before.values()).most_common(1)
         new = {self._paths[name]: entry for name, entry in entries.items() if entry.grid is None}
         try:
-            read_entries(new, self._files, progress=progress, name=self.name)
+            self._scan(new, usual[0][0] if usual else "", progress)
+            format = self._choose_format(entries)
+            entries = {name: entry for name, entry in entries.items() if entry.format == format}
+            # Those of the format, if another one had been expected.
+            unread = [self._paths[name] for name, entry in entries.items() if entry.grid is None and not entry.problem]
+            self._scan({path: new[path] for path in unread}, format, progress)
         except BaseException:
             # Files that have been read are not read again when the user comes back.
             store.save(entries, {})
@@ -195,13 +200,16 @@ class Archive:
         changed = before.keys() != readable or any(entry.grid is not None for entry in new.values())
         return entries, stored, changed
 
+    def _scan(self, entries: Mapping[Path, Entry], format: str, progress: bool) -> None:
+        scan(entries, self._files.readers, self.zr, format=format, progress=progress, name=self.name)
+
     def _choose_format(self, entries: Mapping[str, Entry]) -> str:
         """Sets the format to the most common one and notes the files of other formats."""
         files = self._files
         if files.named and not any(entry.format for entry in entries.values()):
             # If the format is named, its reader explains what is wrong with the files.
             for entry in entries.values():
-                entry.format = files.readers[0].format
+                entry.format = entry.format if entry.problem else files.readers[0].format
         counts = Counter(entry.format for entry in entries.values() if entry.format)
         if not counts:
             raise ValueError(self._no_format(list(entries)))
@@ -216,8 +224,8 @@ class Archive:
         for name, entry in entries.items():
             if entry.format not in ("", format):
                 self._problems.note("format", name, entry.format)
-            elif not entry.format and Path(name).suffix.lower() in endings:
-                self._problems.note("damaged", name, files.reason_of(self._paths[name]))
+            elif not entry.format and (entry.problem or Path(name).suffix.lower() in endings):
+                self._problems.note("damaged", name, entry.problem or files.reason_of(self._paths[name]))
         return format
 
     def _no_format(self, names: list[str]) -> str:

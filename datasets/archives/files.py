@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from convlstm.datasets import arguments
 from convlstm.datasets.archives.frame_statistics import cleaned
-from convlstm.datasets.readers import FORMATS, Grid, Reader, ReadError, make_reader, recognise
+from convlstm.datasets.readers import FORMATS, Contents, Grid, Reader, ReadError, elsewhere, make_reader
 from convlstm.datasets.readers.errors import UnreadableError, printable
 from convlstm.datasets.readers.plain_files import check_plain
 from convlstm.datasets.transforms import rain_rate
@@ -40,6 +40,7 @@ class RadarFiles:
         format: A key of `convlstm.datasets.readers.FORMATS`, or `"auto"`: the most common format of the files.
         options: Options of the reader.
         zr: `(a, b)` of the Z-R relation Z = a R^b, for reflectivity.
+        apart: Read frames in another process, since nobody has read these files before. Default: False.
 
     Attributes:
         path: The folder or file.
@@ -52,10 +53,19 @@ class RadarFiles:
         ValueError: If an argument is refused.
     """
 
-    def __init__(self, owner: str, path: Path, format: str, options: Mapping[str, Any] | None, zr: Sequence[float]):
+    def __init__(
+        self,
+        owner: str,
+        path: Path,
+        format: str,
+        options: Mapping[str, Any] | None,
+        zr: Sequence[float],
+        *,
+        apart: bool = False,
+    ):
         if not path.exists():
             raise FileNotFoundError(f"[{owner}] {path} does not exist. Check the path.")
-        self.path, self.named = path, format != "auto"
+        self.path, self.named, self._apart = path, format != "auto", apart
         self.readers = _readers(owner, format, arguments.options(owner, "options", options))
         self.zr = _relation(owner, zr)
         self._reader: Reader | None = None
@@ -93,9 +103,20 @@ class RadarFiles:
             yield from (Path(root, name) for name in sorted([*names, *stores]) if not name.startswith("."))
 
     def format_of(self, path: Path) -> str:
-        """Returns the format of a file, or `""` if no reader recognises it."""
-        reader = recognise(path, self.readers)
-        return "" if reader is None else reader.format
+        """Returns the format of a file, or `""` if no reader recognises it.
+
+        Raises:
+            ReadError: If a library crashes at this file, or takes too long.
+        """
+        return elsewhere.format_of(path, self.readers)
+
+    def contents(self, path: Path) -> Contents:
+        """Returns the times and the grid of a file.
+
+        Raises:
+            ReadError: If the file cannot be read.
+        """
+        return elsewhere.contents(path, self.reader)
 
     def reason_of(self, path: Path) -> str:
         """Returns the reason why no reader recognises a file that should be one of the others' format."""
@@ -105,17 +126,6 @@ class RadarFiles:
             return str(error)
         return f"not recognised as {self.format}; it may be cut off"
 
-    def stored_frame(self, path: Path, position: int, grid: Grid) -> np.ndarray:
-        """Returns frame `position` of a file as stored: (H, W) float32 in `grid.units`, NaN where missing.
-
-        Raises:
-            ReadError: If the file cannot be read, or the frame has another shape than `grid`.
-        """
-        frame = self.reader.read(path, position)
-        if frame.shape != grid.layout.shape:
-            raise ReadError(f"[{self.format}] {path} has a frame of {frame.shape} instead of {grid.layout.shape}.")
-        return frame
-
     def frame(self, path: Path, position: int, grid: Grid, coarsen: int = 1) -> np.ndarray:
         """Returns frame `position` of a file in `grid.physical_units`, (H // coarsen, W // coarsen), NaN where missing.
 
@@ -124,11 +134,34 @@ class RadarFiles:
         Raises:
             ReadError: If the file cannot be read, or the frame has another shape than `grid`.
         """
-        frame = cleaned(self.stored_frame(path, position, grid), grid.units)
+        read = elsewhere.read if self._apart else _read
+        frame = cleaned(stored_frame(path, position, self.reader, grid.shape, read), grid.units)
         return coarse(rain_rate(frame, *self.zr) if grid.units == "dBZ" else frame, coarsen)
 
     def _is_store(self, folder: Path) -> bool:
         return any(reader.recognises(folder, b"") for reader in self.readers)
+
+
+def _read(path: Path, position: int, reader: Reader) -> np.ndarray:
+    return reader.read(path, position)
+
+
+def stored_frame(
+    path: Path,
+    position: int,
+    reader: Reader,
+    shape: tuple[int, ...],
+    read: Callable[[Path, int, Reader], np.ndarray] = _read,
+) -> np.ndarray:
+    """Returns frame `position` of a file as stored: (H, W) float32 in the file's units, NaN where missing.
+
+    Raises:
+        ReadError: If the file cannot be read, or the frame has another shape.
+    """
+    frame = read(path, position, reader)
+    if frame.shape != shape:
+        raise ReadError(f"[{reader.format}] {path} has a frame of {frame.shape} instead of {shape}.")
+    return frame
 
 
 def stamp(path: Path) -> tuple[int, int]:

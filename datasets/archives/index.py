@@ -12,20 +12,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.archives.files import RadarFiles, stamp
-from convlstm.datasets.archives.frame_statistics import UNREADABLE, blocks_of, measure, wet_from
+from convlstm.datasets.archives.files import stamp
+from convlstm.datasets.archives.frame_statistics import blocks_of
 from convlstm.datasets.folders import data_folder
-from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadError
+from convlstm.datasets.readers import Grid
 from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
-from tqdm import tqdm
 
 # Stored indexes of another version are ignored. Raise the number if the meaning of a reader's values or of a statistic
 # changes.
 VERSION = 1
-# Seconds before a bar is shown: most archives are small.
-_DELAY = 1.0
 
 
 @dataclass
@@ -67,64 +64,6 @@ class Entry:
 
 
 _ARRAYS = ("times", "event", "missing", "wet", "flags", "blocks")
-
-
-def read_entries(entries: Mapping[Path, Entry], files: RadarFiles, *, progress: bool, name: str) -> None:
-    """Fills the entries of files: reads the headers of all, then every frame once.
-
-    If it is interrupted, the entries of the files read so far are filled. Memory grows with the entries only, whatever
-    the size of the files.
-
-    Args:
-        entries: The entry to fill for each path.
-        files: The files' reader.
-        progress: Show bars with the rate and the time left.
-        name: Name of the archive, for the bars.
-
-    Raises:
-        MissingLibraryError: If the format's library is not installed.
-    """
-
-    def bar(total: int, unit: str) -> tqdm:
-        return tqdm(total=total, unit=unit, desc=f"indexing {name}", disable=not progress, delay=_DELAY, leave=False)
-
-    contents: dict[Path, Contents] = {}
-    with bar(len(entries), "file") as shown:
-        for path, entry in entries.items():
-            try:
-                contents[path] = files.reader.contents(path)
-            except MissingLibraryError:
-                raise
-            except ReadError as error:
-                entry.problem = str(error)
-            shown.update()
-    with bar(sum(len(c.times) for c in contents.values()), "frame") as shown:
-        for path, of_file in contents.items():
-            _fill(entries[path], path, of_file, files, shown)
-
-
-def _fill(entry: Entry, path: Path, contents: Contents, files: RadarFiles, shown: tqdm) -> None:
-    frames, grid = len(contents.times), contents.grid
-    wet = wet_from(grid.units, files.zr)
-    rows, columns = blocks_of(grid.shape)
-    entry.times = contents.times.astype("datetime64[s]")
-    entry.event = np.full(frames, -1) if contents.event is None else np.asarray(contents.event, np.int64)
-    entry.missing, entry.wet = np.ones(frames, np.float32), np.zeros(frames, np.float32)
-    entry.flags = np.zeros(frames, np.uint8)
-    entry.blocks = np.zeros((frames, len(rows), len(columns)), np.uint16)
-    for position in range(frames):
-        try:
-            frame = files.stored_frame(path, position, grid)
-        except MissingLibraryError:
-            raise
-        except ReadError as error:
-            entry.flags[position] = UNREADABLE
-            entry.problem = entry.problem or str(error)
-        else:
-            statistics = measure(frame, grid.units, wet)
-            entry.missing[position], entry.wet[position], entry.flags[position], entry.blocks[position] = statistics
-        shown.update()
-    entry.grid = grid
 
 
 class Store:

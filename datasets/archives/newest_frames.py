@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.arguments import check_whole
+from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
 from convlstm.datasets.archives.changes import Changes
 from convlstm.datasets.archives.files import Problem, RadarFiles
@@ -81,7 +82,9 @@ class NewestFrames:
         patient: bool = False,
         depth: int = 32,
     ):
-        self._files = RadarFiles("NewestFrames", arguments.path("NewestFrames", "path", path), format, options, zr)
+        path = arguments.path("NewestFrames", "path", path)
+        self._files = RadarFiles("NewestFrames", path, format, options, zr, apart=True)
+        self._hold = Hold()
         self._patient = patient
         depth = check_whole("NewestFrames", "depth", depth, 1, None)
         self._changes = Changes(self._files, patient=patient, depth=depth)
@@ -126,12 +129,12 @@ class NewestFrames:
         for path in changed:
             self._contents.pop(path, None)
             self._formats.pop(path, None)  # to put it at the end
-            self._formats[path] = self._files.readers[0].format if self._files.named else self._files.format_of(path)
+            self._formats[path] = self._format_of(path, problems)
         unread = self._choose_format(changed, problems)
         if not self._files.format:
             end = "; it may be cut off" if self._patient else ""
             unknown = changed if self._patient else changed[:1]
-            return [], [Problem(path.name, f"of no known format{end}") for path in unknown]
+            return [], problems + [Problem(path.name, f"of no known format{end}") for path in unknown]
         self._read(changed, unread, problems)
         new = self._choose_grid(unread, problems)
         for path in list(self._formats)[: -2 * self._depth]:
@@ -141,6 +144,15 @@ class NewestFrames:
         last = {*sorted(self._frames)[-_FRAMES:], *list(self._frames)[-_FRAMES:]}
         self._frames = {time: source for time, source in self._frames.items() if time in last}
         return sorted(time for time in new if time in self._frames), problems
+
+    def _format_of(self, path: Path, problems: list[Problem]) -> str:
+        if self._files.named:
+            return self._files.readers[0].format
+        try:
+            return self._files.format_of(path)
+        except ReadError as error:
+            problems.append(Problem(path.name, _without_path(error, path)))
+            return ""
 
     def _choose_format(self, changed: list[Path], problems: list[Problem]) -> list[Path]:
         """Sets the format to that of most files, and returns the files to read."""
@@ -160,12 +172,12 @@ class NewestFrames:
     def _read(self, changed: list[Path], unread: list[Path], problems: list[Problem]) -> None:
         """Reads the times and grids of files."""
         endings = {path.suffix for path, format in self._formats.items() if format == self._files.format}
-        wanted = set(unread)
+        wanted, named = set(unread), {problem.name for problem in problems}
         for path in dict.fromkeys([*changed, *unread]):
             try:
                 if path in wanted:
-                    self._contents[path] = self._files.reader.contents(path)
-                elif not self._formats[path] and path.suffix in endings:
+                    self._contents[path] = self._files.contents(path)
+                elif not self._formats[path] and path.suffix in endings and path.name not in named:
                     raise ReadError(self._files.reason_of(path))
             except MissingLibraryError:
                 raise

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+from convlstm.backend.child_main import unhurried
 from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError, printable
 from convlstm.datasets.readers.grid import Field, Grid
 from convlstm.datasets.readers.limits import check_frame, check_times
@@ -131,14 +133,17 @@ class Reader:
         return ReadError(printable(f"[{self.format}] {path} {reason}."))
 
 
-def library(name: str, path: Path) -> ModuleType:
+def library(name: str, path: Path | str) -> ModuleType:
     """Imports the library of a format.
 
     Raises:
         MissingLibraryError: If it is not installed. The message names `path` and the command that installs it.
     """
     try:
-        return importlib.import_module(name)
+        if (module := sys.modules.get(name)) is not None:
+            return module
+        with unhurried():
+            return importlib.import_module(name)
     except ImportError as error:
         raise MissingLibraryError(
             f"{path} needs the library {name} ({error}). Install the readers' libraries with "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,13 @@ import numpy as np
 
 _SCALES = "dimension scales"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# The file that `keep_open` keeps open, and its path and identity.
+_kept = threading.local()
 
 
-def open_hdf5(path: Path) -> Any:
-    """Returns an `h5py.File` for reading, a context manager. h5py lets one thread at a time into the HDF5 library.
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """Opens a file as `h5py.File` for reading. h5py lets one thread at a time into the HDF5 library.
 
     Raises:
         UnreadableError: If the file refers to other files, or needs a filter that HDF5 does not have built in.
@@ -29,7 +34,19 @@ def open_hdf5(path: Path) -> Any:
         OSError: If the file is damaged.
     """
     check_hdf5(path)
-    return library("h5py", path).File(path, "r")
+    with _open(path) as file:
+        yield file
+
+
+@contextmanager
+def keep_open() -> Iterator[None]:
+    """Keeps the file that was opened last open for further reading in this thread, since opening takes long."""
+    _kept.file = None
+    try:
+        yield
+    finally:
+        _close_kept()
+        del _kept.file
 
 
 def check_hdf5(path: Path) -> None:
@@ -78,13 +95,31 @@ def has_scales(path: Path) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _root(path: Path, _: tuple[int, int]) -> frozenset[str]:
     """Checks a file, and returns the names at its root, and `_SCALES` if one of them is a dimension."""
-    with library("h5py", path).File(path, "r") as file:
+    with _open(path) as file:
         try:
             check_self_contained(file)
         except ValueError as error:
             raise UnreadableError(str(error)) from error
         names = frozenset(file)
         return names | {_SCALES} if any(_is_scale(file.get(name)) for name in names) else names
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    if not hasattr(_kept, "file"):
+        with library("h5py", path).File(path, "r") as file:
+            yield file
+        return
+    if _kept.file is None or _kept.key != (path, identity(path)):
+        _close_kept()
+        _kept.key, _kept.file = (path, identity(path)), library("h5py", path).File(path, "r")
+    yield _kept.file
+
+
+def _close_kept() -> None:
+    file, _kept.file = _kept.file, None
+    if file is not None:
+        file.close()
 
 
 def _is_scale(item: Any) -> bool:

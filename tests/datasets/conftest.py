@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convlstm.backend import child_pool
+from convlstm.backend.child_process import NoChildError
 from convlstm.datasets.readers import FORMATS
 from convlstm.datasets.readers.png import PNG
 from tests.support.radar_archives import Stack, write_pictures, write_stack
@@ -41,7 +43,18 @@ def pictures(tmp_path) -> Path:
 
 
 @pytest.fixture
-def reads(monkeypatch) -> list[str]:
+def in_this_process(monkeypatch) -> None:
+    """Lets no other process be started, so that changes of the readers have an effect."""
+
+    def refuse():
+        raise NoChildError("not in this test")
+
+    monkeypatch.setattr(child_pool, "_take", refuse)
+    monkeypatch.setattr(child_pool, "_warned", True)
+
+
+@pytest.fixture
+def reads(monkeypatch, in_this_process) -> list[str]:
     """The names of all PNG files whose headers or frames are read, once for each time."""
     names: list[str] = []
     for method in ("_contents", "_read"):

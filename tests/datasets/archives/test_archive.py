@@ -131,6 +131,7 @@ def test_a_single_file_is_an_archive(tmp_path):
     assert (len(archive), archive.name, archive.file(0)) == (1, path.name, path.name)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_folder_that_a_reader_recognises_counts_as_one_file(tmp_path, monkeypatch):
     class Store(Stack):
         format = "store"
@@ -275,6 +276,7 @@ def test_refuses(tmp_path):
         Archive(tmp_path / "radar", cache_bytes=-1)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_missing_library_is_named(tmp_path, monkeypatch, stacks):
     def missing(self, path, *position):
         raise MissingLibraryError("pip install it")

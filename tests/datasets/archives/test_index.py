@@ -126,7 +126,7 @@ def test_files_read_before_an_interruption_are_not_read_again(tmp_path, monkeypa
 
 def test_progress_shows_a_bar(tmp_path, monkeypatch, capsys):
     write_pictures(tmp_path / "radar", 3)
-    monkeypatch.setattr("convlstm.datasets.archives.index._DELAY", 0)
+    monkeypatch.setattr("convlstm.datasets.archives.scan._DELAY", 0)
     opened(tmp_path / "radar")
     assert capsys.readouterr().err == ""
     opened(tmp_path / "radar", progress=True, cache=tmp_path / "other")

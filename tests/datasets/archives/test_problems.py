@@ -64,6 +64,7 @@ def test_a_truncated_file(pictures, rest):
     checked_batches(data)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_frame_of_a_stack_that_cannot_be_read(tmp_path, monkeypatch):
     path = write_stack(tmp_path / "radar" / "a.stack", np.ones((FRAMES, 8, 8)))
     real = Stack._read
