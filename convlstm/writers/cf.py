@@ -9,27 +9,18 @@ from typing import Any
 
 import convlstm
 from convlstm.writers.crs import grid_mapping
-from convlstm.writers.forecast import SOURCE, Forecast, Place
+from convlstm.writers.forecast import SOURCE, Forecast, Place, Quantity
 
 import numpy as np
 
 # Name and attributes of the forecast's variable, by units of the values.
-_FIELDS: dict[str, tuple[str, dict[str, str]]] = {
-    "mm/h": (
-        "rain_rate",
-        {"standard_name": "lwe_precipitation_rate", "long_name": "rain rate", "units": "mm h-1"},
-    ),
-    "dBZ": (
-        "reflectivity",
-        {
-            "standard_name": "equivalent_reflectivity_factor",
-            "long_name": "equivalent reflectivity factor",
-            "units": "dBZ",
-        },
-    ),
-    "raw": ("field", {"long_name": "forecast field", "units": "1"}),
-    "": ("field", {"long_name": "forecast field in [0, 1]", "units": "1"}),
+_FIELDS = {
+    "mm/h": Quantity("rain_rate", "mm/h", "lwe_precipitation_rate", "rain rate"),
+    "dBZ": Quantity("reflectivity", "dBZ", "equivalent_reflectivity_factor", "equivalent reflectivity factor"),
+    "": Quantity("field", "", long_name="forecast field in [0, 1]"),
 }
+# The spelling of UDUNITS.
+_UNITS = {"mm/h": "mm h-1", "raw": "1", "": "1"}
 EPOCH = "1970-01-01 00:00:00"
 
 
@@ -48,7 +39,7 @@ def variables(forecast: Forecast) -> list[Variable]:
     """Returns the coordinates, the grid mapping, the forecast and its layers."""
     frames = forecast.values.shape[0]
     written: list[Variable] = []
-    time_coordinates = []
+    auxiliary = []
     times, leads = forecast.times, forecast.leads
     if times is None:
         numbers = np.arange(1, frames + 1, dtype=np.int32)
@@ -62,25 +53,37 @@ def variables(forecast: Forecast) -> list[Variable]:
         issued = {"standard_name": "forecast_reference_time", "long_name": "time of the last input frame (UTC)"}
         assert forecast.issued is not None
         written.append(Variable("forecast_reference_time", (), _seconds(np.asarray(forecast.issued)), issued | clock))
-        time_coordinates.append("forecast_reference_time")
+        auxiliary.append("forecast_reference_time")
     if leads is not None:
         period = {"standard_name": "forecast_period", "long_name": "lead time", "units": "minutes"}
         written.append(Variable("lead_time", ("time",), leads.astype(np.float64), period))
-        time_coordinates.insert(0, "lead_time")
-    coordinates, rows, columns = _coordinates(forecast.place)
-    written += coordinates
-    shared = {"coordinates": " ".join(time_coordinates)} if time_coordinates else {}
-    if any(variable.name == "crs" for variable in coordinates):
-        shared["grid_mapping"] = "crs"
-    name, attributes = _FIELDS[forecast.units]
+        auxiliary.insert(0, "lead_time")
+    place = forecast.place
+    rows, columns = ("y", "x") if place is None else place.dimensions
+    shared = {}
+    if place is not None:
+        written += _coordinates(place)
+        # Latitudes and longitudes of each pixel.
+        auxiliary += [c.name for c in place.coordinates if len(c.dimensions) == 2]
+        if mapping := place.mapping or next((v.name for v in written if v.name == "crs"), None):
+            shared["grid_mapping"] = mapping
+    if auxiliary:
+        shared["coordinates"] = " ".join(auxiliary)
     values = np.asarray(forecast.values, np.float32)
-    if values.ndim == 4 and values.shape[-1] == 1:
-        values = values[..., 0]
-    dimensions = ("time", rows, columns, "channel")[: values.ndim]
-    written.append(Variable(name, dimensions, values, {**attributes, **shared}, True))
+    dimensions: tuple[str, ...] = ("time", rows, columns)
+    fields = forecast.fields or (_FIELDS.get(forecast.units, Quantity("field", forecast.units, "", "forecast field")),)
+    if values.ndim == 3:
+        values = values[..., None]
+    if values.shape[-1] == len(fields):
+        for n, field in enumerate(fields):
+            written.append(Variable(field.name, dimensions, values[..., n], {**_about(field), **shared}, True))
+    else:
+        written.append(
+            Variable(fields[0].name, (*dimensions, "channel"), values, {**_about(fields[0]), **shared}, True)
+        )
     for name, layer in forecast.layers.items():
         attributes = {"long_name": layer.long_name, "units": layer.units, **layer.attributes, **shared}
-        written.append(Variable(name, dimensions[:3], np.asarray(layer.values, np.float32), attributes, True))
+        written.append(Variable(name, dimensions, np.asarray(layer.values, np.float32), attributes, True))
     return written
 
 
@@ -100,29 +103,18 @@ def attributes(forecast: Forecast) -> dict[str, Any]:
     return written
 
 
-def _coordinates(place: Place | None) -> tuple[list[Variable], str, str]:
-    """Returns the coordinates of rows and columns and the grid mapping, and the names of rows and columns."""
-    if place is None:
-        return [], "y", "x"
-    if place.units == "deg":
-        rows, columns = "lat", "lon"
-        attributes = [
-            {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
-            {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
-        ]
-    else:
-        rows, columns = "y", "x"
-        attributes = [
-            {"standard_name": f"projection_{a}_coordinate", "long_name": f"{a} of projection", "units": "m", "axis": A}
-            for a, A in (("y", "Y"), ("x", "X"))
-        ]
-    written = [
-        Variable(name, (name,), np.asarray(values, np.float64), about)
-        for name, values, about in zip((rows, columns), (place.y, place.x), attributes, strict=True)
-    ]
-    if mapping := grid_mapping(place.projection):
+def _about(field: Quantity) -> dict[str, Any]:
+    """Returns the attributes of a field."""
+    named = {"standard_name": field.standard_name, "long_name": field.long_name}
+    return {name: text for name, text in named.items() if text} | {"units": _UNITS.get(field.units, field.units)}
+
+
+def _coordinates(place: Place) -> list[Variable]:
+    """Returns the coordinates of the pixels and the grid mapping."""
+    written = [Variable(c.name, c.dimensions, np.asarray(c.values), dict(c.attributes)) for c in place.coordinates]
+    if place.mapping is None and (mapping := grid_mapping(place.projection)):
         written.append(Variable("crs", (), np.asarray(0, np.int32), mapping))
-    return written, rows, columns
+    return written
 
 
 def _seconds(times: np.ndarray) -> np.ndarray:

@@ -13,26 +13,35 @@ SOURCE = "convlstm"
 
 
 @dataclass(frozen=True)
+class Coordinate:
+    """Coordinates of the pixels, or the grid mapping.
+
+    Args:
+        name: Name of the variable.
+        dimensions: Names of its dimensions: that of the rows, of the columns or both, or none for a grid mapping.
+        values: Its values.
+        attributes: Its attributes in CF's notation.
+    """
+
+    name: str
+    dimensions: tuple[str, ...]
+    values: np.ndarray
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Place:
     """The coordinates of the pixels, with their projection.
 
     Args:
-        x, y: Coordinates of the centres of columns and rows, (W,) and (H,). The first row is the northern one.
-        units: Units of the coordinates, "m" or "deg". Default: "m".
-        projection: PROJ string or WKT. Default: unknown.
-
-    Raises:
-        ValueError: `units` is another word.
+        dimensions: Names of the dimensions of rows and columns.
+        coordinates: Coordinates of rows, columns or pixels, and a grid mapping. The first row is the northern one.
+        projection: PROJ string or WKT, which the grid mapping is made from if there is none. Default: unknown.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    units: str = "m"
+    dimensions: tuple[str, str]
+    coordinates: tuple[Coordinate, ...]
     projection: str | None = None
-
-    def __post_init__(self):
-        if self.units not in ("m", "deg"):
-            raise ValueError(f"[Place] 'units' must be 'm' or 'deg' but got {self.units!r}.")
 
     @classmethod
     def of(
@@ -43,11 +52,71 @@ class Place:
         units: str = "m",
         projection: str | None = None,
     ) -> Place:
-        """Returns the place of (H, W) pixels between the outer edges (x_min, y_min, x_max, y_max)."""
+        """Returns the place of (H, W) pixels between the outer edges (x_min, y_min, x_max, y_max) in "m" or "deg".
+
+        Raises:
+            ValueError: `units` is another word.
+        """
+        if units not in ("m", "deg"):
+            raise ValueError(f"[Place] 'units' must be 'm' or 'deg' but got {units!r}.")
         (height, width), (x_min, y_min, x_max, y_max) = shape, extent
         dx, dy = (x_max - x_min) / width, (y_max - y_min) / height
         x, y = x_min + (np.arange(width) + 0.5) * dx, y_max - (np.arange(height) + 0.5) * dy
-        return cls(x, y, units, projection)
+        if units == "deg":
+            names = ("lat", "lon")
+            about = [("latitude", "latitude", "degrees_north"), ("longitude", "longitude", "degrees_east")]
+        else:
+            names = ("y", "x")
+            about = [(f"projection_{axis}_coordinate", f"{axis} of projection", "m") for axis in names]
+        coordinates = [
+            Coordinate(
+                name, (name,), values, {"standard_name": standard, "long_name": long, "units": written, "axis": axis}
+            )
+            for name, values, (standard, long, written), axis in zip(names, (y, x), about, "YX", strict=True)
+        ]
+        return cls(names, tuple(coordinates), projection)
+
+    @property
+    def y(self) -> np.ndarray | None:
+        """Coordinates of the rows, (H,), or None."""
+        return self._along(0)
+
+    @property
+    def x(self) -> np.ndarray | None:
+        """Coordinates of the columns, (W,), or None."""
+        return self._along(1)
+
+    @property
+    def units(self) -> str | None:
+        """Units of `x`, or None."""
+        return next(
+            (str(c.attributes.get("units", "")) for c in self.coordinates if c.name == self.dimensions[1]), None
+        )
+
+    @property
+    def mapping(self) -> str | None:
+        """Name of the grid mapping among the coordinates, or None."""
+        return next((c.name for c in self.coordinates if not c.dimensions), None)
+
+    def _along(self, axis: int) -> np.ndarray | None:
+        return next((c.values for c in self.coordinates if c.dimensions == (self.dimensions[axis],)), None)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """The name and the units of a forecast field.
+
+    Args:
+        name: Name of its variable.
+        units: Units of its values.
+        standard_name: Name in the conventions for climate and forecast metadata. Default: none.
+        long_name: Description. Default: none.
+    """
+
+    name: str
+    units: str
+    standard_name: str = ""
+    long_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,16 +142,20 @@ class Forecast:
 
     Args:
         values: Physical values, (T, H, W), or (T, H, W, C) with several channels; NaN means missing.
-        units: "mm/h", "dBZ" or "raw", or "" for values in [0, 1].
+        units: Units of the values, such as "mm/h" or "degC"; "raw" for numbers without units, "" for values in [0, 1].
         issued: Time of the last input frame, datetime64, UTC. Default: unknown.
         step: Minutes from frame to frame. Default: unknown.
         place: Place of the pixels. Default: unknown.
         inputs: Frames that the forecast was made from, of the same shape, for pictures. Default: none.
         layers: Further fields by name. Default: none.
         provenance: Facts about the model and its data. Default: none.
+        frame_rate: Frames per second of a video of it. Default: unknown.
+        fields: Name and units of each channel, which becomes a variable. Default: those that `units` mean.
+        valid: Valid time of each frame, datetime64, UTC, if months or years make the steps unequal. Default: a `step`
+            from frame to frame.
 
     Raises:
-        ValueError: Shapes do not fit each other, or `units` are unknown.
+        ValueError: Shapes do not fit each other.
     """
 
     values: np.ndarray
@@ -93,22 +166,36 @@ class Forecast:
     inputs: np.ndarray | None = None
     layers: Mapping[str, Layer] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    frame_rate: float | None = None
+    fields: tuple[Quantity, ...] = ()
+    valid: np.ndarray | None = None
 
     def __post_init__(self):
         if self.values.ndim not in (3, 4) or 0 in self.values.shape:
             raise ValueError(
                 f"[Forecast] 'values' must be of shape (T, H, W) or (T, H, W, C) but got {self.values.shape}."
             )
-        if self.units not in ("mm/h", "dBZ", "raw", ""):
-            raise ValueError(f"[Forecast] 'units' must be mm/h, dBZ, raw or empty but got {self.units!r}.")
         if self.inputs is not None and self.inputs.shape[1:] != self.values.shape[1:]:
             raise ValueError(
                 f"[Forecast] 'inputs' must have frames of {self.values.shape[1:]} but got {self.inputs.shape[1:]}."
             )
-        if self.place is not None and (len(self.place.y), len(self.place.x)) != self.values.shape[1:3]:
+        if self.place is not None:
+            sizes = dict(zip(self.place.dimensions, self.values.shape[1:3], strict=True))
+            for coordinate in self.place.coordinates:
+                expected = tuple(sizes[name] for name in coordinate.dimensions)
+                if np.shape(coordinate.values) != expected:
+                    raise ValueError(
+                        f"[Forecast] 'place' must have coordinates {coordinate.name!r} of {expected} but has "
+                        f"{np.shape(coordinate.values)}."
+                    )
+        channels = self.values.shape[3] if self.values.ndim == 4 else 1
+        if self.fields and len(self.fields) != channels:
             raise ValueError(
-                f"[Forecast] 'place' must have {self.values.shape[1]} rows and {self.values.shape[2]} columns but has "
-                f"{len(self.place.y)} and {len(self.place.x)}."
+                f"[Forecast] 'fields' must be {channels}, one for each channel, but got {len(self.fields)}."
+            )
+        if self.valid is not None and np.shape(self.valid) != self.values.shape[:1]:
+            raise ValueError(
+                f"[Forecast] 'valid' must be {len(self.values)} times but got an array of {np.shape(self.valid)}."
             )
         for name, layer in self.layers.items():
             if layer.values.shape != self.values.shape[:3]:
@@ -119,11 +206,15 @@ class Forecast:
     @property
     def leads(self) -> np.ndarray | None:
         """Minutes from the last input frame to each frame, (T,), or None."""
+        if self.valid is not None and self.issued is not None:
+            return (self.valid - self.issued.astype("datetime64[s]")) / np.timedelta64(60, "s")
         return None if self.step is None else np.arange(1, len(self.values) + 1) * self.step
 
     @property
     def times(self) -> np.ndarray | None:
         """Valid time of each frame, datetime64[s], (T,), UTC, or None."""
+        if self.valid is not None:
+            return self.valid.astype("datetime64[s]")
         if self.issued is None or self.leads is None:
             return None
         return self.issued.astype("datetime64[s]") + np.round(self.leads * 60).astype("timedelta64[s]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from convlstm.backend.plain_files import parse_json, read_bytes
@@ -33,13 +34,14 @@ def _description(forecast: Forecast) -> str:
     description = {
         "shape": list(forecast.values.shape),
         "units": forecast.units or "1",
+        "fields": [asdict(field) for field in forecast.fields],
         "forecast_reference_time": None if forecast.issued is None else f"{forecast.issued.astype('datetime64[s]')}Z",
         "times": None if times is None else [f"{time}Z" for time in times],
         "lead_minutes": None if leads is None else leads.tolist(),
         "projection": None if place is None else place.projection,
         "coordinate_units": None if place is None else place.units,
-        "x": None if place is None else np.asarray(place.x).tolist(),
-        "y": None if place is None else np.asarray(place.y).tolist(),
+        "x": None if place is None or place.x is None else np.asarray(place.x).tolist(),
+        "y": None if place is None or place.y is None else np.asarray(place.y).tolist(),
         "provenance": dict(forecast.provenance),
     }
     return json.dumps(description, indent=1, default=str) + "\n"
