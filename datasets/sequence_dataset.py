@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from convlstm.arguments import check_whole
 from convlstm.datasets.arguments import MOST_FRAMES
 from convlstm.datasets.stream import BatchStream, batch_indices, batches
@@ -58,17 +60,22 @@ class SequenceDataset:
         start: int = 0,
         rank: int = 0,
         ranks: int = 1,
+        truth: bool = False,
     ) -> BatchStream:
         """Returns one epoch of batches of `split`, from batch number `start`; see `convlstm.datasets.stream.batches`.
 
         A batch is a dict with the arrays of `sample` stacked along a new first axis: `inputs` (N, input_frames, H, W,
         C), `targets` (N, target_frames, H, W, C), and masks if the data can be missing. The last, partial batch is
-        dropped for training and kept otherwise.
+        dropped for training and kept otherwise. With `truth`, which needs frames that stand for physical values,
+        batches also have `truth`, the targets in these units as they were read.
         """
         self._check_filled(split)
+        if truth and not hasattr(self, "physical"):
+            raise ValueError(f"[{self._owner}] 'truth' must be False: the frames stand for no physical values.")
+        options: dict[str, Any] = {"truth": True} if truth else {}
         return batches(
             self.size(split),
-            lambda index: self.sample(split, index, seed=seed, epoch=epoch),
+            lambda index: self.sample(split, index, seed=seed, epoch=epoch, **options),
             batch_size,
             seed=seed,
             epoch=epoch,

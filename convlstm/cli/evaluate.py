@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -252,9 +253,14 @@ def compiled(model: nn.Module) -> Any:
 
 
 def batches(data: Any, split: str, batch_size: int, size: int, horizon: int) -> Iterator[dict[str, Any]]:
-    """Yields the first `size` sequences of a split, with their targets cut to `horizon` frames."""
-    left = size
-    for batch in data.stream(split, min(batch_size, size)):
+    """Yields the first `size` sequences of a split, with their targets cut to `horizon` frames.
+
+    If the frames stand for physical values, batches also have `truth`: scores are of the values as they were read.
+    """
+    left, options = size, {}
+    if hasattr(data, "physical") and "truth" in inspect.signature(data.stream).parameters:
+        options["truth"] = True
+    for batch in data.stream(split, min(batch_size, size), **options):
         batch = {name: array[:left] for name, array in batch.items()}
         yield {name: a if name.startswith("input") else a[:, :horizon] for name, a in batch.items()}
         left -= len(batch["inputs"])

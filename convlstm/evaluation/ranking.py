@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from convlstm.metrics.events import lowest_event
+
 import numpy as np
 
 Kept = TypeVar("Kept")
@@ -34,8 +36,8 @@ def critical_success(forecast: np.ndarray, truth: np.ndarray, threshold: float, 
     Returns:
         The score; NaN if there are too few events.
     """
-    known = ~(np.isnan(forecast) | np.isnan(truth))
-    f, t = forecast[known] >= threshold, truth[known] >= threshold
+    known, lowest = ~(np.isnan(forecast) | np.isnan(truth)), lowest_event(threshold)
+    f, t = forecast[known] >= lowest, truth[known] >= lowest
     either = np.count_nonzero(f | t)
     return float(np.count_nonzero(f & t) / either) if either and either >= least * known.sum() else math.nan
 

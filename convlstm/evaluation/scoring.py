@@ -25,6 +25,9 @@ Forecaster = Callable[[mx.array, int], mx.array]
 class RainField(Protocol):
     """Data whose frames stand for physical values; `convlstm.datasets.radar_echo.RadarEcho` is one.
 
+    Its batches have the true values as `truth`: `physical` of the targets has other events, since the model's scale
+    clips and rounds.
+
     Attributes:
         units: Units of the physical values: 'mm/h', 'dBZ' or 'raw'.
         thresholds: Thresholds of the scores, in these units.
@@ -47,12 +50,14 @@ class Example:
         index: Its index in the order in which `evaluate` saw the sequences.
         inputs: (T_in, H, W, C), NaN where the batch's `input_mask` marks a pixel as missing.
         targets: (horizon, H, W, C), NaN where the batch's `mask` marks the truth as missing.
+        truth: The same in physical units, as the data were read; `targets` if the frames have no units.
         forecasts: (horizon, H, W, C) of every forecaster, by name, not clipped.
     """
 
     index: int
     inputs: np.ndarray
     targets: np.ndarray
+    truth: np.ndarray
     forecasts: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -132,7 +137,9 @@ def evaluate(
     Args:
         forecasters: The forecasters by name, such as `{"model": model, "persistence": Persistence()}`.
         batches: Dicts of `inputs` (N, T_in, H, W, C), `targets` (N, horizon, H, W, C) and, if pixels can be missing,
-            `mask`, non-zero where the truth is valid, and `input_mask`. Frames are floats in [0, 1] or uint8.
+            `mask`, non-zero where the truth is valid, and `input_mask`. Frames are floats in [0, 1] or uint8. For a
+            rain field also `truth`, the targets in physical units as they were read, NaN where unknown; without it,
+            scores are of `rain.physical(targets)`, which has lost what the model's scale clips.
         ssim: True to compute SSIM, the slow part of the scores. Default: True.
         rain: The rain field that the frames stand for; forecasts are then also scored in physical units. Default: none.
         progress: Label of a progress bar, drawn if the standard error is a terminal. Default: no bar.
@@ -142,7 +149,8 @@ def evaluate(
             threshold are not ranked. Default: 0.
 
     Raises:
-        ValueError: There is no forecaster or no batch, a forecast has the wrong shape, or `cases` is negative.
+        ValueError: There is no forecaster or no batch, a forecast or the truth has the wrong shape, or `cases` is
+            negative.
     """
     if not forecasters:
         raise ValueError("[evaluate] 'forecasters' must name at least one forecaster but is empty.")
@@ -159,10 +167,10 @@ def evaluate(
             mask = None if batch.get("mask") is None else np.asarray(batch["mask"])
             mx.eval(inputs)
             n, horizon = targets.shape[:2]
-            example_of = partial(_example, count, inputs, batch.get("input_mask"), targets, mask)
+            truth = targets if rain is None else _truth(rain, batch.get("truth"), targets)
+            example_of = partial(_example, count, inputs, batch.get("input_mask"), targets, truth, mask)
             kept = [example_of(i) for i in range(n) if count + i in wanted]
             ranked: list[Example] = []
-            truth = targets if rain is None else rain.physical(targets)
             for order, (name, forecaster) in enumerate(forecasters.items()):
                 start = time.perf_counter()
                 forecast = forecaster(inputs, horizon)
@@ -171,7 +179,7 @@ def evaluate(
                 frames = metrics[name].update(forecast, targets, truth, mask)
                 if order == 0 and cases:
                     for i in range(n):
-                        value = _value(frames[i], _masked(targets, mask, i), rain)
+                        value = _value(frames[i], _masked(truth, mask, i), rain)
                         example = ranking.offer(count + i, value, partial(example_of, i))
                         ranked += [] if example is None else [example]
                 for example in (*kept, *ranked):
@@ -219,7 +227,7 @@ class _Metrics:
         Args:
             forecast: (N, horizon, H, W, C), with the members in front if it is that of an ensemble.
             targets: The true frames, in [0, 1].
-            truth: The true frames in physical units, if they have any.
+            truth: The true frames in physical units as they were read, if they have any.
             mask: Non-zero where the truth is known; None if it is known everywhere.
         """
         members = None
@@ -266,11 +274,29 @@ def _evaluation_mode(forecasters: Iterable[Forecaster]) -> Iterator[None]:
             module.train()
 
 
+def _truth(rain: RainField, truth: Any, targets: np.ndarray) -> np.ndarray:
+    """Returns the true physical values of a batch, or those of its targets if the batch has none."""
+    if truth is None:
+        return rain.physical(targets)
+    truth = np.asarray(truth)
+    if truth.shape != targets.shape:
+        raise ValueError(
+            f"[evaluate] 'truth' must have the shape of 'targets', {targets.shape}, but got {truth.shape}."
+        )
+    return truth
+
+
 def _example(
-    first: int, inputs: mx.array, input_mask: Any, targets: np.ndarray, mask: np.ndarray | None, i: int
+    first: int,
+    inputs: mx.array,
+    input_mask: Any,
+    targets: np.ndarray,
+    truth: np.ndarray,
+    mask: np.ndarray | None,
+    i: int,
 ) -> Example:
     """Returns sequence i of a batch whose sequences are counted from `first`."""
-    return Example(first + i, _masked(inputs, input_mask, i), _masked(targets, mask, i))
+    return Example(first + i, _masked(inputs, input_mask, i), _masked(targets, mask, i), _masked(truth, mask, i))
 
 
 def _masked(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:
@@ -282,8 +308,8 @@ def _masked(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:
 
 
 def _value(forecast: np.ndarray, truth: np.ndarray, rain: RainField | None) -> float:
-    """Returns the score that ranks a sequence."""
+    """Returns the score that ranks a sequence; the truth is in physical units for a rain field."""
     if rain is None:
         return squared_error(forecast, truth)
     threshold = rain.thresholds[middle(rain.thresholds)]
-    return critical_success(rain.physical(forecast), rain.physical(truth), threshold, least=LEAST_EVENTS)
+    return critical_success(rain.physical(forecast), truth, threshold, least=LEAST_EVENTS)

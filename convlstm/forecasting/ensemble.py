@@ -9,6 +9,7 @@ from typing import Any
 from convlstm.architectures.ensemble import check_members
 from convlstm.architectures.perturbation import Perturbation
 from convlstm.forecasting.forecaster import Forecaster
+from convlstm.metrics.events import lowest_event
 from convlstm.writers.forecast import Layer
 
 import numpy as np
@@ -105,7 +106,7 @@ class EnsembleForecaster(Forecaster):
             mean += change / number
             squares += change * (forecast - mean)
             for k, threshold in enumerate(self.thresholds):
-                counts[k] += forecast >= threshold
+                counts[k] += forecast >= lowest_event(threshold)
         shares = np.where(np.isnan(mean), np.nan, counts / self.size)
         self._set_layers(np.sqrt(squares / (self.size - 1)), shares)
         return mean.astype(np.float32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from convlstm.arguments import check_whole
 from convlstm.metrics import table
 from convlstm.metrics.batch_checks import check_horizon, known_pixels, real_numbers
-from convlstm.metrics.events import ratio
+from convlstm.metrics.events import ROUNDING, lowest_event, ratio
 from convlstm.metrics.exact_sum import ExactSum
 
 import numpy as np
@@ -63,6 +63,8 @@ class EnsembleMetrics:
         brier@2mmh          mean of (p - o)^2, where o is 1 if y is at or above the threshold, else 0
 
     over all pixels of all frames of a lead time. `reliability` and `rank_histogram` return the tables behind them.
+
+    A value reaches a threshold, and a member equals the truth, up to the rounding of float32 (`lowest_event`).
 
     Missing pixels never score: those where the mask is False, or where the truth or any member is NaN. All counts are
     whole numbers and all sums are exact to the last bit, so the order and the size of the batches change nothing.
@@ -134,7 +136,8 @@ class EnsembleMetrics:
         M = len(x)
         # Thresholds are compared in the type of the data, as `RainMetrics` does.
         for k, threshold in enumerate(self.settings.thresholds):
-            cells = 2 * (x >= threshold).sum(axis=0) + (y >= threshold)
+            lowest = lowest_event(threshold)
+            cells = 2 * (x >= lowest).sum(axis=0) + (y >= lowest)
             self._events[lead, k] += np.bincount(cells, minlength=2 * (M + 1)).reshape(M + 1, 2)
         lower, tied = _ranks(x, y, self.settings.rank_from)
         self._ranks[lead] += np.bincount((M + 1) * lower + tied, minlength=(M + 1) ** 2).reshape(M + 1, M + 1)
@@ -259,10 +262,13 @@ class EnsembleMetrics:
 def _ranks(x: np.ndarray, y: np.ndarray, least: float | None) -> tuple[np.ndarray, np.ndarray]:
     """Returns, for every pixel that counts, the number of members below the truth and the number of those equal to it.
 
-    `least` is `rank_from` of `EnsembleMetrics`.
+    Values that differ only by the rounding of float32 are equal. `least` is `rank_from` of `EnsembleMetrics`.
     """
+    margin = ROUNDING * np.abs(y)
     if least is not None:
-        counts = (y >= least) | (x >= least).any(axis=0)
-        x, y = x[:, counts], y[counts]
-        x, y = np.where(x >= least, x, -np.inf), np.where(y >= least, y, -np.inf)
-    return (x < y).sum(axis=0), (x == y).sum(axis=0)
+        lowest = lowest_event(least)
+        counts = (y >= lowest) | (x >= lowest).any(axis=0)
+        x, y, margin = x[:, counts], y[counts], margin[counts]
+        x, y = np.where(x >= lowest, x, -np.inf), np.where(y >= lowest, y, -np.inf)
+    lower, higher = (x < y - margin).sum(axis=0), (x > y + margin).sum(axis=0)
+    return lower, len(x) - lower - higher

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+ROUNDING = 1e-5
+"""Share of a threshold that a value may lie below it and still reach it."""
+
+
+def lowest_event(threshold: float) -> float:
+    """Returns the lowest value of an event: threshold - 1e-5 abs(threshold).
+
+    Neither data nor forecasts are exact numbers. Data are counts times a factor in float32 (5 times 0.1 mm/h), and a
+    forecast comes from the model's scale, whose logarithm and exponential are off by up to 1e-6 of the value. Without
+    the margin, a forecast of exactly the truth would miss events at the threshold. It is far smaller than the steps of
+    any radar's data, and is the same for forecast and truth.
+    """
+    return threshold - ROUNDING * abs(threshold)
+
 
 def contingency(forecast: np.ndarray, target: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Returns hits, misses, false alarms and correct negatives of every frame.

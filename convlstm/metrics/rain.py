@@ -13,7 +13,7 @@ from typing import Any
 
 from convlstm.metrics import table
 from convlstm.metrics.batch_checks import check_horizon, check_same_shape, known_pixels, real_numbers
-from convlstm.metrics.events import contingency, fractions, fractions_skill, pooled, ratio, table_scores
+from convlstm.metrics.events import contingency, fractions, fractions_skill, lowest_event, pooled, ratio, table_scores
 from convlstm.metrics.exact_sum import ExactSum
 from convlstm.metrics.rain_weights import HKO7_THRESHOLDS, HKO7_WEIGHTS, checked_balance
 from convlstm.metrics.spectrum import fine_power, radial_spectrum, rings, taper
@@ -66,8 +66,8 @@ class Settings:
 class RainMetrics:
     r"""Scores of rain forecasts by lead time, in the units of the data.
 
-    An event is a value >= the threshold. With hits H, misses M, false alarms F and correct negatives N of all pixels of
-    all frames of a lead time, at each threshold ("2mmh" here):
+    An event is a value that reaches the threshold, up to rounding (`lowest_event`). With hits H, misses M, false alarms
+    F and correct negatives N of all pixels of all frames of a lead time, at each threshold ("2mmh" here):
 
         csi@2mmh            H / (H + M + F)
         pod@2mmh            H / (H + M)
@@ -153,7 +153,7 @@ class RainMetrics:
         Args:
             forecast: (N, T, H, W, 1), numbers in the units of the data. T is the same in every batch, and so are H and
                 W if there is a spectrum.
-            target: The truth, of the same shape.
+            target: The truth as it was read, not after a model's scale and back, which clip it; of the same shape.
             mask: True or non-zero where the truth is known; of the same shape or broadcastable to it. Default: all.
 
         Raises:
@@ -310,7 +310,7 @@ def frame_sums(
     squares = [pooled(known, size) for size in settings.pools]
     tables, windows = [], []
     for threshold in settings.thresholds:
-        f, t = forecast >= threshold, target >= threshold
+        f, t = (frames >= lowest_event(threshold) for frames in (forecast, target))
         if not all_known:
             f, t = f & known, t & known
         counts = [contingency(f, t, known)]
@@ -333,7 +333,7 @@ def _errors(settings: Settings, forecast: np.ndarray, target: np.ndarray) -> np.
         bins, weights = settings.balance
         bin_index = np.zeros(target.shape, np.min_scalar_type(len(bins)))
         for lower in bins:
-            bin_index += target >= lower
+            bin_index += target >= lowest_event(lower)
         weight = np.array(weights)[bin_index].reshape(flat)
         terms += [weight * squared, weight * absolute]
     return np.stack([term.sum(axis=1) for term in terms], axis=1)

@@ -81,7 +81,7 @@ def _rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -
     pictures = []
     about: dict[str, Any] = {"units": rain.units, "frame_interval": rain.frame_interval}
     for n, example in enumerate(result.examples):
-        inputs, targets = rain.physical(example.inputs), rain.physical(example.targets)
+        inputs, targets = rain.physical(example.inputs), example.truth
         forecasts = {name: rain.physical(frames) for name, frames in _shown(example.forecasts).items()}
         times = rain.times(split, example.index)
         when = about | {"times": None if times is None else times[: len(inputs) + len(targets)]}

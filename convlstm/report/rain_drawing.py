@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from convlstm.metrics.events import lowest_event
 from convlstm.report.frame_panel import sequences_of
 from convlstm.report.style import RULE, SOFT, lead_time
 
@@ -69,7 +70,8 @@ def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: S
     positions = np.linspace(0, len(RAIN) - 1, len(limits))
     rgba = np.stack([np.interp(positions, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
     colours = ListedColormap(list(rgba[:-1])).with_extremes(under=DRY, over=tuple(rgba[-1]), bad=(0, 0, 0, 0))
-    return RainScale(limits, colours, BoundaryNorm(limits, len(limits) - 1), label)
+    # Classes begin like the events of scores, so that a forecast of the truth has the colours of the truth.
+    return RainScale(limits, colours, BoundaryNorm([*map(lowest_event, limits)], len(limits) - 1), label)
 
 
 def check_units(owner: str, units: str) -> None:

@@ -81,7 +81,7 @@ def selected(result: Evaluation) -> list[tuple[str, Example]]:
 def film_of(kind: str, example: Example, rain: Field | None) -> Film:
     """Returns the animation of a sequence, without the forecast of zeros, which shows nothing."""
     physical = np.asarray if rain is None else rain.data.physical
-    inputs, truth = physical(example.inputs), physical(example.targets)
+    inputs, truth = physical(example.inputs), example.truth
     forecasts = {name: physical(frames) for name, frames in example.forecasts.items() if name != "zeros"}
     panels = {
         name: np.where(np.isfinite(frames), frames, np.nan)

@@ -50,7 +50,7 @@ def colours(scale: RainScale) -> list[str]:
 def rain_png(frame: np.ndarray, scale: RainScale) -> bytes:
     """Returns a picture of a field (H, W, 1) in the classes of the scale; missing pixels are hatched."""
     levels, frame = scale.levels, frame[..., 0]
-    classes = np.searchsorted(np.asarray(levels), np.nan_to_num(frame, nan=0.0), side="right")
+    classes = np.searchsorted(scale.norm.boundaries, np.nan_to_num(frame, nan=0.0), side="right")
     rows, columns = np.indices(frame.shape)
     hatched = np.where((rows + columns) % 6 < 2, len(levels) + 2, len(levels) + 1)
     return _png(np.where(np.isnan(frame), hatched, classes).astype(np.uint8), colours(scale))

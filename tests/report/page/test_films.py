@@ -108,7 +108,8 @@ def test_sixteen_sequences_stay_below_fifteen_megabytes(tmp_path, rng):
     example = type(evaluation().examples[0])
     for n in range(16):
         forecasts = {name: rng.random((6, 96, 96, 3)).astype(np.float32) for name in ("model", "persistence")}
-        result.examples.append(example(n, noise["inputs"], rng.random((6, 96, 96, 3)).astype(np.float32), forecasts))
+        truth = rng.random((6, 96, 96, 3)).astype(np.float32)
+        result.examples.append(example(n, noise["inputs"], truth, truth, forecasts))
     path = page(tmp_path, result)
     assert path.stat().st_size < 15_000_000
     assert len(read(path).all("article")) == 16
