@@ -14,6 +14,7 @@ from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
+from convlstm.cli.forecast_clips import forecast_clip, forecast_frames, is_clip, layers_of
 from convlstm.cli.forecast_output import Output, name_of, stamp
 from convlstm.cli.forecast_watch import watch
 from convlstm.cli.key_checks import (
@@ -32,10 +33,9 @@ from convlstm.cli.key_checks import (
 )
 from convlstm.cli.program import fail, run
 from convlstm.datasets.archives.forecast_input import ForecastInput
-from convlstm.datasets.video import is_video, read_stack, read_video
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
-from convlstm.writers import FORMATS, Forecast, Layer, Place
+from convlstm.writers import FORMATS, Forecast, Place
 
 import numpy as np
 from omegaconf import DictConfig
@@ -63,6 +63,7 @@ KEYS: dict[str, Values] = {
     "forecasts": optional(whole(1, MOST)),
     "step": optional(POSITIVE),
     "white": optional(POSITIVE),
+    "fps": optional(POSITIVE),
     "interval": POSITIVE,
     "watch": FLAG,
     "ema": optional(FLAG),
@@ -96,8 +97,8 @@ def execute(config: DictConfig) -> None:
     forecaster = ensemble_of(folders, settings) if settings["ensemble"] else loaded(folders[0], settings)
     output = Output(settings, folders[0])
     path = Path(str(settings["input"])).expanduser()
-    if is_clip(path, settings):
-        output.write(*forecast_clip(forecaster, path, settings))
+    if is_clip(path, forecaster, settings):
+        output.write(*forecast_clip(forecaster, path, settings, output.formats))
         return
     latest = ForecastInput(
         path,
@@ -227,6 +228,7 @@ def forecast_frames_up_to(
         inputs=inputs[..., 0],
         layers=layers_of(forecaster),
         provenance=forecaster.provenance() | {"input": str(latest.path)},
+        frame_rate=settings["fps"],
     )
     if not settings["watch"]:
         last = stamp(forecast.times[-1])  # type: ignore[index]
@@ -245,66 +247,3 @@ def place_of(latest: ForecastInput) -> Place | None:
     if extent is None:
         return None
     return Place.of(latest.frame_size, extent, units=latest.grid.pixel_units, projection=latest.grid.projection)
-
-
-def layers_of(forecaster: Forecaster) -> dict[str, Layer]:
-    """Returns the fields beside the last forecast: the spread and the probabilities of an ensemble."""
-    return forecaster.layers if isinstance(forecaster, EnsembleForecaster) else {}
-
-
-def forecast_frames(
-    forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any], eight_bits: bool = False
-) -> tuple[np.ndarray, ...]:
-    """Returns the forecast of frames (T, H, W, C), and the frames that it is made from, both in the same units.
-
-    `eight_bits` says that 255 is the largest value of the frames, however dark they are.
-    """
-    if not forecaster.units:
-        white = settings["white"] or (255 if eight_bits or np.nanmax(frames, initial=0) > 1 else 1)
-        frames = frames / np.float32(white)
-    used = frames if forecaster.input_frames is None else frames[-forecaster.input_frames :]
-    return forecaster(frames, settings["horizon"]), used
-
-
-def forecast_clip(forecaster: Forecaster, path: Path, settings: dict[str, Any]) -> tuple[Forecast, str]:
-    """Returns the forecast of a video or of a stack without times, and its name."""
-    if settings["watch"]:
-        fail(f"'watch' must be false for '{path}', which has no times. Give a folder of frames, or a file with times.")
-    channels = getattr(forecaster.model, "in_channels", 1)
-    frames = read_video(path, channels) if is_video(path) else read_stack(path, channels)
-    wanted = forecaster.input_frames or len(frames)
-    if len(frames) < wanted:
-        fail(f"input: '{path}' has {len(frames)} frames, but the model forecasts from {wanted}.")
-    H, W = frames.shape[1:3]
-    units = f", with values in {forecaster.units}" if forecaster.units else ""
-    print(f"input       the last {wanted} of {len(frames)} frames of {H}x{W}, without times{units}")
-    if settings["crop"] is not None:
-        top, left, height, width = settings["crop"]
-        if top + height > H or left + width > W:
-            fail(f"'crop' must lie within frames of {H}x{W} but got {shown(settings['crop'])}.")
-        frames = frames[:, top : top + height, left : left + width]
-    started = time.perf_counter()
-    values, inputs = forecast_frames(forecaster, frames[-wanted:], settings, is_video(path))
-    print(f"forecast    {len(values)} frames in {time.perf_counter() - started:.1f} s")
-    forecast = Forecast(
-        values,
-        forecaster.units,
-        step=settings["step"],
-        inputs=inputs,
-        layers=layers_of(forecaster),
-        provenance=forecaster.provenance() | {"input": str(path)},
-    )
-    return forecast, f"{path.stem}_forecast"
-
-
-def is_clip(path: Path, settings: dict[str, Any]) -> bool:
-    """Returns True if the input is a video, or a NumPy stack whose times are unknown."""
-    if not path.is_file():
-        return False
-    options = settings["reader"] or {}
-    if path.suffix.lower() == ".npy" and not {"start", "step_minutes", "pattern"} & set(options):
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False).ndim > 2
-        except (OSError, ValueError, EOFError):
-            return True  # its reader says what is wrong
-    return is_video(path)

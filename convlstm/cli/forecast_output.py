@@ -16,7 +16,7 @@ import numpy as np
 
 # Endings of formats that cannot be written. If `out` has one of them, it is not meant as a folder.
 _OTHER_ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".mp4", ".avi"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".avi", ".mov"),
     *(".h5", ".hdf5", ".csv", ".npz", ".grib", ".grb"),
 )
 _ENDINGS = tuple(format.ending for format in FORMATS.values() if format.ending)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convlstm.report.frame_animation import frame_figure, write_gif
+from convlstm.report.frame_animation import frame_figure, pixels, typical_colours, write_gif
 from convlstm.report.rain_animation import rain_figure
 from convlstm.report.rain_drawing import RainScale, rain_scale
 from convlstm.report.style import DPI, lead_time
@@ -68,7 +68,25 @@ def forecast_only_gif(
     frames = forecast if inputs is None else np.concatenate([inputs, forecast])
     sums = [float(np.nansum(frame)) for frame in frames]
     typical = sorted({0, before, int(np.argmax(sums)), len(frames) - 1})
+    if units == "" and frames.shape[3:] == (3,):
+        typical = typical_colours(len(frames))
     write_gif(path, _figures(inputs, forecast, inputs, units, issued, step), milliseconds, typical=typical)
+
+
+def forecast_only_images(
+    forecast: np.ndarray,
+    *,
+    inputs: np.ndarray | None = None,
+    units: str = "",
+    issued: np.datetime64 | None = None,
+    step: float | None = None,
+) -> Iterator[np.ndarray]:
+    """Yields the pictures of the inputs and the forecast, each (H, W, 3) uint8.
+
+    Args:
+        forecast, inputs, units, issued, step: The same as for `forecast_only_frames`.
+    """
+    yield from map(pixels, _figures(inputs, forecast, inputs, units, issued, step))
 
 
 def _figures(

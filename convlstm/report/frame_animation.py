@@ -8,12 +8,15 @@ from typing import Any
 
 from convlstm.backend.files import replacing
 from convlstm.report.frame_panel import GREY, picture, sequences_of
-from convlstm.report.style import COLOURS, DPI, INK, RULE, lead_time
+from convlstm.report.style import COLOURS, DPI, INK, RULE, lead_time, spread
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+
+# Frames of a coloured clip that its palette is made from.
+_MOST_TYPICAL = 24
 
 
 def forecast_gif(
@@ -53,7 +56,8 @@ def forecast_gif(
             )
             yield frame_figure(dict(zip(("truth", *forecasts), frames, strict=True)), t - t_in + 1, frame_interval)
 
-    write_gif(path, figures(), milliseconds, typical=(0, t_in - 1, t_in, -1))
+    typical = (0, t_in - 1, t_in, -1) if sequences[0].shape[-1] != 3 else typical_colours(t_in + horizon)
+    write_gif(path, figures(), milliseconds, typical=typical)
 
 
 def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *, typical: Iterable[int]) -> None:
@@ -65,11 +69,7 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
         milliseconds: Time that a figure is shown for. The last one is shown six times as long.
         typical: Indices of figures that together have all colours. The common palette is made from them.
     """
-    images = []
-    for figure in figures:
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    images = [Image.fromarray(pixels(figure)) for figure in figures]
     palette = _palette([images[k] for k in typical])
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [milliseconds] * (len(images) - 1) + [6 * milliseconds]
@@ -78,13 +78,25 @@ def write_gif(path: str | Path, figures: Iterable[Figure], milliseconds: int, *,
         images[0].save(temporary, save_all=True, loop=0, format="GIF", **options)
 
 
+def typical_colours(count: int) -> list[int]:
+    """Returns indices of frames that together have all colours of a coloured clip, in which any may come and go."""
+    return spread(count, _MOST_TYPICAL)
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """Returns the picture of a figure, (H, W, 3) uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def _palette(images: list[Image.Image]) -> Image.Image:
     """Returns one palette for all frames, so that greys do not flicker.
 
     It has all colours if there are few, else means of similar colours.
     """
     joined = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
-    palette = joined.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    palette = joined.quantize(256, method=Image.Quantize.FASTOCTREE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
     # Pillow distinguishes colours in steps of four levels, so the most common one of closer colours is enough.
     apart: dict[tuple[int, ...], tuple[int, ...]] = {}

@@ -50,7 +50,8 @@ def forecast_panel(
         ValueError: The shapes do not fit each other, or there is no forecast.
     """
     sequences = sequences_of("forecast_panel", inputs, targets, forecasts)
-    _, t_in, height, width, _ = sequences[0].shape
+    _, t_in, height, width, channels = sequences[0].shape
+    colour = channels == 3
     horizon = sequences[1].shape[1]
     past, future = spread(t_in, max_columns), spread(horizon, max_columns)
     columns = max(len(past), len(future))
@@ -100,7 +101,8 @@ def forecast_panel(
         y = top + s * (block + between) + heading
         row(y, "input", "" if count == 1 else f"sequence {s + 1}", sequences[0][s], past, past_heads, **grey)
         y += tall + gap + heading + 0.08
-        bar(y, (tall + gap) * (1 + len(forecasts)) - gap, "intensity", **grey)
+        if not colour:
+            bar(y, (tall + gap) * (1 + len(forecasts)) - gap, "intensity", **grey)
         row(y, "truth", "", sequences[1][s], future, future_heads, **grey)
         for name, value in zip(forecasts, sequences[2:], strict=True):
             y += tall + gap
@@ -109,7 +111,10 @@ def forecast_panel(
         y += tall + gap
         bar(y, tall, "error", **signed)
         row(y, f"error of {first}", "", error[first][s], future, [], **signed)
-    notes = ["intensity 1 = full scale", "error = forecast - truth", "MSE = sum over the frame"]
+    if colour:
+        notes = ["error = forecast - truth, mean of red, green and blue", "MSE = sum over the frame and its colours"]
+    else:
+        notes = ["intensity 1 = full scale", "error = forecast - truth", "MSE = sum over the frame"]
     if any(np.isnan(value).any() for value in sequences):
         notes.append("sand colour = missing")
     sheet.write(left, high - foot + 0.1, "   |   ".join(notes))
@@ -147,6 +152,14 @@ def picture(frame: np.ndarray, cmap: Any) -> np.ndarray:
     missing = np.isnan(frame).any(axis=-1, keepdims=True)
     colour = [int(MISSING[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     return np.where(missing, colour, np.clip(frame, 0, 1))
+
+
+def rgb(frame: np.ndarray) -> np.ndarray:
+    """Returns a frame (H, W, C) in [0, 1], drawn by `picture`, as red, green and blue of 8 bits, (H, W, 3)."""
+    drawing = picture(frame, GREY)
+    if drawing.ndim == 2:
+        drawing = GREY(np.ma.clip(drawing, 0, 1))[..., :3]
+    return np.rint(drawing * 255).astype(np.uint8)
 
 
 def _round_up(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Forecasts as files: NetCDF, Zarr, NumPy, pictures and animations.
+"""Forecasts as files: NetCDF, Zarr, NumPy, pictures, animations and videos.
 
 A new format is a module with a function that writes it and one that recognises it, and a line in `FORMATS`.
 """
@@ -9,13 +9,24 @@ import errno
 from pathlib import Path
 
 from convlstm.backend import files
-from convlstm.writers import netcdf, npy, pictures, zarr_store
-from convlstm.writers.forecast import Forecast, Layer, Place
+from convlstm.writers import mp4, netcdf, npy, pictures, zarr_store
+from convlstm.writers.forecast import Coordinate, Forecast, Layer, Place, Quantity
 from convlstm.writers.formats import Format
 from convlstm.writers.optional_imports import MissingWriterError
 from convlstm.writers.replacing import check_replaceable, move_into_place
 
-__all__ = ["FORMATS", "Forecast", "Layer", "MissingWriterError", "Place", "check_replaceable", "format_of", "write"]
+__all__ = [
+    "FORMATS",
+    "Coordinate",
+    "Forecast",
+    "Layer",
+    "MissingWriterError",
+    "Place",
+    "Quantity",
+    "check_replaceable",
+    "format_of",
+    "write",
+]
 
 FORMATS = {
     "netcdf": Format(".nc", netcdf.write, netcdf.is_forecast),
@@ -23,6 +34,7 @@ FORMATS = {
     "npy": Format(".npy", npy.write, npy.is_forecast, companion=".json"),
     "png": Format("", pictures.write_frames, pictures.are_frames),
     "gif": Format(".gif", pictures.write_gif, pictures.is_picture),
+    "mp4": Format(".mp4", mp4.write, mp4.is_forecast),
 }
 _ENDINGS = {format.ending: name for name, format in FORMATS.items() if format.ending} | {".nc4": "netcdf"}
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from convlstm.datasets.clips.layouts import layout_of
-from convlstm.datasets.clips.sources import PICTURES, Pictures, Source, Stack, Video
+from convlstm.datasets.clips.sources import PICTURES, Pictures, Source, Stack, Video, natural
 from convlstm.datasets.readers.errors import printable
 from convlstm.datasets.readers.numpy_arrays import Member, array_of, members
 from convlstm.datasets.video import is_video
@@ -20,12 +19,6 @@ _STACKS = (".npy", ".npz")
 # Files that often lie beside clips and say something about them.
 _NOTES = (".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".pdf", ".html", ".srt", ".ini", ".db")
 _SKIPPED_FOLDERS = ("__MACOSX", "@eaDir")
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Returns a key that sorts numbers in texts by their value: 2 before 10."""
-    parts = re.split(r"(\d+)", text)
-    return [(int(part), "") if n % 2 else (-1, part) for n, part in enumerate(parts)]
 
 
 def find_sources(

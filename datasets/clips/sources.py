@@ -257,6 +257,12 @@ class Clip:
     facts: Facts = field(repr=False)
 
 
+def natural(text: str) -> list[tuple[int, str]]:
+    """Returns a key that sorts numbers in texts by their value: 2 before 10."""
+    parts = re.split(r"(\d+)", text)
+    return [(int(part), "") if n % 2 else (-1, part) for n, part in enumerate(parts)]
+
+
 def read_picture(path: Path, channels: int) -> np.ndarray:
     """Returns a picture as uint8 (H, W, C), grey or coloured. Of 16 bits, the upper 8 are kept.
 

@@ -50,3 +50,14 @@ def test_gif_tells_inputs_from_forecasts():
     assert texts(later) == ["forecast  +15 min"]
     assert [axes.get_title() for axes in later.axes] == ["truth", "a_forecaster_with_a_very_long_.."]
     assert later.axes[1].spines["top"].get_edgecolor() != later.axes[0].spines["top"].get_edgecolor()
+
+
+def test_gif_has_the_colours_of_all_frames(tmp_path):
+    """A colour that only a single frame has is as true as the others."""
+    rng = np.random.default_rng(0)
+    frame = (0.3 + 0.1 * rng.random((12, 16, 16, 3))).astype(np.float32)
+    frame[6, :8] = 1, 0.2, 0.1
+    report.forecast_gif(tmp_path / "film.gif", frame[:5], frame[5:], {"model": frame[5:]})
+    _, _, pictures = gif_frames(tmp_path / "film.gif")
+    shown = pictures[6][30:158, 12 : 12 + 256].reshape(-1, 3).mean(0)
+    np.testing.assert_allclose(shown, [255, 51, 25.5], atol=8)

@@ -94,12 +94,13 @@ def test_a_full_disk_is_an_oserror_that_names_the_file(tmp_path):
     """In a program whose files may not grow. Each format's library has its own error."""
     pytest.importorskip("netCDF4")
     pytest.importorskip("zarr")
+    pytest.importorskip("imageio_ffmpeg")
     program = """
 import resource, sys
 from pathlib import Path
 import numpy as np
 from convlstm.writers import FORMATS, Forecast, write
-import netCDF4, zarr
+import imageio_ffmpeg, netCDF4, zarr
 from convlstm.report import forecast_only
 values = np.random.default_rng(0).random((2, 96, 96), np.float32)
 made = Forecast(values, "mm/h", issued=np.datetime64("2020-01-01T00:00"), step=5)
