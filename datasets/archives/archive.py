@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ class Archive:
         event: int of (F,): frames of different events never form one sequence.
         step: Minutes between frames, the most common difference; NaN for a single frame.
         grid: Grid of the files.
-        units: Units of the frames: `"mm/h"` or `"raw"`.
+        fields: Fields of the frames, in physical units: rain rates also for files of reflectivity.
+        units: Treatment of a single field: `"mm/h"` for rain, else `"raw"`.
         format: Format of the files.
         zr: `(a, b)` of the Z-R relation.
         missing: (F,) share of pixels without a value.
@@ -98,6 +100,7 @@ class Archive:
         self.times, self.event, self.step = series.times, series.event, series.step
         self.missing, self.wet, self.wet_blocks = series.missing, series.wet, series.blocks
         self.grid, self.fingerprint = series.grid, series.fingerprint
+        self.fields = tuple(field.physical for field in self.grid.fields)
         self.units, self.format = self.grid.physical_units, self._files.format
         if changed or str(stored.get("known_of")) != self.fingerprint:
             self._known = self._count_known()
@@ -122,7 +125,9 @@ class Archive:
         return self._series.names[self._series.file[index]]
 
     def frame(self, index: int, coarsen: int = 1) -> np.ndarray:
-        """Returns frame `index`: (H, W) float32 in `units`, NaN where missing. The array is shared and read-only.
+        """Returns frame `index`: (H, W), or (H, W, C) for several fields, float32 in the units of `fields`.
+
+        Missing pixels are NaN. The array is shared and read-only.
 
         With `coarsen` k it is (H // k, W // k), the means of the known pixels of squares of k x k, missing if fewer
         than half of a square are known. Rows in the south and columns in the east that fill no square are cut off.
@@ -159,6 +164,7 @@ class Archive:
             "pixel_size": None if grid.pixel_size is None else list(grid.pixel_size),
             "pixel_units": grid.pixel_units,
             "projection": grid.projection,
+            "fields": [asdict(field) for field in self.fields],
             "missing_share": round(float(self.missing.mean(dtype=np.float64)), 6),
             "wet_share": round(float(self.wet.mean(dtype=np.float64)), 6),
             "problems": self._problems.counts(),
@@ -241,5 +247,9 @@ class Archive:
         counts = np.zeros(self.grid.shape, np.uint16)
         for index in np.linspace(0, len(self) - 1, min(len(self), _COUNTED_FRAMES)).round().astype(int).tolist():
             # Many radars miss nothing: their frames need not be decoded again.
-            counts += True if self.missing[index] == 0 else ~np.isnan(self.frame(index))
+            if self.missing[index] == 0:
+                counts += 1
+            else:
+                known = ~np.isnan(self.frame(index))
+                counts += known if known.ndim == 2 else known.all(-1)
         return counts

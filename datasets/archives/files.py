@@ -127,16 +127,23 @@ class RadarFiles:
         return f"not recognised as {self.format}; it may be cut off"
 
     def frame(self, path: Path, position: int, grid: Grid, coarsen: int = 1) -> np.ndarray:
-        """Returns frame `position` of a file in `grid.physical_units`, (H // coarsen, W // coarsen), NaN where missing.
+        """Returns frame `position` of a file, (H // coarsen, W // coarsen), NaN where missing.
 
+        The values are in the units of the fields' `physical`, and several fields are channels along a last axis.
         Values that are impossible count as missing; `coarse` describes `coarsen`.
 
         Raises:
             ReadError: If the file cannot be read, or the frame has another shape than `grid`.
         """
         read = elsewhere.read if self._apart else _read
-        frame = cleaned(stored_frame(path, position, self.reader, grid.shape, read), grid.units)
-        return coarse(rain_rate(frame, *self.zr) if grid.units == "dBZ" else frame, coarsen)
+        frame = stored_frame(path, position, self.reader, grid.frame_shape, read)
+        channels = [frame] if frame.ndim == 2 else [frame[..., n] for n in range(frame.shape[2])]
+        values = [self._physical(channel, kind) for channel, kind in zip(channels, grid.kinds, strict=True)]
+        return coarse(values[0] if frame.ndim == 2 else np.stack(values, axis=-1), coarsen)
+
+    def _physical(self, values: np.ndarray, kind: str) -> np.ndarray:
+        possible = cleaned(values, kind)
+        return rain_rate(possible, *self.zr) if kind == "dBZ" else possible
 
     def _is_store(self, folder: Path) -> bool:
         return any(reader.recognises(folder, b"") for reader in self.readers)
@@ -173,15 +180,15 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def coarse(frame: np.ndarray, k: int) -> np.ndarray:
-    """Returns the means of the known pixels of squares of k x k, (H, W) -> (H // k, W // k).
+    """Returns the means of the known pixels of squares of k x k, (H, W[, C]) -> (H // k, W // k[, C]).
 
     A square of which fewer than half of the pixels are known is missing. Rows in the south and columns in the east that
     fill no square are cut off.
     """
     if k == 1:
         return frame
-    height, width = (side // k for side in frame.shape)
-    squares = frame[: height * k, : width * k].reshape(height, k, width, k)
+    height, width = (side // k for side in frame.shape[:2])
+    squares = frame[: height * k, : width * k].reshape(height, k, width, k, *frame.shape[2:])
     count = np.count_nonzero(~np.isnan(squares), axis=(1, 3))
     total = np.nansum(squares, axis=(1, 3), dtype=np.float32)
     return np.where(2 * count >= k * k, total / np.maximum(count, 1).astype(np.float32), np.float32(np.nan))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from convlstm.datasets.transforms import reflectivity
 
 import numpy as np
@@ -46,18 +48,35 @@ def blocks_of(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
-def measure(frame: np.ndarray, units: str, wet: float) -> tuple[float, float, int, np.ndarray]:
-    """Returns the statistics of a frame (H, W).
+def measure(frame: np.ndarray, kinds: Sequence[str], zr: tuple[float, float]) -> tuple[float, float, int, np.ndarray]:
+    """Returns the statistics of a frame.
 
     Args:
-        frame: The frame as its reader returned it.
-        units: Units of its values.
-        wet: The lowest value of a wet pixel.
+        frame: The frame as its reader returned it, (H, W), or (H, W, C) for several fields. A pixel of several is
+            known if all of them are, and wet if the first rain is, else the first field.
+        kinds: Treatment of each field's values: `"mm/h"`, `"dBZ"` or `"raw"`.
+        zr: `(a, b)` of Z = a R^b, for the lowest value of a wet pixel.
 
     Returns:
         The share of missing pixels; the share of wet pixels among the known ones; flags; and the share of wet pixels
         in each block of `blocks_of`, (rows, columns) uint16, in 1/65535.
     """
+    if frame.ndim == 2:
+        return _measure(frame, kinds[0], wet_from(kinds[0], zr))
+    wet = next((n for n, kind in enumerate(kinds) if kind != "raw"), 0)
+    valid = np.ones(frame.shape[:2], bool)
+    flags = 0
+    for n, kind in enumerate(kinds):
+        channel = np.ascontiguousarray(frame[..., n])
+        valid &= known(channel, kind)
+        flags |= _measure(channel, kind, wet_from(kind, zr))[2]
+    of_wet = np.where(valid, frame[..., wet], np.float32(np.nan))
+    missing, share, _, blocks = _measure(of_wet, kinds[wet], wet_from(kinds[wet], zr))
+    return missing, share, flags, blocks
+
+
+def _measure(frame: np.ndarray, units: str, wet: float) -> tuple[float, float, int, np.ndarray]:
+    """Returns the statistics of one field (H, W)."""
     low, high = _RANGES[units]
     least, most = frame.min(), frame.max()
     count, flags = frame.size, 0

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 
 # Stored indexes of another version are ignored. Raise the number if the meaning of a reader's values or of a statistic
 # changes.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -63,6 +63,8 @@ class Entry:
         return (self.size, self.changed) == (other.size, other.changed)
 
 
+# Beginning of the names of arrays of coordinates.
+_ARRAY = "coordinates_"
 _ARRAYS = ("times", "event", "missing", "wet", "flags", "blocks")
 
 
@@ -84,7 +86,8 @@ class Store:
         try:
             with open_plain(self._path) as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            return _entries(arrays), {k: v for k, v in arrays.items() if k not in ("files", *_ARRAYS)}
+            others = {k: v for k, v in arrays.items() if k not in ("files", *_ARRAYS) and not k.startswith(_ARRAY)}
+            return _entries(arrays), others
         except Exception:  # missing, cut off or of another program: the index is made again
             return {}, {}
 
@@ -96,10 +99,19 @@ class Store:
         files = [
             [name, e.size, e.changed, e.format, e.problem, numbers[e.grid], len(e.times)] for name, e in entries.items()
         ]
-        meta = json.dumps({"files": files, "grids": [asdict(grid) for grid in grids if grid is not None]})
+        # Each array of coordinates is stored once, whichever grids have it.
+        coordinates: dict[int, tuple[int, np.ndarray]] = {}
+
+        def number_of(array: np.ndarray) -> dict[str, int]:
+            # Equal coordinates are the same object.
+            return {_ARRAY: coordinates.setdefault(id(array), (len(coordinates), array))[0]}
+
+        records = [grid.to_record() for grid in grids if grid is not None]
+        meta = json.dumps({"files": files, "grids": records}, default=number_of)
         columns = {name: [getattr(entry, name).ravel() for entry in entries.values()] for name in _ARRAYS}
         arrays = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
         arrays["files"] = np.frombuffer(meta.encode(), np.uint8)
+        arrays |= {f"{_ARRAY}{number}": array for number, array in coordinates.values()}
         partial = self._path.with_name(f"{self._path.stem}.{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,8 +129,11 @@ class Store:
 
 
 def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, Entry]:
-    meta: dict[str, Any] = json.loads(arrays["files"].tobytes())
-    grids = [_grid(record) for record in meta["grids"]]
+    def array_of(record: dict[str, Any]) -> Any:
+        return arrays[f"{_ARRAY}{record[_ARRAY]}"] if _ARRAY in record else record
+
+    meta: dict[str, Any] = json.loads(arrays["files"].tobytes(), object_hook=array_of)
+    grids = [Grid.of_record(record) for record in meta["grids"]]
     entries, frame, block = {}, 0, 0
     for name, size, changed, format, problem, number, frames in meta["files"]:
         rows, columns = (len(axis) for axis in blocks_of(grids[number].shape))
@@ -128,7 +143,3 @@ def _entries(arrays: Mapping[str, np.ndarray]) -> dict[str, Entry]:
         entries[name] = Entry(size, changed, format, problem, grids[number], **parts)
         frame, block = frame + frames, end
     return entries
-
-
-def _grid(record: dict[str, Any]) -> Grid:
-    return Grid(**record | {key: tuple(value) for key, value in record.items() if isinstance(value, list)})

@@ -221,7 +221,7 @@ class NewestFrames:
         A frame that cannot be read is reported as a problem once and left out from then on.
         """
         assert self.grid is not None
-        shape = tuple(side // coarsen for side in self.grid.shape)
+        shape = (*(side // coarsen for side in self.grid.shape), *self.grid.frame_shape[2:])
         seconds = round(step * 60)
         times = until - np.arange(count)[::-1] * np.timedelta64(seconds, "s")
         known = self._times_of(self._frames[until].event if until in self._frames else 0)

@@ -131,7 +131,9 @@ class _Scan:
         left = len(entry.times) - self._frames[path]
         if left and self._crashes[path] < _MOST_CRASHES:
             grid = self._contents[path].grid
-            self._jobs.add(path, scan_frames, path, reader, grid.shape, grid.units, self._zr, self._frames[path], left)
+            self._jobs.add(
+                path, scan_frames, path, reader, grid.frame_shape, grid.kinds, self._zr, self._frames[path], left
+            )
         else:
             self._finish(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.datasets.archives.files import stored_frame
-from convlstm.datasets.archives.frame_statistics import measure, wet_from
+from convlstm.datasets.archives.frame_statistics import measure
 from convlstm.datasets.readers import MissingLibraryError, Reader, ReadError, recognise
 from convlstm.datasets.readers.hdf5 import keep_open
 from convlstm.datasets.readers.jobs import to_record
@@ -25,14 +25,19 @@ def scan_file(
         contents = reader.contents(path)
         yield to_record(contents)
         grid = contents.grid
-        yield from scan_frames(path, reader, grid.shape, grid.units, zr, 0, len(contents.times))
+        yield from scan_frames(path, reader, grid.frame_shape, grid.kinds, zr, 0, len(contents.times))
 
 
 def scan_frames(
-    path: Path, reader: Reader, shape: Sequence[int], units: str, zr: tuple[float, float], start: int, count: int
+    path: Path,
+    reader: Reader,
+    shape: Sequence[int],
+    kinds: Sequence[str],
+    zr: tuple[float, float],
+    start: int,
+    count: int,
 ) -> Iterator[Any]:
     """Yields a problem, or `""`, and the statistics of each frame from `start` on."""
-    wet = wet_from(units, zr)
     for position in range(start, start + count):
         try:
             frame = stored_frame(path, position, reader, tuple(shape))
@@ -41,7 +46,7 @@ def scan_frames(
         except ReadError as error:
             yield str(error), ()
         else:
-            yield "", measure(frame, units, wet)
+            yield "", measure(frame, kinds, zr)
 
 
 def reader_of(readers: Sequence[Reader], format: str) -> Reader | None:

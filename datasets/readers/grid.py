@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -172,17 +172,22 @@ class Grid:
     coordinates: tuple[Coordinate, ...] = ()
     unplaced: str = ""
 
-    def __post_init__(self):
-        # A stored index has them as records.
-        fields = tuple(field if isinstance(field, Field) else Field(**field) for field in self.fields)
-        object.__setattr__(self, "fields", fields)
-
     @property
     def layout(self) -> Layout:
         """The shape and the fields, which frames of one series must share."""
         named = len(self.fields) > 1 or (self.fields[0].kind == "raw" and self.fields[0].units != "raw")
         units = ", ".join(f"{field.name} in {field.units}" if named else field.units for field in self.fields)
         return Layout((self.shape[0], self.shape[1]), units)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame: (H, W) for one field, (H, W, C) for several."""
+        return self.shape if len(self.fields) == 1 else (*self.shape, len(self.fields))
+
+    @property
+    def kinds(self) -> list[str]:
+        """Treatment of the values of each field, see `Field.kind`."""
+        return [field.kind for field in self.fields]
 
     @property
     def units(self) -> str:
@@ -200,6 +205,26 @@ class Grid:
         if self.pixel_size is None or self.pixel_units != "m":
             return None
         return float(np.mean(self.pixel_size)) / 1000
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Grid:
+        """Returns the grid of a record of `to_record`, in which tuples may have become lists."""
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
+        plain["fields"] = tuple(Field(**field) for field in record["fields"])
+        plain["coordinates"] = tuple(Coordinate.of(**coordinate) for coordinate in record["coordinates"])
+        return cls(**plain)
+
+    def to_record(self) -> dict[str, Any]:
+        """Returns the grid as plain values and the arrays of the coordinates."""
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        record["fields"] = [asdict(field) for field in self.fields]
+        record["coordinates"] = [
+            {"name": c.name, "dimensions": c.dimensions, "values": c.values, "attributes": dict(c.attributes)}
+            for c in self.coordinates
+        ]
+        return record
 
     def sound(self) -> Grid:
         """Returns the grid without a size of the pixels, or a position, that makes no sense."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from convlstm.datasets.readers import Contents, Grid, Reader, recognise
-from convlstm.datasets.readers.grid import Coordinate
 
 import numpy as np
 
@@ -17,18 +15,12 @@ def to_record(of_file: Contents) -> dict[str, Any]:
     """Returns contents as plain values and arrays."""
     times = of_file.times.astype("datetime64[s]")
     event = None if of_file.event is None else np.asarray(of_file.event, np.int64)
-    return {"times": times, "grid": asdict(of_file.grid), "event": event}
+    return {"times": times, "grid": of_file.grid.to_record(), "event": event}
 
 
 def from_record(record: Mapping[str, Any]) -> Contents:
     """Returns the contents of a record of `to_record`."""
-    grid: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in record["grid"].items()
-    }
-    grid["coordinates"] = tuple(
-        Coordinate.of(c["name"], c["dimensions"], c["values"], c["attributes"]) for c in grid["coordinates"]
-    )
-    return Contents(record["times"], Grid(**grid), record["event"])
+    return Contents(record["times"], Grid.of_record(record["grid"]), record["event"])
 
 
 def format_of(path: Path, readers: Sequence[Reader]) -> Iterator[str]:

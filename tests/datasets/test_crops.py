@@ -78,7 +78,7 @@ def test_wet_positions_are_drawn_in_proportion(rng):
     """All rain is in one corner. Every wet draw touches it, and other draws do so by chance."""
     frame = np.zeros((128, 128), np.float32)
     frame[:32, :32] = 1
-    wet = measure(frame, "mm/h", 0.1)[3].astype(float)
+    wet = measure(frame, ["mm/h"], (200.0, 1.6))[3].astype(float)
     places = crops(np.ones((128, 128), int), (32, 32))
     even, soaked = drawn(places, rng, times=1500), drawn(places, rng, wet, times=1500)
 

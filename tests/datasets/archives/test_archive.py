@@ -249,6 +249,16 @@ def test_the_record_is_json_without_paths(tmp_path, stacks):
         "pixel_size": [2000.0, 2000.0],
         "pixel_units": "m",
         "projection": None,
+        "fields": [
+            {
+                "name": "rain_rate",
+                "units": "mm/h",
+                "standard_name": "lwe_precipitation_rate",
+                "long_name": "rain rate",
+                "file_units": "",
+                "is_rain": True,
+            }
+        ],
         "missing_share": round(1 / 64, 6),
         "wet_share": round(4 / 16 / 4, 6),
         "problems": {},

@@ -1,4 +1,4 @@
-from convlstm.datasets.archives.frame_statistics import INFINITE, NEGATIVE, blocks_of, measure, wet_from
+from convlstm.datasets.archives.frame_statistics import INFINITE, NEGATIVE, blocks_of, measure
 from tests.support.radar_archives import (
     SHAPE,
 )
@@ -10,7 +10,7 @@ import pytest
 def test_wet_blocks_in_closed_form():
     frame = np.zeros(SHAPE, np.float32)
     frame[30:34, 40:] = 1
-    missing, wet, flags, blocks = measure(frame, "mm/h", 0.1)
+    missing, wet, flags, blocks = measure(frame, ["mm/h"], (200.0, 1.6))
     assert (missing, wet, flags) == (0, 32 / 1920, 0)
     # 32 and 8 rows by 32 and 16 columns.
     assert blocks / 65535 == pytest.approx(np.array([[0, 16 / (32 * 16)], [0, 16 / (8 * 16)]]), abs=1e-5)
@@ -39,4 +39,4 @@ def test_blocks_are_32_pixels_or_a_sixteenth_of_the_frame():
 )
 def test_statistics_of_a_frame(values, units, expected):
     frame = np.array(values, np.float32).reshape(2, 2)
-    assert measure(frame, units, wet_from(units, (200.0, 1.6)))[:3] == pytest.approx(expected)
+    assert measure(frame, [units], (200.0, 1.6))[:3] == pytest.approx(expected)
