@@ -14,6 +14,11 @@ from convlstm.writers import Forecast
 
 import numpy as np
 
+# Seconds after which a forecast is written again if the disk was full.
+_PAUSE = 5.0
+# Forecasts that wait for room. Frames that are older are forgotten.
+_MOST_UNWRITTEN = 256
+
 
 def watch(
     latest: ForecastInput,
@@ -48,7 +53,7 @@ def watch(
 
 
 class _Follower:
-    """The state of a followed folder: the last frame that was forecast from, and the number of forecasts."""
+    """The state of a followed folder: the last frame that was forecast from, and the forecasts so far."""
 
     def __init__(
         self,
@@ -60,6 +65,8 @@ class _Follower:
         self.latest, self.make, self.output, self.limit = latest, make, output, forecasts
         self.issued: np.datetime64 | None = None
         self.written = 0
+        self.unwritten: dict[np.datetime64, None] = {}  # times of forecasts that wait for room on the disk
+        self.next_try = 0.0
 
     @property
     def done(self) -> bool:
@@ -67,6 +74,12 @@ class _Follower:
 
     def look(self, seen: float) -> None:
         """Forecasts from the frames that have come; `seen` is the time of this look, by `time.perf_counter`."""
+        self.look_for_frames(seen)
+        if seen >= self.next_try:
+            self.write_again(seen)
+
+    def look_for_frames(self, seen: float) -> None:
+        """Forecasts from the frames that have come."""
         new, problems = self.latest.look()
         for problem in problems:
             print(f"not used    {problem}")
@@ -105,10 +118,36 @@ class _Follower:
             print(f"no forecast {forecast}")
             return False
         self.issued = until
+        self.unwritten[until] = None
+        error = self.write(until, forecast, seen)
+        if error is not None:
+            print(f"not written {error}")
+            for oldest in list(self.unwritten)[:-_MOST_UNWRITTEN]:
+                del self.unwritten[oldest]
+        return error is None
+
+    def write(self, until: np.datetime64, forecast: Forecast, seen: float) -> OSError | None:
+        """Writes a forecast, or returns the error that prevents it."""
         try:
             self.output.write(forecast, name_of(forecast), since=seen)
         except OSError as error:
-            print(f"not written {error}")
-            return False
+            self.next_try = seen + _PAUSE
+            return error
         self.written += 1
-        return True
+        self.next_try = 0.0
+        del self.unwritten[until]
+        if self.output.is_file:  # it holds the newest forecast
+            self.unwritten.clear()
+        return None
+
+    def write_again(self, seen: float) -> None:
+        """Makes the forecasts again that could not be written, the oldest first, as long as they can be written now."""
+        for until in list(self.unwritten):
+            if self.done:
+                return
+            forecast = self.make(until)
+            if not isinstance(forecast, Forecast):
+                print(f"no forecast {forecast}")
+                del self.unwritten[until]
+            elif self.write(until, forecast, seen) is not None:
+                return

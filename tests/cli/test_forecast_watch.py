@@ -3,6 +3,7 @@
 import os
 import signal
 
+from convlstm.cli import forecast_watch
 from convlstm.cli.forecast_watch import watch
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.writers import Forecast
@@ -13,6 +14,8 @@ import pytest
 
 class Outputs:
     """Takes forecasts; after each one the next of the services brings something."""
+
+    is_file = False
 
     def __init__(self, *services):
         self.services, self.issued = list(services), []
@@ -106,18 +109,55 @@ def test_a_wrong_time_alone_at_first_gives_way(radar, follow):
     assert issued[1][0] == time_of(0)
 
 
-def test_a_forecast_that_cannot_be_written_is_told_and_the_next_one_made(radar, follow, capsys):
+def full():
+    raise OSError(28, "No space left on device", "forecast.nc")
+
+
+def test_a_forecast_that_cannot_be_written_is_told_and_made_again_after_the_next(radar, follow, capsys):
     write_pictures(radar, 4)
 
-    def full():
+    def full_at_first():
         write_picture(radar, 4, picture(4))
-        raise OSError(28, "No space left on device", "forecast.nc")
+        full()
 
-    issued = follow(Outputs(full), 1)
-    assert [time for time, _ in issued] == [time_of(3), time_of(4)]
+    issued = follow(Outputs(full_at_first), 2)
+    assert [time for time, _ in issued] == [time_of(n) for n in (3, 4, 3)]
     out = capsys.readouterr().out
-    assert "not written [Errno 28] No space left on device: 'forecast.nc'" in out
-    assert "ended       after 1 forecasts" in out
+    assert out.count("not written [Errno 28] No space left on device: 'forecast.nc'") == 1
+    assert "ended       after 2 forecasts" in out
+
+
+def test_a_forecast_is_written_as_soon_as_there_is_room(radar, follow, monkeypatch):
+    write_pictures(radar, 4)
+    monkeypatch.setattr(forecast_watch, "_PAUSE", 0.01)
+    assert [time for time, _ in follow(Outputs(full, full, full), 1)] == [time_of(3)] * 4
+
+
+def test_forecasts_that_wait_for_room_are_limited(radar, follow, monkeypatch):
+    write_pictures(radar, 4)
+    monkeypatch.setattr(forecast_watch, "_MOST_UNWRITTEN", 2)
+
+    def next_one(n):
+        def bring():
+            write_picture(radar, n, picture(n))
+            full()
+
+        return bring
+
+    issued = follow(Outputs(next_one(4), next_one(5), next_one(6)), 3)
+    assert [time for time, _ in issued] == [time_of(n) for n in (3, 4, 5, 6, 4, 5)]
+
+
+def test_a_file_of_the_newest_forecast_gets_no_older_one(radar, follow):
+    write_pictures(radar, 4)
+
+    def full_at_first():
+        write_picture(radar, 4, picture(4))
+        full()
+
+    outputs = Outputs(full_at_first, lambda: write_picture(radar, 5, picture(5)), lambda: None)
+    outputs.is_file = True
+    assert [time for time, _ in follow(outputs, 2)] == [time_of(n) for n in (3, 4, 5)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
