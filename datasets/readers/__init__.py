@@ -21,8 +21,10 @@ from convlstm.datasets.readers.mch_gif import MCH
 from convlstm.datasets.readers.netcdf import NetCDF
 from convlstm.datasets.readers.numpy_files import NumPyFiles
 from convlstm.datasets.readers.odim import ODIM
+from convlstm.datasets.readers.packed import first_of, is_packed
 from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import PNG
+from convlstm.datasets.readers.radolan import RADOLAN
 from convlstm.datasets.readers.sevir import SEVIR
 from convlstm.datasets.readers.zarr_store import Zarr
 
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 # The first reader that recognises a file reads it: the particular formats come before the general ones.
-_READERS = (KNMI(), ODIM(), SEVIR(), NetCDF(), MCH(), FMI(), HKO7(), Zarr(), NumPyFiles(), PNG())
+_READERS = (KNMI(), ODIM(), SEVIR(), NetCDF(), MCH(), FMI(), RADOLAN(), HKO7(), Zarr(), NumPyFiles(), PNG())
 FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}
 
 _HEAD = 4096
@@ -52,16 +54,19 @@ _HEAD = 4096
 def recognise(path: str | Path, readers: Iterable[Reader] | None = None) -> Reader | None:
     """Returns the first reader that recognises a file or a Zarr folder, by its name and first bytes, or None.
 
+    In a .gz, .bz2 or .tar, it is that of the first file within that is recognised.
+
     Args:
         path: A file or a folder.
         readers: The readers to try. Default: one of each format, in the order of `FORMATS`.
     """
-    path = Path(path)
-    head = first_bytes(path)
-    if head is None:
-        return None
-    readers = FORMATS.values() if readers is None else readers
-    return next((reader for reader in readers if reader.recognises(path, head)), None)
+    readers = list(FORMATS.values() if readers is None else readers)
+
+    def search(path: Path) -> Reader | None:
+        head = first_bytes(path)
+        return None if head is None else next((reader for reader in readers if reader.recognises(path, head)), None)
+
+    return first_of(Path(path), search) if is_packed(Path(path)) else search(Path(path))
 
 
 def make_reader(format: str, **options) -> Reader:

@@ -12,6 +12,8 @@ from convlstm.backend.child_main import unhurried
 from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError, printable
 from convlstm.datasets.readers.grid import Field, Grid
 from convlstm.datasets.readers.limits import check_frame, check_times
+from convlstm.datasets.readers.packed import is_packed
+from convlstm.datasets.readers.packed_series import contents_of, read_from
 from convlstm.datasets.readers.plain_files import check_plain
 
 import numpy as np
@@ -50,7 +52,7 @@ class Reader:
 
     A subclass sets `format` and defines `_recognises`, `_contents` and `_read`. These may raise anything for a damaged
     file; `UnreadableError` gives the reason in words. A reader keeps no file open and has no state of its own, so it
-    can be pickled and used by several threads.
+    can be pickled and used by several threads. They get what is in a .gz, .bz2 or .tar file by file, unpacked.
     """
 
     format = ""
@@ -72,7 +74,7 @@ class Reader:
         path = Path(path)
         try:
             _check_kind(path)
-            contents = self._contents(path)
+            contents = contents_of(self, path) if is_packed(path) else self._contents(path)
             check_times(len(contents.times))
             check_frame(contents.grid.shape)
             contents = replace(contents, grid=contents.grid.sound())
@@ -105,7 +107,8 @@ class Reader:
         path = Path(path)
         try:
             _check_kind(path)
-            values = np.asarray(self._read(path, position))
+            packed = is_packed(path)
+            values = np.asarray(read_from(self, path, position) if packed else self._read(path, position))
         except ReadError:
             raise
         except UnreadableError as error:
@@ -118,7 +121,8 @@ class Reader:
             ) from error
         if values.ndim not in (2, 3):
             raise self._error(path, f"must have frames of rows and columns but frame {position} is {values.shape}")
-        return np.ascontiguousarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values, dtype=np.float32)
 
     def _recognises(self, path: Path, head: bytes) -> bool:
         raise NotImplementedError

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -35,7 +32,7 @@ class FMI(Reader):
         return head.startswith(b"P5") and re.search(rb"^#\s*obstime\s+\d{12}", head, re.MULTILINE) is not None
 
     def _contents(self, path: Path) -> Contents:
-        with _unpacked(path) as file:
+        with open_plain(path) as file:
             (width, height), comments = _header(file)
         time = time_in_name(comments.get("obstime", [""])[0])
         if time is None:
@@ -44,7 +41,7 @@ class FMI(Reader):
 
     def _read(self, path: Path, position: int) -> np.ndarray:
         frame_number(position, 1)
-        with _unpacked(path) as file:
+        with open_plain(path) as file:
             (width, height), _ = _header(file)
             data = file.read(width * height)
         if len(data) < width * height:
@@ -79,14 +76,6 @@ def _header(file: BinaryIO) -> tuple[tuple[int, int], dict[str, list[str]]]:
         raise UnreadableError(f"is of {parameter!r}; reflectivities are understood")
     check_frame((numbers[1], numbers[0]))
     return (numbers[0], numbers[1]), comments
-
-
-@contextmanager
-def _unpacked(path: Path) -> Iterator[BinaryIO]:
-    with open_plain(path) as file:
-        packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
 
 
 def _grid(shape: tuple[int, int], comments: dict[str, list[str]]) -> Grid:

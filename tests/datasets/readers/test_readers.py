@@ -15,6 +15,7 @@ from tests.support.radar_files import (
     write_rainfields,
     write_sevir,
 )
+from tests.support.radolan_files import write_radolan
 
 import numpy as np
 import pytest
@@ -36,6 +37,8 @@ def write(format, folder):
         return write_aqc(folder / "AQC151351545F_00005.801.gif", PIXELS)
     if format == "fmi_pgm":
         return write_fmi(folder / "fmi.pgm.gz", PIXELS)
+    if format == "radolan":
+        return write_radolan(folder / "rw", PIXELS)
     if format == "hko7_png":
         return write_png(folder / "RAD060906154200.png", PIXELS)
     if format == "numpy":
@@ -181,5 +184,5 @@ def test_make_reader_refuses():
 
 def test_table_of_formats():
     assert list(FORMATS) == [
-        "knmi", "odim", "sevir", "netcdf", "mch_gif", "fmi_pgm", "hko7_png", "zarr", "numpy", "png",
+        "knmi", "odim", "sevir", "netcdf", "mch_gif", "fmi_pgm", "radolan", "hko7_png", "zarr", "numpy", "png",
     ]  # fmt: skip
