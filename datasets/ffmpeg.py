@@ -31,7 +31,7 @@ def program() -> str | None:
 
 
 def decode(ffmpeg: str, path: Path, share: float) -> np.ndarray:
-    """Returns the frames of a video, (T, H, W, 3) uint8, turned as its header says.
+    """Returns the frames of a video, (T, H, W, 3) uint8, as they are stored: not turned, as by mlx-data.
 
     Args:
         ffmpeg: Path of the program.
@@ -43,7 +43,7 @@ def decode(ffmpeg: str, path: Path, share: float) -> np.ndarray:
     """
     command = [
         *(ffmpeg, "-nostdin", "-loglevel", "error", "-xerror", "-protocol_whitelist", "file"),
-        *("-i", f"file:{path.absolute()}", "-map", "0:v:0", "-fps_mode", "passthrough"),
+        *("-noautorotate", "-i", f"file:{path.absolute()}", "-map", "0:v:0", "-fps_mode", "passthrough"),
         *("-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"),
     ]
     frames: list[np.ndarray] = []

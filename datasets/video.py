@@ -7,6 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
+from convlstm.datasets import ffmpeg
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.limits import check_bytes
 from convlstm.datasets.readers.numpy_arrays import array_of, read
@@ -20,12 +21,17 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gi
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 # Bytes for each pixel of a video while it is read: three colours as decoded, as float32, and the result.
 _PIXEL = 24
+# The same for the colours alone.
+_COLOURS = 6
+# mlx-data 0.1.0 writes past the rows of a width that this does not divide, except of GIFs.
+_WIDTHS = 16
+_GIF = b"GIF8"
 # Share of the memory for a clip: it is what the user wants to forecast from.
 _SHARE = 1 / 2
 # Beginnings of the containers, with their offset. FFmpeg's libraries would also read lists of other files under these
 # names.
 _CONTAINERS = (
-    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"free"), (4, b"skip"), (4, b"wide"), (0, b"GIF8"),
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"free"), (4, b"skip"), (4, b"wide"), (0, _GIF),
     (0, b"\x1aE\xdf\xa3"), (0, b"\0\0\x01\xba"), (0, b"\0\0\x01\xb3"), (0, b"OggS"), (0, b"FLV"),
     (0, b"0&\xb2u\x8ef\xcf\x11"),
 )  # fmt: skip
@@ -43,7 +49,7 @@ def is_video(path: str | Path) -> bool:
 
 
 def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
-    """Returns the frames of a video, decoded by mlx-data: float32 (T, H, W, C) from 0 to 255.
+    """Returns the frames of a video: float32 (T, H, W, C) from 0 to 255.
 
     Args:
         path: The file.
@@ -55,6 +61,23 @@ def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
     """
     if channels not in (1, 3):
         raise ValueError(f"[read_video] 'channels' must be 1 or 3 but got {channels!r}.")
+    values = decode_video(path, pixel_bytes=_PIXEL).astype(np.float32)
+    return values if channels == 3 else (values @ _GREY)[..., None]
+
+
+def decode_video(path: str | Path, *, pixel_bytes: int = _COLOURS) -> np.ndarray:
+    """Returns the frames of a video in red, green and blue: uint8 (T, H, W, 3).
+
+    mlx-data decodes GIFs and widths that 16 divides; it gets all others wrong, and may crash. They, and videos that do
+    not tell their number of frames, are decoded by the program FFmpeg if `convlstm.datasets.ffmpeg` finds it.
+
+    Args:
+        path: The file.
+        pixel_bytes: Bytes for each pixel that the caller needs in total. Default: 6.
+
+    Raises:
+        VideoError: If the file cannot be read, is no video, or takes more than half of the memory.
+    """
     path = Path(path).expanduser()
     try:
         with open_plain(path) as file:
@@ -67,9 +90,12 @@ def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
         # An absolute path: before the first colon of another one, FFmpeg reads the name of a protocol.
         buffer = dx.buffer_from_vector([{"file": os.fsencode(path.absolute())}])  # type: ignore[attr-defined]
         width, height, frames = (int(n) for n in np.ravel(buffer.load_video("file", info=True)[0]["file"])[:3])
-        pixels = width * height * max(frames, 1)
-        check_bytes(f"{frames} frames of {height}x{width}", pixels * _PIXEL, _SHARE)
+        check_bytes(f"{frames} frames of {height}x{width}", width * height * max(frames, 1) * pixel_bytes, _SHARE)
+        if frames < 1 or not (width % _WIDTHS == 0 or head.startswith(_GIF)):
+            return _by_program(path, width, height, frames, _SHARE * _COLOURS / pixel_bytes)
         decoded = np.asarray(buffer.load_video("file")[0]["file"])
+        if decoded.ndim != 4 or decoded.shape[0] == 0:
+            raise UnreadableError("has no frames")
     except (OSError, UnreadableError) as error:
         raise VideoError(f"[read_video] {path} {_reason(error)}.") from error
     except RuntimeError as error:
@@ -77,15 +103,25 @@ def read_video(path: str | Path, channels: int = 1) -> np.ndarray:
             f"[read_video] {path} cannot be read as a video ({error}). It may be damaged, or of a kind that FFmpeg's "
             "libraries, with which mlx-data decodes it, do not know. Convert it, or give frames as PNG or .npy."
         ) from error
-    if decoded.ndim != 4 or decoded.shape[0] == 0:
-        raise VideoError(
-            f"[read_video] {path} has no frames, or does not tell how many, as is the case for Matroska, WebM and "
-            f"streams. Convert it: ffmpeg -i {shlex.quote(path.name)} {shlex.quote(path.stem + '.mp4')}"
+    return decoded[..., :3] if decoded.shape[-1] >= 3 else np.repeat(decoded[..., :1], 3, axis=-1)
+
+
+def _by_program(path: Path, width: int, height: int, frames: int, share: float) -> np.ndarray:
+    """Returns the frames of a video that mlx-data cannot decode, uint8 (T, H, W, 3)."""
+    if (program := ffmpeg.program()) is not None:
+        return ffmpeg.decode(program, path, share)
+    install = "Install the program FFmpeg: pip install 'convlstm[video]' (in a checkout: pip install -e '.[video]')"
+    name, result = shlex.quote(path.name), shlex.quote(f"{path.stem}_converted.mp4")
+    if frames < 1:
+        raise UnreadableError(
+            "has no frames, or does not tell how many, as is the case for Matroska, WebM and streams. "
+            f"{install}, or convert it: ffmpeg -i {name} {result}"
         )
-    values = decoded[..., :3].astype(np.float32)
-    if channels == 3:
-        return values if values.shape[-1] == 3 else np.repeat(values[..., :1], 3, axis=-1)
-    return (values @ _GREY)[..., None] if values.shape[-1] == 3 else values[..., :1]
+    kept = width - width % _WIDTHS
+    convert = f", or convert it: ffmpeg -i {name} -vf crop={kept}:{height} {result}" if kept else ""
+    raise UnreadableError(
+        f"has frames {width} pixels wide, but mlx-data decodes only widths that {_WIDTHS} divides. {install}{convert}"
+    )
 
 
 def _is_container(head: bytes) -> bool:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from convlstm.datasets.clips.fitting import coloured
 from convlstm.datasets.clips.layouts import Layout
 from convlstm.datasets.readers.errors import ReadError, UnreadableError
 from convlstm.datasets.readers.limits import check_frame
 from convlstm.datasets.readers.numpy_arrays import Member, read
 from convlstm.datasets.readers.plain_files import open_plain
-from convlstm.datasets.video import VideoError, read_video
+from convlstm.datasets.video import VideoError, decode_video
 
 import numpy as np
 from PIL import Image
@@ -84,7 +85,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Video:
-    """A video, decoded by mlx-data, with grey or coloured frames."""
+    """A video, with grey or coloured frames."""
 
     path: Path
     name: str
@@ -117,7 +118,7 @@ class Video:
         return frames[list(positions)]
 
     def _decoded(self) -> np.ndarray:
-        return np.rint(read_video(self.path, self.channels)).astype(np.uint8)
+        return coloured(decode_video(self.path), self.channels)
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,8 @@ def test_no_sequence_crosses_a_frame_that_is_absent_or_damaged(tmp_path):
     assert starts == {0, 1, 6, *range(11, 17)}
 
 
-def test_damaged_and_short_clips_are_left_out_and_named(tmp_path):
+def test_damaged_and_short_clips_are_left_out_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("convlstm.datasets.ffmpeg.program", lambda: None)
     write_gifs(tmp_path / "clips", [8, 8, 8, 3])
     (tmp_path / "clips" / "broken.mp4").write_bytes(films.mp4()[:900])
     (tmp_path / "clips" / "film.mkv").write_bytes(films.matroska())
@@ -222,7 +223,7 @@ def test_damaged_and_short_clips_are_left_out_and_named(tmp_path):
         data = opened(tmp_path / "clips")
     assert len(data.clips) == 3
     (message,) = [str(warning.message) for warning in caught]
-    for part in ("1 .rar", "broken.mp4", "film.mkv", "fewer than 4 frames: clip3.gif (3)", "Convert it: ffmpeg"):
+    for part in ("1 .rar", "broken.mp4", "film.mkv", "fewer than 4 frames: clip3.gif (3)", "convert it: ffmpeg"):
         assert part in message
     assert "notes" not in message
 

@@ -8,7 +8,9 @@ does not tell its number of frames.
 import base64
 import io
 import struct
+import subprocess
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -76,3 +78,15 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 def _list(name: bytes, content: bytes) -> bytes:
     return _chunk(b"LIST", name + content)
+
+
+def encode(path: Path, clip: np.ndarray, *options: str, rate: float = 10) -> Path:
+    """Writes a clip (T, H, W, 3) uint8 by FFmpeg, with further options of it, and returns the path."""
+    import imageio_ffmpeg
+
+    _, height, width, _ = clip.shape
+    given = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0")
+    coded = ("-c:v", "libx264", "-crf", "4", "-pix_fmt", "yuv420p")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *given, *coded, *options, str(path)]
+    subprocess.run(command, input=clip.tobytes(), check=True)
+    return path
