@@ -1,6 +1,6 @@
 """Scores and draws forecasts: `python evaluate.py ckpt=runs/quickstart`. The same as `convlstm evaluate`."""
 
-from convlstm.cli.evaluate import main
+from convlstm.cli.__main__ import start
 
 if __name__ == "__main__":
-    main()
+    start("evaluate")

@@ -1,6 +1,6 @@
 """Forecasts from the newest frames: `python forecast.py ckpt=... input=...`. The same as `convlstm forecast`."""
 
-from convlstm.cli.forecast import main
+from convlstm.cli.__main__ import start
 
 if __name__ == "__main__":
-    main()
+    start("forecast")

@@ -1,6 +1,6 @@
 """Prints what a model is made of: `python summary.py model=simvp`. The same as `convlstm summary`."""
 
-from convlstm.cli.summary import main
+from convlstm.cli.__main__ import start
 
 if __name__ == "__main__":
-    main()
+    start("summary")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from convlstm.backend.blas import gemm_gflops, load_fast_blas, slow_blas_warning
 from convlstm.backend.private_folder import temporary_folder
+from convlstm.backend.program_frame import framed
 from convlstm.backend.python_process import command
 from convlstm.ops.cpu.library import SLOW, UnavailableError, library
 
@@ -29,6 +30,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 LEAST_RATIO = 5.0
 
 
+@framed("convlstm doctor")
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the report.
 

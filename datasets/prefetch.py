@@ -117,7 +117,7 @@ def _work(shared: _Shared, function: Callable[[int], Any]) -> None:
         try:
             shared.ready[number] = function(number), None
         except StopIteration as error:  # it would end the loop over the results without a word
-            wrapped = RuntimeError(f"the function of number {number} raised StopIteration")
+            wrapped = RuntimeError(f"the function of number {number} raised StopIteration: {error}")
             wrapped.__cause__ = error
             shared.ready[number] = None, wrapped
         except BaseException as error:

@@ -24,6 +24,7 @@ from fault_tests.power_cut import power_cut
 from fault_tests.ranks import rank
 from fault_tests.sleep import sleep
 from fault_tests.slow_disk import slow_disk
+from fault_tests.stop import stop
 
 import numpy as np
 from tqdm import tqdm
@@ -37,6 +38,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "slow_disk": (slow_disk, 6),
     "sleep": (sleep, 3),
     "rank": (rank, 4),
+    "stop": (stop, 36),
     "drops": (drops, 40_000),
     "damaged_files": (damaged_files, 500),
 }

@@ -1,4 +1,4 @@
-"""train.py with faults in its file system: `python -m fault_tests.child PLAN ARGUMENTS...`; PLAN is a `Plan` as JSON.
+"""A program with faults in its file system: `python -m fault_tests.child PLAN ARGUMENTS...`; PLAN is a `Plan` as JSON.
 
 An access opens, renames, creates or removes something in the run's folder, or flushes a file to the disk. Accesses are
 counted from 1, so that a fault can precede any of them. A program makes the same accesses in every run.
@@ -7,6 +7,7 @@ counted from 1, so that a fault can precede any of them. A program makes the sam
 from __future__ import annotations
 
 import atexit
+import ctypes
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate"}
@@ -35,6 +36,9 @@ class Plan:
         fatal: A write beyond that size ends the program. If False, it raises an error. Default: True.
         delay: Longest delay of an access, in seconds. Default: 0.
         seed: Seed of the delays. Default: 0.
+        block: Number of the access that never ends, as on a disk that no longer answers. Default: None, none.
+        mark: File that is created before it. Default: none.
+        program: The program, a path in the project. Default: train.py.
         log: File for a line `flushed INODE BYTES CHANGED` after every flush, and `accesses NUMBER` at the end. Default:
             none.
     """
@@ -45,6 +49,9 @@ class Plan:
     fatal: bool = True
     delay: float = 0.0
     seed: int = 0
+    block: int | None = None
+    mark: str = os.devnull
+    program: str = "train.py"
     log: str = os.devnull
 
     def as_json(self) -> str:
@@ -107,12 +114,22 @@ class Disturber:
             resource.setrlimit(resource.RLIMIT_FSIZE, (plan.torn[1], resource.RLIM_INFINITY))
         if self.count in plan.signals:
             os.kill(os.getpid(), plan.signals[self.count])
+        if self.count == plan.block:
+            block(plan.mark)
+
+
+def block(mark: str) -> NoReturn:
+    """Creates a file and never ends. No signal interrupts it, and no handler of Python runs in this thread."""
+    os.close(os.open(mark, os.O_WRONLY | os.O_CREAT))
+    mutex, library = ctypes.create_string_buffer(128), ctypes.CDLL(None)  # zeros are a mutex on Linux
+    while True:  # locking it twice waits for ever
+        library.pthread_mutex_lock(mutex)
 
 
 def main() -> None:
     plan, sys.argv[1:] = Plan.from_json(sys.argv[1]), sys.argv[2:]
     Disturber(plan).install()
-    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / plan.program), run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,18 @@ from typing import Any
 
 from convlstm.datasets.digits import Digits
 from convlstm.datasets.moving_mnist import MovingMNIST
+from fault_tests.child import block
 
 import numpy as np
 
 SIGNAL, ERROR = "FAULT_SIGNAL", "FAULT_ERROR"
 """Environment variables: `SPLIT:EPOCH:INDEX:`, then signal numbers joined by commas, or an exception's name."""
 
+BLOCK = "FAULT_BLOCK"
+"""Environment variable: `SPLIT:EPOCH:INDEX:` of a sequence whose loading never ends."""
+
 TIME = "FAULT_TIME"
-"""Environment variable with the path of a file that is created right before the signals."""
+"""Environment variable with the path of a file that is created right before the signals, or before blocking."""
 
 PAUSE = 0.005  # seconds between two signals
 
@@ -50,6 +54,8 @@ class Data(MovingMNIST):
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
         """Returns the sequence of `MovingMNIST`, unless the environment demands a fault here."""
         sequence = f"{split}:{epoch if split == 'train' else 0}:{index}:"
+        if os.environ.get(BLOCK) == sequence:
+            block(os.environ[TIME])
         for variable in (SIGNAL, ERROR):
             fault = os.environ.get(variable, "")
             if not fault.startswith(sequence):

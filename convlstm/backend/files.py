@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.stop_guard import alive
+
 try:
     from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined]  # on macOS fsync stops at the drive's cache
 except ImportError:
@@ -25,6 +27,8 @@ except ImportError:
 UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 BLOCK = 1 << 20
 DAY = 24 * 3600
+# Bytes after which a file is flushed, so that each flush of a slow disk takes seconds, not minutes.
+PORTION = 64 << 20
 
 
 class DurableFile:
@@ -35,7 +39,7 @@ class DurableFile:
     """
 
     def __init__(self, path: Path):
-        self.path, self.size = path, 0
+        self.path, self.size, self._flushed = path, 0, 0
         self._digest = hashlib.sha256()
         self._file = path.open("xb")
 
@@ -43,7 +47,13 @@ class DurableFile:
         """Appends bytes."""
         self._digest.update(data)
         self.size += len(data)
-        return self._file.write(data)
+        written = self._file.write(data)
+        if self.size - self._flushed >= PORTION:
+            self._flushed = self.size
+            self._file.flush()
+            sync(self._file.fileno())
+        alive()
+        return written
 
     # Methods that `mx.save_safetensors` needs besides `write`.
     def tell(self) -> int:
@@ -94,11 +104,15 @@ def record(path: Path) -> dict[str, Any]:
 
 def sync(descriptor: int) -> None:
     """Flushes an open file to the disk itself."""
-    if F_FULLFSYNC is not None:
-        with suppress(OSError):  # network drives do not support it
-            fcntl(descriptor, F_FULLFSYNC)
-            return
-    os.fsync(descriptor)
+    alive()
+    try:
+        if F_FULLFSYNC is not None:
+            with suppress(OSError):  # network drives do not support it
+                fcntl(descriptor, F_FULLFSYNC)
+                return
+        os.fsync(descriptor)
+    finally:
+        alive()
 
 
 def sync_folder(folder: Path) -> None:

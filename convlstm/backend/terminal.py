@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from convlstm.backend.signals import nobody_reads
+
 # C0 without tab, line feed and carriage return; DEL and C1; marks that turn the direction of writing.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -41,8 +43,23 @@ class _Printable:
         self._stream, self._rewriting = stream, rewriting
 
     def write(self, text: str) -> int:
-        self._stream.write(printable(text, rewriting=self._rewriting))
+        with _unread():
+            self._stream.write(printable(text, rewriting=self._rewriting))
         return len(text)
+
+    def flush(self) -> None:
+        with _unread():
+            self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _unread() -> Iterator[None]:
+    """Turns the error that nobody reads the output any more into a request to stop, where those are obeyed."""
+    try:
+        yield
+    except BrokenPipeError:
+        if not nobody_reads():
+            raise

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
 
 import convlstm
-from convlstm.cli.pipes import end_if_nobody_reads
+from convlstm.backend.program_frame import end_interrupted, framed
 
 # Module and description of each command. A module is imported when its command is called, so that no command waits for
 # the libraries of another one.
@@ -23,21 +25,26 @@ COMMANDS = {
 
 def main() -> None:
     """Runs the command that the first argument names, and ends the program. An unknown command has exit status 2."""
-    try:
-        status = _run(sys.argv[1] if len(sys.argv) > 1 else "--help")
-        sys.stdout.flush()
-    except BrokenPipeError as error:
-        end_if_nobody_reads(error)
-        raise
-    sys.exit(status)
-
-
-def _run(name: str) -> int:
-    """Runs a command, or prints the help or the version, and returns the exit status."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in COMMANDS:
         # command_line.py reads the program's name from here.
         sys.argv[:2] = [f"convlstm {name}"]
-        return import_module(COMMANDS[name][0]).main() or 0
+        start(name)
+    with framed("convlstm"):
+        sys.exit(_help(name))
+
+
+def start(name: str) -> NoReturn:
+    """Runs a command with the arguments of this process, and ends the program."""
+    program = Path(sys.argv[0]).name
+    try:
+        sys.exit(import_module(COMMANDS[name][0]).main() or 0)
+    except KeyboardInterrupt:  # while libraries are loaded
+        end_interrupted(program)
+
+
+def _help(name: str) -> int:
+    """Prints the help, the version, or that there is no such command, and returns the exit status."""
     if name in ("-h", "--help"):
         print("usage: convlstm COMMAND ...\n")
         print("\n".join(f"  {command:10}{text}" for command, (_, text) in COMMANDS.items()))

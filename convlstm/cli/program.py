@@ -9,8 +9,10 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from convlstm.backend import stop_guard
 from convlstm.backend.jit import prepare
-from convlstm.backend.terminal import printable, printable_output
+from convlstm.backend.program_frame import end_if_nobody_reads, framed
+from convlstm.backend.terminal import printable
 from convlstm.cli.command_line import program
 from convlstm.cli.configuration import (
     CONFIGS,
@@ -23,7 +25,6 @@ from convlstm.cli.configuration import (
     update_names,
 )
 from convlstm.cli.errors import USER_ERRORS, message, unknown_name
-from convlstm.cli.pipes import end_if_nobody_reads
 from convlstm.cli.sweep_jobs import finish, run_job
 from convlstm.runs.sweeps import MESSAGE, Sweep
 
@@ -33,7 +34,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 
-@printable_output()
 def run(
     config_name: str,
     main: Callable[[DictConfig], None],
@@ -51,6 +51,12 @@ def run(
         open_sections: Sections that take any key, as with Hydra's `++`. Default: none.
         sweeps: If True, `-m` runs each job in a process of its own; `output` and `name` are its folder. Default: False.
     """
+    # The process that only starts the jobs of a sweep passes signals on to them.
+    with framed(program(), guard=False):
+        _run(config_name, main, open_sections=open_sections, sweeps=sweeps)
+
+
+def _run(config_name: str, main: Callable[[DictConfig], None], *, open_sections: tuple[str, ...], sweeps: bool) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints exceptions and exits
     sys.argv = [f"++{a}" if a.startswith(tuple(f"{name}." for name in open_sections)) else a for a in sys.argv]
     sys.argv[1:] = options_first([quoted(a) for a in sys.argv[1:]])
@@ -68,8 +74,9 @@ def run(
             return run_job(sweep)
         try:
             update_names(config)
-            prepare()
-            return main(config)
+            with stop_guard.guarded(program()):
+                prepare()
+                return main(config)
         except USER_ERRORS as error:
             end_if_nobody_reads(error)
             fail(message(error, OmegaConf.to_container(config)))
@@ -91,9 +98,6 @@ def run(
     except USER_ERRORS as error:
         end_if_nobody_reads(error)
         fail(unknown_name(config_name, str(error)) or message(error))
-    except KeyboardInterrupt:
-        print(f"\n{program()}: interrupted.", file=sys.stderr)
-        sys.exit(130)
     if sweep is not None and not finish(sweep, config_name):
         sys.exit(sweep.code)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
-from convlstm.cli.command_line import command
+from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import FLAG, PATH, check, optional, whole
@@ -226,12 +226,17 @@ def report(folder: Path, progress: Progress, settings: Settings, packages: list[
         trusted = [f"trusted=[{','.join(packages)}]"] if packages else []
         print(f"Next:  {command('evaluate', *trusted, ckpt=folder)}")
         return
+    stop = signal.Signals[progress.status.split()[-1]]
+    out = sys.stdout
+    if stop == signal.SIGPIPE:
+        out = sys.stderr
+        print(f"{program()}: nobody reads the output any more, so training ended at step {progress.step}.", file=out)
     if holds_checkpoints(folder):
         again = command("train", *given_arguments("resume", "name"), resume=folder)
-        print(f"Everything is saved. To resume:  {again}")
+        print(f"Everything is saved. To resume:  {again}", file=out)
     else:
-        print("Nothing has been trained yet.")
-    sys.exit(128 + signal.Signals[progress.status.split()[-1]])
+        print("Nothing has been trained yet.", file=out)
+    sys.exit(128 + stop)
 
 
 def joined() -> Ranks:

@@ -11,7 +11,7 @@ from pathlib import Path
 import convlstm
 from convlstm import checkpoints
 from convlstm.backend import files
-from convlstm.backend.terminal import printable_output
+from convlstm.backend.program_frame import framed
 from convlstm.convert import keras
 from convlstm.convert.families import Conversion, below, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
@@ -23,7 +23,7 @@ import mlx.optimizers as optim
 LEGACY = "its cells output o . g instead of o . tanh(c'), as in OpenSTL's first releases (weights of v0.3)"
 
 
-@printable_output()
+@framed("convlstm convert")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command, and returns its exit status: 0, or 1 if nothing was written."""
     parser = argparse.ArgumentParser(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convlstm.backend.terminal import printable_output
+from convlstm.backend.program_frame import framed
 from convlstm.runs.comparison import differing_keys
 from convlstm.runs.listing import SORT_KEYS, arranged, described, table
 from convlstm.runs.summary import find, read
 
 
-@printable_output()
+@framed("convlstm runs")
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table of runs.
 
@@ -26,16 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 if there are no runs or the folder cannot be read.
     """
-    try:
-        status = _list(argv)
-        sys.stdout.flush()
-    except BrokenPipeError:  # a reader such as `head` has closed the pipe, and Python flushes once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    return status
-
-
-def _list(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="convlstm runs", description=__doc__)
     parser.add_argument(
         "folder", nargs="?", default="runs", type=Path, help="folder of the runs, at any depth (default: runs)"

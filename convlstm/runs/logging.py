@@ -7,10 +7,12 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from convlstm.backend.signals import StopRequested, interruptible
 from convlstm.runs.metrics_log import MetricsLog, Row
 from convlstm.runs.progress import Progress
 from convlstm.runs.record import Record
@@ -129,7 +131,9 @@ class Loggers:
     def log(self, row: Row) -> None:
         """Gives a row to every logger."""
         for guard in self.guards:
-            guard.log(row)
+            # A logger that waits for a server must not keep a run from being saved.
+            with suppress(StopRequested), interruptible(pending=False):
+                guard.log(row)
 
     def __enter__(self) -> Loggers:
         for guard in self.guards:

@@ -8,7 +8,7 @@ from typing import Any
 
 from convlstm.checkpoints import STATE, CheckpointError
 
-ADDED_LATER = {"skipped", "skipped_in_a_row", "averaged"}
+ADDED_LATER = {"skipped", "skipped_in_a_row", "averaged", "unvalidated"}
 """Fields that the first checkpoints did not have."""
 
 
@@ -25,6 +25,8 @@ class Progress:
         validations_without_improvement: Validations since the best one.
         skipped, skipped_in_a_row: Steps without an update because something was not finite: all, and the latest ones.
         averaged: Steps in the average of the weights.
+        unvalidated: The row of `metrics.csv` of this step, if a request to stop came before its validation was done:
+            a resumed run begins with that validation. Otherwise empty.
         status: 'running', or how training ended.
         data: Description of the data, from their `describe()`.
     """
@@ -40,6 +42,7 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     averaged: int = 0
+    unvalidated: dict[str, float] = field(default_factory=dict)
     status: str = "running"
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -53,6 +56,9 @@ class Progress:
         defaults = vars(cls())
         wrong = set(state) ^ (set(defaults) - (ADDED_LATER - set(state)))
         wrong |= {name for name in set(state) & set(defaults) if not _fits(state[name], defaults[name])}
+        row = state.get("unvalidated")
+        if isinstance(row, dict) and not all(_fits(value, 0.0) for value in row.values()):
+            wrong.add("unvalidated")
         if wrong:
             raise CheckpointError(
                 f"'{checkpoint / STATE}' is damaged or of another version (see {', '.join(sorted(wrong))}). Use "

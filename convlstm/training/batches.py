@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.signals import interruptible
 from convlstm.distributed.ranks import ALONE, Ranks
 
 import mlx.core as mx
@@ -71,6 +72,7 @@ class Batches:
 
         Raises:
             DataError: The data failed.
+            StopRequested: A request to stop came while a batch was loaded.
         """
         epoch, start = self.position(step)
         while True:
@@ -85,6 +87,7 @@ class Batches:
 
         Raises:
             DataError: The data failed.
+            StopRequested: A request to stop came before a batch, or while it was loaded.
         """
         rank, ranks = self.ranks.rank, self.ranks.size
         batch_size = -(-min(self.batch_size, size) // ranks) * ranks
@@ -106,8 +109,16 @@ class Batches:
 
     def _stream(self, split: str, batch_size: int, **position: int) -> Iterator[Arrays]:
         position |= {} if self.ranks.size == 1 else {"rank": self.ranks.rank, "ranks": self.ranks.size}
+        stream: Iterator[Arrays] | None = None
         try:
-            yield from self.data.stream(split, batch_size, **position)
+            while True:
+                # Data may wait for a disk that no longer answers.
+                with interruptible():
+                    stream = iter(self.data.stream(split, batch_size, **position)) if stream is None else stream
+                    batch = next(stream, None)
+                if batch is None:
+                    return
+                yield batch
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             source = f"({Path(frame.filename).name}, line {frame.lineno})"

@@ -11,7 +11,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.backend.memory import check_parameters
-from convlstm.backend.signals import stop_came, stop_requests
+from convlstm.backend.signals import StopRequested, stop_came, stop_requests
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.runs.folder import NullFolder, RunFolder, open_folder
@@ -134,7 +134,8 @@ class Trainer:
         progress = _restored(checkpoint, model, optimizer, seed)
         average = begin_average(model, settings.ema, progress, checkpoint)
         broadcast_state(ranks, model, optimizer, progress, average)
-        if reason := reason_to_end(settings, progress):
+        reason = reason_to_end(settings, progress)
+        if reason and not progress.unvalidated:
             progress.status = reason
             return progress
         if ranks.main:
@@ -186,42 +187,66 @@ def train(run: Run, received: list[int]) -> None:
     """
     settings, progress = run.settings, run.progress
     run.model.train()
-    start = step_start = time.perf_counter()
+    first, start = progress.step, time.perf_counter()
     earlier_seconds = progress.seconds
-    for batch in synchronised(run.ranks, run.batches.training(progress.step)):
-        before = weights(run.model) if (progress.step + 1) % settings.log_every == 0 else None
-        try:
-            loss, norm = run.step(batch)
-        except RuntimeError as error:
-            if not stop_came(received):
-                raise
-            # Ctrl-C in a terminal also reaches the compiler that MLX runs for the first step, which then fails.
-            if run.ranks.size > 1:
-                raise KeyboardInterrupt from error  # the other ranks are still in this step
-            progress.status = interruption(run.ranks, received)
+    try:
+        if progress.unvalidated and not conclude(run, progress.unvalidated, received):
             return
-        run.count(loss, norm, batch)
-        run.console.advance(time.perf_counter() - step_start)
-        progress.seconds = earlier_seconds + time.perf_counter() - start
-
-        row = {} if before is None else run.training_row(norm, before)
-        before = None  # frees the old weights
-        validated = progress.step >= settings.max_steps or progress.step % settings.validate_every == 0
-        if validated:
-            row |= run.validate(received)
-        if row:
-            run.add(row)
-        if validated:
-            run.keep_if_best(row)
-        run.console.estimate(progress.step)
-
-        progress.status = reason_to_end(settings, progress) or interruption(run.ranks, received) or "running"
-        if progress.status != "running":
-            break
-        if validated or progress.step % settings.checkpoint_every == 0:
-            run.save()
         step_start = time.perf_counter()
-    run.save(insist=True)
+        for batch in synchronised(run.ranks, run.batches.training(progress.step)):
+            before = weights(run.model) if (progress.step + 1) % settings.log_every == 0 else None
+            try:
+                loss, norm = run.step(batch)
+            except RuntimeError as error:
+                if not stop_came(received):
+                    raise
+                # Ctrl-C in a terminal also reaches the compiler that MLX runs for the first step, which then fails.
+                if run.ranks.size > 1:
+                    raise KeyboardInterrupt from error  # the other ranks are still in this step
+                raise StopRequested from None
+            run.count(loss, norm, batch)
+            run.console.advance(time.perf_counter() - step_start)
+            progress.seconds = earlier_seconds + time.perf_counter() - start
+
+            row = {} if before is None else run.training_row(norm, before)
+            before = None  # frees the old weights
+            if not conclude(run, row, received):
+                return
+            step_start = time.perf_counter()
+    except StopRequested:
+        progress.status = interruption(run.ranks, received)
+        if progress.step > first:
+            run.save(insist=True)
+
+
+def conclude(run: Run, row: dict[str, float], received: list[int]) -> bool:
+    """Validates after a step if that is due, writes the row and the checkpoints, and returns True if training goes on.
+
+    Args:
+        run: The run. Its status says at the end why training ended.
+        row: The columns about training, if they are due.
+        received: Requests to stop.
+
+    Raises:
+        StopRequested: A request to stop came before the validation was done. The progress keeps the row.
+    """
+    settings, progress = run.settings, run.progress
+    due = progress.step >= settings.max_steps or progress.step % settings.validate_every == 0
+    validated = due or bool(progress.unvalidated)
+    if validated:
+        progress.unvalidated = {"step": progress.step} | row
+        row = row | run.validate(received)
+        progress.unvalidated = {}
+    if row:
+        run.add(row)
+    if validated:
+        run.keep_if_best(row)
+    run.console.estimate(progress.step)
+    progress.status = reason_to_end(settings, progress) or interruption(run.ranks, received) or "running"
+    running = progress.status == "running"
+    if not running or validated or progress.step % settings.checkpoint_every == 0:
+        run.save(insist=not running)
+    return running
 
 
 def _restored(checkpoint: Path | None, model: nn.Module, optimizer: optim.Optimizer, seed: int) -> Progress:

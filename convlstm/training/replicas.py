@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from convlstm.backend.signals import STOPS
+from convlstm.backend.signals import REQUESTS, StopRequested
 from convlstm.distributed.ranks import Ranks, RanksError, digest
 from convlstm.runs.progress import Progress
 from convlstm.training.batches import Arrays, DataError
@@ -98,22 +98,28 @@ def distance(array: mx.array, other: mx.array) -> float:
 
 
 def synchronised(ranks: Ranks, batches: Iterator[Arrays]) -> Iterator[Arrays]:
-    """Yields the batches until a rank fails to load its share.
+    """Yields the batches until a rank fails to load its share, or is asked to stop meanwhile.
 
     Raises:
         DataError: On every rank, with the problem of the first one that failed.
+        StopRequested: On every rank.
     """
     if ranks.size == 1:
         yield from batches
         return
     while True:
-        batch, problem = None, None
+        batch, problem, stopped = None, None, False
         try:
             batch = next(batches)
         except DataError as error:
             problem = error
-        if ranks.any(problem is not None)[0]:
+        except StopRequested:
+            stopped = True
+        failed, stopped = ranks.any(problem is not None, stopped)
+        if failed:
             raise_on_all_ranks(ranks, problem)
+        if stopped:
+            raise StopRequested
         if batch is not None:
             yield batch
 
@@ -131,6 +137,6 @@ def interruption(ranks: Ranks, received: list[int]) -> str:
     """Returns 'interrupted by ...' with a signal that asks one of the ranks to stop, or "" if there is none."""
     stops: Sequence[int] = received
     if ranks.size > 1:
-        asked = ranks.any(*(number in received for number in STOPS))
-        stops = [number for number, is_asked in zip(STOPS, asked, strict=True) if is_asked]
+        asked = ranks.any(*(number in received for number in REQUESTS))
+        stops = [number for number, is_asked in zip(REQUESTS, asked, strict=True) if is_asked]
     return f"interrupted by {signal.Signals(stops[0]).name}" if stops else ""

@@ -7,7 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from convlstm.backend.signals import stop_came
+from convlstm.backend.signals import StopRequested, stop_came
+from convlstm.backend.stop_guard import computing, saved
 from convlstm.distributed.ranks import Ranks
 from convlstm.losses import Loss
 from convlstm.runs.folder import BEST, LAST, NullFolder, RunFolder
@@ -64,6 +65,9 @@ class Run:
     def __post_init__(self) -> None:
         settings = self.settings
         self._first_step = self.progress.step
+        saved(
+            f"Everything up to step {self.progress.step} is saved." if self.progress.step else "Nothing is saved yet."
+        )
         self._forecast = mx.compile(lambda x, horizon: self.model(x, horizon), inputs=self.model.state)
         self._step = make_step(
             self.model,
@@ -79,8 +83,9 @@ class Run:
     def step(self, batch: Arrays) -> tuple[float, float]:
         """Trains on a batch, and returns the loss and the norm of the gradient."""
         step = self.progress.step
-        loss, norm = self._step(to_device(batch), self.batches.key(step), step)
-        return number(loss), number(norm)
+        with computing():
+            loss, norm = self._step(to_device(batch), self.batches.key(step), step)
+            return number(loss), number(norm)
 
     def count(self, loss: float, norm: float, batch: Arrays) -> None:
         """Adds a step to the progress and to the average of the weights, or counts it as skipped.
@@ -160,14 +165,17 @@ class Run:
         """Returns the columns about validation: the scores of the averaged weights, or of the weights.
 
         Args:
-            received: Requests to stop. If one of them has interrupted a compilation, the validation is repeated.
+            received: Requests to stop.
+
+        Raises:
+            StopRequested: A request to stop came before the validation was done.
         """
         try:
             return self._validate()
         except RuntimeError:
             if not stop_came(received):
                 raise
-            return self._validate()
+            raise StopRequested from None  # it has interrupted a compiler
 
     def _validate(self) -> dict[str, float]:
         size, limit = self.batches.data.size("validation"), self.settings.validation_sequences
@@ -211,12 +219,13 @@ class Run:
         with self.ranks.undisturbed():
             ema = None if self.average is None else self.average.weights
             written = self.folder.save(name, self.model, self.optimizer, self.progress, ema, insist=insist)
+            if written:
+                saved(f"Everything up to step {self.progress.step} is saved.")
         return self.ranks.share(written)
 
     def data_error(self, error: DataError) -> DataError:
         """Saves the steps before a data error, and returns an error that names the checkpoint to resume from."""
-        # A checkpoint at a step whose validation failed would be resumed without that validation.
-        if error.split == "train" and self.progress.step > self._first_step:
+        if self.progress.step > self._first_step:
             self.save()
         return DataError(
             f"the data ({error.split}) failed after step {self.progress.step}: {error}. {self.folder.last_good()}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from convlstm.backend.signals import StopRequested
+from convlstm.backend.stop_guard import computing
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.metrics import FrameMetrics, logged_score
@@ -36,22 +38,28 @@ def validate(
 
     Raises:
         DataError: The data failed. If they fail on one rank, every rank raises it.
+        StopRequested: A request to stop came. If it came on one rank, every rank raises it.
     """
     metrics = FrameMetrics(ssim=False)
     losses: list[float] = []
     weights: list[float] = []
-    problem = None
+    problem, stopped = None, False
     try:
         for batch, take in batches:
-            arrays = {name: array[:take] for name, array in to_device(batch).items()}
-            targets, mask = arrays["targets"], arrays.get("mask")
-            y = forecast(arrays["inputs"], targets.shape[1])
-            losses.append(number(loss(y, targets, mask)))
-            weights.append(take * known_share(targets, mask))
-            metrics.update(np.array(y), np.array(targets), None if mask is None else np.array(mask))
+            with computing():
+                arrays = {name: array[:take] for name, array in to_device(batch).items()}
+                targets, mask = arrays["targets"], arrays.get("mask")
+                y = forecast(arrays["inputs"], targets.shape[1])
+                losses.append(number(loss(y, targets, mask)))
+                weights.append(take * known_share(targets, mask))
+                metrics.update(np.array(y), np.array(targets), None if mask is None else np.array(mask))
     except DataError as error:
         problem = error
+    except StopRequested:
+        stopped = True
     raise_on_all_ranks(ranks, problem)
+    if ranks.any(stopped)[0]:
+        raise StopRequested
     if ranks.size > 1:
         metrics, losses, weights = combined(ranks, metrics, losses, weights)
     scores = metrics.compute()

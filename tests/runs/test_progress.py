@@ -21,6 +21,8 @@ import pytest
         ({"best": "low"}, "best"),
         ({"loss_count": 1.5}, "loss_count"),
         ({"data": []}, "data"),
+        ({"unvalidated": []}, "unvalidated"),
+        ({"unvalidated": {"train_loss": "low"}}, "unvalidated"),
         ({"status": 3, "best_step": [1]}, "best_step, status"),
     ],
 )

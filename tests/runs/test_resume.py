@@ -204,7 +204,7 @@ def test_ctrl_c_before_the_first_step_leaves_no_traceback_and_no_folder(tmp_path
 
 
 class Awkward(tiny.Data):
-    """Data with some infinite batches, loaded in `threads` threads; sends SIGTERM with the batch of step `stop`."""
+    """Data with some infinite batches, loaded in `threads` threads; SIGTERM comes before the batch after `stop`."""
 
     def __init__(self, threads=3, stop=None):
         sizes = {"train_sequences": 44, "validation_sequences": 6, "test_sequences": 2}
@@ -217,7 +217,7 @@ class Awkward(tiny.Data):
             step = 11 * epoch + number + 1
             if split == "train" and step in (5, 12, 13):
                 batch["targets"] = batch["targets"] + np.float32(np.inf)
-            if split == "train" and step == self.stop:
+            if split == "train" and self.stop is not None and step == self.stop + 1:
                 signal.raise_signal(signal.SIGTERM)
             yield batch
 

@@ -158,7 +158,7 @@ def test_a_run_with_skipped_steps_resumes_exactly(stop, tmp_path):
         return Frames(poisoned=[3, 4, 7], **more)
 
     fit(tmp_path / "whole", frames(), **settings)
-    stopping = frames(disturb=at_step(stop, lambda: signal.raise_signal(signal.SIGTERM)))
+    stopping = frames(disturb=at_step(stop + 1, lambda: signal.raise_signal(signal.SIGTERM)))
     _, progress = fit(tmp_path / "cut", stopping, **settings)
     assert progress.step == stop
     assert progress.skipped_in_a_row == {2: 0, 3: 1, 4: 2, 6: 0}[stop]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
 import signal
 import threading
+import time
 
-from convlstm.backend.signals import stop_requests
+from convlstm.backend.signals import StopRequested, stop_requests
 from convlstm.checkpoints import read_state, seal
 from convlstm.models import EncoderForecaster
 from convlstm.training.validation import validate
@@ -18,13 +22,31 @@ import pytest
 import yaml
 
 
+class At:
+    """A logger that does something at the row of a step, the first time."""
+
+    def __init__(self, step, action):
+        self.step, self.actions = step, [action]
+
+    def start(self, folder, config, step):
+        return step
+
+    def log(self, step, row):
+        if step == self.step and self.actions:
+            self.actions.pop()()
+
+    def close(self, status):
+        pass
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("log_every", [1, 5])
 @pytest.mark.parametrize("step", [1, 5, 8, 11])
 def test_an_interrupted_run_resumes_exactly(step, log_every, stop, tmp_path):
+    # The request comes while the batch of the next step is loaded.
     settings = {"log_every": log_every, "max_steps": 17}
     whole, _ = fit(tmp_path / "whole", model=Fade(dropout=0.3), **settings)
-    stopping = Frames(disturb=at_step(step, lambda: signal.raise_signal(stop)))
+    stopping = Frames(disturb=at_step(step + 1, lambda: signal.raise_signal(stop)))
     before = signal.getsignal(stop)
     _, progress = fit(tmp_path / "cut", stopping, model=Fade(dropout=0.3), **settings)
     assert (progress.step, progress.status) == (step, f"interrupted by {stop.name}")
@@ -62,8 +84,8 @@ def test_a_forecaster_with_dropout_resumes_exactly(tmp_path):
     assert strip(tmp_path / "cut") == strip(tmp_path / "whole")
 
 
-def test_a_signal_at_the_last_step_finds_a_finished_run(tmp_path):
-    _, progress = fit(tmp_path, Frames(disturb=at_step(12, lambda: signal.raise_signal(signal.SIGTERM))))
+def test_a_signal_after_the_last_validation_finds_a_finished_run(tmp_path):
+    _, progress = fit(tmp_path, loggers=[At(12, lambda: signal.raise_signal(signal.SIGTERM))])
     assert progress.status == "finished"
     before = snapshot(tmp_path)
     _, progress = fit(tmp_path, resume=last(tmp_path))
@@ -96,8 +118,8 @@ def test_a_checkpoint_without_the_later_fields_resumes_exactly(tmp_path):
     fit(tmp_path / "cut", max_steps=5)
     place = last(tmp_path / "cut") / "state.json"
     state = json.loads(place.read_text())
-    for name in ("skipped", "skipped_in_a_row", "averaged"):
-        assert state.pop(name) == 0
+    for name in ("skipped", "skipped_in_a_row", "averaged", "unvalidated"):
+        assert not state.pop(name)
     place.write_text(json.dumps(state))
     seal(place.parent)
     model, progress = fit(tmp_path / "cut", resume=last(tmp_path / "cut"))
@@ -105,9 +127,51 @@ def test_a_checkpoint_without_the_later_fields_resumes_exactly(tmp_path):
     assert (progress.step, progress.skipped) == (12, 0)
 
 
+@pytest.mark.parametrize("log_every", [1, 3])
+@pytest.mark.parametrize("step", [5, 12])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_validation_that_a_signal_interrupts_is_done_after_resuming(number, step, log_every, tmp_path):
+    whole, _ = fit(tmp_path / "whole", log_every=log_every)
+    count = itertools.count(3 if step == 5 else -3)  # batches of the validations before
+
+    def disturb(split, epoch, batch):
+        if split == "validation" and next(count) == number + 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    _, progress = fit(tmp_path / "cut", Frames(disturb=disturb), log_every=log_every)
+    assert (progress.step, progress.status) == (step, "interrupted by SIGTERM")
+    assert read_state(last(tmp_path / "cut"))["unvalidated"]["step"] == step
+    model, progress = fit(tmp_path / "cut", resume=last(tmp_path / "cut"), log_every=log_every)
+    assert (progress.step, progress.status, progress.unvalidated) == (12, "finished", {})
+    assert strip(tmp_path / "cut") == strip(tmp_path / "whole")
+    assert weights(model) == weights(whole)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_data_that_never_come_keep_no_run_from_being_saved(split, tmp_path):
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    def disturb(now, epoch, number):
+        if now == split and (now == "validation" or number == 5):
+            timer.start()
+            time.sleep(1000)
+
+    _, progress = fit(tmp_path, Frames(disturb=disturb))
+    assert (progress.step, progress.status) == (5, "interrupted by SIGTERM")
+    assert read_state(last(tmp_path))["step"] == 5
+
+
+def test_a_logger_that_waits_keeps_no_run_from_being_saved(tmp_path):
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    _, progress = fit(tmp_path, loggers=[At(3, lambda: (timer.start(), time.sleep(1000)))])
+    assert (progress.step, progress.status) == (3, "interrupted by SIGTERM")
+    assert read_state(last(tmp_path))["step"] == 3
+
+
 def test_a_second_ctrl_c_interrupts_at_once(tmp_path):
     def impatient():
-        signal.raise_signal(signal.SIGINT)
+        with contextlib.suppress(StopRequested):
+            signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -147,7 +211,7 @@ def test_a_failure_of_the_step_that_came_with_a_signal_is_an_interruption(tmp_pa
         fit(tmp_path)
 
 
-def test_a_validation_whose_compilation_was_interrupted_is_repeated(tmp_path, monkeypatch):
+def test_a_validation_whose_compilation_was_interrupted_is_done_after_resuming(tmp_path, monkeypatch):
     whole, _ = fit(tmp_path / "whole")
     failures = []
 
