@@ -35,7 +35,7 @@ from convlstm.cli.program import fail, run
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
-from convlstm.writers import FORMATS, Forecast, Place
+from convlstm.writers import FORMATS, Coordinate, Forecast, Place
 
 import numpy as np
 from omegaconf import DictConfig
@@ -229,6 +229,7 @@ def forecast_frames_up_to(
         layers=layers_of(forecaster),
         provenance=forecaster.provenance() | {"input": str(latest.path)},
         frame_rate=settings["fps"],
+        valid=latest.after(until, len(values)),
     )
     if not settings["watch"]:
         last = stamp(forecast.times[-1])  # type: ignore[index]
@@ -243,6 +244,8 @@ def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "") -> str:
 
 def place_of(latest: ForecastInput) -> Place | None:
     """Returns the place of the forecast's pixels, or None if the input does not say it."""
+    if copied := tuple(Coordinate(c.name, c.dimensions, c.values, c.attributes) for c in latest.coordinates()):
+        return Place(latest.grid.dimensions, copied, latest.grid.projection)
     extent = latest.extent()
     if extent is None:
         return None

@@ -14,7 +14,9 @@ from convlstm.datasets import arguments
 from convlstm.datasets.archives.files import Problem
 from convlstm.datasets.archives.majority import credible_end, is_ahead
 from convlstm.datasets.archives.newest_frames import NewestFrames, Window
-from convlstm.datasets.readers import Grid
+from convlstm.datasets.calendar_steps import months_of, moved, on_months
+from convlstm.datasets.readers import Coordinate, Grid
+from convlstm.datasets.readers.projection import UnplacedError, checked
 from convlstm.datasets.windows import step_of
 
 import numpy as np
@@ -145,7 +147,7 @@ class ForecastInput:
                     f"[ForecastInput] only one frame of {self.path} is known, so its step is not. Set step=MINUTES."
                 )
             return step
-        if math.isnan(step) or _multiple(self._interval, step, _STEP):
+        if math.isnan(step) or _multiple(self._interval, step, _STEP) or self._has_months(self._interval, step):
             return self._interval
         self._warn(
             f"the frames are {step:g} min apart, but the model was trained on steps of {self._interval:g} min, so it "
@@ -197,21 +199,37 @@ class ForecastInput:
         frames = np.ascontiguousarray(window.frames[:, top : top + height, left : left + width])
         return Window(frames, window.times, window.absent), problems
 
-    def extent(self) -> tuple[float, float, float, float] | None:
-        """Returns the outer edges (x_min, y_min, x_max, y_max) of the frames of a window.
+    def after(self, until: np.datetime64, count: int) -> np.ndarray:
+        """Returns the times of `count` frames after a time, datetime64[s] of (count,), by months if the input is."""
+        return moved(until, np.arange(1, count + 1), self.step, self.times)
 
-        If the files have no position, coordinates start at the north-western corner. If the pixels have no size, it
-        returns None.
+    def coordinates(self) -> tuple[Coordinate, ...]:
+        """Returns the coordinates of the files for the frames of a window; none if the files have no variables of them.
+
+        Those of a whole frame are the same value for value, those of a crop are a part, and those of squares of pixels
+        are means.
+        """
+        top, left, height, width = self._cropped()
+        return self.grid.coordinates_of(top, left, height, width, self.coarsen)
+
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """Returns the outer edges (x_min, y_min, x_max, y_max) of the frames of a window, or None if they are unknown.
+
+        If the files tell them but they cannot be understood, a warning says why, once.
         """
         grid = self.grid
-        if grid.pixel_size is None:
+        unplaced = grid.unplaced
+        if grid.extent is not None and grid.projection is not None:
+            try:
+                checked(grid.projection)
+            except UnplacedError as error:
+                unplaced = str(error)
+        if unplaced:
+            self._warn(f"the forecast has no coordinates: {unplaced}")
+        if unplaced or grid.extent is None:
             return None
-        if grid.extent is None:
-            dy, dx = grid.pixel_size
-            x_min, y_max = 0.0, 0.0
-        else:
-            x_min, y_min, x_max, y_max = grid.extent
-            dy, dx = (y_max - y_min) / grid.shape[0], (x_max - x_min) / grid.shape[1]
+        x_min, y_min, x_max, y_max = grid.extent
+        dy, dx = (y_max - y_min) / grid.shape[0], (x_max - x_min) / grid.shape[1]
         top, left, height, width = self._cropped()
         dy, dx = dy * self.coarsen, dx * self.coarsen
         return x_min + left * dx, y_max - (top + height) * dy, x_min + (left + width) * dx, y_max - top * dy
@@ -223,6 +241,11 @@ class ForecastInput:
         if counts.max(initial=0) > 1:
             steps.append(float(seconds[counts.argmax()]) / 60)
         return max((float(step) for step in steps if step is not None), default=math.nan)
+
+    def _has_months(self, interval: float, step: float) -> bool:
+        """Returns True if a step of some months is one of other months, such as 31 days and 28."""
+        wanted, known = months_of(interval), months_of(step)
+        return on_months(self.times) and wanted > 0 and known > 0 and wanted % known == 0
 
     def _cropped(self) -> list[int]:
         height, width = (side // self.coarsen for side in self.grid.shape)

@@ -14,6 +14,7 @@ from convlstm.datasets import arguments
 from convlstm.datasets.archives.changes import Changes
 from convlstm.datasets.archives.files import Problem, RadarFiles
 from convlstm.datasets.archives.majority import most_common
+from convlstm.datasets.calendar_steps import moved
 from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadError
 from convlstm.datasets.windows import TOLERANCE
 
@@ -28,7 +29,8 @@ class Window:
     """Frames at equal steps.
 
     Attributes:
-        frames: (T, H, W) float32 in mm/h or raw values, NaN where missing; an absent frame is all NaN.
+        frames: (T, H, W), or (T, H, W, C) for several fields, float32 in the units of the grid's fields after
+            reflectivity has become rain rate, NaN where missing; an absent frame is all NaN.
         times: datetime64[s] of (T,): the time of each frame, or the expected time of an absent one.
         absent: Numbers of the absent frames.
     """
@@ -218,13 +220,15 @@ class NewestFrames:
     ) -> tuple[Window, list[Problem]]:
         """Returns `count` frames at steps of `step` minutes up to the time `until`, and the problems of some.
 
+        Steps of months are those of the calendar, see `convlstm.datasets.calendar_steps.moved`.
+
         A frame that cannot be read is reported as a problem once and left out from then on.
         """
         assert self.grid is not None
         shape = (*(side // coarsen for side in self.grid.shape), *self.grid.frame_shape[2:])
         seconds = round(step * 60)
-        times = until - np.arange(count)[::-1] * np.timedelta64(seconds, "s")
         known = self._times_of(self._frames[until].event if until in self._frames else 0)
+        times = moved(until, -np.arange(count)[::-1], step, known)
         frames, absent, problems = np.full((count, *shape), np.nan, np.float32), [], []
         for n, wanted in enumerate(times):
             distances = np.abs((known - wanted).astype(np.int64))

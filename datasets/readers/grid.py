@@ -88,7 +88,8 @@ class Coordinate:
         cls, name: str, dimensions: Sequence[str], values: np.ndarray, attributes: Mapping[str, Any] | None = None
     ) -> Coordinate:
         """Returns the coordinate, the same object for the same contents."""
-        values = np.ascontiguousarray(values).reshape(np.shape(values))
+        # NumPy makes a row of a single number.
+        values = np.ascontiguousarray(values).reshape(np.shape(values) if dimensions else ())
         about = json.dumps([name, list(dimensions), values.dtype.str, values.shape, dict(attributes or {})])
         digest = hashlib.sha256(about.encode() + values.tobytes()).hexdigest()
         known = _SHARED.get(digest)
