@@ -105,7 +105,13 @@ def test_real_events_keep_time_place_and_orientation(forecast, tmp_path, radar_r
     known = np.isfinite(last)
     np.testing.assert_allclose(stored[known], last[known], rtol=1e-4, atol=1.1e-4)
     with netCDF4_dataset(tmp_path / "out.nc") as file:
-        assert file["crs"].proj4_params == source.projection
+        mapping = file[file["rain_rate"].grid_mapping]
+        if source.coordinates:
+            copied = next(coordinate for coordinate in source.coordinates if not coordinate.dimensions)
+            assert mapping.longitude_of_central_meridian == copied.attributes["longitude_of_central_meridian"]
+            assert file["x"].units == "km"
+        else:
+            assert mapping.proj4_params == source.projection
 
 
 @pytest.mark.filterwarnings("default")  # they are printed
