@@ -1,6 +1,8 @@
 """Training losses, called as `loss(forecast, target, mask=None)`: arrays (N, T, H, W, C) in, a scalar out.
 
-Each is a mean over the values that count: all of them, or those with a nonzero `mask`, which broadcasts to the target.
+Each divides the sum over the values that count by their number: N T H W C, or the number of those with a nonzero
+`mask`, which broadcasts to the target. Weights of pixels do not change this number. With accumulated parts or several
+processes it is that of the whole batch. `SoftCriticalSuccess` is no such mean, and says what it divides by.
 """
 
 from __future__ import annotations

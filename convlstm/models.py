@@ -226,7 +226,14 @@ class EncoderForecaster(nn.Module):
         return self._forecast(inputs, horizon, key)[0]
 
     def training_loss(
-        self, loss: Callable[..., mx.array], inputs: mx.array, targets: mx.array, mask: mx.array | None, key: mx.array
+        self,
+        loss: Callable[..., mx.array],
+        inputs: mx.array,
+        targets: mx.array,
+        mask: mx.array | None,
+        key: mx.array,
+        *,
+        input_mask: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
         """Returns the training loss, and the loss of the forecast alone.
 
@@ -237,6 +244,7 @@ class EncoderForecaster(nn.Module):
             inputs, targets: (N, T_in, H, W, C_in) and (N, T_out, H, W, C_out).
             mask: Nonzero for known targets; None if all are known.
             key: Key of the dropout masks.
+            input_mask: Nonzero for known inputs. Predictions of other inputs have no loss. Default: all are known.
         """
         forecast, hidden = self._forecast(inputs, targets.shape[1], key)
         value = loss(forecast, targets, mask)
@@ -244,7 +252,8 @@ class EncoderForecaster(nn.Module):
             return value, value
         hidden = [up(h[:, :-1]) for up, h in zip(self.upsample, hidden, strict=True)]
         next_frames = ACTIVATIONS[self.activation](self.predict(hidden))
-        return value + self.next_frame_weight * loss(next_frames, inputs[:, 1:], None), value
+        known = None if input_mask is None else mx.broadcast_to(input_mask, inputs.shape)[:, 1:]
+        return value + self.next_frame_weight * loss(next_frames, inputs[:, 1:], known), value
 
     def _forecast(self, inputs: mx.array, horizon: int, key: mx.array | None) -> tuple[mx.array, list[mx.array]]:
         self.check_input(inputs, horizon)

@@ -1,6 +1,7 @@
 """The encoder-forecaster."""
 
 from convlstm.layers import ConvLSTM
+from convlstm.losses import MeanSquaredError
 from convlstm.models import EncoderForecaster
 from convlstm.summary import parameters
 from tests.support.models import NETWORKS, STRIDED, from_yaml
@@ -195,6 +196,10 @@ def test_training_loss_adds_the_next_input_frames(network, rng):
     logits = weighted.predict([up(h) for up, h in zip(weighted.upsample, hidden, strict=True)])
     frames = logits if model.activation == "linear" else mx.sigmoid(logits)
     close(total, share + 0.5 * squared(frames[:, :-1], x[:, 1:], None), 1e-6)
+    known = x > 0
+    masked, share = weighted.training_loss(MeanSquaredError(), x, y, mask, key, input_mask=known)
+    of_inputs = np.square(np.array(frames[:, :-1] - x[:, 1:]))[np.array(known[:, 1:])].mean()
+    assert (masked - share).item() == pytest.approx(0.5 * of_inputs, rel=1e-4)
     assert mx.array_equal(weighted(x, 3), model(x, 3))
     alone = weighted.training_loss(squared, x[:, :1], y, mask, key)
     assert alone[0].item() == alone[1].item()

@@ -78,7 +78,7 @@ class FeedbackForecaster(nn.Module):
         N, steps = mask.shape
         if steps > horizon - 1:
             x, truth = x[:, :1], mx.concatenate([x[:, 1:], truth], axis=1)
-        feeds_truth = (mask != 0).reshape(N, steps, 1, 1, 1)
+        feeds_truth = (mask != 0).reshape(N, steps, 1, 1, 1) & ~mx.isnan(truth[:, :steps])
 
         def feed(t: int, y: mx.array) -> mx.array:
             return mx.where(feeds_truth[:, t : t + 1], truth[:, t : t + 1], y)
@@ -100,7 +100,8 @@ class FeedbackForecaster(nn.Module):
         Args:
             inputs: (N, T_in, H, W, C).
             horizon: Number of frames to predict after the inputs.
-            truth: The frames after the inputs, (N, horizon - 1 or more, H, W, C). Default: none.
+            truth: The frames after the inputs, (N, horizon - 1 or more, H, W, C). NaN is never read: the prediction
+                takes its place. Default: none.
             mask: Nonzero for each sequence and step that reads the true frame instead of its prediction: for the frames
                 after the inputs, (N, horizon - 1), or for those after the first input, (N, T_in + horizon - 2).
                 Default: all inputs are read, and no true frame after them.
@@ -133,16 +134,21 @@ class FeedbackForecaster(nn.Module):
         key: mx.array,
         *,
         truth_share: mx.array | None = None,
+        input_mask: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
         """Returns the training loss, which is that of all predicted frames, and the loss of the forecast alone.
+
+        The model reads in training what it reads in forecasts: unknown inputs as the data fill them, and its own
+        predictions for unknown targets. Neither has a loss.
 
         Args:
             loss: Called as `loss(forecast, targets, mask)`.
             inputs, targets: (N, T_in, H, W, C) and (N, T_out, H, W, C).
-            mask: Nonzero for known targets; None if all are known. Unknown values of a target that is fed count as 0.
+            mask: Nonzero for known targets; None if all are known.
             key: Key of the dropout masks and of the draw of the frames to feed.
             truth_share: Probabilities of feeding the true frame, drawn for each sequence and step: of the targets,
                 (1,), or of the inputs after the first and of the targets, (2,). Default: inputs always, targets never.
+            input_mask: Nonzero for known inputs. Default: all are known.
 
         Raises:
             ValueError: `truth_share` has another shape.
@@ -155,16 +161,19 @@ class FeedbackForecaster(nn.Module):
                     f"[{type(self).__name__}] 'truth_share' must be the probabilities of feeding a true target, shape "
                     f"(1,), or a true input and a true target, shape (2,), but got shape {tuple(truth_share.shape)}."
                 )
-            truth = targets if mask is None else mx.where(mask != 0, targets, 0)
+            truth = targets if mask is None else mx.where(mask != 0, targets, mx.nan)
             steps = [inputs.shape[1] - 1, T_out - 1][-truth_share.size :]
             shares = mx.concatenate([mx.broadcast_to(truth_share[n], (steps[n],)) for n in range(len(steps))])
             feeds_truth = mx.random.bernoulli(shares, (N, sum(steps)), key=self._sampling_key(key))
         frames, penalty = self._walk(inputs, T_out, truth, feeds_truth, key)
         forecast = loss(frames[:, -T_out:], targets, mask)
         following = inputs[:, 1:]
-        if mask is not None:
-            ones = mx.ones(following.shape, mask.dtype)
-            mask = mx.concatenate([ones, mx.broadcast_to(mask, targets.shape)], axis=1)
+        if mask is not None or input_mask is not None:
+            parts = [
+                mx.ones(frames.shape, mx.bool_) if known is None else mx.broadcast_to(known, frames.shape) != 0
+                for known, frames in ((input_mask, inputs), (mask, targets))
+            ]
+            mask = mx.concatenate([parts[0][:, 1:], parts[1]], axis=1)
         total = loss(frames, mx.concatenate([following, targets], axis=1), mask)
         return total if penalty is None else total + penalty, forecast
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -24,11 +25,10 @@ Step = Callable[..., tuple[mx.array, mx.array]]
 
 
 def to_device(batch: dict[str, np.ndarray]) -> Batch:
-    """Returns a batch as MLX arrays: frames as float32 in [0, 1], the mask unchanged."""
+    """Returns a batch as MLX arrays: frames as float32 in [0, 1], the masks unchanged."""
     arrays = {name: as_unit(np.asarray(batch[name])) for name in ("inputs", "targets")}
-    if batch.get("mask") is not None:
-        arrays["mask"] = mx.array(np.asarray(batch["mask"]))
-    return arrays
+    masks = {name: batch[name] for name in ("mask", "input_mask") if batch.get(name) is not None}
+    return arrays | {name: mx.array(np.asarray(mask)) for name, mask in masks.items()}
 
 
 def number(scalar: mx.array) -> float:
@@ -61,7 +61,9 @@ def make_step(
     Args:
         model: Called as `model(inputs, horizon, key=key)`. If it has a method `training_loss`, that is called instead,
             as `model.training_loss(loss, inputs, targets, mask, key) -> (loss to minimise, loss of the forecast)`. The
-            targets stay float32: a model that reads them beside the inputs casts them to the inputs' type.
+            targets stay float32: a model that reads them beside the inputs casts them to the inputs' type. If it has
+            an argument `input_mask`, it gets that of the batch, nonzero for known inputs: losses of predicted inputs
+            must leave out the others.
         optimizer: An optimizer whose state was initialised with the model's parameters.
         loss: Called as `loss(forecast, targets, mask)`; a mean over all values, or over those where the mask is not 0.
         max_grad_norm: Norm over all parameters above which gradients are scaled down. Default: None, no limit.
@@ -76,11 +78,14 @@ def make_step(
     """
     narrow = check_precision("make_step", precision) == "bfloat16"
     loss = in_float32(loss) if narrow else loss
+    predicts_inputs = "input_mask" in inspect.signature(getattr(model, "training_loss", nn.Module)).parameters
 
     def objective(loss: Loss, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
         inputs, targets, mask = batch["inputs"], batch["targets"], batch.get("mask")
         if hasattr(model, "training_loss"):
             options = {} if share is None else {"truth_share": share}
+            if predicts_inputs and "input_mask" in batch:
+                options["input_mask"] = batch["input_mask"]
             return model.training_loss(loss, inputs, targets, mask, key, **options)
         value = loss(model(inputs, targets.shape[1], key=key), targets, mask)
         return value, value

@@ -123,12 +123,38 @@ def test_a_mask_from_the_second_frame_on_says_which_inputs_are_fed(rng):
 
 
 @pytest.mark.parametrize("share", [[1.0], [1.0, 1.0]])
-def test_unknown_values_of_a_fed_target_are_zero(share, rng):
+def test_predictions_take_the_place_of_unknown_values_of_a_fed_target(share, rng):
+    """As in a forecast: there the model reads its own predictions, never a zero for what is unknown."""
     model, x, y = small(rng), normal(rng, (1, 2, 4, 6, 1)), normal(rng, (1, 3, 4, 6, 1))
-    mask, arguments = y > 0, (mx.random.key(0),)
-    total, _ = model.training_loss(MSE, x, mx.where(mask, y, mx.nan), mask, *arguments, truth_share=mx.array(share))
-    expected, _ = model.training_loss(MSE, x, mx.where(mask, y, 0), mask, *arguments, truth_share=mx.array(share))
-    assert total.item() == expected.item()
+    mask, key = y > 0, mx.random.key(0)
+    losses = [
+        model.training_loss(MSE, x, mx.where(mask, y, bad), mask, key, truth_share=mx.array(share))[0].item()
+        for bad in (mx.nan, 0, 1e6)
+    ]
+    assert losses == losses[:1] * 3
+    true = np.concatenate([x, y], axis=1, dtype=np.float64)
+    for t in (2, 3):
+        unknown = ~np.array(mask[:, t - 2])
+        predicted = slow(model, x[:, :1], 4, {s: true[:, s] for s in range(1, t)})
+        true[:, t][unknown] = predicted[:, t - 1][unknown]
+    frames = slow(model, x[:, :1], 4, {s: true[:, s] for s in (1, 2, 3)})
+    squares = (frames - np.concatenate([x[:, 1:], y], axis=1)) ** 2
+    known = np.concatenate([np.ones((1, 1, 4, 6, 1), bool), mask], axis=1)
+    assert losses[0] == pytest.approx(squares[known].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["targets known", "masked"])
+def test_predictions_of_unknown_inputs_have_no_loss(masked, rng):
+    model, x, y = small(rng), normal(rng, (2, 4, 4, 6, 1)), normal(rng, (2, 3, 4, 6, 1))
+    known, mask = x > 0.2, y > -0.3 if masked else None
+    total, share = model.training_loss(MSE, x, y, mask, mx.random.key(0), input_mask=known)
+    squares = (slow(model, x, 3) - np.concatenate([x[:, 1:], y], axis=1)) ** 2
+    counts = np.concatenate([known[:, 1:], np.ones(y.shape, bool) if mask is None else mask], axis=1)
+    assert total.item() == pytest.approx(squares[counts].mean(), rel=1e-5)
+    assert share.item() == pytest.approx(squares[:, 3:][counts[:, 3:]].mean(), rel=1e-5)
+    everything = mx.ones((2, 4, 1, 1, 1))
+    open_inputs = [model.training_loss(MSE, x, y, mask, mx.random.key(0), input_mask=m)[0] for m in (None, everything)]
+    assert open_inputs[0].item() == open_inputs[1].item()
 
 
 @pytest.mark.parametrize("share", [[0.25], [0.75, 0.25]])

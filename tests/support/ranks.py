@@ -182,7 +182,7 @@ class Gaps:
             if "bad" in here:
                 frames[0] = np.nan
                 frames[1] = np.nan
-            return {"inputs": frames[:2], "targets": frames[2:], "mask": mask}
+            return {"inputs": frames[:2], "targets": frames[2:], "mask": mask, "input_mask": mask[::-1]}
 
         more = {"shuffle": split == "train", "drop_last": split == "train", "start": start, "prefetch": 1, "threads": 1}
         return batches(self.size(split), load, batch_size, seed=seed, epoch=epoch, rank=rank, ranks=ranks, **more)

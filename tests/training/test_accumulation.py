@@ -51,6 +51,7 @@ def frames(masked, count=8):
         batch["mask"] = rng.random(batch["targets"].shape) < share
         batch["mask"][:2] = False
         batch["targets"] = np.where(batch["mask"], batch["targets"], np.float32(np.nan))
+        batch["input_mask"] = rng.random(batch["inputs"].shape) < share[::-1]
     return to_device(batch)
 
 
