@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.full_disk import FULL, write_error
 from convlstm.backend.stop_guard import alive
 
 try:
@@ -140,15 +141,25 @@ def replace(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path, whose file replaces `path` at the end, or is removed if anything fails."""
+    """Yields a temporary path, whose file replaces `path` at the end, or is removed if anything fails.
+
+    Raises:
+        OSError: The file cannot be written; the error names `path`.
+    """
     temporary = temporary_of(path)
     remove_leftovers(path)
     try:
         yield temporary
         temporary.replace(path)
-    except BaseException:
-        remove(temporary)
+    except (OSError, RuntimeError) as error:
+        named = getattr(error, "filename", None)
+        if named is None or str(named).startswith(str(temporary)):
+            wrapped = write_error(error, path)
+            if isinstance(error, OSError) or wrapped.errno in FULL:
+                raise wrapped from error
         raise
+    finally:
+        remove(temporary)
 
 
 def temporary_of(path: Path, kind: str = "part") -> Path:

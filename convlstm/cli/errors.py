@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend import files
+from convlstm.backend.full_disk import FULL
 from convlstm.backend.private_folder import temporary_folder
 from convlstm.cli.configuration import CONFIGS, composed_defaults, config_dir, own_configs
 from convlstm.cli.error_wording import keys_of_path, led_by_keys, no_such_key, suggestion, value_at
@@ -35,7 +37,12 @@ def message(error: BaseException, settings: Any = None) -> str:
         return f"'{key}' has no value. Give it one: {key}=VALUE." if key else str(error)
     if isinstance(error, OSError) and error.filename:
         lead = ", ".join(keys_of_path(settings, str(error.filename)))
-        path = f"'{error.filename}': {error.strerror}. Choose another path, or change what is there."
+        remedy = "Choose another path, or change what is there."
+        if error.errno in FULL:
+            free = files.free_bytes(Path(error.filename))
+            room = "" if free is None else f", where {files.amount(free)} are free"
+            remedy = f"Make room on that disk{room}, or write to another one."
+        path = f"'{error.filename}': {error.strerror}. {remedy}"
         return f"{lead}: {path}" if lead else path
     if str(error).startswith("[Compile::eval_cpu]"):
         reason = str(error).splitlines()[0].rstrip(".")

@@ -5,10 +5,10 @@ A new format is a module with a function that writes it and one that recognises 
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 from convlstm.backend import files
+from convlstm.backend.full_disk import write_error
 from convlstm.writers import mp4, netcdf, npy, pictures, zarr_store
 from convlstm.writers.forecast import Coordinate, Forecast, Layer, Place, Quantity
 from convlstm.writers.formats import Format
@@ -85,8 +85,7 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
     except OSError as error:
         if isinstance(error, FileExistsError):
             raise
-        # The errors of some libraries name neither the file nor the reason.
-        raise OSError(error.errno or errno.EIO, error.strerror or f"not written ({error})", str(given_path)) from error
+        raise write_error(error, given_path) from error
     finally:
         files.remove(part)
         if companion:
