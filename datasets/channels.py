@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.grid import Field
+from convlstm.datasets.readers.grid import Coordinate, Field
 from convlstm.datasets.transforms import Linear, LogRain, Reflectivity, Standard, Transform
 from convlstm.gaps import Missing, fill
 
@@ -19,6 +19,7 @@ cosine of the longitude, of the time of day and of the time of year (UTC)."""
 # The value of a pixel that no input frame has: the middle of a scale.
 _ABSENT = 0.5
 _SCALES: dict[str, type[Transform]] = {kind.__name__: kind for kind in (Linear, LogRain, Reflectivity, Standard)}
+_DEGREES = {"degrees_north": "latitude", "degrees_east": "longitude"}
 _DAY, _YEAR = 86400.0, 365.2425 * 86400.0
 
 
@@ -54,6 +55,28 @@ class Degrees(NamedTuple):
 
     latitude: np.ndarray
     longitude: np.ndarray
+
+    @classmethod
+    def of(
+        cls, coordinates: Iterable[Coordinate], dimensions: tuple[str, str], shape: tuple[int, int]
+    ) -> Degrees | None:
+        """Returns the latitudes and longitudes among coordinates, or None if they do not have both.
+
+        Args:
+            coordinates: The coordinates of a frame.
+            dimensions: Names of the dimensions of rows and columns.
+            shape: Height and width of the frame.
+        """
+        found: dict[str, np.ndarray] = {}
+        for coordinate in coordinates:
+            units = str(coordinate.attributes.get("units", "")).lower()
+            name = str(coordinate.attributes.get("standard_name") or _DEGREES.get(units, ""))
+            if name in _DEGREES.values():
+                values = coordinate.values
+                if values.ndim == 1:
+                    values = np.expand_dims(values, 1 - dimensions.index(coordinate.dimensions[0]))
+                found[name] = np.broadcast_to(values, shape)
+        return cls(found["latitude"], found["longitude"]) if len(found) == 2 else None
 
 
 class Channels:
@@ -143,7 +166,7 @@ class Channels:
             frames: Physical values of the target frames (N, T, H, W, C).
             reference: Their `reference` if changes are forecast. Default: none.
         """
-        values = frames[..., self.target_channels]
+        values = self.of_targets(frames)
         return self._scaled(values if reference is None else values - reference, self.targets, self.changes)
 
     def reference(self, frames: np.ndarray) -> np.ndarray | None:
@@ -152,7 +175,7 @@ class Channels:
         Args:
             frames: Physical values of the input frames (N, T, H, W, C), NaN where missing.
         """
-        return fill(frames[..., self.target_channels], np.nan)[0][:, -1:] if self.changes else None
+        return fill(self.of_targets(frames), np.nan)[0][:, -1:] if self.changes else None
 
     def physical(self, y: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
         """Returns the physical values of forecasts (..., targets) in [0, 1].
@@ -164,6 +187,22 @@ class Channels:
         scales = [channel.change or channel.scale for channel in self.targets]
         values = np.stack([scale.inverse(y[..., n]) for n, scale in enumerate(scales)], axis=-1)
         return values if reference is None else (values + reference).astype(np.float32)
+
+    def of_targets(self, frames: np.ndarray) -> np.ndarray:
+        """Returns the channels of the targets (..., targets) of frames (..., C)."""
+        return frames[..., self.target_channels]
+
+    def target_units(self) -> str:
+        """Returns the units of the targets, such as `"degC"`, or `"degC, m s-1"` for several."""
+        return ", ".join(dict.fromkeys(target.field.units for target in self.targets))
+
+    def clipped(self, frames: np.ndarray) -> dict[str, float]:
+        """Returns the share of the known values beyond the scale of each field, by name.
+
+        Args:
+            frames: Physical values (..., C), NaN where missing.
+        """
+        return {one.field.name: one.scale.clipped(frames[..., n]) for n, one in enumerate(self.fields)}
 
     def describe(self) -> dict[str, Any]:
         """Returns the arguments as a record for JSON."""

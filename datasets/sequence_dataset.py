@@ -27,10 +27,12 @@ class SequenceDataset:
         threads: Background threads that make them.
 
     Attributes:
-        frame_shape: `(H, W, C)`.
+        frame_shape: `(H, W, C)` of inputs.
+        target_channels: Numbers of the input channels that the targets have; None if the targets have all of them.
     """
 
     frame_shape: tuple[int, int, int]
+    target_channels: list[int] | None = None
     _sizes: dict[str, int]
 
     def __init__(self, owner: str, *, input_frames: int, target_frames: int, prefetch: int, threads: int):

@@ -33,9 +33,10 @@ from convlstm.cli.key_checks import (
 )
 from convlstm.cli.program import fail, run
 from convlstm.datasets.archives.forecast_input import ForecastInput
+from convlstm.datasets.channels import Channels, Degrees
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
-from convlstm.writers import FORMATS, Coordinate, Forecast, Place
+from convlstm.writers import FORMATS, Coordinate, Forecast, Place, Quantity
 
 import numpy as np
 from omegaconf import DictConfig
@@ -113,6 +114,8 @@ def execute(config: DictConfig) -> None:
         crop=settings["crop"],
         patient=settings["watch"],
     )
+    if settings["reader"] and latest.options != settings["reader"]:
+        print(f"reader      {shown(latest.options)}, with the options of training")
     if settings["watch"]:
         make = partial(forecast_frames_up_to, latest, forecaster, settings)
         watch(latest, make, output, interval=settings["interval"], forecasts=settings["forecasts"])
@@ -184,11 +187,7 @@ def forecast_frames_up_to(
     count = len(window.times)
     if count - 1 in window.absent:
         return f"the frame of {stamp(until)}"
-    if forecaster.units and forecaster.units != latest.units:
-        fail(
-            f"the model forecasts {forecaster.units} but the input is in {latest.units}. Name the units of the input: "
-            f'"reader={{units: {forecaster.units}}}".'
-        )
+    check_fields(forecaster, latest)
     if len(window.absent) > settings["max_gap"]:
         missing = ", ".join(stamp(window.times[n]) for n in window.absent)
         text = (
@@ -197,7 +196,7 @@ def forecast_frames_up_to(
         )
         return no_forecast(text, settings, ", or allow more")
     if not settings["watch"]:
-        size, (H, W) = latest.size, window.frames.shape[1:]
+        size, (H, W) = latest.size, window.frames.shape[1:3]
         averaged = "" if latest.coarsen == 1 else f", {latest.coarsen}x{latest.coarsen} averaged to one"
         print(
             f"input       {count} frames from {stamp(window.times[0])} to {stamp(until)} UTC, {latest.step:g} min "
@@ -207,25 +206,33 @@ def forecast_frames_up_to(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # printed below
-            values, inputs = forecast_frames(forecaster, window.frames[..., None], settings)
+            frames = window.frames if window.frames.ndim == 4 else window.frames[..., None]
+            context: dict[str, Any] = {"times": window.times, "degrees": degrees_of(latest)}
+            values, inputs = forecast_frames(forecaster, frames, settings, **context)
     except NotFiniteError as error:
         if settings["watch"]:  # the next frames may do better
             return str(error)
         raise
     missing_parts = forecaster.missing
+    for name, share in forecaster.clipped.items():
+        print(f"clipped     {share:.2%} of the values of {name} lie beyond the scale of training")
     if missing_parts.frames:
         times = ", ".join(stamp(window.times[n]) for n in missing_parts.frames)
         print(f"missing     {times} UTC: interpolated in time")
     if missing_parts.share and not settings["watch"]:
         in_all = missing_parts.never.mean()
         print(f"missing     {missing_parts.share:.1%} of the input's pixels, {in_all:.1%} in all frames")
+    fields = forecast_fields(forecaster)
+    if len(fields) < 2:
+        values, inputs = values[..., 0], inputs[..., 0]
     forecast = Forecast(
-        values[..., 0],
+        values,
         forecaster.units,
         issued=until,
         step=latest.step,
         place=place_of(latest),
-        inputs=inputs[..., 0],
+        inputs=inputs,
+        fields=fields,
         layers=layers_of(forecaster),
         provenance=forecaster.provenance() | {"input": str(latest.path)},
         frame_rate=settings["fps"],
@@ -235,6 +242,38 @@ def forecast_frames_up_to(
         last = stamp(forecast.times[-1])  # type: ignore[index]
         print(f"forecast    {len(values)} frames to {last} UTC in {time.perf_counter() - started:.1f} s")
     return forecast
+
+
+def check_fields(forecaster: Forecaster, latest: ForecastInput) -> None:
+    """Ends the program if the input has other fields, or other units, than the model was trained on."""
+    if isinstance(forecaster.scale, Channels):
+        trained = [channel.field for channel in forecaster.scale.fields]
+        given = [field.physical for field in latest.grid.fields]
+        if [(field.name, field.units) for field in trained] != [(field.name, field.units) for field in given]:
+            names = ", ".join(field.name for field in trained)
+            fail(
+                f"the model was trained on {'; '.join(map(str, trained))}, but the input has "
+                f"{'; '.join(map(str, given))}. "
+                f'Name the variables: "reader={{variable: [{names}]}}", and convert other units before.'
+            )
+    elif forecaster.units and forecaster.units != latest.units:
+        fail(
+            f"the model forecasts {forecaster.units} but the input is in {latest.units}. Name the units of the input: "
+            f'"reader={{units: {forecaster.units}}}".'
+        )
+
+
+def degrees_of(latest: ForecastInput) -> Degrees | None:
+    """Returns latitude and longitude of the pixels, or None if the input does not give them."""
+    return Degrees.of(latest.coordinates(), latest.grid.dimensions, latest.frame_size)
+
+
+def forecast_fields(forecaster: Forecaster) -> tuple[Quantity, ...]:
+    """Returns name, units and description of the forecast's fields, or () for those that the units mean."""
+    if not isinstance(forecaster.scale, Channels):
+        return ()
+    fields = [channel.field for channel in forecaster.scale.targets]
+    return tuple(Quantity(one.name, one.units, one.standard_name, one.long_name) for one in fields)
 
 
 def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "") -> str:

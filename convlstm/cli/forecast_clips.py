@@ -18,6 +18,7 @@ from convlstm.datasets.readers.file_names import time_in_name
 from convlstm.datasets.video import is_video, read_stack, read_video
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
+from convlstm.forecasting.scale import FieldScale
 from convlstm.writers import Forecast, Layer
 
 import numpy as np
@@ -145,17 +146,23 @@ def forecast_clip(
 
 
 def forecast_frames(
-    forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any], eight_bits: bool = False
+    forecaster: Forecaster, frames: np.ndarray, settings: dict[str, Any], eight_bits: bool = False, **context: Any
 ) -> tuple[np.ndarray, ...]:
-    """Returns the forecast of frames (T, H, W, C), and the frames that it is made from, both in the same units.
+    """Returns the forecast of frames (T, H, W, C) and the frames that it is made from, with the same channels.
 
-    `eight_bits` says that 255 is the largest value of the frames, however dark they are.
+    Args:
+        forecaster: The model.
+        frames: The frames.
+        settings: The configuration of `forecast`.
+        eight_bits: True if 255 is the largest value of the frames, however dark they are. Default: False.
+        **context: `times` and `degrees` of `Forecaster`.
     """
     if not forecaster.units:
         white = settings["white"] or (255 if eight_bits or np.nanmax(frames, initial=0) > 1 else 1)
         frames = frames / np.float32(white)
     used = frames if forecaster.input_frames is None else frames[-forecaster.input_frames :]
-    return forecaster(frames, settings["horizon"]), used
+    values = forecaster(frames, settings["horizon"], **context)
+    return values, forecaster.scale.of_targets(used) if isinstance(forecaster.scale, FieldScale) else used
 
 
 def layers_of(forecaster: Forecaster) -> dict[str, Layer]:

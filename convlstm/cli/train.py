@@ -20,6 +20,7 @@ from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import FLAG, PATH, check, optional, whole
 from convlstm.cli.program import fail, make_folder, run
+from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
 from convlstm.distributed.watchdog import WatchError
 from convlstm.runs.comparison import NAMING, differences
@@ -72,6 +73,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
         hold_to_one_thread()
     mx.random.seed(settings["seed"])
     objects = build(config)
+    settings["model"] = plain(config)["model"]
     trainer, model, data = objects.trainer, objects.model, objects.data
     check_model(objects)
     with fitting(settings, "model", "data", "trainer.batch_size", "trainer.accumulate"):
@@ -132,12 +134,34 @@ def agreed_start(ranks: Ranks, settings: dict[str, Any]) -> tuple[Path, Path | N
 
 def build(config: DictConfig) -> Objects:
     """Returns the objects that a configuration describes."""
+    trainer, data = instantiate(config, "trainer"), instantiate(config, "data")
+    follow_channels(config, data)
     # The schedule is also built on its own, so that its errors do not look like the optimizer's, which contains it.
-    trainer, model, data, schedule = (instantiate(config, key) for key in ("trainer", "model", "data", "schedule"))
+    model, schedule = instantiate(config, "model"), instantiate(config, "schedule")
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
     sampling = instantiate(config, "sampling") if config.get("sampling") else None
     loggers = [instantiate(config.logger, name) for name in config.get("logger") or {}]
     return Objects(trainer, model, data, schedule, optimizer, loss, sampling, loggers)
+
+
+def follow_channels(config: DictConfig, data: Any) -> None:
+    """Gives the model the channels of the data, except for keys that the command line names."""
+    if not isinstance(data, SequenceDataset):
+        return
+    channels = data.frame_shape[-1]
+    outputs = channels if data.target_channels is None else len(data.target_channels)
+    wanted: dict[str, float | None] = {
+        "in_channels": channels,
+        "out_channels": outputs if outputs != channels else None,
+    }
+    if outputs != channels:
+        wanted["next_frame_weight"] = 0.0  # the next input frame has channels that the model does not forecast
+    named = {change.lstrip("+").partition("=")[0] for change in HydraConfig.get().overrides.task}
+    for key, value in wanted.items():
+        if key in config.model and config.model[key] != value and f"model.{key}" not in named:
+            print(f"note        model.{key} is {value}, since the data have {channels} channels", end="")
+            print("" if outputs == channels else f" and targets of {outputs}")
+            config.model[key] = value
 
 
 def check_model(objects: Objects) -> None:

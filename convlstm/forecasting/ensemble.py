@@ -73,6 +73,8 @@ class EnsembleForecaster(Forecaster):
         frames: np.ndarray,
         horizon: int | None = None,
         *,
+        times: np.ndarray | None = None,
+        degrees: Any = None,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Iterator[np.ndarray]:
         """Yields the members' forecasts. Arguments, results and errors are those of `Forecaster`."""
@@ -84,8 +86,8 @@ class EnsembleForecaster(Forecaster):
                 y = y if perturb is None else perturb(y)
                 return y if self.perturbed == 1 else self.perturbation(y, number)
 
-            forecast = forecaster(frames, steps, perturb=perturbed)
-            self.missing = forecaster.missing
+            forecast = forecaster(frames, steps, times=times, degrees=degrees, perturb=perturbed)
+            self.missing, self.clipped = forecaster.missing, forecaster.clipped
             yield forecast
 
     def __call__(
@@ -93,11 +95,14 @@ class EnsembleForecaster(Forecaster):
         frames: np.ndarray,
         horizon: int | None = None,
         *,
+        times: np.ndarray | None = None,
+        degrees: Any = None,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> np.ndarray:
         """Returns the mean of the members' forecasts. Arguments, result and errors are those of `Forecaster`."""
         mean = squares = counts = np.zeros(0)
-        for number, forecast in enumerate(self.members(frames, horizon, perturb=perturb), 1):
+        members = self.members(frames, horizon, times=times, degrees=degrees, perturb=perturb)
+        for number, forecast in enumerate(members, 1):
             if number == 1:
                 mean, squares = np.zeros(forecast.shape), np.zeros(forecast.shape)
                 counts = np.zeros((len(self.thresholds), *forecast.shape), np.float32)

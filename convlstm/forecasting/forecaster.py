@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from convlstm import checkpoints
 from convlstm.arguments import check_whole
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.finite import check_finite
-from convlstm.forecasting.scale import Scale, Unscaled, scale_of
+from convlstm.forecasting.scale import FieldScale, Scale, Unscaled, scale_of
 from convlstm.forecasting.tiles import accepted, tiles
 from convlstm.gaps import Missing, fill
 from convlstm.runs.record import code
@@ -44,23 +45,27 @@ class Forecaster:
     tiles. A model without weights is not cut up unless `tile` is given.)
 
     A pixel that is missing in some frames is interpolated in time. A pixel that is missing in all of them counts as 0
-    on the model's scale, as in training, and is missing from the forecast.
+    on the model's scale (0.5 for several fields), as in training, and is missing from the forecast.
 
     Args:
         model: Forecasts (N, T_in, H, W, C) on the model's scale.
-        scale: From physical values to the model's and back. Default: none, the values are in [0, 1].
+        scale: From physical values to the model's and back; `convlstm.datasets.channels.Channels` for fields with
+            scales of their own. Default: none, the values are in [0, 1].
         input_frames: Number of frames that a forecast is made from. Default: all that are given.
         horizon: Number of frames to forecast if a call does not give it. Default: 10.
         grid: Height and width of the frames in training, for models that take no others. Default: unknown.
         tile: Side of the tiles in pixels. Default: the whole frame, up to 1024 x 1024 pixels, else 512.
         overlap: Pixels that neighbouring tiles share at least. Default: 96, at most half a tile.
+        most_clipped: Largest share of the values of a field that may lie beyond its scale, where they are clipped.
+            Default: 0.03.
         record: Facts about the checkpoint. Default: none.
 
     Attributes:
-        units: Units of the physical values, "mm/h" or "raw"; "" without a scale.
+        units: Units of the physical values, such as "mm/h", or "raw"; "" without a scale.
         frame_interval: Minutes from frame to frame in training, or None.
         pixel_km: Side of a pixel in training in km, or None.
         missing: The missing parts of the last call's frames.
+        clipped: The share of their values beyond the scale, by field; only fields with such values.
 
     Raises:
         ValueError: An argument does not fit.
@@ -69,13 +74,14 @@ class Forecaster:
     def __init__(
         self,
         model: nn.Module,
-        scale: Scale | None = None,
+        scale: Scale | FieldScale | None = None,
         *,
         input_frames: int | None = None,
         horizon: int = 10,
         grid: tuple[int, int] | None = None,
         tile: int | None = None,
         overlap: int | None = None,
+        most_clipped: float = 0.03,
         record: Mapping[str, Any] | None = None,
     ):
         for name, value, least in (("input_frames", input_frames, 1), ("tile", tile, 8), ("overlap", overlap, 0)):
@@ -83,17 +89,21 @@ class Forecaster:
                 check_whole("Forecaster", name, value, least)
         if tile is not None and overlap is not None and overlap > tile // 2:
             raise ValueError(f"[Forecaster] 'overlap' must be at most half of 'tile' ({tile}) but got {overlap}.")
-        if scale is not None and not isinstance(scale, Scale):
+        if scale is not None and not isinstance(scale, Scale | FieldScale):
             raise ValueError(f"[Forecaster] 'scale' must have forward and inverse but got {type(scale).__name__}.")
         self.model, self.scale = model, Unscaled() if scale is None else scale
         self.input_frames, self.horizon = input_frames, check_whole("Forecaster", "horizon", horizon)
-        self.grid, self.tile, self.overlap = grid, tile, overlap
+        self.grid, self.tile, self.overlap, self.most_clipped = grid, tile, overlap, most_clipped
         self.record = dict(record or {})
         trained = self.record.get("data") or {}
-        self.units = str(getattr(self.scale, "units", trained.get("units", "")) or "")
+        if isinstance(self.scale, FieldScale):
+            self.units = self.scale.target_units()
+        else:
+            self.units = str(getattr(self.scale, "units", trained.get("units", "")) or "")
         self.frame_interval: float | None = trained.get("frame_interval")
         self.pixel_km: float | None = trained.get("pixel_km")
         self.missing = Missing()
+        self.clipped: dict[str, float] = {}
 
     @classmethod
     def load(
@@ -112,7 +122,7 @@ class Forecaster:
             scale: Replaces the scale of the checkpoint's data. Default: None.
             trusted: Packages whose classes the checkpoint may name. Default: convlstm and mlx.nn.
             ema: As in `convlstm.load`. Default: None, averaged weights if there are any.
-            **options: `tile`, `overlap`, `input_frames` and `horizon` of the class.
+            **options: `tile`, `overlap`, `most_clipped`, `input_frames` and `horizon` of the class.
 
         Raises:
             CheckpointError: There is no checkpoint, it is damaged, or it has weights that are not finite.
@@ -145,6 +155,8 @@ class Forecaster:
         frames: np.ndarray,
         horizon: int | None = None,
         *,
+        times: np.ndarray | None = None,
+        degrees: Any = None,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> np.ndarray:
         """Returns a forecast of the frames after these.
@@ -153,6 +165,8 @@ class Forecaster:
             frames: Physical values, oldest first, (T, H, W), (T, H, W, C) or several sequences (N, T, H, W, C); NaN
                 or inf means missing. If there are more than `input_frames`, the last ones are used.
             horizon: Number of frames to forecast. Default: that of the forecaster.
+            times: Times of the frames (UTC), datetime64 of (T,) or (N, T), for models that need them. Default: none.
+            degrees: `convlstm.datasets.channels.Degrees` of the pixels, likewise. Default: none.
             perturb: Changes the whole frames before the model, on its scale and without gaps, such as a member's
                 `Perturbation`. Default: None.
 
@@ -168,13 +182,13 @@ class Forecaster:
         x = self._sequences(array)
         x = np.where(np.isposinf(x), np.nan, x) if x.dtype.kind == "f" else x
         steps = check_whole("Forecaster", "horizon", self.horizon if horizon is None else horizon)
-        if isinstance(self.scale, Unscaled) and (np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1):
-            raise ValueError(
-                "[Forecaster] 'frames' must be in [0, 1], as the model has no scale of its own, but reach from "
-                f"{np.nanmin(x):g} to {np.nanmax(x):g}. Scale them, or pass a scale: scale=..."
-            )
-        y = self.scale.forward(x).astype(np.float32)
-        y, self.missing = fill(y)
+        self._check_clipped(x)
+        reference = None
+        if isinstance(self.scale, FieldScale):
+            y, self.missing = self.scale.inputs(x, _of_each(times, x), degrees)
+            reference = self.scale.reference(x)
+        else:
+            y, self.missing = fill(self.scale.forward(x).astype(np.float32))
         if self.missing.everything:
             raise ValueError("[Forecaster] 'frames' must have values but got none: all pixels are missing.")
         if self.missing.frames:
@@ -184,7 +198,6 @@ class Forecaster:
                 stacklevel=2,
             )
         y = y if perturb is None else perturb(y)
-        never = self.missing.never
         scaled = self._forecast(y, steps)
         if not np.isfinite(scaled).all():
             share = 1 - np.isfinite(scaled).mean()
@@ -192,7 +205,12 @@ class Forecaster:
                 f"[Forecaster] the model's forecast is NaN or infinite in {share:.1%} of its pixels. Check the input, "
                 "or take another checkpoint."
             )
-        forecast = self.scale.inverse(scaled).astype(np.float32)
+        never = self.missing.never
+        if isinstance(self.scale, FieldScale):
+            forecast = self.scale.physical(scaled, reference).astype(np.float32)
+            never = self.scale.of_targets(never)
+        else:
+            forecast = self.scale.inverse(scaled).astype(np.float32)
         if never.any() and never.shape[-1] == forecast.shape[-1]:
             forecast[np.broadcast_to(never[:, None], forecast.shape)] = np.nan
         return forecast if array.ndim == 5 else forecast[0] if array.ndim == 4 else forecast[0, ..., 0]
@@ -207,6 +225,25 @@ class Forecaster:
             "model": type(self.model).__name__,
             "data": {key: value for key, value in (self.record.get("data") or {}).items() if key in _FACTS},
         }
+
+    def _check_clipped(self, x: np.ndarray) -> None:
+        """Warns of values beyond the scale; raises ValueError if there are too many."""
+        if isinstance(self.scale, Unscaled):
+            if np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1:
+                raise ValueError(
+                    "[Forecaster] 'frames' must be in [0, 1], as the model has no scale of its own, but reach from "
+                    f"{np.nanmin(x):g} to {np.nanmax(x):g}. Scale them, or pass a scale: scale=..."
+                )
+            return
+        shares = getattr(self.scale, "clipped", lambda _: 0.0)(x)
+        shares = shares if isinstance(shares, dict) else {"frames": shares}
+        self.clipped = {name: share for name, share in shares.items() if share > 0}
+        for name, share in self.clipped.items():
+            text = f"[Forecaster] {share:.2%} of the values of '{name}' lie beyond the scale of training"
+            if share > self.most_clipped:
+                allowed = math.ceil(100 * share) / 100
+                raise ValueError(f"{text}. Check their units, or have them clipped: most_clipped={allowed:g}.")
+            warnings.warn(f"{text} and are clipped.", stacklevel=3)
 
     def _sequences(self, frames: np.ndarray) -> np.ndarray:
         """Returns the last `input_frames` of the frames as (N, T, H, W, C)."""
@@ -286,6 +323,11 @@ class Forecaster:
     def _check(self, shape: tuple[int, ...], horizon: int) -> None:
         if hasattr(self.model, "check_input"):
             self.model.check_input(mx.zeros(shape), horizon)  # lazy zeros, never computed
+
+
+def _of_each(times: np.ndarray | None, frames: np.ndarray) -> np.ndarray | None:
+    """Returns the times of the frames (N, T, H, W, C) as (N, T), the last ones if there are more."""
+    return None if times is None else np.broadcast_to(np.asarray(times)[..., -frames.shape[1] :], frames.shape[:2])
 
 
 def _commit(run: Path) -> str | None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from convlstm.checkpoints.build import UntrustedTargetError, build
+from convlstm.gaps import Missing
 
 import numpy as np
 
-_SCALES = "convlstm.datasets.transforms"
+_SCALES, _CHANNELS = "convlstm.datasets.transforms", "convlstm.datasets.channels"
 
 
 @runtime_checkable
@@ -18,6 +19,18 @@ class Scale(Protocol):
 
     def forward(self, x: np.ndarray) -> np.ndarray: ...
     def inverse(self, y: np.ndarray) -> np.ndarray: ...
+
+
+@runtime_checkable
+class FieldScale(Protocol):
+    """The way from several fields to a model's channels and back, `convlstm.datasets.channels.Channels`."""
+
+    def inputs(self, frames: np.ndarray, times: np.ndarray | None, degrees: Any) -> tuple[np.ndarray, Missing]: ...
+    def reference(self, frames: np.ndarray) -> np.ndarray | None: ...
+    def physical(self, y: np.ndarray, reference: np.ndarray | None) -> np.ndarray: ...
+    def clipped(self, frames: np.ndarray) -> dict[str, float]: ...
+    def of_targets(self, frames: np.ndarray) -> np.ndarray: ...
+    def target_units(self) -> str: ...
 
 
 class Unscaled:
@@ -30,7 +43,9 @@ class Unscaled:
         return np.clip(np.asarray(y, np.float32), 0, 1)
 
 
-def scale_of(section: Mapping[str, Any], record: Mapping[str, Any], trusted: Sequence[str]) -> Scale | None:
+def scale_of(
+    section: Mapping[str, Any], record: Mapping[str, Any], trusted: Sequence[str]
+) -> Scale | FieldScale | None:
     """Returns the scale of a checkpoint's data, or None if the data has none.
 
     Args:
@@ -42,6 +57,8 @@ def scale_of(section: Mapping[str, Any], record: Mapping[str, Any], trusted: Seq
         UntrustedTargetError: The class of the scale lies outside these packages.
         ValueError: The scale cannot be built.
     """
+    if isinstance(record.get("channels"), dict):
+        return build({"_target_": f"{_CHANNELS}.Channels", **record["channels"]}, (_CHANNELS,), FieldScale)
     described = section.get("transform")
     if described is None and isinstance(record.get("transform"), dict):
         transform = dict(record["transform"])

@@ -39,7 +39,8 @@ class ForecastInput:
         section: Arguments of `convlstm.datasets.radar_echo.RadarEcho` in training. Its `coarsen` counts if the size of
             the pixels is unknown, its `format`, `reader` and `zr` if they are not given here. Default: none.
         format: Format of the files. Default: `"auto"`.
-        options: Options of the reader. Default: those of training, if they fit.
+        options: Options of the reader; those of training that are not among them count too, if the format may be the
+            same. Default: those of training.
         zr: `(a, b)` of Z = a R^b, for reflectivity. Default: that of training, or (200.0, 1.6).
         step: Minutes from frame to frame. Default: the step of training.
         coarsen: Side in pixels of the squares that become one pixel. Default: from the pixel size of training.
@@ -49,6 +50,7 @@ class ForecastInput:
     Attributes:
         path: The folder or file.
         frames: Frames of a window.
+        options: Options of the reader.
 
     Raises:
         FileNotFoundError: If nothing exists at `path`.
@@ -84,12 +86,17 @@ class ForecastInput:
         self._squares = section.get("coarsen") or 1
         self._given_step, self._given_coarsen = step, coarsen
         self._crop = None if crop is None else [check_whole("ForecastInput", "crop", n, 0, None) for n in crop]
-        if options is None and format in ("auto", section.get("format")):
-            options = section.get("reader")
+        options = arguments.options("ForecastInput", "options", options)
+        if format in ("auto", section.get("format")):
+            trained_options = arguments.options("ForecastInput", "section", section.get("reader"))
+            if section.get("variable") is not None:
+                trained_options["variable"] = section["variable"]
+            options = trained_options | options
+        self.options = options
         self._newest = NewestFrames(
             self.path,
             format=format,
-            options=options,
+            options=options or None,
             zr=(section.get("zr") or (200.0, 1.6)) if zr is None else zr,
             patient=patient,
             depth=max(32, 6 * self.frames),

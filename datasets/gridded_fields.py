@@ -1,0 +1,274 @@
+"""Fields on a grid: sequences of one or several fields of archives, such as temperature, waves or wind."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convlstm.arguments import check_flags
+from convlstm.datasets import arguments
+from convlstm.datasets.archive_options import ArchiveOptions
+from convlstm.datasets.channels import Channel, Channels, Degrees
+from convlstm.datasets.fitted_scales import scale_choices, scale_of, scale_of_changes
+from convlstm.datasets.readers.grid import Field
+from convlstm.datasets.sequence_dataset import SequenceDataset
+from convlstm.gaps import fill
+
+import numpy as np
+
+# Sequences from which the scales are fitted.
+_FITTED_ON = 64
+
+
+class GriddedFields(SequenceDataset):
+    """Sequences of frames of one or several fields, from archives of any format.
+
+    Inputs are the fields, each on a scale of its own, and extras. Targets are some of the fields, or all. A pixel that
+    is missing in some input frames is interpolated in time, as in forecasts; one that is missing in all of them, such
+    as land in a field of the sea, is 0.5, the middle of the scale. Missing targets are not set in the mask.
+
+    Splits, crops and sampling are those of `convlstm.datasets.radar_echo.RadarEcho`.
+
+    Args:
+        archive: Folder or file, or several, see `convlstm.datasets.archives.archive.Archive`.
+        validation_archive: Archives for validation only. Default: None, a part of `archive`.
+        test_archive: Archives for test only. Default: None, a part of `archive`.
+        format: Format of the files, or `"auto"`. Default: `"auto"`.
+        reader: Options of the format's reader, such as `{"select": {"level": 500}}`. Default: none.
+        variable: Name of the field in the files, or of several. A field without times, such as the height of the
+            ground, is the same in all frames. Default: the only one.
+        targets: Names of the fields to forecast. Default: all.
+        extras: Further inputs, of `convlstm.datasets.channels.EXTRAS`. Default: none.
+        scale: Scale of the fields: `"range"`, the range of the training split and a tenth more on both sides;
+            `"standard"`, its mean and standard deviation; or by name of the field one of these or numbers, such as
+            `{"sst": {"minimum": -2, "maximum": 35}, "wind": {"mean": 0, "std": 5}}`. Rain has the scale of
+            `convlstm.datasets.transforms.Reflectivity`. Default: `"range"`.
+        changes: If True, the model forecasts changes since the last input frame. Default: False.
+        most_clipped: Largest share of the values of a field that may lie beyond its scale, where they are clipped.
+            Default: 0.03.
+        split, split_dates: As for `RadarEcho`. Default: shares of 0.7, 0.1 and 0.2.
+        input_frames: Frames of `inputs`. Default: 10.
+        target_frames: Frames of `targets`. Default: 10.
+        stride: Frames of the archive from the start of one sequence to the next. Default: 1.
+        step: Minutes from frame to frame, a multiple of the archive's step. Default: the archive's step.
+        frame_size, multiple, coarsen, least_known: As for `RadarEcho`, but a crop may be unknown wholly. Default: the
+            whole frame, cut to multiples of 4.
+        thresholds: Thresholds of scores of events, in the units of the only target. Default: none.
+        train_sequences, validation_sequences, test_sequences: Most sequences of a split. Default: all.
+        index, cache_bytes, prefetch, threads, progress: As for `RadarEcho`.
+
+    Attributes:
+        channels: The fields with their scales, the targets and the extras.
+        frame_shape: `(H, W, C)` of inputs.
+        target_fields: The fields of the targets.
+        frame_interval: Minutes from frame to frame.
+        pixel_km: Side of a pixel in km, or None if it is unknown or in degrees.
+        thresholds: Thresholds of scores of events.
+
+    Raises:
+        FileNotFoundError: If nothing exists at an archive's path.
+        ValueError: If an argument is out of its range, an archive has no usable frames, is too short or too small, or
+            too many values lie beyond a scale.
+    """
+
+    def __init__(
+        self,
+        *,
+        archive: str | Sequence[str],
+        validation_archive: str | Sequence[str] | None = None,
+        test_archive: str | Sequence[str] | None = None,
+        format: str = "auto",
+        reader: Mapping[str, Any] | None = None,
+        variable: str | Sequence[str] | None = None,
+        targets: str | Sequence[str] | None = None,
+        extras: Sequence[str] = (),
+        scale: str | Mapping[str, Any] = "range",
+        changes: bool = False,
+        most_clipped: float = 0.03,
+        split: Sequence[float] = (0.7, 0.1, 0.2),
+        split_dates: Sequence[str] | None = None,
+        input_frames: int = 10,
+        target_frames: int = 10,
+        stride: int = 1,
+        step: float | None = None,
+        frame_size: int | Sequence[int] | None = None,
+        multiple: int = 4,
+        coarsen: int = 1,
+        least_known: float = 0.0,
+        thresholds: Sequence[float] | None = None,
+        train_sequences: int | None = None,
+        validation_sequences: int | None = None,
+        test_sequences: int | None = None,
+        index: str | None = None,
+        cache_bytes: int = 512 << 20,
+        prefetch: int = 4,
+        threads: int = 1,
+        progress: bool = True,
+    ):
+        super().__init__(
+            "GriddedFields", input_frames=input_frames, target_frames=target_frames, prefetch=prefetch, threads=threads
+        )
+        check_flags("GriddedFields", changes=changes)
+        most_clipped = arguments.number("GriddedFields", "most_clipped", most_clipped, 0, 1)
+        extras = arguments.texts("GriddedFields", "extras", extras)
+        if variable is not None:
+            names = arguments.texts("GriddedFields", "variable", variable)
+            reader = arguments.options("GriddedFields", "reader", reader) | {"variable": names}
+        options = ArchiveOptions(
+            "GriddedFields",
+            archive=archive,
+            validation_archive=validation_archive,
+            test_archive=test_archive,
+            format=format,
+            reader=reader,
+            split=split,
+            split_dates=split_dates,
+            stride=stride,
+            step=step,
+            frame_size=frame_size,
+            multiple=multiple,
+            coarsen=coarsen,
+            least_known=least_known,
+            wet_sampling=0.0,
+            train_sequences=train_sequences,
+            validation_sequences=validation_sequences,
+            test_sequences=test_sequences,
+            zr=(200.0, 1.6),
+            index=index,
+            cache_bytes=cache_bytes,
+            progress=progress,
+        )
+        self._sequences = sequences = options.sequences(self.input_frames + self.target_frames)
+        self._sizes, self._coarsen = sequences.sizes, options.coarsen
+        self.frame_interval, self.pixel_km = sequences.frame_interval, sequences.pixel_km
+        names = [field.name for field in sequences.fields]
+        self._check_extras(extras)
+        wanted = None if targets is None else arguments.texts("GriddedFields", "targets", targets)
+        choices = scale_choices("GriddedFields", scale, names)
+        frames = self._some_frames("train" if self._sizes["train"] else "test")
+        fields = []
+        for number, (field, choice) in enumerate(zip(sequences.fields, choices, strict=True)):
+            values = frames[..., number]
+            last = fill(frames[:, : self.input_frames], np.nan)[0][:, -1:, ..., number]
+            change = scale_of_changes(field, values - last) if changes else None
+            fields.append(Channel(field, scale_of(choice, field, values), change))
+        self.channels = Channels(fields, wanted, extras)
+        self._check_clipped(frames, most_clipped)
+        self.frame_shape = (*sequences.frame_size, self.channels.inputs_count)
+        self.target_channels = self.channels.target_channels
+        self.thresholds = [] if thresholds is None else self._checked_thresholds(thresholds)
+
+    @property
+    def target_fields(self) -> list[Field]:
+        return [channel.field for channel in self.channels.targets]
+
+    def sample(
+        self, split: str, index: int, *, seed: int = 0, epoch: int = 0, truth: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Returns sequence `index` of `split`, a function of the arguments.
+
+        It has `inputs` (T_in, H, W, C) and `targets` (T_out, H, W, C_out), float32 in [0, 1], and `mask`, bool of the
+        targets' shape, and `input_mask`, bool (T_in, H, W, C), True where the value is known. With `truth` it
+        also has `truth`, the targets' physical values, NaN where missing, and if the model forecasts changes
+        `reference`, (1, H, W, C_out), the values that they add to. `seed` and `epoch` matter to training sequences
+        only.
+        """
+        key = self._key(split, index, seed, epoch)
+        frames, start = self._frames(split, key), self.input_frames
+        number, top, left = self._sequences.place(split, *key)
+        times = self._sequences.times(split, *key)
+        inputs, _ = self.channels.inputs(frames[None, :start], times[None, :start], self._degrees_of(number, top, left))
+        reference = self.channels.reference(frames[None, :start])
+        targets = self.channels.scaled_targets(frames[None, start:], reference)[0]
+        mask = ~np.isnan(targets)
+        known = np.ones(inputs[0].shape, bool)
+        known[..., : frames.shape[-1]] = ~np.isnan(frames[:start])
+        sample = {"inputs": inputs[0], "targets": np.where(mask, targets, 0), "mask": mask, "input_mask": known}
+        if truth:
+            sample["truth"] = self.channels.of_targets(frames[start:])
+            if reference is not None:
+                sample["reference"] = reference[0]
+        return sample
+
+    def physical(self, x: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        """Returns forecasts in [0, 1], (..., C_out), in the units of the fields.
+
+        Args:
+            x: The forecasts.
+            reference: `reference` of their batch if the model forecasts changes. Default: none.
+        """
+        return self.channels.physical(np.asarray(x), reference)
+
+    def times(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
+        """Returns the times (UTC) of a sequence's frames, datetime64[s] of (T_in + T_out,)."""
+        return self._sequences.times(split, *self._key(split, index, seed, epoch))
+
+    def describe(self) -> dict:
+        """Returns a record of the sequences for JSON."""
+        return {
+            "name": "fields",
+            **self._sequences.describe(),
+            "sequences": dict(self._sizes),
+            "frame_shape": list(self.frame_shape),
+            "input_frames": self.input_frames,
+            "target_frames": self.target_frames,
+            "frame_interval": self.frame_interval,
+            "pixel_km": self.pixel_km,
+            "channels": self.channels.describe(),
+            "thresholds": list(self.thresholds),
+        }
+
+    def _frames(self, split: str, key: tuple[int, int, int]) -> np.ndarray:
+        """Returns the frames of a sequence in physical units, (T, H, W, C)."""
+        frames = self._sequences.frames(split, *key)
+        return frames if frames.ndim == 4 else frames[..., None]
+
+    def _some_frames(self, split: str) -> np.ndarray:
+        """Returns sequences evenly over a split, (N, T, H, W, C) in physical units."""
+        numbers = np.linspace(0, self._sizes[split] - 1, min(self._sizes[split], _FITTED_ON)).round().astype(int)
+        return np.stack([self._frames(split, self._key(split, int(n), 0, 0)) for n in numbers])
+
+    def _degrees_of(self, number: int, top: int, left: int) -> Degrees | None:
+        degrees = self._degrees[number]
+        if degrees is None:
+            return None
+        height, width = self._sequences.frame_size
+        return Degrees(*(values[top : top + height, left : left + width] for values in degrees))
+
+    def _check_extras(self, extras: Sequence[str]) -> None:
+        """Takes the latitudes and longitudes of the pixels if they are inputs, or raises ValueError."""
+        self._degrees: list[Degrees | None] = [None] * len(self._sequences.archives)
+        if not set(extras) & {"latitude", "longitude"}:
+            return
+        for number, archive in enumerate(self._sequences.archives):
+            height, width = (side // self._coarsen for side in archive.grid.shape)
+            coordinates = archive.grid.coordinates_of(0, 0, height, width, self._coarsen)
+            degrees = Degrees.of(coordinates, archive.grid.dimensions, (height, width))
+            if degrees is None:
+                raise ValueError(
+                    f"[GriddedFields] 'extras' must be some of known, day, year but got {', '.join(extras)}: the files "
+                    f"of {archive.name} do not give the latitudes and longitudes of their pixels."
+                )
+            self._degrees[number] = degrees
+
+    def _check_clipped(self, frames: np.ndarray, most: float) -> None:
+        """Warns of values beyond a scale; raises ValueError if there are too many."""
+        for number, channel in enumerate(self.channels.fields):
+            share, (low, high) = channel.scale.clipped(frames[..., number]), channel.scale.ends()
+            if share == 0:
+                continue
+            text = (
+                f"[GriddedFields] {share:.2%} of the values of {channel.field.name} lie beyond its scale, {low:g} to "
+                f"{high:g} {channel.field.units}, and are clipped. Change 'scale'"
+            )
+            if share > most:
+                raise ValueError(f"{text}, or allow it: most_clipped={np.ceil(100 * share) / 100:g}.")
+            warnings.warn(f"{text} if they matter.", stacklevel=3)
+
+    def _checked_thresholds(self, thresholds: Sequence[float]) -> list[float]:
+        if len(self.channels.targets) > 1:
+            raise ValueError(
+                "[GriddedFields] 'thresholds' are for a single target. Leave them out, or name one target."
+            )
+        return arguments.rising("GriddedFields", "thresholds", thresholds)
