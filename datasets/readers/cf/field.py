@@ -21,6 +21,8 @@ from convlstm.datasets.readers.limits import check_frame
 import numpy as np
 
 _SHOWN = 20
+# Frames that are compared to know whether amounts add up, and wet pixels of each that are enough.
+_COMPARED, _ENOUGH = 4, 64
 
 
 class Source(NamedTuple):
@@ -97,6 +99,8 @@ def find_sources(
             raise UnreadableError(f"has {variable.name!r} on another grid than {chosen[0].name!r}")
         if not np.array_equal(found.times, shared.times):
             raise UnreadableError(f"has {variable.name!r} at other times than {chosen[first].name!r}")
+        if quantity.is_amount and step_minutes is None and found.begins is None:
+            _check_falls(variable, axes, len(found.times))
         if quantity.is_amount and found.ends is not None and len(chosen) == 1:
             times = found.ends
         grids.append(grid)
@@ -161,6 +165,25 @@ def _rates(
     periods = periods_of(variable, found) if step_minutes is None else np.full(len(factors), step_minutes)
     source = f"{quantity.field.file_units} in {np.median(periods):g} min"
     return replace(quantity.field, file_units=source), factors * 60 / periods
+
+
+def _check_falls(variable: Variable, axes: Axes, frames: int) -> None:
+    """Raises UnreadableError if amounts contain those before: no pixel ever falls, in frames from first to last."""
+    if axes.frames is None or frames < _COMPARED:
+        return
+    before = None
+    for position in np.linspace(0, frames - 1, _COMPARED).round().astype(int).tolist():
+        stored = variable.read(*axes.selection(variable, position))
+        amounts = np.nan_to_num(decode(stored, variable.attributes))
+        # A few wet pixels may rise by chance.
+        if before is not None and ((amounts < before).any() or np.count_nonzero(before) < _ENOUGH):
+            return
+        before = amounts
+    raise UnreadableError(
+        f"has {variable.name!r}, amounts of rain that never fall from frame to frame, so they seem to add up from a "
+        "start on. Take their differences first, as xarray's .diff('time') does, or give the minutes of each with the "
+        "option 'step_minutes'"
+    )
 
 
 def _choose(variables: Variables, wanted: Sequence[str]) -> list[str]:
