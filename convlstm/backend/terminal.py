@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,48 @@ class _Printable:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def dispensable_output() -> Iterator[None]:
+    """Makes a program go on if the disk is full that its standard output or standard error are written to.
+
+    Lines that do not fit are lost. This is for programs whose results are elsewhere and that must not end.
+    """
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:
+            stack.enter_context(contextlib.redirect_stdout(_Dispensable(sys.stdout)))  # type: ignore[type-var]
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(_Dispensable(sys.stderr)))  # type: ignore[type-var]
+        yield
+
+
+class _Dispensable:
+    """A stream that passes text on to another one, if there is room."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _no_room():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _no_room():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _no_room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
 
 
 @contextlib.contextmanager

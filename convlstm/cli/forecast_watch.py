@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from convlstm.backend.terminal import dispensable_output
 from convlstm.cli.forecast_output import Output, name_of, stamp
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.writers import Forecast
@@ -20,6 +21,7 @@ _PAUSE = 5.0
 _MOST_UNWRITTEN = 256
 
 
+@dispensable_output()
 def watch(
     latest: ForecastInput,
     make: Callable[[np.datetime64], Forecast | str],

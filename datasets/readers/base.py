@@ -21,6 +21,9 @@ import numpy as np
 # The reflectivity of "no echo" if a file gives no value for it: the lowest value of the usual 8-bit coding.
 NO_ECHO_DBZ = np.float32(-32.0)
 
+# Extras of the libraries that are too large for most users to install.
+_EXTRAS = {"eccodes": "grib", "rasterio": "geotiff"}
+
 # Times that NumPy can also count in nanoseconds, as files of forecasts do.
 _FIRST, _LAST = np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s")
 
@@ -108,7 +111,8 @@ class Reader:
         try:
             _check_kind(path)
             packed = is_packed(path)
-            values = np.asarray(read_from(self, path, position) if packed else self._read(path, position))
+            with np.errstate(all="ignore"):  # numbers of a damaged file may be too large; they count as missing later
+                values = np.asarray(read_from(self, path, position) if packed else self._read(path, position))
         except ReadError:
             raise
         except UnreadableError as error:
@@ -143,6 +147,7 @@ def library(name: str, path: Path | str) -> ModuleType:
     Raises:
         MissingLibraryError: If it is not installed. The message names `path` and the command that installs it.
     """
+    extra = _EXTRAS.get(name, "radar")
     try:
         if (module := sys.modules.get(name)) is not None:
             return module
@@ -151,7 +156,7 @@ def library(name: str, path: Path | str) -> ModuleType:
     except ImportError as error:
         raise MissingLibraryError(
             f"{path} needs the library {name} ({error}). Install the readers' libraries with "
-            "pip install 'convlstm[radar]' (in a checkout: pip install -e '.[radar]')."
+            f"pip install 'convlstm[{extra}]' (in a checkout: pip install -e '.[{extra}]')."
         ) from error
 
 

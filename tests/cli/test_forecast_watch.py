@@ -2,6 +2,10 @@
 
 import os
 import signal
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
 
 from convlstm.cli import forecast_watch
 from convlstm.cli.forecast_watch import watch
@@ -158,6 +162,28 @@ def test_a_file_of_the_newest_forecast_gets_no_older_one(radar, follow):
     outputs = Outputs(full_at_first, lambda: write_picture(radar, 5, picture(5)), lambda: None)
     outputs.is_file = True
     assert [time for time, _ in follow(outputs, 2)] == [time_of(n) for n in (3, 4, 5)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_full_disk_of_the_log_ends_nothing(radar, follow, monkeypatch):
+    write_pictures(radar, 4)
+    full_disk = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", full_disk)
+    monkeypatch.setattr(sys, "stderr", full_disk)
+    with pytest.raises(OSError, match="No space left on device"):
+        print("a line")
+
+    def next_ones():
+        write_picture(radar, 4, picture(4))
+        warnings.warn("a line on standard error", stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
+        issued = follow(Outputs(next_ones, lambda: print("a line")), 2)
+    assert [time for time, _ in issued] == [time_of(3), time_of(4)]
+    with suppress(OSError):
+        full_disk.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
