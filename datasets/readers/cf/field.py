@@ -97,7 +97,7 @@ def find_sources(
         check_frame(grid.shape)
         if grids and (grid.dimensions, grid.shape) != (grids[0].dimensions, grids[0].shape):
             raise UnreadableError(f"has {variable.name!r} on another grid than {chosen[0].name!r}")
-        if not np.array_equal(found.times, shared.times):
+        if found is not shared and not np.array_equal(found.times, shared.times):
             raise UnreadableError(f"has {variable.name!r} at other times than {chosen[first].name!r}")
         if quantity.is_amount and step_minutes is None and found.begins is None:
             _check_falls(variable, axes, len(found.times))
