@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+POLAR = "Put it on a grid first, as the libraries xradar and wradlib do"
+"""Advice for data of a single radar."""
+
+
 class ReadError(ValueError):
     """A radar file is damaged, or its reader does not understand it. The message names the file."""
 

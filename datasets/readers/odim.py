@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Reader, frame_number, per_hour
-from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.errors import POLAR, UnreadableError
 from convlstm.datasets.readers.grid import Grid, field_of
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
 from convlstm.datasets.readers.options import check_text
@@ -82,7 +82,7 @@ class ODIM(Reader):
     def _field(self, file: Any) -> _Field:
         kind = first([file["what"]], "object", text, "COMP")
         if kind not in _OBJECTS:
-            raise UnreadableError(f"holds an object {kind!r}, not a composite. Grid it before you use it here")
+            raise UnreadableError(f"holds an object {kind!r}, not a composite. {POLAR}")
         quantities: dict[str, tuple[Any, list[Any], list[Any]]] = {}
         for dataset in _numbered(file, "dataset"):
             for data in _numbered(dataset, "data"):
@@ -157,7 +157,7 @@ def _extent(
     right, top = left + width, bottom + height
     if None not in right_top:
         x, y = project(projection, *right_top)
-        if max(abs(x - right), abs(y - top)) > pixel:
+        if max(abs(x - right), abs(y - top)) > pixel / 2:
             raise UnplacedError(
                 f"its corners are {x - left:.6g} and {y - bottom:.6g} apart in its projection, but its pixels cover "
                 f"{width:.6g} and {height:.6g}"

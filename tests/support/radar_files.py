@@ -58,18 +58,30 @@ def write_knmi(path: Path, pixels: np.ndarray, **changes) -> Path:
     return path
 
 
-def write_odim(path: Path, fields: dict[str, np.ndarray], *, kind: str = "COMP", what: dict | None = None) -> Path:
-    """Writes an ODIM composite on OPERA's map, a dataset for each quantity: p / 2 - 32, 255 no data, 0 undetected."""
+def write_odim(
+    path: Path,
+    fields: dict[str, np.ndarray],
+    *,
+    kind: str = "COMP",
+    what: dict | None = None,
+    where: dict | None = None,
+) -> Path:
+    """Writes an ODIM composite on OPERA's map, a dataset for each quantity: p / 2 - 32, 255 no data, 0 undetected.
+
+    `what` and `where` are further attributes.
+    """
     import h5py
 
     with h5py.File(path, "w") as file:
         file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_2")
         top = file.create_group("what").attrs
         top["object"], top["date"], top["time"] = np.bytes_(kind), np.bytes_("20240131"), np.bytes_("235500")
-        where = file.create_group("where").attrs
-        where["projdef"] = np.bytes_("+proj=laea +lat_0=55 +lon_0=10 +x_0=1950000 +y_0=-2100000 +units=m +ellps=WGS84")
-        where["xscale"], where["yscale"] = 2000.0, 1000.0
-        where["LL_lon"], where["LL_lat"] = -10.434576838640398, 31.746215319325056
+        place = file.create_group("where").attrs
+        place["projdef"] = np.bytes_("+proj=laea +lat_0=55 +lon_0=10 +x_0=1950000 +y_0=-2100000 +units=m +ellps=WGS84")
+        place["xscale"], place["yscale"] = 2000.0, 1000.0
+        place["LL_lon"], place["LL_lat"] = -10.434576838640398, 31.746215319325056
+        for name, value in (where or {}).items():
+            place[name] = value
         for number, (quantity, pixels) in enumerate(fields.items(), 1):
             data = file.create_group(f"dataset{number}/data1")
             data["data"] = pixels

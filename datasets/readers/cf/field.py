@@ -14,7 +14,7 @@ from convlstm.datasets.readers.cf.grid import find_grid
 from convlstm.datasets.readers.cf.period import FrameTimes, frame_times, periods_of
 from convlstm.datasets.readers.cf.quantity import Quantity, named_rain, quantity_of
 from convlstm.datasets.readers.cf.variable import Variable
-from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.errors import POLAR, UnreadableError
 from convlstm.datasets.readers.grid import Field, Grid
 from convlstm.datasets.readers.limits import check_frame
 
@@ -209,6 +209,8 @@ def _choose(variables: Variables, wanted: Sequence[str]) -> list[str]:
             f"has several fields: {_listed(frames[name] for name in candidates)}. Choose one by the option 'variable', "
             f"or several as channels: reader.variable={candidates[0]}"
         )
+    if {"azimuth", "range"} <= {*variables}:
+        raise UnreadableError(f"holds the rays of a radar, not a field of rows and columns. {POLAR}")
     raise UnreadableError(f"has no field of rows and columns; it has {_listed(variables.values()) or 'nothing'}")
 
 

@@ -1,3 +1,5 @@
+import sys
+
 from convlstm.datasets.readers import NO_ECHO_DBZ, ReadError
 from tests.support.radar_files import open_file, write_odim
 
@@ -38,7 +40,7 @@ def test_odim_prefers_rain_and_takes_the_chosen_variable(tmp_path):
 
 def test_odim_refuses(tmp_path):
     volume = write_odim(tmp_path / "pvol.h5", {"DBZH": ECHO}, kind="PVOL")
-    with pytest.raises(ReadError, match=r"\[odim\] .*pvol\.h5 holds an object 'PVOL', not a composite"):
+    with pytest.raises(ReadError, match=r"\[odim\] .*pvol\.h5 holds an object 'PVOL', not a composite\. Put .*xradar"):
         open_file(volume)
     wind = write_odim(tmp_path / "wind.h5", {"VRAD": ECHO})
     with pytest.raises(ReadError, match="has the quantities VRAD but none of RATE, ACRR"):
@@ -52,3 +54,55 @@ def test_odim_refuses(tmp_path):
         del file["dataset1/what"].attrs["endtime"]
     with pytest.raises(ReadError, match="has no 'enddate' or no 'endtime'"):
         open_file(never)
+
+
+# Belgium's composite, as its service describes it.
+LAMBERT = "+proj=lcc +lat_1=49.83333333333334 +lat_2=51.16666666666666 +lat_0=50.797815 +lon_0=4.359215833333333 "
+LAMBERT += "+x_0=649328 +y_0=665262 +ellps=GRS80 +towgs84=0,0,0,0,0,0,0 +units=m +no_defs "
+BELGIUM = {
+    "projdef": np.bytes_(LAMBERT),
+    "LL_lon": -0.2666973996088157,
+    "LL_lat": 47.41679117656605,
+    "UR_lon": 9.664159875778674,
+    "UR_lat": 53.69199685747096,
+    "xscale": 100_000.0,
+    "yscale": 100_000.0,
+}
+SEVEN = np.full((7, 7), 100, np.uint8)
+
+
+def test_corners_in_any_projection(tmp_path):
+    pytest.importorskip("pyproj")
+    grid = open_file(write_odim(tmp_path / "rmi.h5", {"DBZH": SEVEN}, where=BELGIUM))[1].grid
+    assert grid.extent == (300_000, 300_000, 1_000_000, 1_000_000)
+    assert (grid.projection, grid.unplaced) == (LAMBERT.strip(), "")
+    degrees = {"projdef": np.bytes_("+proj=longlat +datum=WGS84"), "LL_lon": 5.0, "LL_lat": 50.0}
+    path = write_odim(tmp_path / "deg.h5", {"DBZH": SEVEN}, where=degrees | {"xscale": 0.5, "yscale": 0.25})
+    grid = open_file(path)[1].grid
+    assert (grid.extent, grid.pixel_units) == ((5, 50, 8.5, 51.75), "deg")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"projdef": np.bytes_("+proj=martian +lon_0=4")}, "'+proj=martian +lon_0=4' is not known to PROJ"),
+        (
+            {"xscale": 90_000.0},
+            "its corners are 700000 and 700000 apart in its projection, but its pixels cover 630000",
+        ),
+        ({"LL_lat": 480.0}, "has no point at -0.266697"),
+    ],
+)
+def test_a_place_that_is_not_known_has_no_coordinates(tmp_path, changes, reason):
+    pytest.importorskip("pyproj")
+    grid = open_file(write_odim(tmp_path / "rmi.h5", {"DBZH": SEVEN}, where=BELGIUM | changes))[1].grid
+    assert (grid.extent, grid.projection) == (None, None)
+    assert reason in grid.unplaced
+
+
+def test_without_pyproj_there_is_no_place(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyproj", None)
+    other = {"projdef": np.bytes_(LAMBERT.replace("649328", "649329"))}  # which no other test has
+    grid = open_file(write_odim(tmp_path / "rmi.h5", {"DBZH": SEVEN}, where=BELGIUM | other))[1].grid
+    assert (grid.extent, grid.projection) == (None, None)
+    assert "needs the library pyproj" in grid.unplaced
