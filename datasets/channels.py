@@ -13,8 +13,8 @@ from convlstm.gaps import Missing, fill
 import numpy as np
 
 EXTRAS = {"known": 1, "latitude": 1, "longitude": 2, "day": 2, "year": 2}
-"""Inputs beside the fields, with their numbers of channels: 1 for known pixels and 0 for others; the latitude; sine and
-cosine of the longitude, of the time of day and of the time of year (UTC)."""
+"""Inputs beside the fields, with their numbers of channels: 1 for pixels whose targets are known in some input frame, 0
+for others; the latitude; sine and cosine of the longitude, of the time of day and of the time of year (UTC)."""
 
 # The value of a pixel that no input frame has: the middle of a scale.
 _ABSENT = 0.5
@@ -154,7 +154,7 @@ class Channels:
         if self.changes:
             parts.append(np.broadcast_to(self._scaled(filled[:, -1:], self.fields, False), scaled.shape))
         for name in self.extras:
-            extra = _extra(name, missing, times, degrees)
+            extra = _extra(name, self.of_targets(missing.never), times, degrees)
             parts.append(np.broadcast_to(extra, (*frames.shape[:4], extra.shape[-1])))
         inputs = np.concatenate(parts, axis=-1, dtype=np.float32)
         return np.where(np.isnan(inputs), np.float32(_ABSENT), inputs), missing
@@ -217,10 +217,10 @@ class Channels:
         return np.stack([scale.forward(values[..., n]) for n, scale in enumerate(scales) if scale], axis=-1)
 
 
-def _extra(name: str, missing: Missing, times: np.ndarray | None, degrees: Degrees | None) -> np.ndarray:
+def _extra(name: str, unknown: np.ndarray, times: np.ndarray | None, degrees: Degrees | None) -> np.ndarray:
     """Returns the channels of an extra in [0, 1], in a shape that broadcasts to (N, T, H, W, channels)."""
     if name == "known":
-        return 1.0 - np.all(missing.never, axis=-1, keepdims=True).astype(np.float32)[:, None]
+        return 1.0 - np.any(unknown, axis=-1, keepdims=True).astype(np.float32)[:, None]
     if name in ("latitude", "longitude"):
         if degrees is None:
             raise ValueError(f"[Channels] the extra '{name}' needs the latitude and longitude of the pixels.")

@@ -268,7 +268,5 @@ class GriddedFields(SequenceDataset):
 
     def _checked_thresholds(self, thresholds: Sequence[float]) -> list[float]:
         if len(self.channels.targets) > 1:
-            raise ValueError(
-                "[GriddedFields] 'thresholds' are for a single target. Leave them out, or name one target."
-            )
-        return arguments.rising("GriddedFields", "thresholds", thresholds)
+            raise ValueError("[GriddedFields] 'thresholds' need a single target. Leave them out, or name one target.")
+        return arguments.rising("GriddedFields", "thresholds", thresholds, positive=False)
