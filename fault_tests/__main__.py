@@ -18,6 +18,7 @@ from fault_tests.damaged_files import damaged_files
 from fault_tests.drops import drops
 from fault_tests.faults import Fault
 from fault_tests.full_disk import full_disk, in_namespace
+from fault_tests.growth import growth
 from fault_tests.kills import kill
 from fault_tests.loader import loader
 from fault_tests.power_cut import power_cut
@@ -25,6 +26,7 @@ from fault_tests.ranks import rank
 from fault_tests.sleep import sleep
 from fault_tests.slow_disk import slow_disk
 from fault_tests.stop import stop
+from fault_tests.together import evaluate, load
 
 import numpy as np
 from tqdm import tqdm
@@ -39,6 +41,9 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "sleep": (sleep, 3),
     "rank": (rank, 4),
     "stop": (stop, 36),
+    "load": (load, 200),
+    "evaluate": (evaluate, 4),
+    "growth": (growth, 4000),
     "drops": (drops, 40_000),
     "damaged_files": (damaged_files, 500),
 }

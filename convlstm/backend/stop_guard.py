@@ -137,11 +137,15 @@ def _end(program: str, number: int, text: str) -> None:
     speaker = threading.Thread(target=say, daemon=True)
     speaker.start()
     speaker.join(0.5)
+    _end_compilers()
     os._exit(128 + number)
 
 
 def _end_compilers() -> None:
-    """Ends the compilers that this process runs for MLX, whose end it waits for. MLX then raises an error."""
+    """Ends the compilers that this process runs for MLX, whose end it waits for. MLX then raises an error.
+
+    They would outlive the process, too.
+    """
     for process in _descendants(os.getpid()):
         with suppress(OSError):
             if b"g++" in Path(f"/proc/{process}/cmdline").read_bytes():

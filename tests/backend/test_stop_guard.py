@@ -111,6 +111,14 @@ def test_a_compiler_that_hangs_is_ended():
     assert ended(process) == (0, "-9\n", "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed in /proc")
+def test_no_compiler_outlives_the_process():
+    code = f"subprocess.Popen({['sh', '-c', 'sleep 1000; echo', 'g++']}); block()"
+    process = started(f"with stop_requests(): {code}", patience=0.5)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143  # the pipes of its output have been closed
+
+
 def test_there_is_one_guard_and_only_in_the_main_thread():
     states = []
 
