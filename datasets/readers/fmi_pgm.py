@@ -13,7 +13,7 @@ from convlstm.datasets.readers.file_names import time_in_name
 from convlstm.datasets.readers.grid import REFLECTIVITY, Grid
 from convlstm.datasets.readers.limits import check_frame
 from convlstm.datasets.readers.plain_files import open_plain
-from convlstm.datasets.readers.projection import project
+from convlstm.datasets.readers.projection import UnplacedError, project
 
 import numpy as np
 
@@ -86,9 +86,20 @@ def _grid(shape: tuple[int, int], comments: dict[str, list[str]]) -> Grid:
     pixel_size = (sizes[0][0], sizes[1][0]) if all(sizes) else None
     lon_0, lat_0, lat_ts = (numbers(name) for name in ("centrallongitude", "centrallatitude", "truelatitude"))
     projection = extent = None
+    unplaced = ""
     if comments.get("type") == ["stereographic"] and lon_0 and lat_0 and lat_ts:
         projection = f"+proj=stere +lat_0={lat_0[0]:g} +lon_0={lon_0[0]:g} +lat_ts={lat_ts[0]:g} +R={_RADIUS} +units=m"
-        corners = [project(projection, *numbers(name, 2)) for name in ("bottomleft", "topright") if name in comments]
-        if len(corners) == 2 and corners[0] is not None and corners[1] is not None:
-            extent = (*corners[0], *corners[1])
-    return Grid(shape=shape, fields=(REFLECTIVITY,), pixel_size=pixel_size, projection=projection, extent=extent)
+        try:
+            if all(name in comments for name in ("bottomleft", "topright")):
+                left_bottom, right_top = (project(projection, *numbers(name, 2)) for name in ("bottomleft", "topright"))
+                extent = (*left_bottom, *right_top)
+        except UnplacedError as error:
+            projection, unplaced = None, str(error)
+    return Grid(
+        shape=shape,
+        fields=(REFLECTIVITY,),
+        pixel_size=pixel_size,
+        projection=projection,
+        extent=extent,
+        unplaced=unplaced,
+    )

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from convlstm.writers import Forecast, Layer, Place, write
+from convlstm.writers import Coordinate, Forecast, Layer, Place, Quantity, write
 from tests.support.forecasts import EXTENT
 from tests.support.radar_files import open_file
 
@@ -120,3 +120,49 @@ def test_channels_are_a_dimension(tmp_path, forecast):
         assert file["field"].dimensions == ("time", "y", "x", "channel")
     with netcdf.Dataset(write(tmp_path / "g.nc", Forecast(np.zeros((2, 4, 5, 1), np.float32), ""))) as file:
         assert file["field"].dimensions == ("time", "y", "x")
+
+
+def test_fields_keep_their_names_and_units(tmp_path):
+    netcdf = pytest.importorskip("netCDF4")
+    fields = (
+        Quantity("sst", "degC", "sea_surface_temperature", "sea surface temperature"),
+        Quantity("u10", "m s-1", "eastward_wind"),
+    )
+    values = np.arange(2 * 4 * 5 * 2, dtype=np.float32).reshape(2, 4, 5, 2)
+    with netcdf.Dataset(write(tmp_path / "f.nc", Forecast(values, "", fields=fields))) as file:
+        sst, wind = file["sst"], file["u10"]
+        assert (sst.units, sst.standard_name, sst.long_name) == ("degC", fields[0].standard_name, fields[0].long_name)
+        assert (wind.units, wind.standard_name) == ("m s-1", "eastward_wind")
+        assert not hasattr(wind, "long_name")
+        np.testing.assert_array_equal(sst[:], values[..., 0])
+        np.testing.assert_array_equal(wind[:], values[..., 1])
+    one = Forecast(values[..., 0], "degC", fields=fields[:1])
+    with netcdf.Dataset(write(tmp_path / "g.nc", one)) as file:
+        assert (file["sst"].dimensions, file["sst"].units) == (("time", "y", "x"), "degC")
+
+
+def test_coordinates_of_a_file_are_written_as_they_are(tmp_path, forecast):
+    netcdf = pytest.importorskip("netCDF4")
+    rows, columns = np.linspace(2, 1, 8, dtype=np.float32), np.arange(12.0) / 7
+    lat = np.add.outer(rows, columns).astype(np.float32)
+    pole = {"grid_mapping_name": "rotated_latitude_longitude", "grid_north_pole_latitude": 37.5}
+    coordinates = (
+        Coordinate("rlat", ("rlat",), rows, {"units": "degrees", "standard_name": "grid_latitude"}),
+        Coordinate("rlon", ("rlon",), columns, {"units": "degrees", "standard_name": "grid_longitude"}),
+        Coordinate("lat", ("rlat", "rlon"), lat, {"units": "degrees_north"}),
+        Coordinate("rotated_pole", (), np.int32(0), pole),
+    )
+    place = Place(("rlat", "rlon"), coordinates)
+    with netcdf.Dataset(write(tmp_path / "f.nc", replace(forecast, place=place))) as file:
+        rain = file["rain_rate"]
+        assert rain.dimensions == ("time", "rlat", "rlon")
+        assert rain.grid_mapping == "rotated_pole"
+        assert rain.coordinates.split() == ["lead_time", "forecast_reference_time", "lat"]
+        assert (file["rlat"].dtype, file["rlat"].standard_name) == (np.float32, "grid_latitude")
+        np.testing.assert_array_equal(file["rlon"][:], columns)
+        np.testing.assert_array_equal(file["lat"][:], lat)
+        assert file["rotated_pole"].grid_north_pole_latitude == 37.5
+        assert "crs" not in file.variables
+    short = replace(place, coordinates=(replace(coordinates[2], values=lat[:, 1:]),))
+    with pytest.raises(ValueError, match=r"'place' must have coordinates 'lat' of \(8, 12\) but has \(8, 11\)"):
+        replace(forecast, place=short)

@@ -1,3 +1,5 @@
+import sys
+
 from convlstm.datasets.readers import ReadError, make_reader
 from tests.support.radar_files import FMI_HEADER, open_file, write_fmi
 
@@ -24,6 +26,14 @@ def test_fmi_without_a_map(tmp_path):
     lines = [line for line in FMI_HEADER.splitlines(keepends=True) if "central" not in line and "meters" not in line]
     grid = open_file(write_fmi(tmp_path / "a.pgm", np.zeros((2, 2)), "".join(lines)))[1].grid
     assert (grid.pixel_size, grid.projection, grid.extent) == (None, None, None)
+
+
+def test_without_pyproj_there_is_no_place(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyproj", None)
+    header = FMI_HEADER.replace("centrallongitude 25", "centrallongitude 26")  # which no other test has
+    grid = open_file(write_fmi(tmp_path / "a.pgm", np.zeros((2, 2)), header))[1].grid
+    assert (grid.projection, grid.extent) == (None, None)
+    assert "needs the library pyproj" in grid.unplaced
 
 
 @pytest.mark.parametrize(
