@@ -81,3 +81,47 @@ def write_store(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(block.tobytes() if chunk is None else chunk)
     return path
+
+
+PICKLE = {"id": "pickle", "protocol": 5}
+VLEN = {"id": "vlen-utf8"}
+
+
+def sharded(codecs):
+    """Returns codecs of version 3 that store shards of chunks in these codecs."""
+    configuration = {"chunk_shape": [1, 8, 10], "codecs": codecs, "index_codecs": ["bytes", "crc32c"]}
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+EVIL_2 = {
+    "filter": {"rr": {"filters": [PICKLE]}},
+    "compressor": {"rr": {"compressor": PICKLE}},
+    "unknown": {"rr": {"filters": [{"id": "evil"}]}},
+    "astype": {"rr": {"filters": [{"id": "astype", "encode_dtype": "|O", "decode_dtype": "<i2"}]}},
+    "delta": {"rr": {"filters": [{"id": "delta", "dtype": "|O"}]}},
+    "time's filter": {"time": {"filters": [PICKLE]}},
+    "time's objects": {"time": {"dtype": "|O", "filters": [VLEN, PICKLE]}},
+    "time's objects, pickled": {"time": {"dtype": "|O", "filters": [PICKLE]}},
+    "objects": {"rr": {"dtype": "|O", "filters": [PICKLE]}},
+    "json objects": {"rr": {"dtype": "|O", "filters": [{"id": "json2"}]}},
+    "records": {"rr": {"dtype": [["a", "|O"]], "filters": [PICKLE]}},
+    "no id": {"rr": {"filters": [{}]}},
+    "a text": {"rr": {"filters": "pickle"}},
+}
+EVIL_3 = {
+    "codec": {"rr": {"codecs": [BYTES, {"name": "numcodecs.pickle", "configuration": {}}]}},
+    "short": {"rr": {"codecs": [BYTES, "pickle"]}},
+    "first": {"rr": {"codecs": ["numcodecs.pickle", BYTES]}},
+    "unknown": {"rr": {"codecs": [BYTES, {"name": "evil.codec"}]}},
+    "sharded": {"rr": {"codecs": sharded([BYTES, "numcodecs.pickle"])}},
+    "sharded twice": {"rr": {"codecs": sharded(sharded([BYTES, "numcodecs.pickle"]))}},
+    "time's codec": {"time": {"codecs": [BYTES, "numcodecs.pickle"]}},
+    "time's text": {"time": {"data_type": "string", "codecs": ["vlen-utf8"], "fill_value": ""}},
+    "time's bytes": {"time": {"data_type": "variable_length_bytes", "codecs": ["vlen-bytes"], "fill_value": ""}},
+    "delta": {"rr": {"codecs": [{"name": "numcodecs.delta", "configuration": {"dtype": "|O"}}, BYTES]}},
+    "unknown type": {"rr": {"data_type": {"name": "evil", "configuration": {}}}},
+    "transformer": {"rr": {"storage_transformers": [{"name": "evil"}]}},
+    "grid": {"rr": {"chunk_grid": {"name": "evil", "configuration": {"chunk_shape": [1, 8, 10]}}}},
+    "no name": {"rr": {"codecs": [{}]}},
+}

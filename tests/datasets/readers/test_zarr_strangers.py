@@ -9,15 +9,13 @@ import time
 
 from convlstm.datasets.readers import ReadError, make_reader, recognise
 from convlstm.datasets.readers.zarr_metadata import read_metadata
-from tests.support.zarr_stores import FRAMES, evil, metadata, write_store
+from tests.support.zarr_stores import BYTES, EVIL_2, EVIL_3, FRAMES, PICKLE, VLEN, evil, metadata, write_store
 
 import numpy as np
 import pytest
 
 zarr = pytest.importorskip("zarr")
 VERSIONS = [2, 3] if not zarr.__version__.startswith("2.") else [2]
-PICKLE = {"id": "pickle", "protocol": 5}
-VLEN = {"id": "vlen-utf8"}
 
 
 @pytest.fixture
@@ -36,46 +34,6 @@ def refusal(path, marker=None):
             reader.read(path, position)
     assert time.monotonic() - began < 10
     return str(caught.value)
-
-
-def sharded(codecs):
-    """Returns codecs of version 3 that store shards of chunks in these codecs."""
-    configuration = {"chunk_shape": [1, 8, 10], "codecs": codecs, "index_codecs": ["bytes", "crc32c"]}
-    return [{"name": "sharding_indexed", "configuration": configuration}]
-
-
-BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
-EVIL_2 = {
-    "filter": {"rr": {"filters": [PICKLE]}},
-    "compressor": {"rr": {"compressor": PICKLE}},
-    "unknown": {"rr": {"filters": [{"id": "evil"}]}},
-    "astype": {"rr": {"filters": [{"id": "astype", "encode_dtype": "|O", "decode_dtype": "<i2"}]}},
-    "delta": {"rr": {"filters": [{"id": "delta", "dtype": "|O"}]}},
-    "time's filter": {"time": {"filters": [PICKLE]}},
-    "time's objects": {"time": {"dtype": "|O", "filters": [VLEN, PICKLE]}},
-    "time's objects, pickled": {"time": {"dtype": "|O", "filters": [PICKLE]}},
-    "objects": {"rr": {"dtype": "|O", "filters": [PICKLE]}},
-    "json objects": {"rr": {"dtype": "|O", "filters": [{"id": "json2"}]}},
-    "records": {"rr": {"dtype": [["a", "|O"]], "filters": [PICKLE]}},
-    "no id": {"rr": {"filters": [{}]}},
-    "a text": {"rr": {"filters": "pickle"}},
-}
-EVIL_3 = {
-    "codec": {"rr": {"codecs": [BYTES, {"name": "numcodecs.pickle", "configuration": {}}]}},
-    "short": {"rr": {"codecs": [BYTES, "pickle"]}},
-    "first": {"rr": {"codecs": ["numcodecs.pickle", BYTES]}},
-    "unknown": {"rr": {"codecs": [BYTES, {"name": "evil.codec"}]}},
-    "sharded": {"rr": {"codecs": sharded([BYTES, "numcodecs.pickle"])}},
-    "sharded twice": {"rr": {"codecs": sharded(sharded([BYTES, "numcodecs.pickle"]))}},
-    "time's codec": {"time": {"codecs": [BYTES, "numcodecs.pickle"]}},
-    "time's text": {"time": {"data_type": "string", "codecs": ["vlen-utf8"], "fill_value": ""}},
-    "time's bytes": {"time": {"data_type": "variable_length_bytes", "codecs": ["vlen-bytes"], "fill_value": ""}},
-    "delta": {"rr": {"codecs": [{"name": "numcodecs.delta", "configuration": {"dtype": "|O"}}, BYTES]}},
-    "unknown type": {"rr": {"data_type": {"name": "evil", "configuration": {}}}},
-    "transformer": {"rr": {"storage_transformers": [{"name": "evil"}]}},
-    "grid": {"rr": {"chunk_grid": {"name": "evil", "configuration": {"chunk_shape": [1, 8, 10]}}}},
-    "no name": {"rr": {"codecs": [{}]}},
-}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
