@@ -229,9 +229,11 @@ class VideoClips(SequenceDataset):
 
     def _frames(self, clip: Clip, positions: range) -> np.ndarray:
         source = clip.source
-        if source.whole:
+        if source.kept == "clip":
             every = range(clip.facts.frames)
             return self._cache.get((clip.name, "all"), lambda: self._prepared(source, clip.number, every))[positions]
+        if not source.kept:
+            return self._prepared(source, clip.number, positions)
         return np.stack(
             [
                 self._cache.get((clip.name, n), lambda n=n: self._prepared(source, clip.number, [n]))[0]  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -57,7 +58,8 @@ class Source(Protocol):
     Attributes:
         path: The file or folder.
         name: Its name within the data set.
-        whole: True if a clip is read whole, since a single frame would take as long.
+        kept: What is worth being kept in memory: `"clip"`, since a single frame would take as long to read; `"frame"`;
+            or `""`, since reading is as fast as memory.
         eight_bits: True if the frames are read as uint8, False if as float32 in [0, 1].
     """
 
@@ -66,7 +68,7 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def whole(self) -> bool: ...
+    def kept(self) -> str: ...
     @property
     def eight_bits(self) -> bool: ...
     def stamp(self) -> list[int]:
@@ -91,7 +93,7 @@ class Video:
     name: str
     channels: int
 
-    whole = True
+    kept = "clip"
     eight_bits = True
 
     def stamp(self) -> list[int]:
@@ -130,7 +132,7 @@ class Pictures:
     files: tuple[str, ...]
     channels: int
 
-    whole = False
+    kept = "frame"
     eight_bits = True
 
     def stamp(self) -> list[int]:
@@ -190,7 +192,7 @@ class Stack:
     layout: Layout
     white: float | None = None
 
-    whole = False
+    kept = ""
 
     @property
     def eight_bits(self) -> bool:
@@ -233,8 +235,11 @@ class Stack:
         return frames.astype(np.float32) / np.float32(self.scale)
 
     def _array(self) -> np.ndarray:
-        if self.member.start is None:  # packed
-            return read(self.path, self.member, share=1 / 4)
+        # A packed array has no place in the file.
+        return read(self.path, self.member, share=1 / 4) if self.member.start is None else self._mapped
+
+    @functools.cached_property
+    def _mapped(self) -> np.ndarray:
         with open_plain(self.path):  # which refuses pipes
             order = "F" if self.member.fortran else "C"
             place = {"offset": self.member.start, "shape": self.member.shape, "order": order}
@@ -276,7 +281,9 @@ def read_picture(path: Path, channels: int) -> np.ndarray:
         if image.mode.startswith("I"):
             grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
             return np.repeat(grey[..., None], channels, axis=-1)
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        # Pillow warns about a palette with transparency unless it becomes RGBA first.
+        plain = image.convert("RGBA") if "transparency" in image.info else image
+        pixels = np.asarray(plain.convert("L" if channels == 1 else "RGB"))
     return pixels[..., None] if channels == 1 else pixels
 
 

@@ -11,6 +11,7 @@ from tests.support.moving_shapes import shapes, write_gifs, write_pictures
 
 import numpy as np
 import pytest
+from PIL import Image
 
 SPLITS = ("train", "validation", "test")
 
@@ -195,6 +196,19 @@ def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
     assert len({found[0] for found in drawn}) == len(drawn)
     one = opened(tmp_path / "frames" / "a" / "clip1", split=[1, 0, 0], stride=1)
     assert {places(s, clips)[0] for s in samples(one, "train")} == {("clip1", n) for n in range(9)}
+
+
+def test_pictures_of_several_modes(tmp_path):
+    """16 bits lose the lower 8; a palette with transparency and an alpha channel show their colours."""
+    colour = np.full((8, 8, 3), (200, 100, 50), np.uint8)
+    palette = Image.fromarray(colour).quantize(2)
+    palette.save(tmp_path / "1.png", transparency=b"\x80\xff")
+    Image.fromarray(np.dstack([colour, np.full((8, 8), 9, np.uint8)])).save(tmp_path / "2.png")
+    Image.fromarray(np.full((8, 8), 200 * 256 + 77, np.uint16)).save(tmp_path / "3.png")
+    Image.fromarray(colour[..., 0]).save(tmp_path / "4.png")
+    data = opened(tmp_path, split=[1, 0, 0])
+    shown = frames(data.sample("train", 0))[:, 0, 0]
+    np.testing.assert_array_equal(shown, [[200, 100, 50], [200, 100, 50], [200] * 3, [200] * 3])
 
 
 def test_no_sequence_crosses_a_frame_that_is_absent_or_damaged(tmp_path):
