@@ -5,6 +5,8 @@ To add a baseline, write its class here and enter it in `BASELINES`: `python eva
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.input_frames import check_frames
 
@@ -46,6 +48,23 @@ class Zeros(nn.Module):
         self.check_input(inputs, horizon)
         N, _, H, W, C = inputs.shape
         return mx.zeros((N, horizon, H, W, C), inputs.dtype)
+
+
+class SomeChannels(nn.Module):
+    """A baseline that sees some of the input channels, since it forecasts the channels that it sees.
+
+    Args:
+        baseline: The baseline.
+        channels: Numbers of the channels.
+    """
+
+    def __init__(self, baseline: nn.Module, channels: Sequence[int]):
+        super().__init__()
+        self.baseline, self.channels = baseline, list(channels)
+
+    def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
+        """Returns the forecast: (N, T_in, H, W, C) -> (N, horizon, H, W, channels)."""
+        return self.baseline(inputs[..., mx.array(self.channels)], horizon, key=key)
 
 
 BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
-from convlstm.architectures.baselines import BASELINES
+from convlstm.architectures.baselines import BASELINES, SomeChannels
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
 from convlstm.backend.memory import check_parameters
@@ -80,8 +80,9 @@ def execute(config: DictConfig) -> None:
     data = build_data(config, settings.get("data"), folders[0] if folders else None, settings["trusted"])
     if settings.get("model") is not None:
         models[HydraConfig.get().runtime.choices["model"]] = instantiate(config, "model")
-    rain = data if hasattr(data, "physical") else None
-    compared = baselines(settings["baselines"], models, rain is not None)
+    fields = data if hasattr(data, "target_fields") else None
+    rain = data if hasattr(data, "physical") and fields is None else None
+    compared = baselines(settings["baselines"], models, rain is not None, fields)
     ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
 
     size = data.size(settings["split"])
@@ -110,6 +111,7 @@ def execute(config: DictConfig) -> None:
         | {name: compiled(m) for name, m in compared.items()},
         batches(data, settings["split"], settings["batch_size"], size, horizon),
         rain=rain,
+        fields=fields,
         progress="evaluating",
         total=size,
         keep=keep,
@@ -174,11 +176,21 @@ def load(folder: Path, trusted: Sequence[str], ema: bool | None = None) -> nn.Mo
     return model
 
 
-def baselines(names: Any, models: Iterable[str], rain: bool) -> dict[str, nn.Module]:
-    """Returns the baselines to compare with, by name, except those that are evaluated themselves."""
+def baselines(names: Any, models: Iterable[str], rain: bool, fields: Any) -> dict[str, nn.Module]:
+    """Returns the baselines to compare with, by name, except those that are evaluated themselves.
+
+    Args:
+        names: Their names, or "auto" for those that suit the data.
+        models: Names of the models that are evaluated.
+        rain: True if the data are rain.
+        fields: The data if they are other fields, else None. Baselines see the channels of the targets only.
+    """
     if names == "auto":
-        names = ["extrapolation", "persistence"] if rain else ["persistence", "zeros"]
-    return {name: BASELINES[name]() for name in names if name not in models}
+        names = ["extrapolation", "persistence"] if rain else ["persistence"] if fields else ["persistence", "zeros"]
+    chosen = {name: BASELINES[name]() for name in names if name not in models}
+    if fields is None:
+        return chosen
+    return {name: SomeChannels(baseline, fields.target_channels) for name, baseline in chosen.items()}
 
 
 def ensemble_of(

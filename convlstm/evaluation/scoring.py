@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
 from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
-from convlstm.metrics import EnsembleMetrics, FrameMetrics, RainMetrics, Scores, score
+from convlstm.metrics import EnsembleMetrics, FieldMetrics, FrameMetrics, RainMetrics, Scores, score
+from convlstm.metrics.table import FIELDS
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -42,15 +43,34 @@ class RainField(Protocol):
         """Returns values in [0, 1], of any shape, in the physical units."""
 
 
+class FieldData(Protocol):
+    """Data whose frames stand for fields in their own units; `convlstm.datasets.gridded_fields.GriddedFields` is one.
+
+    Its batches have the true values as `truth`, and if changes are forecast also `reference`, to which they add.
+
+    Attributes:
+        target_fields: The fields of the targets, each with `name` and `units`, in the order of the channels.
+        target_channels: Their numbers among the channels of the inputs.
+    """
+
+    target_fields: Sequence[Any]
+    target_channels: Sequence[int]
+
+    def physical(self, x: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        """Returns values in [0, 1], (..., targets), in the units of the fields."""
+
+
 @dataclass
 class Example:
     """A sequence kept for pictures.
 
     Attributes:
         index: Its index in the order in which `evaluate` saw the sequences.
-        inputs: (T_in, H, W, C), NaN where the batch's `input_mask` marks a pixel as missing.
+        inputs: (T_in, H, W, C), NaN where the batch's `input_mask` marks a pixel as missing. Of fields it has those of
+            the targets.
         targets: (horizon, H, W, C), NaN where the batch's `mask` marks the truth as missing.
         truth: The same in physical units, as the data were read; `targets` if the frames have no units.
+        reference: (1, H, W, C), the physical values to which forecast changes add; None if changes are not forecast.
         forecasts: (horizon, H, W, C) of every forecaster, by name, not clipped.
     """
 
@@ -58,6 +78,7 @@ class Example:
     inputs: np.ndarray
     targets: np.ndarray
     truth: np.ndarray
+    reference: np.ndarray | None = None
     forecasts: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -66,8 +87,8 @@ class Evaluation:
     """The result of `evaluate`.
 
     Attributes:
-        scores: By forecaster, the scores of `FrameMetrics`, for a rain field also those of `RainMetrics`, for an
-            ensemble also those of `EnsembleMetrics`.
+        scores: By forecaster, the scores of `FrameMetrics`, for a rain field also those of `RainMetrics`, for other
+            fields those of `FieldMetrics`, for an ensemble also those of `EnsembleMetrics`.
         coverage: By forecaster, the share of the pixels that scored.
         speed: By forecaster, sequences per second; if there are several batches, the first one, which compiles, is left
             out.
@@ -110,6 +131,11 @@ class Evaluation:
         return [entry.at for entry in entries if entry.kind == "csi" and entry.pool is None]
 
     @property
+    def field_scores(self) -> list[str]:
+        """The names of the scores of fields in their own units; empty without such fields."""
+        return [name for name in next(iter(self.scores.values())) if score(name).kind in FIELDS]
+
+    @property
     def middle_threshold(self) -> str:
         """The threshold of the tables and charts that show only one."""
         return self.thresholds[middle(self.thresholds)]
@@ -121,6 +147,7 @@ def evaluate(
     *,
     ssim: bool = True,
     rain: RainField | None = None,
+    fields: FieldData | None = None,
     progress: str | None = None,
     total: int | None = None,
     keep: int | Iterable[int] = 0,
@@ -142,6 +169,7 @@ def evaluate(
             scores are of `rain.physical(targets)`, which has lost what the model's scale clips.
         ssim: True to compute SSIM, the slow part of the scores. Default: True.
         rain: The rain field that the frames stand for; forecasts are then also scored in physical units. Default: none.
+        fields: The fields that the frames stand for, if they are not rain; likewise. Default: none.
         progress: Label of a progress bar, drawn if the standard error is a terminal. Default: no bar.
         total: The number of sequences, for the time left in the bar. Default: unknown.
         keep: The number of first sequences to keep for pictures, or the indices of those to keep. Default: 0.
@@ -155,7 +183,7 @@ def evaluate(
     if not forecasters:
         raise ValueError("[evaluate] 'forecasters' must name at least one forecaster but is empty.")
     wanted = set(range(keep) if isinstance(keep, int) else keep)
-    metrics = {name: _Metrics(name, forecaster, ssim, rain) for name, forecaster in forecasters.items()}
+    metrics = {name: _Metrics(name, forecaster, ssim, rain, fields) for name, forecaster in forecasters.items()}
     examples: list[Example] = []
     ranking: Ranking[Example] = Ranking(cases, higher=rain is not None)
     count = horizon = 0
@@ -167,8 +195,9 @@ def evaluate(
             mask = None if batch.get("mask") is None else np.asarray(batch["mask"])
             mx.eval(inputs)
             n, horizon = targets.shape[:2]
-            truth = targets if rain is None else _truth(rain, batch.get("truth"), targets)
-            example_of = partial(_example, count, inputs, batch.get("input_mask"), targets, truth, mask)
+            truth, reference = _truth(rain or fields, batch, targets), batch.get("reference")
+            channels = None if fields is None else list(fields.target_channels)
+            example_of = partial(_example, count, inputs, batch, targets, truth, mask, channels)
             kept = [example_of(i) for i in range(n) if count + i in wanted]
             ranked: list[Example] = []
             for order, (name, forecaster) in enumerate(forecasters.items()):
@@ -176,10 +205,10 @@ def evaluate(
                 forecast = forecaster(inputs, horizon)
                 mx.eval(forecast)
                 metrics[name].times.append((n, time.perf_counter() - start))
-                frames = metrics[name].update(forecast, targets, truth, mask)
+                frames = metrics[name].update(forecast, targets, truth, mask, reference)
                 if order == 0 and cases:
                     for i in range(n):
-                        value = _value(frames[i], _masked(truth, mask, i), rain)
+                        value = _value(frames[i], _masked(targets if rain is None else truth, mask, i), rain)
                         example = ranking.offer(count + i, value, partial(example_of, i))
                         ranked += [] if example is None else [example]
                 for example in (*kept, *ranked):
@@ -207,8 +236,13 @@ def evaluate(
 class _Metrics:
     """The metrics of one forecaster, and the seconds that its batches took."""
 
-    def __init__(self, name: str, forecaster: Forecaster, ssim: bool, field: RainField | None):
-        self.name, self.field = name, field
+    def __init__(
+        self, name: str, forecaster: Forecaster, ssim: bool, field: RainField | None, fields: FieldData | None
+    ):
+        self.name, self.field, self.data = name, field, fields
+        self.fields: FieldMetrics | None = None
+        if fields is not None:
+            self.fields = FieldMetrics([(one.name, one.units) for one in fields.target_fields])
         self.frames = FrameMetrics(ssim=ssim)
         self.rain: RainMetrics | None = None
         self.ensemble: EnsembleMetrics | None = None
@@ -221,7 +255,14 @@ class _Metrics:
             least = None if field is None else min(field.thresholds)
             self.ensemble = EnsembleMetrics(forecaster.size, thresholds, units=units, rank_from=least)
 
-    def update(self, forecast: mx.array, targets: np.ndarray, truth: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    def update(
+        self,
+        forecast: mx.array,
+        targets: np.ndarray,
+        truth: np.ndarray,
+        mask: np.ndarray | None,
+        reference: np.ndarray | None,
+    ) -> np.ndarray:
         """Adds the forecast of a batch, and returns its frames; those of an ensemble are the means of its members.
 
         Args:
@@ -229,6 +270,7 @@ class _Metrics:
             targets: The true frames, in [0, 1].
             truth: The true frames in physical units as they were read, if they have any.
             mask: Non-zero where the truth is known; None if it is known everywhere.
+            reference: The physical values to which forecast changes add, or None.
         """
         members = None
         if self.ensemble is not None:
@@ -248,11 +290,13 @@ class _Metrics:
             values = members.mean(axis=0)
         if self.rain is not None:
             self.rain.update(values, truth, mask)
+        if self.fields is not None and self.data is not None:
+            self.fields.update(self.data.physical(frames, reference), truth, mask)
         return frames
 
     def scores(self) -> Scores:
         """Returns the scores of all metrics."""
-        others = [metrics.compute() for metrics in (self.rain, self.ensemble) if metrics is not None]
+        others = [one.compute() for one in (self.rain, self.fields, self.ensemble) if one is not None]
         return {name: values for scores in (self.frames.compute(), *others) for name, values in scores.items()}
 
     def speed(self) -> float:
@@ -274,11 +318,13 @@ def _evaluation_mode(forecasters: Iterable[Forecaster]) -> Iterator[None]:
             module.train()
 
 
-def _truth(rain: RainField, truth: Any, targets: np.ndarray) -> np.ndarray:
+def _truth(data: RainField | FieldData | None, batch: Mapping[str, Any], targets: np.ndarray) -> np.ndarray:
     """Returns the true physical values of a batch, or those of its targets if the batch has none."""
-    if truth is None:
-        return rain.physical(targets)
-    truth = np.asarray(truth)
+    if data is None:
+        return targets
+    if batch.get("truth") is None:
+        return data.physical(targets) if batch.get("reference") is None else data.physical(targets, batch["reference"])  # type: ignore[call-arg]
+    truth = np.asarray(batch["truth"])
     if truth.shape != targets.shape:
         raise ValueError(
             f"[evaluate] 'truth' must have the shape of 'targets', {targets.shape}, but got {truth.shape}."
@@ -289,14 +335,23 @@ def _truth(rain: RainField, truth: Any, targets: np.ndarray) -> np.ndarray:
 def _example(
     first: int,
     inputs: mx.array,
-    input_mask: Any,
+    batch: Mapping[str, Any],
     targets: np.ndarray,
     truth: np.ndarray,
     mask: np.ndarray | None,
+    channels: list[int] | None,
     i: int,
 ) -> Example:
-    """Returns sequence i of a batch whose sequences are counted from `first`."""
-    return Example(first + i, _masked(inputs, input_mask, i), _masked(targets, mask, i), _masked(truth, mask, i))
+    """Returns sequence i of a batch whose sequences are counted from `first`, with these channels of its inputs."""
+    shown = _masked(inputs, batch.get("input_mask"), i)
+    reference = None if batch.get("reference") is None else np.array(batch["reference"][i])
+    return Example(
+        first + i,
+        shown if channels is None else shown[..., channels],
+        _masked(targets, mask, i),
+        _masked(truth, mask, i),
+        reference,
+    )
 
 
 def _masked(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:

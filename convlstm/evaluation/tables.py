@@ -73,6 +73,20 @@ def rain_columns(result: Evaluation) -> list[Column]:
     return columns
 
 
+def field_columns(result: Evaluation) -> list[Column]:
+    """Returns the columns of the table of fields: means over the lead times, and skill against persistence."""
+    names = list(result.scores)
+    columns = []
+    for metric in result.field_scores:
+        columns.append(_column(result, names, metric, "mean_over_leads"))
+        if score(metric).kind == "field_rmse" and BASELINES[0] in names:
+            mse = {name: result.scores[name][metric]["overall"] ** 2 for name in names}
+            reference = mse.pop(BASELINES[0])
+            skills = [1 - mse[name] / reference if name in mse and reference else None for name in names]
+            columns.append(Column(["skill of", score(metric).heading[1]], skills, "+.1%", None))
+    return columns
+
+
 def _column(result: Evaluation, names: list[str], metric: str, mean: str) -> Column:
     entry = score(metric)
     values = [result.scores[name][metric][mean] for name in names]
@@ -94,12 +108,18 @@ def table(result: Evaluation) -> str:
     parts = [f"{sequences}, {ahead} ahead; means over all lead times{pixels}"]
     if result.thresholds:
         parts += [*_rain_table(result), "", "Frames on the model's scale, 0 to 1"]
+    if result.field_scores:
+        parts += _aligned(names, field_columns(result))
+        for metric in result.field_scores:
+            if (entry := score(metric)).kind == "field_rmse":
+                parts += _by_lead(result, metric, f"{entry.title} in {entry.unit} by lead time (frames ahead)")
+        parts += ["", "Frames on the model's scale, 0 to 1"]
     parts += _aligned(names, frame_columns(result))
     parts += _by_lead(result, "mse_per_frame", "MSE per frame by lead time (frames ahead)")
     parts += _ensemble_table(result)
     notes = ["* best"] if len(names) > 1 else []
     if len(names) > 1 and set(BASELINES) & set(names):
-        notes.append("skill = 1 - MSE / MSE of the baseline")
+        notes.append("skill = 1 - MSE / MSE of the baseline" + (", persistence" if result.field_scores else ""))
     if notes:
         parts += ["", "; ".join(notes)]
     return "\n".join(line.rstrip() for line in parts)

@@ -5,7 +5,7 @@ and an entry here.
 
 A name such as "csi@2mmh_pool4" is a kind of score ("csi") and its parameters: the unit of an error ("mae_mmh"), the
 threshold of an event ("csi@2mmh"), the longest wave ("spectral_ratio@16px"), the side of a window ("fss@2mmh_16px") or
-of pooled squares ("csi_mean_pool4").
+of pooled squares ("csi_mean_pool4"), or the name and units of a field ("field_rmse[sst degC]").
 """
 
 from __future__ import annotations
@@ -140,6 +140,24 @@ RAIN = {
 }  # fmt: skip
 """Scores of rain in physical units, in the order of their columns."""
 
+FIELDS = {
+    "field_rmse": Score(
+        "RMSE of {field}", "root mean square error ({units})", LOWER, "{units}", ("RMSE", "{field}"), "", chart=True,
+    ),
+    "field_mae": Score(
+        "MAE of {field}", "mean absolute error ({units})", LOWER, "{units}", ("MAE", "{field}"), "", chart=True,
+    ),
+    "field_bias": Score(
+        "Mean error of {field}", "forecast - truth ({units})", 0.0, "{units}", ("bias", "{field}"), "+.3g",
+        from_zero=False, chart=True,
+    ),
+    "correlation": Score(
+        "Correlation of {field}", "correlation of forecast and truth", HIGHER, heading=("corr.", "{field}"),
+        from_zero=False, chart=True,
+    ),
+}  # fmt: skip
+"""Scores of fields in their own units, in the order of their columns."""
+
 ENSEMBLE = {
     "crps": Score(
         "CRPS", "continuous ranked probability score ({unit})", LOWER, "{units}", ("crps", "{units}"), ".4f",
@@ -163,7 +181,7 @@ ENSEMBLE = {
 }  # fmt: skip
 """Scores of ensembles."""
 
-TABLE = {"loss": Score("Loss", "loss", LOWER), **FRAMES, **RAIN, **ENSEMBLE}
+TABLE = {"loss": Score("Loss", "loss", LOWER), **FRAMES, **RAIN, **FIELDS, **ENSEMBLE}
 """All scores by kind."""
 
 PLAIN_IN_MMH = ("b_mse", "b_mae")
@@ -172,6 +190,7 @@ PLAIN_IN_MMH = ("b_mse", "b_mae")
 _NAME = re.compile(
     r"(?P<kind>[a-z_]+?)(_(?P<suffix>mmh|dBZ|raw|intensity))?"
     r"(@(?P<wave>\d+)px|@(?P<threshold>[-+.e\d]+?)(?P<at>mmh|dBZ|)(_(?P<scale>\d+)px)?)?(_pool(?P<pool>\d+))?"
+    r"(\[(?P<field>[^\] ]+) (?P<field_units>[^\]]+)\])?"
 )
 
 
@@ -188,11 +207,12 @@ def score(name: str) -> Score:
             f"[metrics] there is no score {name!r}. The kinds are: {', '.join(TABLE)}. Names add the unit or the "
             "threshold: mae_mmh, csi@2mmh."
         )
-    units = _units(parts["suffix"] or "mmh")
+    units = parts["field_units"] or _units(parts["suffix"] or "mmh")
     threshold = None if parts["threshold"] is None else float(parts["threshold"])
     short = "" if threshold is None else f"{parts['threshold']}{parts['at']}"
     scale, pool = (None if parts[size] is None else int(parts[size]) for size in ("scale", "pool"))
     words: dict[str, Any] = {"unit": unit_in_words(units), "units": units, "short": short, "at": spelled(short)}
+    words["field"] = parts["field"]
     words["size"] = parts["wave"] or parts["scale"] or parts["pool"]
     return replace(
         entry,
@@ -216,8 +236,9 @@ def _fits(entry: Score, parts: re.Match[str]) -> bool:
         "at": parts["threshold"] is not None,
         "size": bool(parts["wave"]),
         "unit": bool(parts["suffix"]) or plain,
+        "field": bool(parts["field"]),
     }
-    return needed == {field for field, value in present.items() if value}
+    return needed - {"units"} == {field for field, value in present.items() if value}
 
 
 def logged_score(column: str) -> Score:
@@ -240,6 +261,12 @@ def at(threshold: float, units: str) -> str:
 def in_units(kind: str, units: str) -> str:
     """Returns the name of a score in the unit of the data: "mae_mmh", "b_mse_raw"; "b_mse" for mm/h."""
     return kind if units == "mm/h" and kind in PLAIN_IN_MMH else f"{kind}_{SUFFIXES[units]}"
+
+
+def of_field(kind: str, name: str, units: str) -> str:
+    """Returns the name of a score of a field: "field_rmse[sst degC]"."""
+    plain_units = units.translate(str.maketrans("", "", "[]")).strip() or "raw"
+    return f"{kind}[{'_'.join(name.translate(str.maketrans('[]', '  ')).split())} {plain_units}]"
 
 
 def unit_in_words(units: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-from convlstm.metrics import EnsembleMetrics, FrameMetrics, RainMetrics, logged_score, score
+from convlstm.metrics import EnsembleMetrics, FieldMetrics, FrameMetrics, RainMetrics, logged_score, score
 from convlstm.metrics.table import FRAMES, HIGHER, LOWER, TABLE, spelled
 from tests.support.rain_scores import rain
 
@@ -25,7 +25,10 @@ def computed(units, **options):
 def test_every_score_has_an_entry_and_every_entry_a_score():
     frames = FrameMetrics()
     frames.update(np.zeros((1, 1, 8, 8, 1)), np.zeros((1, 1, 8, 8, 1)))
+    fields = FieldMetrics([("sst", "degC")])
+    fields.update(np.zeros((1, 1, 8, 8, 1)), np.zeros((1, 1, 8, 8, 1)))
     names = [*computed("mm/h"), *computed("raw"), *computed("dBZ", balance=([1.0], [1, 2])), *frames.compute()]
+    names += fields.compute()
     kinds = {score(name).kind for name in names}
     assert kinds == set(TABLE) - {"loss"}
 
