@@ -112,7 +112,7 @@ def forecast_panel(
         bar(y, tall, "error", **signed)
         row(y, f"error of {first}", "", error[first][s], future, [], **signed)
     if colour:
-        notes = ["error = forecast - truth, mean of red, green and blue", "MSE = sum over the frame and its colours"]
+        notes = ["error = forecast - truth, mean of the colours", "MSE = sum over frame and colours"]
     else:
         notes = ["intensity 1 = full scale", "error = forecast - truth", "MSE = sum over the frame"]
     if any(np.isnan(value).any() for value in sequences):

@@ -28,6 +28,7 @@ def texts(figure):
         ({"t_in": 20, "horizon": 20, "names": ("a", "b", "c")}, 10, 10),
         ({"t_in": 5, "horizon": 20, "size": (12, 30), "channels": 3}, 5, 10),
         ({"t_in": 1, "horizon": 3, "size": (30, 12), "channels": 2}, 1, 3),
+        ({"t_in": 1, "horizon": 3, "size": (30, 12), "channels": 3}, 1, 3),
     ],
 )
 def test_panel_has_every_row(shape, past, future, tmp_path):
