@@ -73,7 +73,7 @@ def _stop(stopped: Stopped, signals: list[signal.Signals], rng: np.random.Genera
     if stopped.mark is not None:
         while not stopped.mark.exists() and process.poll() is None:
             time.sleep(0.02)
-        time.sleep(1.0)  # until everything before has been done
+        _wait_until_idle(process)  # everything before has been done
     else:
         time.sleep(float(rng.uniform(0, 3)))
     since = time.monotonic()
@@ -83,6 +83,16 @@ def _stop(stopped: Stopped, signals: list[signal.Signals], rng: np.random.Genera
         process.send_signal(signal_)
     ended = finish(process)
     return ended, time.monotonic() - since
+
+
+def _wait_until_idle(process: subprocess.Popen[str]) -> None:
+    """Waits until a process has used no processor time for a while, or has ended."""
+    used, since = "", time.monotonic()
+    while process.poll() is None and time.monotonic() - since < 1:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        if (now := " ".join(fields[11:13])) != used:
+            used, since = now, time.monotonic()
+        time.sleep(0.05)
 
 
 def _lost(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError
-    from convlstm.checkpoints.loading import load, load_weights, read_ema, restore
+    from convlstm.checkpoints.loading import Loaded, load, load_all, load_weights, read_ema, restore
     from convlstm.checkpoints.saving import CheckpointWriteError, save
     from convlstm.checkpoints.search import FOLDER, find, run_of
     from convlstm.checkpoints.verification import (
@@ -42,9 +42,11 @@ __all__ = [
     "TRUSTED",
     "CheckpointError",
     "CheckpointWriteError",
+    "Loaded",
     "UntrustedTargetError",
     "find",
     "load",
+    "load_all",
     "load_weights",
     "read_config",
     "read_ema",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,36 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
         ValueError: A class does not take the arguments in its configuration.
     """
     return _load(find(path), trusted, ema)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint's model, configuration and training state, all of the same save.
+
+    Attributes:
+        folder: The checkpoint's folder.
+        model: The model, ready to forecast.
+        config: The configuration.
+        state: The training state.
+    """
+
+    folder: Path
+    model: nn.Module
+    config: dict[str, Any]
+    state: dict[str, Any]
+
+
+def load_all(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None = None) -> Loaded:
+    """Returns a checkpoint's model with its configuration and its training state.
+
+    The arguments and the errors are those of `load`.
+    """
+    return _load_all(find(path), trusted, ema)
+
+
+@again_if_replaced
+def _load_all(folder: Path, trusted: Sequence[str], ema: bool | None) -> Loaded:
+    return Loaded(folder, _load(folder, trusted, ema), read_config(folder), read_state(folder))
 
 
 @again_if_replaced

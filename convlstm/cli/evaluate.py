@@ -76,7 +76,8 @@ def execute(config: DictConfig) -> None:
     names = [] if settings["ckpt"] is None else settings["ckpt"]
     folders = [find(name) for name in (names if isinstance(names, list) else [names])]
     trusted = (*TRUSTED, *settings["trusted"])
-    models = dict(zip(labels(folders), (load(folder, trusted) for folder in folders), strict=True))
+    loaded = dict(zip(labels(folders), (load(folder, trusted) for folder in folders), strict=True))
+    models = {name: each.model for name, each in loaded.items()}
     data = build_data(config, settings.get("data"), folders[0] if folders else None, settings["trusted"])
     if settings.get("model") is not None:
         models[HydraConfig.get().runtime.choices["model"]] = instantiate(config, "model")
@@ -118,8 +119,8 @@ def execute(config: DictConfig) -> None:
         cases=settings["cases"],
     )
     record = {
-        "checkpoints": {name: str(f) for name, f in zip(models, folders, strict=False)},
-        "steps": {name: checkpoints.read_state(f)["step"] for name, f in zip(models, folders, strict=False)},
+        "checkpoints": {name: str(each.folder) for name, each in loaded.items()},
+        "steps": {name: each.state["step"] for name, each in loaded.items()},
         "split": settings["split"],
         "data": data.describe(),
         **({"members": settings["members"]} if settings["ensemble"] else {}),
@@ -164,16 +165,16 @@ def find(path: Any) -> Path:
         raise checkpoints.CheckpointError(f"ckpt: {error}") from error
 
 
-def load(folder: Path, trusted: Sequence[str], ema: bool | None = None) -> nn.Module:
-    """Returns the model of a checkpoint; errors name the checkpoint's configuration."""
+def load(folder: Path, trusted: Sequence[str], ema: bool | None = None) -> checkpoints.Loaded:
+    """Returns a checkpoint's content; errors name the checkpoint's configuration."""
     try:
-        model = checkpoints.load(folder, trusted=trusted, ema=ema)
+        loaded = checkpoints.load_all(folder, trusted=trusted, ema=ema)
     except checkpoints.CheckpointError:
         raise
     except ValueError as error:
         raise ValueError(f"{error}\nThe model comes from '{folder / checkpoints.CONFIG}'.") from error
-    check_finite(model, folder)
-    return model
+    check_finite(loaded.model, folder)
+    return loaded
 
 
 def baselines(names: Any, models: Iterable[str], rain: bool, fields: Any) -> dict[str, nn.Module]:
@@ -200,7 +201,7 @@ def ensemble_of(
     members = settings["members"]
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     further = [w for w in weights if w.ema is not None or w.folder not in folders]
-    all_models = [*models.values(), *(load(w.folder, trusted, w.ema) for w in further)]
+    all_models = [*models.values(), *(load(w.folder, trusted, w.ema).model for w in further)]
     check_count(settings, len(all_models))
     name = "ensemble" if "ensemble" not in models else "ensemble of all"
     forecasts = [compiled(model) for model in all_models]

@@ -129,10 +129,9 @@ class Forecaster:
             UntrustedTargetError: It names something that is not a class of a trusted package.
             ValueError: An option does not fit.
         """
-        folder = checkpoints.find(path)
-        model = checkpoints.load(folder, trusted=trusted, ema=ema)
+        loaded = checkpoints.load_all(path, trusted=trusted, ema=ema)
+        folder, model, config, state = loaded.folder, loaded.model, loaded.config, loaded.state
         check_finite(model, folder)
-        config, state = checkpoints.read_config(folder), checkpoints.read_state(folder)
         trained, section = _mapping(state.get("data")), _mapping(config.get("data"))
         facts = {**section, **trained}
         settings = {

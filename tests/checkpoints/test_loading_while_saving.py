@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import time
 import warnings
 
-from convlstm.checkpoints import CheckpointError, find, load, read_config, read_state
+from convlstm.checkpoints import CheckpointError, find, load, load_all, loading, read_config, read_state, seal
 from tests.support.project import PROJECT
 
 import pytest
@@ -54,3 +56,21 @@ def test_a_damaged_checkpoint_that_stays_is_not_waited_for(last):
     with pytest.raises(CheckpointError, match=r"is incomplete"):
         load(last)
     assert time.monotonic() - begin < 1
+
+
+def test_everything_that_is_loaded_comes_from_one_save(last, monkeypatch):
+    def saved_meanwhile(folder):
+        state = read_state(folder)
+        if not saves:
+            saves.append(1)
+            other = folder.with_name("other")
+            shutil.copytree(folder, other)
+            (other / "state.json").write_text(json.dumps(state | {"step": 8}))
+            seal(other)
+            folder.rename(folder.with_name("former"))
+            other.rename(folder)
+        return state
+
+    saves = []
+    monkeypatch.setattr(loading, "read_state", saved_meanwhile)
+    assert load_all(last).state["step"] == 8
