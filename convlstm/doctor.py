@@ -19,6 +19,7 @@ from convlstm.backend.blas import gemm_gflops, load_fast_blas, slow_blas_warning
 from convlstm.backend.private_folder import temporary_folder
 from convlstm.backend.program_frame import framed
 from convlstm.backend.python_process import command
+from convlstm.backend.terminal import printable_output
 from convlstm.ops.cpu.library import SLOW, UnavailableError, library
 
 import mlx.core as mx
@@ -31,6 +32,7 @@ LEAST_RATIO = 5.0
 
 
 @framed("convlstm doctor")
+@printable_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the report.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fault_tests.attacks import attacks
 from fault_tests.bench import Bench
 from fault_tests.damage import damage
 from fault_tests.damaged_files import damaged_files
@@ -44,6 +45,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "load": (load, 200),
     "evaluate": (evaluate, 4),
     "growth": (growth, 4000),
+    "attacks": (attacks, 1000),
     "drops": (drops, 40_000),
     "damaged_files": (damaged_files, 500),
 }

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+from convlstm.backend.terminal import printable
+
 BEAT = 2.0  # seconds between heartbeats
 SILENCE = 30.0  # seconds without a heartbeat after which a rank is lost
 ANSWERING = 5.0  # seconds that the other side of a new connection has to identify itself
@@ -39,7 +41,7 @@ def say_and_exit(text: str, status: int) -> NoReturn:
     """Prints a text and ends the process, from any thread, even if the main thread waits for something."""
     if text:
         with suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(status)

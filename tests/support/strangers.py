@@ -34,7 +34,7 @@ DATA = {
     "test_sequences": 2,
 }
 # Forbidden acts. Opening files is examined more closely.
-ACTS = (
+ACTS: tuple[str, ...] = (
     "os.system",
     "os.exec",
     "os.posix_spawn",
@@ -108,7 +108,8 @@ def describe(last, **changes):
 
 def seen(monkeypatch, secret, attempt):
     """Returns the result of a command, and its acts that touch the secret folder, the network, programs or pickles."""
-    code(), platform.processor(), prepare()  # they ask git, `uname` and g++, once for the process
+    code(), platform.processor()  # they ask git, `uname` and, below, g++, once for the process
+    prepare()
     WATCH.seen, WATCH.secret = [], secret
     try:
         result = attempt()

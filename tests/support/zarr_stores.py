@@ -94,7 +94,7 @@ def sharded(codecs):
 
 
 BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
-EVIL_2 = {
+EVIL_2: dict[str, dict[str, Any]] = {
     "filter": {"rr": {"filters": [PICKLE]}},
     "compressor": {"rr": {"compressor": PICKLE}},
     "unknown": {"rr": {"filters": [{"id": "evil"}]}},
@@ -109,7 +109,7 @@ EVIL_2 = {
     "no id": {"rr": {"filters": [{}]}},
     "a text": {"rr": {"filters": "pickle"}},
 }
-EVIL_3 = {
+EVIL_3: dict[str, dict[str, Any]] = {
     "codec": {"rr": {"codecs": [BYTES, {"name": "numcodecs.pickle", "configuration": {}}]}},
     "short": {"rr": {"codecs": [BYTES, "pickle"]}},
     "first": {"rr": {"codecs": ["numcodecs.pickle", BYTES]}},
