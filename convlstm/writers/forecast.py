@@ -98,6 +98,11 @@ class Place:
         """Name of the grid mapping among the coordinates, or None."""
         return next((c.name for c in self.coordinates if not c.dimensions), None)
 
+    @property
+    def mapping_attributes(self) -> dict[str, Any] | None:
+        """Attributes of the grid mapping, or None."""
+        return next((dict(c.attributes) for c in self.coordinates if not c.dimensions), None)
+
     def _along(self, axis: int) -> np.ndarray | None:
         return next((c.values for c in self.coordinates if c.dimensions == (self.dimensions[axis],)), None)
 

@@ -38,7 +38,7 @@ def _description(forecast: Forecast) -> str:
         "forecast_reference_time": None if forecast.issued is None else f"{forecast.issued.astype('datetime64[s]')}Z",
         "times": None if times is None else [f"{time}Z" for time in times],
         "lead_minutes": None if leads is None else leads.tolist(),
-        "projection": None if place is None else place.projection,
+        "projection": None if place is None else place.projection or place.mapping_attributes,
         "coordinate_units": None if place is None else place.units,
         "x": None if place is None or place.x is None else np.asarray(place.x).tolist(),
         "y": None if place is None or place.y is None else np.asarray(place.y).tolist(),

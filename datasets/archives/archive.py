@@ -163,7 +163,7 @@ class Archive:
             "grid": list(grid.shape),
             "pixel_size": None if grid.pixel_size is None else list(grid.pixel_size),
             "pixel_units": grid.pixel_units,
-            "projection": grid.projection,
+            "projection": grid.map,
             "fields": [asdict(field) for field in self.fields],
             "missing_share": round(float(self.missing.mean(dtype=np.float64)), 6),
             "wet_share": round(float(self.wet.mean(dtype=np.float64)), 6),
@@ -218,7 +218,7 @@ class Archive:
                 entry.format = entry.format if entry.problem else files.readers[0].format
         counts = Counter(entry.format for entry in entries.values() if entry.format)
         if not counts:
-            raise ValueError(self._no_format(list(entries)))
+            raise ValueError(self._no_format(entries))
         (format, most), *others = counts.most_common()
         if others and others[0][1] == most:
             raise ValueError(
@@ -234,7 +234,10 @@ class Archive:
                 self._problems.note("damaged", name, entry.problem or files.reason_of(self._paths[name]))
         return format
 
-    def _no_format(self, names: list[str]) -> str:
+    def _no_format(self, entries: Mapping[str, Entry]) -> str:
+        problem, names = next((entry.problem for entry in entries.values() if entry.problem), ""), list(entries)
+        if problem:
+            return f"[Archive] no file in {self._root} can be used: {problem}"
         formats = [reader.format for reader in self._files.readers]
         files = f"none of the {len(names)} files, such as {printable(names[0])}, is" if names else "no file is"
         text = f"[Archive] {self._root}: {files} of a known format ({', '.join(formats)}). Check the path, or name the "

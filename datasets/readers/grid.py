@@ -156,7 +156,8 @@ class Grid:
         fields: The field of the values, or several, which are the channels of a frame.
         pixel_size: Height and width of a pixel in `pixel_units`, or None if the file does not give them.
         pixel_units: `"m"`, or `"deg"` for a grid of latitudes and longitudes. Default: `"m"`.
-        projection: PROJ string or WKT; its coordinates are in `pixel_units`. Default: None.
+        projection: PROJ string or WKT; its coordinates are in `pixel_units`. Default: None, also if the file has only
+            the parameters of a grid mapping, which `coordinates` contain.
         extent: Outer edges `(x_min, y_min, x_max, y_max)` in coordinates of the projection. Default: None.
         dimensions: Names of the dimensions of rows and columns. Default: `("y", "x")`.
         coordinates: Coordinates and grid mapping of the file, if it has them as variables. Default: none.
@@ -199,6 +200,12 @@ class Grid:
     def physical_units(self) -> str:
         """Treatment after reflectivity has become rain rate: `"mm/h"` or `"raw"`."""
         return "raw" if self.units == "raw" else "mm/h"
+
+    @property
+    def map(self) -> str | dict[str, Any] | None:
+        """The projection, else the parameters of the file's grid mapping; None if there is neither."""
+        mappings = (dict(coordinate.attributes) for coordinate in self.coordinates if not coordinate.dimensions)
+        return self.projection or next(mappings, None)
 
     @property
     def pixel_km(self) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -51,16 +50,6 @@ def checked(projection: str | None) -> Any:
         ) from error
     except Exception as error:  # of PROJ, for a text of a stranger
         raise UnplacedError(f"the projection {projection[:200]!r} is not known to PROJ") from error
-
-
-def from_cf(attributes: Mapping[str, Any]) -> str | None:
-    """Returns the WKT of CF's grid mapping, or None if PROJ does not know it or pyproj is missing."""
-    try:
-        from pyproj import CRS
-
-        return CRS.from_cf(dict(attributes)).to_wkt()
-    except Exception:  # of PROJ, for a stranger's attributes; the mapping is copied as it is
-        return None
 
 
 @lru_cache(maxsize=64)

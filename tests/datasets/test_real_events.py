@@ -105,7 +105,7 @@ def test_every_event_has_its_known_properties(radar_root, event):
         grid = contents.grid
         assert (grid.shape, grid.units) == (event.shape, event.units), path.name
         assert grid.pixel_size == pytest.approx(event.pixel)
-        assert grid.projection is not None
+        assert grid.map is not None
         assert grid.extent[2] - grid.extent[0] == pytest.approx(grid.shape[1] * grid.pixel_size[1], rel=1e-5)
         assert grid.extent[3] - grid.extent[1] == pytest.approx(grid.shape[0] * grid.pixel_size[0], rel=1e-5)
         frames += [(time, path, position) for position, time in enumerate(contents.times)]

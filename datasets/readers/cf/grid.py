@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from convlstm.datasets.readers.cf.axes import Axes, Variables, latitudes_of
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.grid import Coordinate, Field, Grid
-from convlstm.datasets.readers.projection import from_cf
 
 import numpy as np
 
@@ -25,14 +22,13 @@ _LONGEST = 10_000
 
 
 class _Axis(NamedTuple):
-    """Coordinates of rows or columns in `units`, `"m"` or `"deg"`; `scale` converts the file's units to these.
+    """Coordinates of rows or columns in `units`, `"m"` or `"deg"`.
 
     `values` is None if there are no coordinates, `units` is None if the file does not give them.
     """
 
     values: np.ndarray | None = None
     units: str | None = None
-    scale: float = 1.0
 
 
 def find_grid(variables: Variables, variable: Variable, axes: Axes, fields: tuple[Field, ...]) -> tuple[Grid, tuple]:
@@ -67,7 +63,7 @@ def find_grid(variables: Variables, variable: Variable, axes: Axes, fields: tupl
         fields=fields,
         pixel_size=pixel_size,
         pixel_units=x.units or "m",
-        projection=None if mapping is None else _projection(mapping, x.scale),
+        projection=None if mapping is None else _projection(mapping),
         extent=extent,
         dimensions=(axes.rows, axes.columns),
         coordinates=tuple(coordinates),
@@ -86,7 +82,7 @@ def _axis(variables: Variables, name: str, size: int) -> _Axis:
         return _Axis()  # numbers of the pixels, which tell nothing about north
     units = variable.text("units").lower()
     if units in _METRES:
-        return _Axis(values * _METRES[units], "m", _METRES[units])
+        return _Axis(values * _METRES[units], "m")
     geographic = name.lower() in ("lat", "lon", "latitude", "longitude")
     return _Axis(values, "deg" if units.startswith("deg") or (geographic and not units) else None)
 
@@ -146,22 +142,11 @@ def _mapping(variables: Variables, variable: Variable) -> Variable | None:
     return mapping or next((v for v in variables.values() if "grid_mapping_name" in v.attributes), None)
 
 
-def _projection(mapping: Variable, scale: float) -> str | None:
-    """Returns the projection as WKT or PROJ's string, with its coordinates in metres."""
-    for name in _WRITTEN:
-        if text := mapping.text(name)[:_LONGEST]:
-            return re.sub(r"\+units=km\b", "+units=m", text)
-    return _from_cf(json.dumps(_plain(mapping.attributes)), scale)
-
-
-# Cached, since all files of an archive have the same.
-@lru_cache(maxsize=64)
-def _from_cf(attributes: str, scale: float) -> str | None:
-    parameters = json.loads(attributes)
-    # CF gives these in the units of the coordinates.
-    for name in {"false_easting", "false_northing"} & parameters.keys():
-        parameters[name] *= scale
-    return from_cf(parameters)
+def _projection(mapping: Variable) -> str | None:
+    """Returns the projection in metres if the mapping has it as WKT or PROJ's string beside its parameters."""
+    written = (mapping.text(name)[:_LONGEST] for name in _WRITTEN)
+    text = next((text for text in written if text), None)
+    return text and re.sub(r"\+units=km\b", "+units=m", text)
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Coordinates and projections of CF files, as they are."""
 
 import pickle
-import sys
 
 from convlstm.datasets.readers.grid import Coordinate
 from tests.support.cf_files import LAT, LON, frames, write_cf
@@ -45,7 +44,6 @@ def test_coordinates_keep_names_types_and_values(tmp_path):
 
 
 def test_a_rotated_pole_stays_one(tmp_path):
-    pyproj = pytest.importorskip("pyproj")
     lat, lon = np.meshgrid(LAT, LON, indexing="ij")
     variables = {
         "t": (("time", "rlat", "rlon"), VALUES, KELVIN | {"grid_mapping": "rotated_pole", "coordinates": "lat lon"}),
@@ -62,11 +60,10 @@ def test_a_rotated_pole_stays_one(tmp_path):
     np.testing.assert_array_equal(found["lat"].values, lat)
     assert dict(found["rotated_pole"].attributes) == ROTATED
     assert grid.pixel_km is None
-    assert pyproj.CRS(grid.projection).to_cf()["grid_north_pole_latitude"] == 37.5
+    assert (grid.projection, grid.map) == (None, ROTATED)
 
 
 def test_kilometres_stay_kilometres_and_count_as_metres(tmp_path):
-    pyproj = pytest.importorskip("pyproj")
     mapping = {
         "grid_mapping_name": "lambert_conformal_conic",
         "standard_parallel": np.array([49.0, 46.0]),
@@ -84,8 +81,7 @@ def test_kilometres_stay_kilometres_and_count_as_metres(tmp_path):
     grid = grid_of(write_cf(tmp_path / "a.nc", variables, lat=None, lon=None))
     assert (grid.pixel_size, grid.extent) == ((2000, 2000), (-1000, -1000, 7000, 5000))
     assert by_name(grid)["y"].values.tolist() == [4, 2, 0]
-    assert by_name(grid)["lcc"].attributes["false_easting"] == 400
-    assert pyproj.CRS(grid.projection).to_cf()["false_easting"] == 400_000
+    assert grid.map["false_easting"] == 400
 
 
 def test_projections_that_are_not_known_are_copied(tmp_path):
@@ -96,16 +92,6 @@ def test_projections_that_are_not_known_are_copied(tmp_path):
     grid = grid_of(write_cf(tmp_path / "a.nc", variables))
     assert grid.projection is None
     assert by_name(grid)["m"].attributes == {"grid_mapping_name": "of_mars", "radius": 3.4e6}
-
-
-def test_without_the_library_coordinates_are_those_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyproj", None)
-    about = ROTATED | {"grid_north_pole_latitude": 38.5}  # which no other test has
-    variables = {"t": (("time", "lat", "lon"), VALUES, KELVIN), "pole": ((), np.int32(0), about)}
-    grid = grid_of(write_cf(tmp_path / "a.nc", variables))
-    assert grid.projection is None
-    np.testing.assert_array_equal(by_name(grid)["lat"].values, LAT)
-    assert by_name(grid)["pole"].attributes == about
 
 
 def test_packed_coordinates_are_unpacked(tmp_path):
