@@ -28,6 +28,7 @@ from fault_tests.sleep import sleep
 from fault_tests.slow_disk import slow_disk
 from fault_tests.stop import stop
 from fault_tests.together import evaluate, load
+from fault_tests.watch import watch
 
 import numpy as np
 from tqdm import tqdm
@@ -48,6 +49,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "attacks": (attacks, 1000),
     "drops": (drops, 40_000),
     "damaged_files": (damaged_files, 500),
+    "watch": (watch, 60),
 }
 """Each kind of fault and its default number of tries."""
 
@@ -139,7 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         counts = parse(options.faults)
-        if "full_disk" in counts:
+        if {"full_disk", "watch"} & set(counts):
             in_namespace()
         folder = options.out or Path(tempfile.mkdtemp(prefix="fault-tests-"))
         bench = Bench(folder, options.files)

@@ -21,7 +21,7 @@ from typing import Any
 from fault_tests.bench import ONE_THREAD, Bench
 from fault_tests.child import ROOT
 from fault_tests.faults import Try
-from fault_tests.file_damage import HARMS, harmed
+from fault_tests.file_damage import HARMS, SHARES, harmed
 from fault_tests.file_sources import Source, built, own
 
 import numpy as np
@@ -126,7 +126,7 @@ def damaged_files(bench: Bench, rng: np.random.Generator, count: int) -> Iterato
 
 def _tried(folder: Path, reading: Reading, rng: np.random.Generator, source: Source, others: list[bytes]) -> Try:
     """Damages a copy of a file, has it read, and keeps it if something is lost."""
-    kind = str(rng.choice(list(HARMS)))
+    kind = str(rng.choice(list(HARMS), p=SHARES))
     damaged = source.copy(folder / "damaged")
     parts = source.parts()
     part = parts[int(rng.integers(len(parts)))]

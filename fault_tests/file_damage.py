@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import re
@@ -102,6 +103,17 @@ def _other_end(content: bytes, rng: np.random.Generator, others: Sequence[bytes]
     return content[: int(rng.integers(len(content)))] + others[int(rng.integers(len(others)))]
 
 
+def looping(content: bytes, rng: np.random.Generator, others: Sequence[bytes]) -> bytes:
+    """Makes the lists of free space in an HDF5 file circles, which the HDF5 library, 2.0.0, follows for ever."""
+    damaged, start = bytearray(content), -1
+    while (start := content.find(b"HEAP", start + 1)) >= 0:
+        place = content[start + 16 : start + 32]  # of the first free space, and of the space that it is in
+        free, base = int.from_bytes(place[:8], "little"), int.from_bytes(place[8:], "little")
+        if len(place) == 16 and base + free + 8 <= len(content):
+            damaged[base + free : base + free + 8] = free.to_bytes(8, "little")
+    return bytes(damaged)
+
+
 HARMS: dict[str, Harm] = {
     "bits flipped": _flipped,
     "bytes overwritten": _overwritten,
@@ -116,7 +128,12 @@ HARMS: dict[str, Harm] = {
     "bytes removed": _removed,
     "another file's head": _other_head,
     "another file's end": _other_end,
+    "a list that is a circle": looping,
 }
+"""Kinds of damage. The last one concerns HDF5 only, where each costs the time limit of the readers."""
+
+SHARES = (*[0.99 / (len(HARMS) - 1)] * (len(HARMS) - 1), 0.01)
+"""Share of each kind among the tries."""
 
 
 def harmed(content: bytes, harm: Harm, rng: np.random.Generator, others: Sequence[bytes]) -> bytes:
@@ -124,6 +141,8 @@ def harmed(content: bytes, harm: Harm, rng: np.random.Generator, others: Sequenc
     if rng.random() < 0.5:
         if content[:2] == b"\x1f\x8b":
             return gzip.compress(harm(gzip.decompress(content), rng, others), mtime=0)
+        if content[:3] == b"BZh":
+            return bz2.compress(harm(bz2.decompress(content), rng, others))
         if content[:2] == b"PK":
             return _in_zip(content, harm, rng, others)
         if content[:8] == b"\x89PNG\r\n\x1a\n":

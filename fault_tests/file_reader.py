@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from convlstm.backend.child_pool import Hold
 from convlstm.convert.__main__ import main as convert
 from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.archives.files import Problem
@@ -151,9 +152,10 @@ def main() -> None:
     """Answers requests until standard input ends. Libraries that print to standard output do not disturb."""
     results = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in sys.stdin:
-        results.write(json.dumps(answer(json.loads(line))) + "\n")
-        results.flush()
+    with Hold():  # starting a process for every file would take most of the time
+        for line in sys.stdin:
+            results.write(json.dumps(answer(json.loads(line))) + "\n")
+            results.flush()
 
 
 if __name__ == "__main__":

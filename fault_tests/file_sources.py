@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from convlstm.datasets.readers import recognise
 from convlstm.datasets.video import is_video
 from convlstm.writers import Forecast, write
-from tests.support import films, radar_archives, radar_files, zarr_stores
+from tests.support import films, radar_archives, radar_files, radolan_files, zarr_stores
 from tests.support.keras_files import keras_file
 
 import mlx.core as mx
@@ -57,7 +59,7 @@ class Source:
 def built(folder: Path) -> list[Source]:
     """Writes small valid files of every format into a folder, except for those whose library is missing."""
     rng, sources = np.random.default_rng(0), []
-    for number, build in enumerate((_hdf5, _netcdf, _zarr, _pictures, _numpy, _videos, _digits, _weights)):
+    for number, build in enumerate((_hdf5, _netcdf, _zarr, _pictures, _radolan, _numpy, _videos, _digits, _weights)):
         place = folder / str(number)
         place.mkdir(parents=True)
         try:
@@ -92,7 +94,7 @@ def own(folder: Path) -> list[Source]:
 def _hdf5(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
     pixels = rng.integers(0, 255, (SIDE, SIDE), np.uint8)
     yield Source("knmi", "archive", radar_files.write_knmi(folder / "rain.h5", pixels.astype(np.uint16)))
-    yield Source("odim", "archive", radar_files.write_odim(folder / "rain.hdf", {"RATE": pixels}))
+    yield Source("odim", "archive", radar_files.write_odim(folder / "rain.hdf", {"DBZH": pixels}))
     two = {"DBZH": pixels, "QIND": pixels}
     yield Source("odim", "archive", radar_files.write_odim(folder / "two.hdf", two), {"variable": "DBZH"})
     radar_files.write_sevir(folder / "sevir", np.stack([pixels] * 4, 2)[None].repeat(3, 0))
@@ -114,6 +116,17 @@ def _zarr(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
     for version in (2, 3):
         yield Source(f"zarr {version}", "archive", zarr_stores.write_store(folder / f"plain{version}.zarr", version))
     yield Source("zarr 3", "archive", write(folder / "forecast.zarr", _forecast(rng)))
+
+
+def _radolan(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
+    for ending in ("", ".gz", ".bz2"):
+        path = folder / f"raa01-rw_10000-1907311350-dwd---bin{ending}"
+        content = radolan_files.radolan_bytes(rng.integers(0, 200, (SIDE, SIDE)))
+        path.write_bytes({"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[ending](content))
+        yield Source("radolan", "archive", path)
+    with tarfile.open(folder / "day.tar", "w") as archive:
+        archive.add(folder / "raa01-rw_10000-1907311350-dwd---bin.gz", "raa01-rw_10000-1907311350-dwd---bin.gz")
+    yield Source("radolan", "archive", folder / "day.tar")
 
 
 def _pictures(folder: Path, rng: np.random.Generator) -> Iterator[Source]:

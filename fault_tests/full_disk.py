@@ -42,10 +42,10 @@ def in_namespace() -> None:
 
 
 @contextmanager
-def small_disk(place: Path) -> Iterator[None]:
-    """Mounts a disk of `SIZE` bytes at a folder."""
+def small_disk(place: Path, size: int = SIZE) -> Iterator[None]:
+    """Mounts a disk of `size` bytes at a folder."""
     place.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
     try:
         yield
     finally:

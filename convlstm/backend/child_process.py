@@ -25,7 +25,7 @@ from convlstm.backend import messages
 from convlstm.backend.python_process import command
 
 LIMIT = "CONVLSTM_READ_SECONDS"
-_DEFAULT_SECONDS = 10.0
+_DEFAULT_SECONDS = 8.0
 # Seconds that the process has beyond the limit until this one ends it, and for its imports.
 _GRACE, _IMPORTS = 3.0, 60.0
 # A request that is as short as this fits into a pipe that nobody reads.
@@ -68,7 +68,7 @@ class NoChildError(ChildError):
 
 
 def seconds_of_step() -> float:
-    """Returns the time limit of a step in seconds: `CONVLSTM_READ_SECONDS`, or 10.
+    """Returns the time limit of a step in seconds: `CONVLSTM_READ_SECONDS`, or 8.
 
     Raises:
         ValueError: If the variable is no positive number.

@@ -42,6 +42,13 @@ class Changes:
         """Returns True if the file existed at the last look."""
         return path in self._files
 
+    def is_current(self, path: Path) -> bool:
+        """Returns True if a file is still as the last look found it."""
+        try:
+            return path in self._files and stamp(path) == self._files[path].stamp
+        except OSError:
+            return False
+
     def look(self) -> list[Path]:
         """Returns the files that are new or changed, and settled if `patient` is set, in the order of their names."""
         stamps: dict[Path, tuple[int, int]] = {}

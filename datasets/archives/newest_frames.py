@@ -184,7 +184,13 @@ class NewestFrames:
             except MissingLibraryError:
                 raise
             except ReadError as error:
-                problems.append(Problem(path.name, _without_path(error, path)))
+                if not self._being_written(path):
+                    problems.append(Problem(path.name, _without_path(error, path)))
+            if self._being_written(path):  # the next looks find it changed
+                self._contents.pop(path, None)
+
+    def _being_written(self, path: Path) -> bool:
+        return self._patient and not self._changes.is_current(path)
 
     def _choose_grid(self, unread: list[Path], problems: list[Problem]) -> list[np.datetime64]:
         """Sets the grid to that of most files, adds the frames that fit, and returns their times if they are new."""
@@ -265,6 +271,8 @@ class NewestFrames:
             raise ReadError(f"has no frame of {time} any more")
         assert self.grid is not None
         frame = self._files.frame(source.path, source.position, self.grid, coarsen)
+        if self._being_written(source.path):
+            raise ReadError("has changed while it was read")
         if np.isnan(frame).all():
             raise ReadError("has no known pixel")
         self._pixels[key] = frame

@@ -54,7 +54,7 @@ def scan(
     """
     if not entries:
         return
-    format = format or _most_common_of_some(list(entries), readers)
+    format = format or _most_common_of_some(entries, readers)
     with tqdm(total=0, unit="frame", desc=f"indexing {name}", disable=not progress, delay=_DELAY, leave=False) as bar:
         _Scan(entries, readers, zr, format, bar).run()
 
@@ -74,7 +74,9 @@ class _Scan:
         self._known_frames = 0
 
     def run(self) -> None:
-        for path in self._entries:
+        for path, entry in self._entries.items():
+            if entry.problem:  # it has ended a process already
+                continue
             named = path in self._named
             self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, named)
         for path, value in self._jobs:
@@ -138,9 +140,14 @@ class _Scan:
             self._finish(path)
 
 
-def _most_common_of_some(paths: list[Path], readers: Sequence[Reader]) -> str:
-    jobs = Jobs()
+def _most_common_of_some(entries: Mapping[Path, Entry], readers: Sequence[Reader]) -> str:
+    """Returns the most common format of some files, and takes note of files that end the process that reads them."""
+    jobs, paths, formats = Jobs(), list(entries), Counter[str]()
     for path in paths[:: -(-len(paths) // _ASKED)]:
         jobs.add(path, scan_file, path, readers, "", (1.0, 1.0), False)
-    formats = Counter(value for _, value in jobs if value and isinstance(value, str))
+    for path, value in jobs:
+        if isinstance(value, EndedError):
+            entries[path].problem = str(read_error(value, path))
+        elif value and isinstance(value, str):
+            formats[value] += 1
     return formats.most_common(1)[0][0] if formats else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 
@@ -9,7 +10,7 @@ from convlstm.datasets.readers import FORMATS
 from fault_tests import __main__ as program
 from fault_tests import damaged_files, file_reader
 from fault_tests.bench import Bench
-from fault_tests.file_damage import HARMS, harmed
+from fault_tests.file_damage import HARMS, harmed, looping
 from fault_tests.file_sources import built, own
 
 import numpy as np
@@ -32,7 +33,7 @@ def request_of(source, number=0):
 @pytest.mark.parametrize("number", [0, 1])
 def test_intact_files_are_read(sources, number):
     outcomes = {source.format: file_reader.answer(request_of(source, number)) for source in sources}
-    assert outcomes.pop("mkv")["outcome"] == "refused"  # it does not tell its number of frames
+    assert outcomes.pop("mkv")["outcome"] == ("read" if shutil.which("ffmpeg") else "refused")
     assert {format: answer for format, answer in outcomes.items() if answer["outcome"] != "read"} == {}
 
 
@@ -49,7 +50,7 @@ def test_each_harm_damages_each_file(sources, harm):
     rng = np.random.default_rng(0)
     contents = [(source.path / part).read_bytes() for source in sources for part in source.parts()]
     same = sum(harmed(content, HARMS[harm], rng, contents) == content for content in contents if content)
-    assert same < len(contents) / 2  # zeros may meet zeros
+    assert same < len(contents) * (0.95 if HARMS[harm] is looping else 0.5)  # zeros may meet zeros
 
 
 def test_own_files(sources, tmp_path):
