@@ -122,16 +122,6 @@ def test_folders_of_pictures_thinned_as_in_training(run, tmp_path):
     ]  # fmt: skip
 
 
-def test_too_short_a_clip_names_the_step(run, tmp_path, monkeypatch, capsys):
-    write_gifs(tmp_path / "clips", [14] * 4)
-    colour = ("data.path=clips", "data.channels=3", "model.in_channels=3", "data.step=2")
-    run("train", *LINE, *colour, "trainer.max_steps=2", "name=thin")
-    write_pictures(tmp_path / "short", shapes(4, 0))
-    status, _, err = call("forecast", monkeypatch, capsys, "ckpt=runs/thin", "input=short", "out=x.npy")
-    assert status == 1
-    assert "'short' has 4 frames, but the model forecasts from 3, 2 frames apart, which span 5" in err
-
-
 def test_a_run_resumes_only_on_the_same_clips(run, tmp_path, monkeypatch, capsys):
     write_gifs(tmp_path / "clips", [8] * 4)
     line = (*LINE, "data.path=clips", "data.channels=3", "model.in_channels=3", "name=gifs")
