@@ -100,7 +100,7 @@ def lent(path: Path, member: Member) -> Iterator[Path]:
     try:
         name = PurePosixPath(member.name).name
         target = folder / (name.removesuffix(PurePosixPath(name).suffix) if name.lower().endswith(_ENDINGS) else name)
-        target.write_bytes(data)
+        target.write_bytes(data.data)
         changed = identity(path)[0] + member.start  # differs from file to file, unlike the name
         os.utime(target, ns=(changed, changed))
         yield target

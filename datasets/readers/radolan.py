@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.errors import UnreadableError
@@ -87,13 +87,14 @@ class RADOLAN(Reader):
         if len(data) < height * width * dtype.itemsize:
             raise UnreadableError(f"is cut off: {len(data):,} of {height * width * dtype.itemsize:,} bytes are there")
         # The first row is the southern one.
-        numbers = np.frombuffer(data, dtype).reshape(height, width)[::-1]
+        numbers: Any = np.frombuffer(data, dtype).reshape(height, width)[::-1]
         if header.product in _PICTURES:
             values, missing = numbers / np.float32(2) - np.float32(32.5), numbers >= 249
         else:
             missing = (numbers & (_NO_DATA | _CLUTTER)) != 0
             values = (numbers & _NUMBER).astype(np.float32)
-            values = np.where(numbers & _NEGATIVE, -values, values) * np.float32(header.precision * _factor(header))
+            values[(numbers & _NEGATIVE) > 0] *= -1
+            values *= np.float32(header.precision * _factor(header))
             if header.product in _REFLECTIVITIES:
                 values = values / 2 - np.float32(32.5)
         values[missing] = np.nan
