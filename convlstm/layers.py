@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from convlstm.arguments import check_flags, check_number
-from convlstm.ops.cell import RecurrentCell, uniform
+from convlstm.ops.cell import RecurrentCell, check_grid, check_states, uniform
+from convlstm.ops.cell_activations import cell_gates, check_activation
 from convlstm.ops.convolution import Pair, conv2d, int_pair
 from convlstm.ops.dropout import check_shares, dropout_mask
-from convlstm.ops.gates import candidate_gates, lstm_gates
 from convlstm.ops.unroll import CellFilters, fits, prepare_cell, unroll_cell
 
 import mlx.core as mx
@@ -50,7 +50,7 @@ class ConvLSTMCell(RecurrentCell):
     Args:
         in_channels: Channels C of the input. 0 gives a cell without input, called with `x=None` and a state.
         out_channels: Channels O of the hidden state and of the cell state.
-        kernel_size: Size of the convolution kernels, odd; an int or (height, width). Default: 5.
+        kernel_size: Size of the convolution kernels, odd unless `even_kernels`; an int or (height, width). Default: 5.
         stride: Stride of the input's convolution; an int or a pair. Default: 1.
         padding: Padding of the input's convolution: 'same' (output size ceil(size / stride), padded as Keras does),
             'valid' (none), an int or a pair. Default: 'same'.
@@ -61,6 +61,9 @@ class ConvLSTMCell(RecurrentCell):
             pixel, (H, W, O), as in the paper. Default: none, any grid and weights per channel, (O,).
         forget_bias: Initial value of the forget gate's bias. Default: 1.
         recurrent_kernel_size: Kernel of the hidden state's convolution, odd. Default: `kernel_size`.
+        state_activation, recurrent_activation: Activations in place of tanh, and of sigmoid in the gates i, f and o,
+            by the names in `ops.cell_activations`. Only the default pair has a fast path. Default: 'tanh', 'sigmoid'.
+        even_kernels: If True, kernels may be even, as in Keras ('same' then pads more below and right). Default: False.
         output: 'cell' for h' as above, or 'candidate' for h' = o . g, which the first releases of OpenSTL compute, so
             that their weights can be used. 'candidate' has no fast path. Default: 'cell'.
         algorithm: Algorithm of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU if the kernel
@@ -87,10 +90,14 @@ class ConvLSTMCell(RecurrentCell):
         grid_size: Pair | None = None,
         forget_bias: float = 1.0,
         recurrent_kernel_size: int | Pair | None = None,
+        state_activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        even_kernels: bool = False,
         output: str = "cell",
         algorithm: str = "auto",
     ):
         geometry: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        geometry |= {"even_kernels": even_kernels}
         super().__init__(in_channels, out_channels, kernel_size, recurrent_kernel_size, algorithm, **geometry)
         name = type(self).__name__
         check_flags(name, bias=bias, peepholes=peepholes)
@@ -104,6 +111,8 @@ class ConvLSTMCell(RecurrentCell):
         if output not in OUTPUTS:
             raise ValueError(f"[{name}] 'output' must be one of {', '.join(OUTPUTS)} but got {output!r}.")
         self.output = output
+        self.state_activation = check_activation(name, "state_activation", state_activation)
+        self.recurrent_activation = check_activation(name, "recurrent_activation", recurrent_activation)
 
         O = self.out_channels
         if self.in_channels:
@@ -131,19 +140,10 @@ class ConvLSTMCell(RecurrentCell):
 
     def check_state(self, state: State | None, batch: int, grid: Pair) -> State:
         """Returns the state (batch, *grid, O), zeros for None; raises ValueError if it or the grid does not fit."""
-        name = type(self).__name__
-        if self.grid_size is not None and grid != self.grid_size:
-            raise ValueError(
-                f"[{name}] the peepholes were made for a state grid of {self.grid_size} but this input's is {grid}. "
-                "Leave 'grid_size' out for a layer that works on any grid."
-            )
+        check_grid(type(self).__name__, self.grid_size, grid)
         if state is None:
             return self.initial_state(batch, *grid)
-        shape = (batch, *grid, self.out_channels)
-        shapes = [tuple(s.shape) for s in state]
-        if shapes != [shape, shape]:
-            raise ValueError(f"[{name}] 'state' must be (h, c), each of shape {shape}, but got shapes {shapes}.")
-        return state[0], state[1]
+        return check_states(type(self).__name__, state, (batch, *grid, self.out_channels))
 
     def project(self, x: mx.array) -> mx.array:
         """Returns the input's part of the pre-activations, with the bias: (N, H, W, C) -> (N, H', W', 4O)."""
@@ -167,7 +167,7 @@ class ConvLSTMCell(RecurrentCell):
         h, c = state
         zh = conv2d(h if recurrent_mask is None else h * recurrent_mask, self.Wh, algorithm=self.algorithm)
         zx = self.get("bias") if z is None else z
-        gates = lstm_gates if self.output == "cell" else candidate_gates
+        gates = cell_gates(self.output, self.state_activation, self.recurrent_activation)
         return gates(zh if zx is None else zh + zx, c, self.peepholes)
 
     def __call__(self, x: mx.array | None, state: State | None = None) -> State:

@@ -31,9 +31,10 @@ class ConvLSTMSequence(nn.Module):
             raise ValueError("[ConvLSTMSequence] 'layers' must describe at least one layer but got none.")
         self.layers = [ConvLSTM(**layer) for layer in layers]
         for n, (layer, following) in enumerate(zip(self.layers[:-1], self.layers[1:], strict=True)):
-            if layer.cell.out_channels != following.cell.in_channels:
+            channels = layer.cell.out_channels * (2 if layer.bidirectional and layer.merge == "concat" else 1)
+            if channels != following.cell.in_channels:
                 raise ValueError(
-                    f"[ConvLSTMSequence] layer {n} has {layer.cell.out_channels} channels but layer {n + 1} reads "
+                    f"[ConvLSTMSequence] layer {n} has {channels} channels but layer {n + 1} reads "
                     f"{following.cell.in_channels}."
                 )
 

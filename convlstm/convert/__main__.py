@@ -15,6 +15,7 @@ from convlstm.backend.program_frame import framed
 from convlstm.convert import keras
 from convlstm.convert.families import Conversion, below, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
+from convlstm.ops.cell_activations import CELL_ACTIVATIONS
 from convlstm.runs.progress import Progress
 from convlstm.summary import parameters
 
@@ -42,6 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="valid",
         help="padding of Keras's layers in .weights.h5 (valid)",
     )
+    for key, words in (("activation", "activation"), ("recurrent-activation", "activation of the gates")):
+        parser.add_argument(
+            f"--{key}",
+            choices=CELL_ACTIVATIONS,
+            metavar="NAME",
+            help=f"{words} of Keras's layers in files that do not say it: {', '.join(CELL_ACTIVATIONS)}",
+        )
     parser.add_argument("--prefix", default="", help="take only arrays with this prefix: a part of a larger model")
     parser.add_argument("--legacy", action="store_true", help=LEGACY)
     arguments = parser.parse_args(argv)
@@ -58,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = Path(arguments.source).expanduser()
         other_layers: list[str] = []
         if source.suffix in keras.ENDINGS:
-            arrays, layers, other_layers = keras.read(source, padding=arguments.padding)
+            settings = {key: getattr(arguments, key) for key in ("padding", "activation", "recurrent_activation")}
+            arrays, layers, other_layers = keras.read(source, **settings)
             conversion = convert(arrays, layers=layers)
         else:
             arrays = below(read_state_dict(source), arguments.prefix)
@@ -77,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"left out, since no output depends on them: {len(conversion.dead)} arrays ({names})")
     if other_layers:
         print(f"left out, since they are no ConvLSTM2D: {', '.join(other_layers)}")
+    if keras.reversed_at_the_end(conversion.description.get("layers", [])):
+        print("Outputs are in the order of the input's time. Those of Keras run backwards (go_backwards=True).")
     if conversion.family in ("ndrplz", "keras"):
         print(f"Use these layers in a model of your own:  outputs, states = convlstm.load('{arguments.out}')(frames)")
         return 0

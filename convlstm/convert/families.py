@@ -33,10 +33,14 @@ MODELS = {
     "convlstm.architectures.simvp.SimVP": "simvp",
     "convlstm.architectures.convlstm_sequence.ConvLSTMSequence": "ndrplz",
 }
-# Settings of PredRNN and of ndrplz's layers that are fixed in the other programs, so a state_dict does not hold them.
+# Settings of models and of layers that are fixed in the other programs, so a state_dict does not hold them.
 FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
     "predrnn": {"forget_bias": (1,)},
+    "openstl_convlstm": {"state_activation": ("tanh",), "recurrent_activation": ("sigmoid",), "even_kernels": (False,)},
     "ndrplz": {
+        "state_activation": ("tanh",),
+        "recurrent_activation": ("sigmoid",),
+        "even_kernels": (False,),
         "stride": (1, [1, 1]),
         "dilation": (1, [1, 1]),
         "padding": ("same",),

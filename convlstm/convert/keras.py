@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -13,30 +12,41 @@ from convlstm.backend.hdf5 import check_self_contained
 from convlstm.backend.plain_files import parse_json
 from convlstm.convert import limits
 from convlstm.convert.family import OneToOne, Options
+from convlstm.convert.keras_settings import RecurrentLayer, entries, name_of, recurrent_layers
+from convlstm.convert.keras_settings import arguments as arguments_of
 from convlstm.convert.layouts import SAME, Layout
 from convlstm.convert.sources import ConversionError, StateDict
+from convlstm.ops.cell_activations import USUAL, check_activation
 
 ENDINGS = (".keras", ".h5")
 # Arrays of a ConvLSTM2D: older files name them, newer ones number them.
 PARTS = {"kernel": "Wx", "recurrent_kernel": "Wh", "bias": "bias", "0": "Wx", "1": "Wh", "2": "bias"}
+# Classes of layers, and the names of their groups in newer files.
+SNAKE = {"ConvLSTM2D": "conv_lstm2d", "Bidirectional": "bidirectional"}
 # (kh, kw, C, 4O) and (4O, kh, kw, C); the gates have our order.
 KERNEL = Layout(lambda a: a.transpose(3, 0, 1, 2), lambda a: a.transpose(1, 2, 3, 0))
 
 
-def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[dict[str, Any]], list[str]]:
+def read(
+    path: str | Path, *, padding: str = "valid", activation: str | None = None, recurrent_activation: str | None = None
+) -> tuple[StateDict, list[dict[str, Any]], list[str]]:
     """Reads the ConvLSTM2D layers of a file.
 
     Args:
         path: The file.
         padding: Padding of the layers in a file of weights, which does not contain it: 'valid', Keras's default, or
             'same'. Default: 'valid'.
+        activation, recurrent_activation: Activations of the layers in a file of weights, which does not contain them,
+            by our names. Default: none; such a file is then refused.
 
     Returns:
-        Arrays `layers.N.cell.Wx`, `Wh` and `bias` in Keras's layout; the arguments of a `ConvLSTM` for each layer; the
-        names of the model's other layers, which are left out.
+        Arrays `layers.N.cell.Wx`, `Wh` and `bias` (`layers.N.other_cell...` for a second direction) in Keras's layout;
+        the arguments of a `ConvLSTM` for each layer, in the order in which data pass them; the names of the model's
+        other layers, which are left out.
 
     Raises:
-        ConversionError: The file cannot be read, has no such layers, or they compute something that ours cannot.
+        ConversionError: The file cannot be read, has no such layers, they are no chain, or they compute something that
+            ours cannot.
     """
     path = Path(path)
     try:
@@ -46,6 +56,8 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
             "files of Keras are read with h5py, which is not installed: pip install 'convlstm[radar]', or h5py alone."
         ) from error
     config: dict[str, Any] | None = None
+    version: str | None = None
+    order: list[str] = []
     arrays: StateDict = {}
     try:
         limits.check_file(path)
@@ -53,11 +65,17 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 config = parse_json(_part(path, archive, "config.json", limits.MOST_SETTINGS))
+                if "metadata.json" in archive.namelist():
+                    written_by = parse_json(_part(path, archive, "metadata.json", limits.MOST_SETTINGS))
+                    version = str(written_by["keras_version"]) if "keras_version" in written_by else None
                 source = io.BytesIO(_part(path, archive, "model.weights.h5"))
         with h5py.File(source, "r") as file:
             check_self_contained(file)
             if config is None and "model_config" in file.attrs:
-                config = parse_json(_model_config(file.attrs))
+                config = parse_json(_text(file.attrs, "model_config"))
+            if version is None and "keras_version" in file.attrs:
+                version = str(_text(file.attrs, "keras_version"))
+            order = _layer_names(file)
             datasets: dict[str, Any] = {}
             file.visititems(lambda name, item: datasets.update({name: item} if isinstance(item, h5py.Dataset) else {}))
             cell_names = {name for name in datasets if name.rpartition("/")[2].removesuffix(":0") in PARTS}
@@ -66,21 +84,45 @@ def read(path: str | Path, *, padding: str = "valid") -> tuple[StateDict, list[d
                 limits.check_numbers(name, datasets[name].dtype)
             arrays = {name: datasets[name][()] for name in cell_names}
             groups = {_group(name) for name in datasets}
-        settings = _settings(config)
-    except (*limits.DAMAGED, ValueError, KeyError, AttributeError, TypeError) as error:
+        described = entries(config)
+        cells = _cells(arrays)
+        if not cells:
+            raise ConversionError(f"'{path}' has no ConvLSTM2D layers.")
+        if described:
+            layers = recurrent_layers(described)
+            of_layers = [_groups_of(layer, list(cells), by_number=path.suffix == ".keras") for layer in layers]
+        else:
+            of_layers = [[group] for group in _in_file_order(list(cells), order)]
+            options = _given(padding, activation, recurrent_activation)
+    except (ConversionError, *limits.DAMAGED, ValueError, KeyError, AttributeError, TypeError) as error:
+        if isinstance(error, ConversionError):
+            raise ConversionError(str(error) if str(path) in str(error) else f"'{path}': {error}") from error
         raise ConversionError(f"'{path}' cannot be read: {error}.") from error
 
-    cells = _cells(arrays)
-    if not cells:
-        raise ConversionError(f"'{path}' has no ConvLSTM2D layers.")
+    missed = sorted(set(cells) - {group for of_layer in of_layers for group in of_layer})
+    if missed:
+        raise ConversionError(f"'{path}' has ConvLSTM2D layers that its settings do not describe: {', '.join(missed)}.")
     renamed: StateDict = {}
-    layers = []
-    for n, (name, group) in enumerate(_order(path, list(cells), settings)):
-        layers.append(_layer(name, cells[group], settings.get(name), padding))
-        renamed |= {f"layers.{n}.cell.{part}": array for part, array in cells[group].items()}
-    if settings:
-        return renamed, layers, [name for name, layer in settings.items() if layer["class_name"] != "ConvLSTM2D"]
-    return renamed, layers, sorted({group.rpartition("/")[2] for group in groups if group not in cells})
+    result = []
+    reverse = False
+    for n, of_layer in enumerate(of_layers):
+        parts = cells[of_layer[0]]
+        if described:
+            # After a backward layer, Keras's sequences run against time, so the next forward layer does, too.
+            reverse ^= bool(layers[n].settings.get("go_backwards"))
+            options = arguments_of(layers[n], reverse=reverse, version=version, hard_sigmoid=recurrent_activation)
+        result.append(_shape(parts) | options)
+        for cell, group in zip(("cell", "other_cell"), of_layer, strict=False):
+            renamed |= {f"layers.{n}.{cell}.{part}": array for part, array in cells[group].items()}
+    if described:
+        recurrent = {layer.name for layer in layers}
+        return renamed, result, [name_of(entry) for entry in described if name_of(entry) not in recurrent]
+    return renamed, result, sorted({group.rpartition("/")[2] for group in groups if group not in cells})
+
+
+def reversed_at_the_end(layers: list[dict[str, Any]]) -> bool:
+    """Returns True if Keras's outputs of these layers run against time. Ours are always in the order of the input."""
+    return bool(layers and layers[-1].get("reverse"))
 
 
 def _part(path: Path, archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
@@ -94,11 +136,20 @@ def _part(path: Path, archive: zipfile.ZipFile, name: str, most: int | None = No
     return archive.read(part)
 
 
-def _model_config(attributes: Any) -> str | bytes:
-    """Returns the settings in a file of older Keras, or raises ValueError if they are no single text."""
-    if attributes.get_id("model_config").shape == () and isinstance(text := attributes["model_config"], str | bytes):
-        return text
-    raise ValueError("its settings (model_config) are no text")
+def _text(attributes: Any, name: str) -> str | bytes:
+    """Returns an attribute of a file of older Keras, or raises ValueError if it is no single text."""
+    if attributes.get_id(name).shape == () and isinstance(text := attributes[name], str | bytes):
+        return text.decode() if name != "model_config" and isinstance(text, bytes) else text
+    raise ValueError(f"its settings ({name}) are no text")
+
+
+def _layer_names(file: Any) -> list[str]:
+    """Returns the names of the layers in a file of older Keras, in the model's order; none in other files."""
+    for group in (file.get("model_weights"), file):
+        names = None if group is None else group.attrs.get("layer_names")
+        if names is not None:
+            return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return []
 
 
 def _group(name: str) -> str:
@@ -121,35 +172,59 @@ def _cells(arrays: StateDict) -> dict[str, StateDict]:
     return {group: cells[group] for group in sorted(cells, key=_natural) if _is_cell(cells[group])}
 
 
-def _order(path: Path, groups: list[str], settings: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    """Returns the layers' names and groups, in the model's order.
+def _owner(group: str) -> str:
+    """Returns the name in the file of the model's layer that a group belongs to."""
+    parts = group.split("/")
+    return parts[1] if parts[0] in ("model_weights", "layers") and len(parts) > 1 else parts[0]
 
-    In a `.keras` file a group has the name of the class and a number in the model's order. In an older file it has the
-    layer's own name.
+
+def _groups_of(layer: RecurrentLayer, groups: list[str], *, by_number: bool) -> list[str]:
+    """Returns the groups of a layer's cells: one, or those of both directions, the forward one first.
+
+    In a `.keras` file a group has the name of the class and a number in the file's order of layers. In an older file it
+    has the layer's own name.
     """
-    names = [group.rpartition("/")[2] for group in groups]
-    if not settings:
-        wrapped = [group for group in groups if re.search("(^|/)(forward|backward)_|layers/.*layers/", group)]
-        ordered = list(zip(names, groups, strict=True))
-    else:
-        top_level = [name for name, layer in settings.items() if layer["class_name"] == "ConvLSTM2D"]
-        wrapped = [
-            f"{name} ({layer['class_name']})"
-            for name, layer in settings.items()
-            if name not in top_level and '"ConvLSTM2D"' in json.dumps(layer)
-        ]
-        by_name = dict(zip(names, groups, strict=True))
-        if path.suffix == ".keras":
-            ordered = list(zip(top_level, groups, strict=False))
-        else:
-            ordered = [(name, by_name[name]) for name in top_level if name in by_name]
-    if wrapped or len(ordered) != len(groups):
-        inside = ", ".join(wrapped) or ", ".join(groups)
+    owner = layer.name
+    if by_number:
+        owner = SNAKE[layer.kind] + (f"_{layer.number}" if layer.number else "")
+    ours = [group for group in groups if _owner(group) == owner]
+    if layer.kind == "Bidirectional":
+        ours.sort(key=lambda group: group.rpartition("/")[2].startswith("backward_"))
+    wanted = 2 if layer.kind == "Bidirectional" else 1
+    if len(ours) != wanted:
+        raise ValueError(f"layer {layer.name!r} has {len(ours)} sets of arrays in place of {wanted}")
+    return ours
+
+
+def _in_file_order(groups: list[str], order: list[str]) -> list[str]:
+    """Returns the groups of a file of weights in the model's order, if it says so, else by their numbers."""
+    wrapped = [group for group in groups if re.search("(^|/)(forward|backward)_|layers/.*layers/", group)]
+    owners = [_owner(group) for group in groups]
+    if wrapped or len(set(owners)) < len(owners):
         raise ConversionError(
-            f"'{path}' has ConvLSTM2D layers within others, which are not converted: {inside}. Save a model of "
-            "the layers alone."
+            f"it has ConvLSTM2D layers within others, which are not converted: {', '.join(wrapped or groups)}. Save a "
+            "model of the layers alone, or the whole model (.keras)."
         )
-    return ordered
+    if not order:
+        return groups
+    if unknown := [owner for owner in owners if owner not in order]:
+        raise ValueError(f"its layer_names lack {', '.join(unknown)}")
+    return sorted(groups, key=lambda group: order.index(_owner(group)))
+
+
+def _given(padding: str, activation: str | None, recurrent_activation: str | None) -> dict[str, Any]:
+    """Returns the arguments of layers in a file of weights, which has no settings."""
+    if activation is None or recurrent_activation is None:
+        raise ConversionError(
+            "it holds weights without settings, so it does not say which activations the layers have. Give "
+            "--activation tanh --recurrent-activation sigmoid, the defaults of Keras 3, or hard_sigmoid_keras2, that "
+            "of Keras 2, or save the whole model (.keras)."
+        )
+    for name, value in (("activation", activation), ("recurrent_activation", recurrent_activation)):
+        check_activation("convert", name, value)
+    named = {"state_activation": activation, "recurrent_activation": recurrent_activation}
+    usual = dict(zip(named, USUAL, strict=True))
+    return {"padding": padding} | {key: value for key, value in named.items() if value != usual[key]}
 
 
 def _is_cell(parts: StateDict) -> bool:
@@ -165,38 +240,12 @@ def _natural(name: str) -> list[Any]:
     return [(len(part.lstrip("0")), part.lstrip("0")) if n % 2 else part for n, part in enumerate(parts)]
 
 
-def _settings(config: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """Returns the layers' settings by name, in the model's order."""
-    if config is None:
-        return {}
-    if not isinstance(config, dict):
-        raise ValueError("its settings describe no model")
-    inner = config.get("config", {})
-    layers = inner if isinstance(inner, list) else inner.get("layers", [])  # a list in old files
-    return {
-        layer["config"]["name"]: layer["config"] | {"class_name": layer["class_name"]}
-        for layer in layers
-        if layer.get("class_name") != "InputLayer"
-    }
-
-
-def _layer(name: str, parts: StateDict, settings: dict[str, Any] | None, padding: str) -> dict[str, Any]:
-    """Returns the arguments of our layer."""
+def _shape(parts: StateDict) -> dict[str, Any]:
+    """Returns the arguments of our layer that follow from its arrays."""
     kh, kw, C, _ = parts["Wx"].shape
     layer: dict[str, Any] = {"in_channels": C, "out_channels": parts["Wh"].shape[2], "kernel_size": [kh, kw]}
-    layer |= {"bias": "bias" in parts, "peepholes": False, "padding": padding}
-    if settings is None:
-        return layer
-    for key, expected in (
-        ("activation", "tanh"),
-        ("recurrent_activation", "sigmoid"),
-        ("data_format", "channels_last"),
-    ):
-        if settings.get(key, expected) != expected:
-            raise ConversionError(f"layer '{name}' has {key}={settings[key]!r}, but ours computes only {expected!r}.")
-    layer["padding"] = settings.get("padding", "valid")
-    layer |= {"stride": settings.get("strides", [1, 1]), "dilation": settings.get("dilation_rate", [1, 1])}
-    return layer | ({"reverse": True} if settings.get("go_backwards") else {})
+    layer |= {"bias": "bias" in parts, "peepholes": False}
+    return layer | ({} if kh % 2 == kw % 2 == 1 else {"even_kernels": True})
 
 
 class KerasFamily(OneToOne):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
-from convlstm.arguments import check_whole
+from convlstm.arguments import check_flags, check_whole
 from convlstm.ops.algorithm import check_algorithm
 from convlstm.ops.convolution import Pair, int_pair, odd_pair, output_size, padding_rule
 
@@ -24,6 +26,7 @@ class RecurrentCell(nn.Module):
         stride: Stride of the input's convolution; an int or a pair.
         padding: Padding of the input's convolution: 'same', 'valid', an int or a pair.
         dilation: Dilation of the input's convolution; an int or a pair.
+        even_kernels: If True, kernels may be even.
 
     Raises:
         ValueError: An argument does not fit.
@@ -40,14 +43,17 @@ class RecurrentCell(nn.Module):
         stride: int | Pair,
         padding: str | int | Pair,
         dilation: int | Pair,
+        even_kernels: bool = False,
     ):
         super().__init__()
         name = type(self).__name__
+        check_flags(name, even_kernels=even_kernels)
         self.in_channels = check_whole(name, "in_channels", in_channels, 0)
         self.out_channels = check_whole(name, "out_channels", out_channels)
-        self.kernel_size = odd_pair(name, "kernel_size", kernel_size)
+        size = partial(int_pair, minimum=1) if even_kernels else odd_pair
+        self.kernel_size = size(name, "kernel_size", kernel_size)
         recurrent = kernel_size if recurrent_kernel_size is None else recurrent_kernel_size
-        self.recurrent_kernel_size = odd_pair(name, "recurrent_kernel_size", recurrent)
+        self.recurrent_kernel_size = size(name, "recurrent_kernel_size", recurrent)
         self.stride = int_pair(name, "stride", stride, 1)
         self.padding = padding_rule(name, padding)
         self.dilation = int_pair(name, "dilation", dilation, 1)
@@ -67,8 +73,9 @@ class RecurrentCell(nn.Module):
     @property
     def keeps_grid(self) -> bool:
         """True if the states have the input's grid for any size: stride 1, no dilation, 'same' padding."""
-        half = (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
-        return self.stride == self.dilation == (1, 1) and self.padding in ("same", half)
+        (kh, kw), half = self.kernel_size, (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
+        keeps = self.padding == "same" or (self.padding == half and kh % 2 == kw % 2 == 1)
+        return self.stride == self.dilation == (1, 1) and keeps
 
     def check_driven(self, x: mx.array | None, state: object) -> None:
         """Raises ValueError if a cell with input gets none, or if a cell without input gets one or has no state."""
@@ -92,3 +99,20 @@ def uniform(shape: tuple[int, ...]) -> mx.array:
     """Returns kernels (O, kh, kw, C) drawn evenly from -b to b with b = 1 / sqrt(kh kw C), as PyTorch draws them."""
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     return mx.random.uniform(-bound, bound, shape)
+
+
+def check_grid(owner: str, made_for: Pair | None, grid: Pair) -> None:
+    """Raises ValueError if peepholes with a weight per pixel are for another grid of the states."""
+    if made_for is not None and grid != made_for:
+        raise ValueError(
+            f"[{owner}] the peepholes were made for a state grid of {made_for} but this input's is {grid}. "
+            "Leave 'grid_size' out for a layer that works on any grid."
+        )
+
+
+def check_states(owner: str, state: Sequence[mx.array], shape: tuple[int, ...]) -> tuple[mx.array, mx.array]:
+    """Returns a state `(h, c)`; raises ValueError if they are not of this shape."""
+    shapes = [tuple(s.shape) for s in state]
+    if shapes != [shape, shape]:
+        raise ValueError(f"[{owner}] 'state' must be (h, c), each of shape {shape}, but got shapes {shapes}.")
+    return state[0], state[1]

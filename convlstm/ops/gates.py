@@ -123,10 +123,17 @@ def lstm_gates(
 reference_gates = lstm_gates.__wrapped__  # type: ignore[attr-defined]
 
 
-def candidate_gates(z: mx.array, c: mx.array, peepholes: Peepholes | None = None) -> tuple[mx.array, mx.array]:
+def candidate_gates(
+    z: mx.array,
+    c: mx.array,
+    peepholes: Peepholes | None = None,
+    *,
+    sigmoid: Callable = mx.sigmoid,
+    tanh: Callable = mx.tanh,
+) -> tuple[mx.array, mx.array]:
     """Returns the next states as `lstm_gates` does, but with h' = o . g: the output is the gated candidate."""
-    _, c = reference_gates(z, c, peepholes)
+    _, c = reference_gates(z, c, peepholes, sigmoid=sigmoid, tanh=tanh)
     _, _, g, o = mx.split(z, 4, axis=-1)
     if peepholes is not None:
         o = o + peepholes[2] * c
-    return mx.sigmoid(o) * mx.tanh(g), c
+    return sigmoid(o) * tanh(g), c

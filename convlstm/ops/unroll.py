@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from convlstm.ops.algorithm import takes_winograd
+from convlstm.ops.cell_activations import USUAL
 from convlstm.ops.recurrence import Filters, prepare, unroll, unroll_prepared
 
 import mlx.core as mx
@@ -32,7 +33,7 @@ def fits(cell: nn.Module, *states: mx.array) -> bool:
     Raises:
         ValueError: The cell asks for 'winograd', and its kernel size, its type or the device has none.
     """
-    if cell.output != "cell":
+    if cell.output != "cell" or (cell.state_activation, cell.recurrent_activation) != USUAL:
         return False
     arrays = [cell.Wh, *states, *([cell.bias] if "bias" in cell else []), *(cell.peepholes or ())]
     others = [a.dtype for a in arrays if a.dtype != mx.float32]
