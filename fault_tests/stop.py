@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from convlstm.datasets.stream import batch_indices
 from fault_tests.bench import BATCH, BATCHES, ONE_THREAD, STEPS, Bench, Ended, finish, step_of, wait_until_it_trains
 from fault_tests.child import ROOT, Plan
 from fault_tests.data import BLOCK, TIME
@@ -23,7 +22,7 @@ import numpy as np
 SECONDS = 10.0
 """Time within which a command must end."""
 
-VARIANT, VALIDATED, TRAINED = "plain", 11, 27  # variant, step of the first validation, sequences
+VARIANT, VALIDATED = "plain", 11  # variant, step of the first validation
 REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -125,9 +124,8 @@ def _training(bench: Bench, rng: np.random.Generator, run: Path) -> Stopped:
 
 def _loading(bench: Bench, rng: np.random.Generator, run: Path) -> Stopped:
     epoch, number = int(rng.integers(0, STEPS // BATCHES)), int(rng.integers(1, BATCHES))
-    index = batch_indices(TRAINED, BATCH, number, shuffle=True, epoch=epoch)[0]
     mark = run.parent / "mark"
-    variables = {BLOCK: f"train:{epoch}:{index}:", TIME: str(mark)}
+    variables = {BLOCK: f"train:{epoch}:{number * BATCH}:", TIME: str(mark)}
     return Stopped(bench.start(VARIANT, run, variables=variables), mark, epoch * BATCHES + number)
 
 
