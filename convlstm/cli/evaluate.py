@@ -54,11 +54,15 @@ KEYS: dict[str, Values] = {
     "trusted": PACKAGES,
 }
 
-# Texts in the files of an evaluation. Older reports are recognised by their policy.
-MARKS = {
+# Pictures that every evaluation, or one of rain or of an ensemble, draws.
+CHARTS = ("lead_times", "training", "csi", "fss", "spectra", "reliability", "rank_histogram", "spread_skill")
+
+# Texts in the files of an evaluation. Older reports are recognised by their policy, charts by what has drawn them.
+MARKS: dict[str, tuple[str, ...]] = {
     "report.html": (f'content="{GENERATOR}"', "img-src data:; style-src "),
     "metrics.csv": ("forecaster,metric,unit,lead,value",),
     "metrics.json": ('{\n  "record": {',),
+    **{f"{name}.png": ("Software\0Matplotlib", "Software\0convlstm") for name in CHARTS},
 }
 
 

@@ -155,6 +155,7 @@ def test_weights_that_are_not_numbers_are_named(run, evaluate):
         ("report.html", "<!DOCTYPE html>\n<title>A year of work</title>"),
         ("metrics.csv", "step,loss"),
         ("metrics.json", "{}"),
+        ("lead_times.png", "a picture of mine"),
     ],
 )
 def test_a_file_of_another_program_is_not_replaced(run, evaluate, tmp_path, name, text):
