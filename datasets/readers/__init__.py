@@ -14,6 +14,7 @@ from pathlib import Path
 from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Reader
 from convlstm.datasets.readers.errors import MissingLibraryError, ReadError, UnreadableError
 from convlstm.datasets.readers.fmi_pgm import FMI
+from convlstm.datasets.readers.geotiff import GeoTIFF
 from convlstm.datasets.readers.grib import GRIB
 from convlstm.datasets.readers.grid import Coordinate, Field, Grid, Layout
 from convlstm.datasets.readers.hko7_png import HKO7
@@ -46,7 +47,10 @@ __all__ = [
 ]
 
 # The first reader that recognises a file reads it: the particular formats come before the general ones.
-_READERS = (KNMI(), ODIM(), SEVIR(), NetCDF(), GRIB(), MCH(), FMI(), RADOLAN(), HKO7(), Zarr(), NumPyFiles(), PNG())
+_READERS = (
+    *(KNMI(), ODIM(), SEVIR(), NetCDF(), GRIB(), GeoTIFF(), MCH(), FMI(), RADOLAN()),
+    *(HKO7(), Zarr(), NumPyFiles(), PNG()),
+)
 FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}
 
 _HEAD = 4096

@@ -21,8 +21,10 @@ _DIRECTIVES = {
     "S": r"\d{2}",
     "%": "%",
 }
-# 201009261530, 20100926153000, and the same with a mark between day and hour: 20100926_1530, 20100926T153000.
-_STAMP = re.compile(r"(?<!\d)((?:19|20)\d{6})[-_T]?(\d{4}(?:\d{2})?)(?!\d)")
+# 201009261530, 20100926153000, and the same with a mark between day and hour: 20100926_1530, 20100926T153000,
+# 20100926Z1530; and with marks between all numbers: 2010-09-26_15:30:00, 2010-09-26T15-30.
+_STAMP = re.compile(r"(?<!\d)((?:19|20)\d{6})[-_TZ]?(\d{4}(?:\d{2})?)(?!\d)")
+_MARKED = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.])(\d\d)\2(\d\d)[-_T ](\d\d)([-_.:])(\d\d)(?:\6(\d\d))?(?!\d)")
 _DAY = re.compile(r"(?<!\d)((?:19|20)\d{6})(?!\d)")
 
 
@@ -40,7 +42,8 @@ def time_in_name(name: str, pattern: str | None = None) -> np.datetime64 | None:
     """Returns the time (UTC) in a file's name, or None.
 
     With a strptime `pattern`, it is the first match of the pattern. Without one, it is a run of 12 or 14 digits from
-    the year to the minute or the second, with an optional `_`, `-` or `T` between day and hour.
+    the year to the minute or the second, with an optional `_`, `-`, `T` or `Z` between day and hour, or the same with
+    marks between all numbers, as in 2018-05-01_23:00:04.
     """
     if pattern is not None:
         matches = _expression(pattern).finditer(name)
@@ -48,6 +51,11 @@ def time_in_name(name: str, pattern: str | None = None) -> np.datetime64 | None:
     for match in _STAMP.finditer(name):
         day, clock = match.groups()
         time = _parsed(day + clock, "%Y%m%d%H%M" if len(clock) == 4 else "%Y%m%d%H%M%S")
+        if time is not None:
+            return time
+    for match in _MARKED.finditer(name):
+        year, _, month, day, hour, _, minute, second = match.groups(default="00")
+        time = _parsed(f"{year}{month}{day}{hour}{minute}{second}", "%Y%m%d%H%M%S")
         if time is not None:
             return time
     return None

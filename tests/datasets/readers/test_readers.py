@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from convlstm.datasets.readers import FORMATS, MissingLibraryError, ReadError, first_bytes, make_reader, recognise
+from tests.support.geotiff_files import write_geotiff
 from tests.support.grib_files import grib_message
 from tests.support.radar_files import (
     open_file,
@@ -41,6 +42,8 @@ def write(format, folder):
     if format == "grib":
         (folder / "rain.grib2").write_bytes(grib_message(PIXELS))
         return folder / "rain.grib2"
+    if format == "geotiff":
+        return write_geotiff(folder / "201906101204.tif", PIXELS)
     if format == "radolan":
         return write_radolan(folder / "rw", PIXELS)
     if format == "hko7_png":
@@ -61,7 +64,7 @@ def test_each_format_is_recognised_by_its_reader(tmp_path, format):
     assert recognise(path) is FORMATS[format]
     # The first bytes are enough, and the path may be text.
     assert FORMATS[format].recognises(str(path), first_bytes(path))
-    if format not in ("zarr", "png", "hko7_png", "mch_gif"):
+    if format not in ("zarr", "png", "hko7_png", "mch_gif", "geotiff"):
         elsewhere = path.with_name("renamed")
         path.rename(elsewhere)
         assert recognise(elsewhere).format == format, "by its content"
@@ -188,5 +191,6 @@ def test_make_reader_refuses():
 
 def test_table_of_formats():
     assert list(FORMATS) == [
-        "knmi", "odim", "sevir", "netcdf", "grib", "mch_gif", "fmi_pgm", "radolan", "hko7_png", "zarr", "numpy", "png",
+        "knmi", "odim", "sevir", "netcdf", "grib", "geotiff", "mch_gif", "fmi_pgm", "radolan",
+        "hko7_png", "zarr", "numpy", "png",
     ]  # fmt: skip
