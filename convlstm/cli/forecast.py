@@ -202,6 +202,8 @@ def forecast_frames_up_to(
             f"input       {count} frames from {stamp(window.times[0])} to {stamp(until)} UTC, {latest.step:g} min "
             f"apart; {size[0]}x{size[1]} pixels{averaged}: {H}x{W}"
         )
+        for field in latest.grid.fields:
+            print(f"field       {field.physical}")
     started = time.perf_counter()
     try:
         with warnings.catch_warnings():

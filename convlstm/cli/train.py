@@ -17,9 +17,11 @@ from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
+from convlstm.cli.data_lines import data_lines
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import FLAG, PATH, check, optional, whole
 from convlstm.cli.program import fail, make_folder, run
+from convlstm.datasets.readers.grid import Field
 from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
 from convlstm.distributed.watchdog import WatchError
@@ -42,6 +44,8 @@ KEYS = {
     "name": PATH,
     "resume": optional(PATH),
 }
+# Fewer sequences of validation than this choose a checkpoint by chance.
+FEW = 8
 SECTIONS = ("model", "data", "optimizer", "schedule", "loss", "trainer")
 
 
@@ -200,6 +204,12 @@ def check_ranks(ranks: Ranks, settings: dict[str, Any], record: Mapping[str, Any
         fail(f"the ranks differ:\n  {lines}\nGive all machines the same project and the same data.")
 
 
+def fields_of(record: Mapping[str, Any]) -> list[Field]:
+    """Returns the fields of the archives of a record, each once: what the files contain, and what is made of it."""
+    archives = (record.get("archives") or {}).values()
+    return list(dict.fromkeys(Field(**field) for archive in archives for field in archive.get("fields", ())))
+
+
 def announce(
     folder: Path,
     checkpoint: Path | None,
@@ -216,22 +226,19 @@ def announce(
         size = objects.trainer.settings.batch_size
         print(f"ranks       {ranks.size}, each with {size // ranks.size} of the {size} sequences of a batch")
     print(f"model       {type(objects.model).__name__}, {parameters(objects.model):,} parameters")
-    print(f"data        {in_short(record)}")
+    for n, line in enumerate(data_lines(record)):
+        print(f"{'' if n else 'data':12}{line}")
+    if 0 < (few := objects.data.size("validation")) < FEW:
+        print(
+            f"note        the validation split has {few} sequence{'s' * (few > 1)}, by which the best checkpoint is "
+            "chosen: give it more by data.split, a longer archive, or shorter sequences"
+        )
+    for field in fields_of(record):
+        print(f"field       {field}")
     for key, former, current in [] if checkpoint is None else changes_on_resume(checkpoint, settings):
         print(f"changed     {key}: {former!r} in the run so far, {current!r} from here on")
     if warning := slow_blas_warning():
         print(f"warning     {warning}", file=sys.stderr)
-
-
-def in_short(record: Mapping[str, Any]) -> str:
-    """Returns the description of the data in a line; checkpoints keep all of it."""
-    values = {}
-    for name, value in record.items():
-        if name in ("archives", "synthetic"):
-            values[name] = ", ".join(value) if name == "archives" else "rain"
-        elif not name.endswith(("sha256", "_rule")) and name not in ("places", "splits", "transform", "zr"):
-            values[name] = value
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def own_packages(settings: dict[str, Any]) -> list[str]:
