@@ -6,7 +6,7 @@ import bz2
 import gzip
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,10 +119,11 @@ def _zarr(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
 
 
 def _radolan(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
-    for ending in ("", ".gz", ".bz2"):
+    packers: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}
+    for ending, pack in packers.items():
         path = folder / f"raa01-rw_10000-1907311350-dwd---bin{ending}"
         content = radolan_files.radolan_bytes(rng.integers(0, 200, (SIDE, SIDE)))
-        path.write_bytes({"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[ending](content))
+        path.write_bytes(pack(content))
         yield Source("radolan", "archive", path)
     with tarfile.open(folder / "day.tar", "w") as archive:
         archive.add(folder / "raa01-rw_10000-1907311350-dwd---bin.gz", "raa01-rw_10000-1907311350-dwd---bin.gz")

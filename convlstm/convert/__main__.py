@@ -12,7 +12,7 @@ import convlstm
 from convlstm import checkpoints
 from convlstm.backend import files
 from convlstm.backend.program_frame import framed
-from convlstm.convert import keras
+from convlstm.convert import keras, keras_process
 from convlstm.convert.families import Conversion, below, convert, to_state_dict
 from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
 from convlstm.ops.cell_activations import CELL_ACTIVATIONS
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         other_layers: list[str] = []
         if source.suffix in keras.ENDINGS:
             settings = {key: getattr(arguments, key) for key in ("padding", "activation", "recurrent_activation")}
-            arrays, layers, other_layers = keras.read(source, **settings)
+            arrays, layers, other_layers = keras_process.read(source, **settings)
             conversion = convert(arrays, layers=layers)
         else:
             arrays = below(read_state_dict(source), arguments.prefix)
