@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from convlstm.arguments import MOST, check_whole
 from convlstm.layers import ConvLSTM
+from convlstm.ops.cell import check_array
 from convlstm.ops.convolution import Pair
 
 import mlx.core as mx
@@ -31,7 +32,11 @@ def depth_to_space(x: mx.array, size: int) -> mx.array:
 
 
 def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patch_size: int) -> Pair:
-    """Returns height and width of the inputs (N, T, H, W, C) in patches; raises ValueError if they do not fit."""
+    """Returns height and width of the inputs (N, T, H, W, C) in patches; raises ValueError if they do not fit.
+
+    Raises TypeError if they are no array of MLX.
+    """
+    check_array(owner, inputs)
     if inputs.ndim != 5 or inputs.shape[-1] != channels:
         raise ValueError(
             f"[{owner}] expected inputs of shape NTHWC with C={channels} channels but got shape {tuple(inputs.shape)}."

@@ -7,7 +7,7 @@ from typing import Any
 from convlstm.arguments import check_number, check_whole
 from convlstm.ops import st_lstm
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
-from convlstm.ops.cell import uniform
+from convlstm.ops.cell import check_array, uniform
 from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair
 
 import mlx.core as mx
@@ -110,6 +110,7 @@ class STLSTMCell(nn.Module):
 
     def _check(self, x: mx.array, state: STState | None) -> STState:
         """Returns the state, zeros for None; raises ValueError if a shape does not fit."""
+        check_array("STLSTMCell", x)
         if x.ndim != 4 or x.shape[-1] != self.in_channels:
             raise ValueError(
                 f"[STLSTMCell] expected an input of shape NHWC with C={self.in_channels} channels but got shape "

@@ -78,8 +78,13 @@ class RecurrentCell(nn.Module):
         return self.stride == self.dilation == (1, 1) and keeps
 
     def check_driven(self, x: mx.array | None, state: object) -> None:
-        """Raises ValueError if a cell with input gets none, or if a cell without input gets one or has no state."""
+        """Raises ValueError if a cell with input gets none, or if a cell without input gets one or has no state.
+
+        Raises TypeError if the input is no array of MLX.
+        """
         name = type(self).__name__
+        if x is not None:
+            check_array(name, x)
         if self.in_channels and x is None:
             raise ValueError(f"[{name}] expected an input with {self.in_channels} channels but got None.")
         if not self.in_channels and (x is not None or state is None):
@@ -99,6 +104,13 @@ def uniform(shape: tuple[int, ...]) -> mx.array:
     """Returns kernels (O, kh, kw, C) drawn evenly from -b to b with b = 1 / sqrt(kh kw C), as PyTorch draws them."""
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     return mx.random.uniform(-bound, bound, shape)
+
+
+def check_array(owner: str, x: object) -> None:
+    """Raises TypeError if an input is no array of MLX, such as one of NumPy."""
+    if not isinstance(x, mx.array):
+        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+        raise TypeError(f"[{owner}] expected an array of MLX but got {kind}. Convert it: mx.array(x).")
 
 
 def check_grid(owner: str, made_for: Pair | None, grid: Pair) -> None:
