@@ -18,6 +18,7 @@ from convlstm.datasets.readers.geotiff import GeoTIFF
 from convlstm.datasets.readers.grib import GRIB
 from convlstm.datasets.readers.grid import Coordinate, Field, Grid, Layout
 from convlstm.datasets.readers.hko7_png import HKO7
+from convlstm.datasets.readers.imerg import IMERG
 from convlstm.datasets.readers.knmi import KNMI
 from convlstm.datasets.readers.mch_gif import MCH
 from convlstm.datasets.readers.netcdf import NetCDF
@@ -26,6 +27,7 @@ from convlstm.datasets.readers.odim import ODIM
 from convlstm.datasets.readers.packed import first_of, is_packed
 from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import PNG
+from convlstm.datasets.readers.polar import Polar
 from convlstm.datasets.readers.radolan import RADOLAN
 from convlstm.datasets.readers.sevir import SEVIR
 from convlstm.datasets.readers.zarr_store import Zarr
@@ -48,7 +50,7 @@ __all__ = [
 
 # The first reader that recognises a file reads it: the particular formats come before the general ones.
 _READERS = (
-    *(KNMI(), ODIM(), SEVIR(), NetCDF(), GRIB(), GeoTIFF(), MCH(), FMI(), RADOLAN()),
+    *(KNMI(), Polar(), ODIM(), SEVIR(), IMERG(), NetCDF(), GRIB(), GeoTIFF(), MCH(), FMI(), RADOLAN()),
     *(HKO7(), Zarr(), NumPyFiles(), PNG()),
 )
 FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}
