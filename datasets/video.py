@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from convlstm.backend.child_main import unhurried
+from convlstm.backend.child_pool import call
+from convlstm.backend.child_process import ChildError, RaisedError, seconds_of_step
 from convlstm.datasets import ffmpeg
+from convlstm.datasets.readers import limits
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.limits import check_bytes
 from convlstm.datasets.readers.numpy_arrays import array_of, read
 from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
-from mlx import data as dx
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".ogv", ".ts", ".wmv", ".flv")
 # Weights of red, green and blue in grey (ITU-R BT.601).
@@ -26,6 +31,8 @@ _COLOURS = 6
 # mlx-data 0.1.0 writes past the rows of a width that this does not divide, except of GIFs.
 _WIDTHS = 16
 _GIF = b"GIF8"
+# The time limit grows with the file.
+_BYTES_A_SECOND = 1 << 18
 # Share of the memory for a clip: it is what the user wants to forecast from.
 _SHARE = 1 / 2
 # Beginnings of the containers, with their offset. FFmpeg's libraries would also read lists of other files under these
@@ -87,23 +94,46 @@ def decode_video(path: str | Path, *, pixel_bytes: int = _COLOURS) -> np.ndarray
                 "is no video of a kind that is read: MP4, MOV, AVI, MKV, WebM, GIF, MPEG, TS, OGV, WMV or FLV. Convert "
                 "it, or give frames as PNG or .npy"
             )
-        # An absolute path: before the first colon of another one, FFmpeg reads the name of a protocol.
-        buffer = dx.buffer_from_vector([{"file": os.fsencode(path.absolute())}])  # type: ignore[attr-defined]
-        width, height, frames = (int(n) for n in np.ravel(buffer.load_video("file", info=True)[0]["file"])[:3])
-        check_bytes(f"{frames} frames of {height}x{width}", width * height * max(frames, 1) * pixel_bytes, _SHARE)
-        if frames < 1 or not (width % _WIDTHS == 0 or head.startswith(_GIF)):
+        seconds = seconds_of_step() + path.stat().st_size / _BYTES_A_SECOND
+        most = int(limits.memory() * _SHARE / pixel_bytes)
+        decoded = call(by_library, path.absolute(), most, head.startswith(_GIF), seconds=seconds)
+        if isinstance(decoded, list):
+            width, height, frames = decoded
+            check_bytes(f"{frames} frames of {height}x{width}", width * height * max(frames, 1) * pixel_bytes, _SHARE)
             return _by_program(path, width, height, frames, _SHARE * _COLOURS / pixel_bytes)
-        decoded = np.asarray(buffer.load_video("file")[0]["file"])
         if decoded.ndim != 4 or decoded.shape[0] == 0:
             raise UnreadableError("has no frames")
     except (OSError, UnreadableError) as error:
         raise VideoError(f"[read_video] {path} {_reason(error)}.") from error
-    except RuntimeError as error:
+    except RaisedError as error:
         raise VideoError(
             f"[read_video] {path} cannot be read as a video ({error}). It may be damaged, or of a kind that FFmpeg's "
             "libraries, with which mlx-data decodes it, do not know. Convert it, or give frames as PNG or .npy."
         ) from error
+    except ChildError as error:
+        raise VideoError(f"[read_video] {path} {error}.") from error
     return decoded[..., :3] if decoded.shape[-1] >= 3 else np.repeat(decoded[..., :1], 3, axis=-1)
+
+
+def by_library(path: Path, most: int, gif: bool) -> Iterator[Any]:
+    """Yields the frames of a video, decoded by mlx-data, or its width, height and number of frames if it cannot be.
+
+    `decode_video` runs this in another process, which a damaged video may end or block.
+
+    Args:
+        path: The video. It must be absolute: before the first colon of another path, FFmpeg reads the name of a
+            protocol.
+        most: Largest number of pixels of all frames together.
+        gif: True for a GIF.
+    """
+    with unhurried():
+        from mlx import data as dx
+    buffer = dx.buffer_from_vector([{"file": os.fsencode(path)}])  # type: ignore[attr-defined]
+    width, height, frames = (int(n) for n in np.ravel(buffer.load_video("file", info=True)[0]["file"])[:3])
+    if frames < 1 or width * height * frames > most or not (width % _WIDTHS == 0 or gif):
+        yield [width, height, frames]
+    else:
+        yield np.asarray(buffer.load_video("file")[0]["file"])
 
 
 def _by_program(path: Path, width: int, height: int, frames: int, share: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convlstm.arguments import check_flags, check_whole
+from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
 from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.clips.finding import KINDS, find_sources
@@ -145,6 +146,7 @@ class VideoClips(SequenceDataset):
                 "[VideoClips] 'path' must name a folder of clips, a video or a stack of frames: data.path=PATH."
             )
         self._path = arguments.path("VideoClips", "path", path)
+        self._readers = Hold()  # the processes that decode videos
         sources, left_out = find_sources(
             self._path, kind=kind, channels=channels, order=order, white=white, length=self._span
         )

@@ -2,7 +2,7 @@
 
 import os
 
-from convlstm.datasets import ffmpeg
+from convlstm.datasets import ffmpeg, video
 from convlstm.datasets.video import VideoError, is_video, read_stack, read_video
 from tests.support import films
 
@@ -79,6 +79,14 @@ def test_a_video_that_cannot_be_read(tmp_path, monkeypatch):
         read_video(tmp_path / "a.mp4", 2)
     monkeypatch.setattr("convlstm.datasets.readers.limits.memory", lambda: 10_000)
     with pytest.raises(VideoError, match=r"\[read_video\] .*a.gif has 3 frames of 16x24, which needs .* of memory"):
+        read_video(film(tmp_path / "a.gif"))
+
+
+def test_a_video_that_keeps_its_decoder_busy_is_given_up(tmp_path, monkeypatch):
+    """It is decoded in another process, which the kernel ends at the limit."""
+    monkeypatch.setattr(video, "_BYTES_A_SECOND", 1e12)
+    monkeypatch.setenv("CONVLSTM_READ_SECONDS", "0.000001")
+    with pytest.raises(VideoError, match=r"\[read_video\] .*a.gif .*CONVLSTM_READ_SECONDS"):
         read_video(film(tmp_path / "a.gif"))
 
 
