@@ -11,6 +11,8 @@ from convlstm.backend.memory import check_memory
 from convlstm.datasets import arguments
 from convlstm.datasets.digits import MIRRORS, Digits, load_digits, resize
 from convlstm.datasets.folders import data_folder
+from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.numpy_arrays import Member, array_of, read_across
 from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 
 import numpy as np
@@ -129,12 +131,12 @@ class MovingMNIST(SequenceDataset):
         }
         self._record = {"digits": images.source, "digits_sha256": images.sha256()}
 
-        self._published = None
+        self._published: Member | None = None
         folder = data_folder("mnist") if root is None else arguments.path("MovingMNIST", "root", root)
         path = folder / _TEST_SEQUENCES_FILE
         wanted = (height, width, digit_size, self._num_digits, self._step) == (64, 64, 28, 2, (0.1, 0.1))
         if wanted and self._frames <= 20 and digits in ("auto", "mnist") and path.is_file():
-            self._published = _open_published(path)
+            self._published, self._path = _open_published(path), path
             self._sizes["test"] = min(self._sizes["test"], self._published.shape[1])
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
@@ -144,7 +146,7 @@ class MovingMNIST(SequenceDataset):
         """
         key = self._key(split, index, seed, epoch)
         if split == "test" and self._published is not None:
-            frames = self._scaled(self._published[: self._frames, key[-1]])
+            frames = self._scaled(self._published_frames(key[-1]))
         else:
             frames = self._generate(split, key)
         frames = frames[..., None]
@@ -165,6 +167,14 @@ class MovingMNIST(SequenceDataset):
             "input_frames": self.input_frames,
             "target_frames": self.target_frames,
         }
+
+    def _published_frames(self, index: int) -> np.ndarray:
+        # Read, not mapped into memory: a mapped file that somebody shortens ends the whole process.
+        assert self._published is not None
+        try:
+            return read_across(self._path, self._published, index, self._frames)
+        except (OSError, UnreadableError) as error:
+            raise ValueError(f"[MovingMNIST] {self._path} cannot be read any more ({error}).") from error
 
     def _generate(self, split: str, key: tuple[int, int, int]) -> np.ndarray:
         rng = np.random.default_rng([SPLITS.index(split), *key])
@@ -206,17 +216,19 @@ def bounce(position: float, velocity: float, frames: int, free: int) -> list[int
     return pixels
 
 
-def _open_published(path: Path) -> np.ndarray:
+def _open_published(path: Path) -> Member:
     try:
-        sequences = np.load(path, mmap_mode="r", allow_pickle=False)
-        shape = sequences.shape  # which an .npz of this name does not have
+        sequences = array_of(path)
     except Exception as error:  # NumPy raises errors of many kinds for a damaged header
         raise ValueError(
             f"[MovingMNIST] {path} cannot be read ({error}). Delete it or set data.root to another folder."
         ) from error
+    shape = sequences.shape
     if len(shape) != 4 or (shape[0], *shape[2:]) != (20, 64, 64) or shape[1] == 0 or sequences.dtype != np.uint8:
         raise ValueError(
             f"[MovingMNIST] {path} must be a uint8 array of (20, N, 64, 64) but is {sequences.dtype} of {shape}. "
             "Delete it or set data.root to another folder."
         )
+    if sequences.fortran:
+        raise ValueError(f"[MovingMNIST] {path} must be in the order of C. Save it with numpy.ascontiguousarray.")
     return sequences

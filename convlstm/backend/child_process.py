@@ -179,7 +179,7 @@ class ChildProcess:
         try:
             while True:
                 kind, value = messages.unpack(self._fill)
-                self._heard, self._ready = time.monotonic(), self._ready or kind != "ready"
+                self._heard, self._ready = time.monotonic(), True
                 if kind == "busy":
                     self._heard += _IMPORTS
                 elif kind != "ready":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +24,27 @@ def most_common(values: Iterable[T], current: T | None = None) -> T | None:
         return None
     most = max(counts.values())
     return current if counts.get(current, 0) == most else next(value for value in values[::-1] if counts[value] == most)  # type: ignore[arg-type]
+
+
+def strangeness(files: Sequence[tuple[str, Hashable, int]]) -> list[int]:
+    """Returns a number for each file that is higher if its grid, or else its name, is another than that of most.
+
+    Of two frames of one time, that of the less strange file counts.
+
+    Args:
+        files: Name, grid and number of frames of each file.
+    """
+    of_grids: Counter[Hashable] = Counter()
+    for _, grid, frames in files:
+        of_grids[grid] += frames
+    of_names = Counter(_kind(name) for name, _, _ in files)
+    most_frames, most_files = max(of_grids.values(), default=0), max(of_names.values(), default=0)
+    return [2 * (of_grids[grid] < most_frames) + (of_names[_kind(name)] < most_files) for name, grid, _ in files]
+
+
+def _kind(name: str) -> str:
+    """Returns a name without the numbers in it, which are times."""
+    return re.sub(r"\d+", "0", name)
 
 
 def credible_end(times: np.ndarray, now: np.datetime64, step: float, asked: int) -> np.datetime64:

@@ -13,7 +13,7 @@ from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
 from convlstm.datasets.archives.changes import Changes
 from convlstm.datasets.archives.files import Problem, RadarFiles
-from convlstm.datasets.archives.majority import most_common
+from convlstm.datasets.archives.majority import most_common, strangeness
 from convlstm.datasets.calendar_steps import moved
 from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadError
 from convlstm.datasets.windows import TOLERANCE
@@ -292,8 +292,11 @@ class NewestFrames:
         for n in order.tolist():
             time, source = times[n], self._frames.get(times[n])
             if source is not None and source.path != path and source.path in self._changes:
-                duplicates += 1
-                continue
+                if not self._is_stranger(source.path, path):
+                    duplicates += 1
+                    continue
+                problems.append(Problem(source.path.name, f"its frame of {time} is left out for that of {path.name}"))
+                source = None
             event = 0 if contents.event is None else hash((path, int(events[n])))
             # A changed file of one frame has a new frame; a stack has grown.
             if source is None or (source.path == path and len(times) == 1):
@@ -303,6 +306,17 @@ class NewestFrames:
         if duplicates:
             problems.append(Problem(path.name, f"{duplicates} of its times are known from another file; left out"))
         return new
+
+    def _is_stranger(self, path: Path, other: Path) -> bool:
+        """Returns True if a file has another grid, or another kind of name, than most, and `other` less so."""
+        assert self.grid is not None
+        layout = self.grid.layout
+        there = [p for p, its in self._contents.items() if p in self._changes and its.grid.layout == layout]
+        if path not in there or other not in there:
+            return False
+        files = [(p.name, self._contents[p].grid, 1) for p in there]
+        degrees = dict(zip(there, strangeness(files), strict=True))
+        return degrees[path] > degrees[other]
 
     def _forget(self, path: Path, times: set) -> None:
         """Forgets the frames that a file had before it changed, except for pixels of times that it no longer has."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from convlstm.datasets.archives.files import Problem
 from convlstm.datasets.archives.frame_statistics import INFINITE, NEGATIVE, UNREADABLE
 from convlstm.datasets.archives.index import Entry
+from convlstm.datasets.archives.majority import strangeness
 from convlstm.datasets.readers import Grid, Layout
 from convlstm.datasets.readers.errors import printable
 from convlstm.datasets.windows import breaks, step_of
@@ -100,7 +101,8 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
     """Returns the series of all usable frames of some files, or None if there are none.
 
     These are left out: files whose frames have another size or other units than most frames, frames that cannot be read
-    or are all missing, and frames with the time of an earlier one, in the order of the names.
+    or are all missing, and frames with the time of another one. Of these, the frame counts whose file has the grid and
+    the kind of name of most files, and then that of the first name.
     """
     for name, entry in entries.items():
         if entry.grid is None:
@@ -137,7 +139,9 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
     note("negative", (flags & NEGATIVE) != 0, "the frame of {time}")
     note("infinite", (flags & INFINITE) != 0, "the frame of {time}")
 
-    order = np.lexsort((times, event))  # stable: of equal times the first name comes first
+    grids = [entry.grid for entry in parts]
+    strange = np.array(strangeness(list(zip(names, grids, sizes, strict=True))))
+    order = np.lexsort((strange[file], times, event))  # stable: of equal ones the first name comes first
     order = order[~(unreadable | empty)[order]]
     if len(order) == 0:
         return None
@@ -153,7 +157,7 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
         problems.note("gap", names[file[order[i]]], f"{minutes:g} min after {times[i]}")
     return Series(
         names=names,
-        grid=parts[0].grid,  # type: ignore[arg-type]
+        grid=grids[int(strange.argmin())],  # type: ignore[arg-type]
         step=step,
         times=times,
         event=event,

@@ -152,6 +152,24 @@ def read_frame(path: Path, member: Member, position: int) -> np.ndarray:
         return _array(file, member.dtype, shape, False)
 
 
+def read_across(path: Path, member: Member, position: int, count: int) -> np.ndarray:
+    """Returns `array[:count, position]` of a stored array in the order of C, and reads nothing else.
+
+    Raises:
+        UnreadableError: If the file is cut off.
+        OSError: If it cannot be read.
+    """
+    assert member.start is not None
+    shape = member.shape[2:]
+    size = member.dtype.itemsize * math.prod(shape)
+    parts = []
+    with open_plain(path) as file:
+        for row in range(count):
+            file.seek(member.start + (row * member.shape[1] + position) * size)
+            parts.append(_array(file, member.dtype, shape, False))
+    return np.stack(parts)
+
+
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, bool]:
     """Reads a header; returns shape, type, and True for the order of Fortran. The file is then at the first number."""
     version = np.lib.format.read_magic(file)  # type: ignore[arg-type]

@@ -123,3 +123,19 @@ def test_a_damaged_published_file(published):
     path.write_bytes(b"\x93NUMPY\x01\x00v\x00{" + bytes(200))
     with pytest.raises(ValueError, match=r"mnist_test_seq.npy cannot be read"):
         from_file(published[0])
+
+
+def test_a_published_file_that_is_cut_off_meanwhile(published):
+    """A mapped file would end the process with SIGBUS."""
+    data = from_file(published[0])
+    path = published[0] / "mnist_test_seq.npy"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"mnist_test_seq.npy cannot be read any more .*is cut off"):
+        data.sample("test", 0)
+
+
+def test_a_published_file_in_the_order_of_fortran(published):
+    path = published[0] / "mnist_test_seq.npy"
+    np.save(path, np.asfortranarray(np.load(path)))
+    with pytest.raises(ValueError, match="must be in the order of C"):
+        from_file(published[0])

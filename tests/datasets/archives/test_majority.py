@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlstm.datasets.archives.majority import credible_end, is_ahead, most_common
+from convlstm.datasets.archives.majority import credible_end, is_ahead, most_common, strangeness
 
 import numpy as np
 import pytest
@@ -57,3 +57,10 @@ def test_without_a_step_no_frame_continues_another():
 def test_clocks_differ_by_ten_minutes():
     assert not is_ahead(at(10)[0], NOON)
     assert is_ahead(at(11)[0], NOON)
+
+
+def test_strangeness_is_of_the_grid_and_then_of_the_name():
+    files = [("a1.h5", "g", 1), ("a22.h5", "g", 1), ("copy of a3.h5", "g", 1), ("a4.h5", "other", 1), ("b5.h5", "x", 1)]
+    assert strangeness(files) == [0, 0, 1, 2, 3]
+    assert strangeness([("a1", "g", 1), ("b", "h", 1)]) == [0, 0]
+    assert strangeness([("a1", "g", 1), ("a2", "g", 1), ("b", "h", 9)]) == [2, 2, 1]

@@ -100,3 +100,24 @@ def test_names_that_are_no_text(tmp_path):
     assert len(archive) == 4
     with pytest.warns(UserWarning, match="not recognised"):
         assert Archive(tmp_path / "radar", cache=tmp_path / "index", options=OPTIONS).fingerprint == archive.fingerprint
+
+
+def test_a_true_frame_takes_the_place_of_a_stray_one_of_its_time(radar):
+    for index in range(4):
+        write_picture(radar, index, picture(index))
+    newest, _, _ = looked(radar)
+    write_picture(radar, 4, np.full(SHAPE, 200), prefix="copy of ")
+    assert newest.look() == ([time_of(4)], [])
+    write_picture(radar, 4, picture(4))
+    new, problems = newest.look()
+    assert new == [time_of(4)]
+    assert [problem.name for problem in problems] == ["copy of 20200601002000.png"]
+    window, _ = newest.window(1, 5, until=time_of(4))
+    assert window.frames[0, 0, 0] == pytest.approx(0.5)
+    write_picture(radar, 3, np.full(SHAPE, 200), prefix="copy of ")
+    new, problems = newest.look()
+    assert new == []
+    assert "1 of its times are known from another file" in problems[0].reason
+    with pytest.warns(UserWarning, match=r"left out, 2 in all: copy of \d+.png \(a second frame of .*; copy of"):
+        archive = Archive(radar, options=OPTIONS, progress=False)
+    assert [archive.frame(n)[0, 0] for n in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
