@@ -22,6 +22,7 @@ from convlstm.datasets.readers.imerg import IMERG
 from convlstm.datasets.readers.knmi import KNMI
 from convlstm.datasets.readers.mch_gif import MCH
 from convlstm.datasets.readers.netcdf import NetCDF
+from convlstm.datasets.readers.nimrod import Nimrod
 from convlstm.datasets.readers.numpy_files import NumPyFiles
 from convlstm.datasets.readers.odim import ODIM
 from convlstm.datasets.readers.packed import first_of, is_packed
@@ -50,7 +51,7 @@ __all__ = [
 
 # The first reader that recognises a file reads it: the particular formats come before the general ones.
 _READERS = (
-    *(KNMI(), Polar(), ODIM(), SEVIR(), IMERG(), NetCDF(), GRIB(), GeoTIFF(), MCH(), FMI(), RADOLAN()),
+    *(KNMI(), Polar(), ODIM(), SEVIR(), IMERG(), NetCDF(), GRIB(), GeoTIFF(), MCH(), FMI(), RADOLAN(), Nimrod()),
     *(HKO7(), Zarr(), NumPyFiles(), PNG()),
 )
 FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}

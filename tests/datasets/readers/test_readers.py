@@ -8,6 +8,7 @@ from convlstm.datasets.readers import FORMATS, MissingLibraryError, ReadError, f
 from tests.support.geotiff_files import write_geotiff
 from tests.support.grib_files import grib_message
 from tests.support.imerg_files import write_imerg
+from tests.support.nimrod_files import nimrod_field
 from tests.support.radar_files import (
     open_file,
     write_aqc,
@@ -47,6 +48,9 @@ def write(format, folder):
         return write_imerg(folder / "3B-HHR.HDF5")
     if format == "geotiff":
         return write_geotiff(folder / "201906101204.tif", PIXELS)
+    if format == "nimrod":
+        (folder / "u1096").write_bytes(nimrod_field(PIXELS.astype(np.int16)))
+        return folder / "u1096"
     if format == "radolan":
         return write_radolan(folder / "rw", PIXELS)
     if format == "hko7_png":
@@ -195,5 +199,5 @@ def test_make_reader_refuses():
 def test_table_of_formats():
     assert list(FORMATS) == [
         "knmi", "polar", "odim", "sevir", "imerg", "netcdf", "grib", "geotiff", "mch_gif", "fmi_pgm", "radolan",
-        "hko7_png", "zarr", "numpy", "png",
+        "nimrod", "hko7_png", "zarr", "numpy", "png",
     ]  # fmt: skip
