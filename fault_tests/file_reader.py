@@ -105,9 +105,10 @@ def _sequences(request: Request) -> str:
 
 def _weights(request: Request) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        padding = ["--padding", "same"] if request["path"].endswith(".weights.h5") else []
+        bare = request["path"].endswith(".weights.h5")
+        settings = ["--padding=same", "--activation=tanh", "--recurrent-activation=sigmoid"] if bare else []
         with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
-            status = convert([request["path"], f"{folder}/run", *padding])
+            status = convert([request["path"], f"{folder}/run", *settings])
         if status == 0:
             return ""
         if left := [path.name for path in Path(folder).iterdir()]:

@@ -14,7 +14,7 @@ from typing import Any
 from convlstm.datasets.readers import recognise
 from convlstm.datasets.video import is_video
 from convlstm.writers import Forecast, write
-from tests.support import films, radar_archives, radar_files, radolan_files, zarr_stores
+from tests.support import films, geotiff_files, grib_files, radar_archives, radar_files, radolan_files, zarr_stores
 from tests.support.keras_files import keras_file
 
 import mlx.core as mx
@@ -59,7 +59,8 @@ class Source:
 def built(folder: Path) -> list[Source]:
     """Writes small valid files of every format into a folder, except for those whose library is missing."""
     rng, sources = np.random.default_rng(0), []
-    for number, build in enumerate((_hdf5, _netcdf, _zarr, _pictures, _radolan, _numpy, _videos, _digits, _weights)):
+    fields = (_hdf5, _netcdf, _zarr, _imerg, _grib, _geotiff, _pictures, _radolan, _numpy)
+    for number, build in enumerate((*fields, _videos, _digits, _weights)):
         place = folder / str(number)
         place.mkdir(parents=True)
         try:
@@ -128,6 +129,27 @@ def _radolan(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
     with tarfile.open(folder / "day.tar", "w") as archive:
         archive.add(folder / "raa01-rw_10000-1907311350-dwd---bin.gz", "raa01-rw_10000-1907311350-dwd---bin.gz")
     yield Source("radolan", "archive", folder / "day.tar")
+
+
+def _imerg(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
+    from tests.support.imerg_files import write_imerg  # it imports h5py
+
+    for version in (6, 7):
+        yield Source("imerg", "archive", write_imerg(folder / f"imerg{version}.HDF5", version))
+
+
+def _grib(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
+    for edition in (1, 2):
+        path = folder / f"field{edition}.grib"
+        path.write_bytes(grib_files.grib_message(rng.random((SIDE, SIDE)), edition=edition))
+        yield Source("grib", "archive", path)
+
+
+def _geotiff(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
+    for name, more in {"plain": {}, "packed": {"compress": "deflate", "tiled": True}}.items():
+        path, pixels = folder / f"{name}_202006010000.tif", rng.random((64, 64), np.float32)
+        geotiff_files.write_geotiff(path, pixels, **more, **({"blockxsize": 16, "blockysize": 16} if more else {}))
+        yield Source("geotiff", "archive", path, {"units": "mm/h"})
 
 
 def _pictures(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
