@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 POLAR = "Put it on a grid first, as the libraries xradar and wradlib do"
 """Advice for data of a single radar."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Reader, frame_number, per_hour
 from convlstm.datasets.readers.errors import POLAR, UnreadableError
+from convlstm.datasets.readers.grid import Field as Description
 from convlstm.datasets.readers.grid import Grid, field_of
 from convlstm.datasets.readers.hdf5 import first, holds, number, open_hdf5, read_array, text
 from convlstm.datasets.readers.options import check_text
@@ -138,13 +139,21 @@ def _grid(field: _Field) -> Grid:
             projection, unplaced = None, str(error)
     return Grid(
         shape=(height, width),
-        fields=(field_of(field.units),),
+        fields=(_named(field),),
         pixel_size=None if dy is None or dx is None else (dy, dx),
         pixel_units="deg" if degrees else "m",
         projection=projection,
         extent=extent,
         unplaced=unplaced,
     )
+
+
+def _named(field: _Field) -> Description:
+    """Returns the description of a quantity."""
+    if field.units == "raw":
+        return Description(field.quantity, "raw")
+    source = f"mm in {60 / field.factor:g} min" if field.quantity in _AMOUNTS else ""
+    return replace(field_of(field.units), file_units=source)
 
 
 def _extent(

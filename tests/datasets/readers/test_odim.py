@@ -32,8 +32,9 @@ def test_odim_prefers_rain_and_takes_the_chosen_variable(tmp_path):
     assert contents.times.tolist() == [np.datetime64("2024-02-01T00:00:00").item()]
     # A quarter of an hour.
     np.testing.assert_allclose(reader.read(path, 0), [[0, 25.6, np.nan], [33.6, 0.4, 80]], rtol=1e-6)
+    assert str(contents.fields[0]) == "rain_rate: mm/h from mm in 15 min"
     assert open_file(path, variable="DBZH")[1].grid.units == "dBZ"
-    assert open_file(path, variable="QIND")[1].grid.units == "raw"
+    assert str(open_file(path, variable="QIND")[1].fields[0]) == "QIND: raw"
     rate = write_odim(tmp_path / "rate.h5", {"RATE": ECHO}, what=scale)
     np.testing.assert_allclose(open_file(rate)[0].read(rate, 0), [[0, 6.4, np.nan], [8.4, 0.1, 20]], rtol=1e-6)
 
