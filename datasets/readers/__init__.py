@@ -21,6 +21,7 @@ from convlstm.datasets.readers.hko7_png import HKO7
 from convlstm.datasets.readers.imerg import IMERG
 from convlstm.datasets.readers.knmi import KNMI
 from convlstm.datasets.readers.mch_gif import MCH
+from convlstm.datasets.readers.meteonet import MeteoNet
 from convlstm.datasets.readers.netcdf import NetCDF
 from convlstm.datasets.readers.nimrod import Nimrod
 from convlstm.datasets.readers.numpy_files import NumPyFiles
@@ -52,7 +53,7 @@ __all__ = [
 # The first reader that recognises a file reads it: the particular formats come before the general ones.
 _READERS = (
     *(KNMI(), Polar(), ODIM(), SEVIR(), IMERG(), NetCDF(), GRIB(), GeoTIFF(), MCH(), FMI(), RADOLAN(), Nimrod()),
-    *(HKO7(), Zarr(), NumPyFiles(), PNG()),
+    *(HKO7(), Zarr(), MeteoNet(), NumPyFiles(), PNG()),
 )
 FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}
 

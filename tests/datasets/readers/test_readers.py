@@ -8,6 +8,7 @@ from convlstm.datasets.readers import FORMATS, MissingLibraryError, ReadError, f
 from tests.support.geotiff_files import write_geotiff
 from tests.support.grib_files import grib_message
 from tests.support.imerg_files import write_imerg
+from tests.support.meteonet_files import write_meteonet
 from tests.support.nimrod_files import nimrod_field
 from tests.support.radar_files import (
     open_file,
@@ -51,6 +52,8 @@ def write(format, folder):
     if format == "nimrod":
         (folder / "u1096").write_bytes(nimrod_field(PIXELS.astype(np.int16)))
         return folder / "u1096"
+    if format == "meteonet":
+        return write_meteonet(folder / "rainfall_NW_2016_08.3.npz", PIXELS[None])
     if format == "radolan":
         return write_radolan(folder / "rw", PIXELS)
     if format == "hko7_png":
@@ -71,7 +74,7 @@ def test_each_format_is_recognised_by_its_reader(tmp_path, format):
     assert recognise(path) is FORMATS[format]
     # The first bytes are enough, and the path may be text.
     assert FORMATS[format].recognises(str(path), first_bytes(path))
-    if format not in ("zarr", "png", "hko7_png", "mch_gif", "geotiff"):
+    if format not in ("zarr", "png", "hko7_png", "mch_gif", "geotiff", "meteonet"):
         elsewhere = path.with_name("renamed")
         path.rename(elsewhere)
         assert recognise(elsewhere).format == format, "by its content"
@@ -199,5 +202,5 @@ def test_make_reader_refuses():
 def test_table_of_formats():
     assert list(FORMATS) == [
         "knmi", "polar", "odim", "sevir", "imerg", "netcdf", "grib", "geotiff", "mch_gif", "fmi_pgm", "radolan",
-        "nimrod", "hko7_png", "zarr", "numpy", "png",
+        "nimrod", "hko7_png", "zarr", "meteonet", "numpy", "png",
     ]  # fmt: skip
