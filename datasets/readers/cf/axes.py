@@ -56,7 +56,7 @@ def sides(variables: Variables, variable: Variable) -> tuple[str, str] | None:
     rows, columns = (_side(variables, variable, axis) for axis in "yx")
     if rows is not None and columns is not None and rows != columns:
         return rows, columns
-    return next((pair for pair in _by_latitudes(variables) if set(pair) <= set(variable.dimensions)), None)
+    return _by_latitudes(variables, variable)
 
 
 def has_frames(variables: Variables, variable: Variable) -> bool:
@@ -101,10 +101,10 @@ def find_axes(variables: Variables, variable: Variable, select: Mapping[str, Any
 
 
 def latitudes_of(variables: Variables, rows: str, columns: str) -> list[Variable]:
-    """Returns the latitudes and longitudes of each pixel, (rows, columns) in either order, if the file has them."""
-    return [
-        v for v in variables.values() if _angle(v) and len(v.dimensions) == 2 and {*v.dimensions} == {rows, columns}
-    ]
+    """Returns the latitudes and the longitudes of each pixel, (rows, columns) in either order, if the file has them."""
+    pixels = [v for v in variables.values() if len(v.dimensions) == 2 and {*v.dimensions} == {rows, columns}]
+    found = (next((v for v in pixels if _angle(v) == axis), None) for axis in "yx")
+    return [variable for variable in found if variable is not None]
 
 
 def _angle(variable: Variable) -> str:
@@ -143,16 +143,23 @@ def _rank(variables: Variables, name: str, axis: str) -> int:
     return 2 if name.lower() in _NAMES[axis] else int(name.lower() in _SIDES[axis])
 
 
-def _by_latitudes(variables: Variables) -> list[tuple[str, str]]:
-    """Returns the dimensions of rows and columns of each field of latitudes: they change most from row to row."""
-    pairs = []
-    for variable in variables.values():
-        if len(variable.dimensions) == 2 and min(variable.shape) > 1 and _angle(variable) == "y":
-            values = np.asarray(variable.read(), np.float64)
-            down, right = (np.nanmean(np.abs(np.diff(values, axis=axis))) for axis in (0, 1))
-            first, second = variable.dimensions
-            pairs.append((first, second) if down >= right else (second, first))
-    return pairs
+def _by_latitudes(variables: Variables, variable: Variable) -> tuple[str, str] | None:
+    """Returns the dimensions of rows and columns by the latitudes of each pixel, which change most from row to row."""
+    for latitudes in variables.values():
+        if (
+            len(latitudes.dimensions) == 2
+            and {*latitudes.dimensions} <= {*variable.dimensions}
+            and min(latitudes.shape) > 1
+            and _angle(latitudes) == "y"
+        ):
+            # Two rows are enough to know, and there may be many fields to ask for.
+            values = np.asarray(latitudes.read(slice(0, 2)), np.float64)
+            down, right = (np.abs(np.diff(values, axis=axis)) for axis in (0, 1))
+            first, second = latitudes.dimensions
+            known = np.isfinite(down).any() and np.isfinite(right).any()
+            turned = known and np.nanmean(down) < np.nanmean(right)
+            return (second, first) if turned else (first, second)
+    return None
 
 
 def _counts_times(variables: Variables, name: str) -> bool:

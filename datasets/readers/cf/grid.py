@@ -153,6 +153,8 @@ def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the attributes that are texts, numbers or short lists of numbers, as JSON has them."""
     plain: dict[str, Any] = {}
     for name, value in attributes.items():
+        if name.startswith("_"):  # of the library, such as fill values
+            continue
         if isinstance(value, str):
             plain[name] = value[:_LONGEST]
         elif isinstance(value, int | float | np.number | np.ndarray | list) and np.size(value) <= 100:

@@ -87,7 +87,7 @@ def test_kilometres_stay_kilometres_and_count_as_metres(tmp_path):
 def test_projections_that_are_not_known_are_copied(tmp_path):
     variables = {
         "t": (("time", "lat", "lon"), VALUES, KELVIN | {"grid_mapping": "m"}),
-        "m": ((), np.int32(0), {"grid_mapping_name": "of_mars", "radius": 3.4e6}),
+        "m": ((), np.int32(0), {"grid_mapping_name": "of_mars", "radius": 3.4e6, "_FillValue": np.int32(-1)}),
     }
     grid = grid_of(write_cf(tmp_path / "a.nc", variables))
     assert grid.projection is None

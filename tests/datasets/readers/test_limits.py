@@ -253,3 +253,18 @@ def test_long_texts_do_not_take_long(tmp_path):
     refusal(path, "netcdf", "has accumulations of inf minutes", units="mm")
     refusal(path, "netcdf", "has the rain 'rain' in .* which are no units of rain")
     assert make_reader("netcdf", units="raw").contents(path).grid.units == "raw"
+
+
+def test_many_latitudes_are_not_read(tmp_path):
+    """A file may have any number of them, and each is as large as a frame."""
+    from tests.support.cf_files import frames, write_cf
+
+    about = {"units": "degrees_north"}
+    many = {f"lat{n}": (("j", "i"), frames(40, 50), about) for n in range(200)}
+    fields = {f"t{n}": (("time", "j", "i"), frames(6, 40, 50), {"units": "K"}) for n in range(100)}
+    path = write_cf(tmp_path / "many.nc", many | fields, lat=None, lon=None)
+    reader = make_reader("netcdf", variable="t3")
+    started = time.monotonic()
+    assert [c.name for c in reader.contents(path).grid.coordinates] == ["lat0"]
+    # Reading every latitude for every field takes minutes.
+    assert time.monotonic() - started < 20
