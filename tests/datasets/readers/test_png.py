@@ -16,6 +16,11 @@ PIXELS = np.array([[0, 255, 51], [102, 10, 20]], np.uint8)
         ("66_20190610_1204.png", "2019-06-10T12:04:00"),
         ("rain-20190610T120430Z.png", "2019-06-10T12:04:30"),
         ("000000000000_201906101204.png", "2019-06-10T12:04:00"),
+        ("rdr_d01_20190610Z1204_VMI.png", "2019-06-10T12:04:00"),
+        ("2019-06-10_12:04:30.png", "2019-06-10T12:04:30"),
+        ("2019-06-10T12-04.png", "2019-06-10T12:04:00"),
+        ("x_2019_06_10_12_04_30_y.png", "2019-06-10T12:04:30"),
+        ("2019-06-10 12.04.png", "2019-06-10T12:04:00"),
     ],
 )
 def test_png_times(tmp_path, name, time):
@@ -71,3 +76,29 @@ def test_png_refuses(tmp_path):
         make_reader("png", pattern="%d%b%Y")
     with pytest.raises(ValueError, match=r"\[png\] 'pattern' must be a pattern of strptime .* but got 'radar'"):
         make_reader("png", pattern="radar")
+
+
+def test_transparent_pixels_are_missing(tmp_path):
+    alpha = np.array([[255, 0, 255], [255, 255, 1]], np.uint8)
+    path = tmp_path / "2018-05-01_23:00:04.png"
+    Image.fromarray(np.stack([PIXELS, alpha], -1), "LA").save(path)
+    reader, contents = open_file(path)
+    assert reader.format == "png"
+    assert contents.times.astype(str).tolist() == ["2018-05-01T23:00:04"]
+    np.testing.assert_array_equal(reader.read(path, 0), np.where(alpha, PIXELS, np.nan))
+    options = {"units": "dBZ", "scale": 0.5, "missing": 10}
+    np.testing.assert_array_equal(make_reader("png", **options).read(path, 0), [[0, np.nan, 25.5], [51, np.nan, 10]])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_by_choice(tmp_path, mode):
+    path = tmp_path / "201906101204.png"
+    Image.new(mode, (2, 3), (100, 200, 50)).save(path)
+    with pytest.raises(ReadError, match=r"colours carry no values\. If their .* set reader\.luminance=true\.$"):
+        make_reader("png").contents(path)
+    reader = make_reader("png", luminance=True)
+    assert recognise(path, [reader]) is reader
+    assert reader.contents(path).grid.shape == (3, 2)
+    np.testing.assert_allclose(reader.read(path, 0), np.full((3, 2), 29.9 + 117.4 + 5.7), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"\[png\] 'luminance' must be true or false but got 1"):
+        make_reader("png", luminance=1)
