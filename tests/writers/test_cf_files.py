@@ -141,8 +141,8 @@ def test_fields_keep_their_names_and_units(tmp_path):
         assert (file["sst"].dimensions, file["sst"].units) == (("time", "y", "x"), "degC")
 
 
-def test_coordinates_of_a_file_are_written_as_they_are(tmp_path, forecast):
-    netcdf = pytest.importorskip("netCDF4")
+def rotated_place():
+    """Returns a place on a grid with a rotated pole, with latitudes."""
     rows, columns = np.linspace(2, 1, 8, dtype=np.float32), np.arange(12.0) / 7
     lat = np.add.outer(rows, columns).astype(np.float32)
     pole = {"grid_mapping_name": "rotated_latitude_longitude", "grid_north_pole_latitude": 37.5}
@@ -152,7 +152,27 @@ def test_coordinates_of_a_file_are_written_as_they_are(tmp_path, forecast):
         Coordinate("lat", ("rlat", "rlon"), lat, {"units": "degrees_north"}),
         Coordinate("rotated_pole", (), np.int32(0), pole),
     )
-    place = Place(("rlat", "rlon"), coordinates)
+    return Place(("rlat", "rlon"), coordinates)
+
+
+@pytest.mark.parametrize("name", ["f.nc", "f.zarr"])
+def test_coordinates_come_back_as_they_are(tmp_path, forecast, name):
+    pytest.importorskip("netCDF4" if name == "f.nc" else "zarr")
+    place = rotated_place()
+    grid = open_file(write(tmp_path / name, replace(forecast, place=place)))[1].grid
+    assert grid.dimensions == place.dimensions
+    found = {coordinate.name: coordinate for coordinate in grid.coordinates}
+    for given in place.coordinates:
+        back = found[given.name]
+        assert (back.dimensions, back.values.dtype) == (given.dimensions, given.values.dtype)
+        np.testing.assert_array_equal(back.values, given.values)
+        assert dict(back.attributes) == given.attributes
+
+
+def test_coordinates_of_a_file_are_written_as_they_are(tmp_path, forecast):
+    netcdf = pytest.importorskip("netCDF4")
+    place = rotated_place()
+    rows, columns, lat, _ = (coordinate.values for coordinate in place.coordinates)
     with netcdf.Dataset(write(tmp_path / "f.nc", replace(forecast, place=place))) as file:
         rain = file["rain_rate"]
         assert rain.dimensions == ("time", "rlat", "rlon")
@@ -163,6 +183,6 @@ def test_coordinates_of_a_file_are_written_as_they_are(tmp_path, forecast):
         np.testing.assert_array_equal(file["lat"][:], lat)
         assert file["rotated_pole"].grid_north_pole_latitude == 37.5
         assert "crs" not in file.variables
-    short = replace(place, coordinates=(replace(coordinates[2], values=lat[:, 1:]),))
+    short = replace(place, coordinates=(replace(place.coordinates[2], values=lat[:, 1:]),))
     with pytest.raises(ValueError, match=r"'place' must have coordinates 'lat' of \(8, 12\) but has \(8, 11\)"):
         replace(forecast, place=short)
