@@ -151,7 +151,7 @@ class Pictures:
                     facts.height, facts.width = height, width
                 if (height, width) != (facts.height, facts.width):
                     raise UnreadableError(f"is of {height}x{width} instead of {facts.height}x{facts.width}")
-            except (ValueError, OSError, SyntaxError, EOFError) as error:  # Pillow raises SyntaxError for a bad PNG
+            except Exception as error:  # Pillow raises errors of many kinds for a damaged picture
                 good[n] = False
                 facts.problem = facts.problem or f"{self.path / file} {error}"
         follows = good[1:] & good[:-1] & _follow(self.files)
@@ -167,7 +167,7 @@ class Pictures:
         """Returns frames, (T, H, W, C) uint8."""
         try:
             return np.stack([self._picture(self.files[n]) for n in positions])
-        except (ValueError, OSError, SyntaxError, EOFError) as error:
+        except Exception as error:
             raise ReadError(f"[VideoClips] a picture of {self.path} can no longer be read: {error}") from error
 
     def _picture(self, file: str) -> np.ndarray:
@@ -220,15 +220,15 @@ class Stack:
                     facts.low = float(np.min([row.min() for row in rows]))
                     facts.high = float(np.max([row.max() for row in rows]))
             facts.sha256 = _digest([self.path])
-        except (ValueError, OSError) as error:
-            facts.problem = f"{self.path} {error}"
+        except Exception as error:  # zipfile and zlib raise errors of their own
+            return Facts(problem=f"{self.path} cannot be read ({error}); it may be damaged")
         return facts
 
     def frames(self, clip: int, positions: Sequence[int]) -> np.ndarray:
         """Returns frames, (T, H, W, C), uint8 or float32 in [0, 1]."""
         try:
             frames = self.layout.frames(self._array(), clip, positions)
-        except (ValueError, OSError) as error:
+        except Exception as error:
             raise ReadError(f"[VideoClips] {self.path} can no longer be read: {error}") from error
         if self.eight_bits:
             return frames

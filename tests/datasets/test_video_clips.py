@@ -158,6 +158,18 @@ def test_a_packed_stack_and_several_arrays(tmp_path, rng):
     np.testing.assert_array_equal(frames(data.sample("test", 0))[..., 0], arrays["test"][0, :4])
 
 
+def test_damaged_stacks_are_left_out(tmp_path, rng):
+    for n in range(4):
+        np.savez_compressed(tmp_path / f"{n}.npz", a=rng.random((9, 64, 64)).astype(np.float32))
+    content = bytearray((tmp_path / "3.npz").read_bytes())
+    content[len(content) // 2] ^= 255  # within the packed values, after its header
+    (tmp_path / "3.npz").write_bytes(content)
+    (tmp_path / "4.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{" + bytes(200))
+    with pytest.warns(UserWarning, match=r"4.npy cannot be read .*3.npz cannot be read"):
+        data = opened(tmp_path, channels=1)
+    assert [clip.name for clip in data.clips] == ["0.npz", "1.npz", "2.npz"]
+
+
 def test_values_of_stacks_become_0_to_1(tmp_path, rng):
     floats = rng.random((6, 5, 8, 8)).astype(np.float32)
     np.save(tmp_path / "a.npy", floats)
