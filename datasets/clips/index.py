@@ -43,7 +43,8 @@ def facts_of(sources: Sequence[Source], path: Path, *, folder: Path | None, prog
             known[n] = sources[n].facts()
     finally:  # also after Ctrl-C, so that the next start goes on here
         if new:
-            _save(file, {key: facts for key, facts in zip(keys, known, strict=True) if key and facts})
+            # A source that could not be read is tried again: a library may be there, or a disk be faster, next time.
+            _save(file, {key: facts for key, facts in zip(keys, known, strict=True) if key and facts and facts.runs})
     return [facts for facts in known if facts is not None]
 
 

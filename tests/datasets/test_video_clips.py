@@ -325,6 +325,16 @@ def test_clips_are_read_for_the_index_only_once(tmp_path, monkeypatch):
     assert len(read) == 5
 
 
+def test_a_clip_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    write_gifs(tmp_path / "clips", [8] * 4)
+    with monkeypatch.context() as patch:
+        patch.setenv("CONVLSTM_READ_SECONDS", "0.000001")
+        patch.setattr("convlstm.datasets.video._BYTES_A_SECOND", 1e12)
+        with pytest.raises(ValueError, match=r"no clip that can be used: .*CONVLSTM_READ_SECONDS"):
+            opened(tmp_path / "clips")
+    assert len(opened(tmp_path / "clips").clips) == 4
+
+
 def test_a_clip_that_vanishes_is_named(tmp_path):
     clips = write_gifs(tmp_path / "clips", [8] * 4)
     data = opened(tmp_path / "clips")
