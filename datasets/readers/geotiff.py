@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from convlstm.datasets.arguments import is_number
 from convlstm.datasets.readers.base import NO_ECHO_DBZ, Contents, Reader, frame_number, library
 from convlstm.datasets.readers.cf.quantity import quantity_of
 from convlstm.datasets.readers.cf.variable import Variable
@@ -84,13 +86,10 @@ class GeoTIFF(Reader):
             check_text(self.format, label, getattr(self, label))
         for label in ("scale", "offset"):
             check_number(self.format, label, getattr(self, label))
-        for label in ("band", "missing", "undetect"):
-            value = getattr(self, label)
-            if isinstance(value, Sequence) and not isinstance(value, str):
-                object.__setattr__(self, label, tuple(value))
-            for number in value if isinstance(value, Sequence) and not isinstance(value, str) else (value,):
-                if not (label == "band" and number == "time"):
-                    check_number(self.format, label, number)
+        for label in ("missing", "undetect"):
+            object.__setattr__(self, label, _frozen(self.format, label, getattr(self, label)))
+        if self.band != "time":
+            object.__setattr__(self, "band", _frozen(self.format, "band", self.band, "number, several, or 'time',"))
 
     def _recognises(self, path: Path, head: bytes) -> bool:
         return head.startswith(_SIGNATURES) and path.suffix.lower() in (".tif", ".tiff", ".gtiff")
@@ -171,6 +170,18 @@ class GeoTIFF(Reader):
                 f"number, or 'undetect' if there was no echo, in a list with others: reader.missing=[{lowest:g}]"
             )
         return values
+
+
+def _frozen(format: str, name: str, value: Any, what: str = "number, or several,") -> Any:
+    """Returns an option as a number, a tuple of numbers or None; raises ValueError for anything else."""
+    several = isinstance(value, list | tuple)
+    if value is not None and not (all(map(_is_finite, value)) and value if several else _is_finite(value)):
+        raise ValueError(f"[{format}] '{name}' must be a {what} but got {value!r}.")
+    return tuple(value) if several else value
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

@@ -16,10 +16,18 @@ import numpy as np
 import pytest
 
 # The kinds of values that each option takes.
-TEXTS = {"pattern": "%Y%m%d%H%M", "units": "mm/h", "key": "rain", "variable": "rain", "start": "2020-06-01"}
+TEXTS = {
+    "pattern": "%Y%m%d%H%M",
+    "units": "mm/h",
+    "key": "rain",
+    "variable": "rain",
+    "start": "2020-06-01",
+    "name": "rain",
+}
 NUMBERS = ("scale", "offset", "missing")
-# What the readers of NetCDF and Zarr take beside these.
-SEVERAL = {"variable": [["a"]], "select": [{}, {"a": 1}]}
+# What options take beside these, except for the name of ODIM's only quantity, and values of the others.
+SEVERAL = {"variable": [["a"]], "select": [{}, {"a": 1}], "luminance": [True]}
+OTHERS = {"select": {"level": 500}, "luminance": True}
 WRONG = [True, [], ["a"], {}, {"a": 1}, b"mm/h", object(), float("nan"), float("inf")]
 
 
@@ -30,12 +38,12 @@ def options():
 @pytest.mark.parametrize(("format", "name"), options())
 def test_values_of_another_type_are_refused(format, name):
     wrong = [*WRONG, *([12, 2.5, ""] if name in TEXTS else ["5m", "", -1] if name == "step_minutes" else ["5m", ""])]
-    several = SEVERAL.get(name, []) if format in ("netcdf", "zarr") else []
+    several = [] if format == "odim" else SEVERAL.get(name, [])
     for value in [value for value in wrong if value not in several]:
         with pytest.raises(ValueError, match=rf"\[{format}\] '{name}' .*got ") as caught:
             make_reader(format, **{name: value})
         assert repr(value) in str(caught.value)
-    right = {"level": 500} if name == "select" else TEXTS.get(name, 5)
+    right = OTHERS.get(name, TEXTS.get(name, 5))
     hash(make_reader(format, **{name: right}))
     hash(make_reader(format, **{name: None}))
 
