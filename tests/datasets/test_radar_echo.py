@@ -199,7 +199,7 @@ def test_an_archive_that_is_too_small(stack):
         ({"archive": None, "synthetic": {"colour": 1}}, "'synthetic' has step_minutes, .* but got 'colour'"),
         ({"archive": None, "coarsen": 2}, "'coarsen' and 'step' are for an 'archive'. Set 'pixel_km' and 'step_minutes'"),
         ({"zr": (200,)}, r"'zr' must be two positive numbers"),
-        ({"format": "grib"}, "'format' must be one of"),
+        ({"format": "bufr"}, "'format' must be one of"),
         ({"reader": {"colour": 1}}, "'options' .* fit no format"),
     ],
 )

@@ -270,8 +270,8 @@ def test_refuses(tmp_path):
     write_pictures(tmp_path / "radar", 2)
     with pytest.raises(FileNotFoundError, match=r"\[Archive\] .*absent does not exist. Check the path."):
         Archive(tmp_path / "absent")
-    with pytest.raises(ValueError, match=r"'format' must be one of .*png.* but got 'grib'"):
-        Archive(tmp_path / "radar", format="grib")
+    with pytest.raises(ValueError, match=r"'format' must be one of .*png.* but got 'bufr'"):
+        Archive(tmp_path / "radar", format="bufr")
     with pytest.raises(ValueError, match="has no option 'colour'"):
         Archive(tmp_path / "radar", format="png", options={"colour": 1})
     with pytest.raises(
