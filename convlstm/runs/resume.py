@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ MATCHING = (*FIXED, "optimizer", "schedule", "sampling", "trainer.max_grad_norm"
 
 CHANGEABLE = ("optimizer", "schedule", "sampling", "trainer")
 """Keys that may change on resume; changes are printed."""
+
+
+# The key of the fields of an archive in the description of the data.
+_FIELDS = re.compile(r"record\.archives\..+\.fields").fullmatch
 
 
 class ResumeError(ValueError):
@@ -141,7 +146,10 @@ def check_same_data(checkpoint: Path, record: Mapping[str, Any]) -> None:
         record: The data's description as they are now. The same configuration may lead to other data than before.
     """
     former = checkpoints.read_state(checkpoint).get("data")
-    if changes := differences({"record": former}, {"record": record}, ("record",)):
+    changes = differences({"record": former}, {"record": record}, ("record",))
+    # Runs of earlier versions lack the fields of archives, which are recorded now.
+    changes = [(key, former, current) for key, former, current in changes if former is not None or not _FIELDS(key)]
+    if changes:
         lines = "\n  ".join(
             f"{key.removeprefix('record.')}: {former!r} then, {current!r} now" for key, former, current in changes
         )

@@ -79,7 +79,7 @@ def test_a_model_trains_on_an_archive_and_is_verified_beside_the_baselines(archi
     line += ["trainer.max_steps=2", "trainer.batch_size=2", f"output={tmp_path}", "name=run"]
     status, said, err = call("train", monkeypatch, capsys, *line)
     assert (status, err) == (0, "")
-    assert "archives rain" in said
+    assert "data        rain.npz: " in said
     assert "sha256" not in said
     status, said, err = call("evaluate", monkeypatch, capsys, f"ckpt={tmp_path / 'run'}", "examples=[]", "sequences=2")
     assert (status, err) == (0, "")

@@ -124,6 +124,8 @@ def bases() -> tuple[Base, ...]:
         for name in names if group in of_train else ():
             if group == "logger" and importlib.util.find_spec(name) is None:
                 continue  # an extra that is not installed
+            if needs_files(group, name):
+                continue
             companions = COMPANIONS.get((group, name), COMPANIONS.get((group, "*"), {}))
             if group == "loss" and "${data.transform}" in (CONFIGS / group / f"{name}.yaml").read_text("utf-8"):
                 companions = companions | {"data": "radar_echo"}
@@ -136,6 +138,14 @@ def bases() -> tuple[Base, ...]:
             if group == "data":
                 whole.append(Base("evaluate", {"model": "persistence", group: name}))
     return (*whole, *(Base("evaluate", {}, {}, name) for name in ("digits", "rain")))
+
+
+def needs_files(group: str, name: str) -> bool:
+    """Returns True for data whose path has no value, and for experiments with such data."""
+    choice = read(CONFIGS / group / f"{name}.yaml")
+    overrides = [one for one in choice.get("defaults", []) if isinstance(one, dict)]
+    data = [one["override /data"] for one in overrides if "override /data" in one]
+    return "???" in choice.values() or any(needs_files("data", other) for other in data)
 
 
 def groups() -> dict[str, list[str]]:
