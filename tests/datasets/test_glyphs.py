@@ -1,3 +1,4 @@
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -42,17 +43,32 @@ def test_builtin_digits_are_varied_and_readable():
     assert correct.mean() > 0.97
 
 
-def test_missing_fonts_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"lacks DejaVuSans, .* Reinstall matplotlib, or set data.digits=mnist"):
+def _fonts():
+    """Returns the folder of the fonts that matplotlib ships."""
+    (folder,) = importlib.util.find_spec("matplotlib").submodule_search_locations
+    return Path(folder, "mpl-data", "fonts", "ttf")
+
+
+def test_without_any_font(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has none of them. Reinstall matplotlib, or set data.digits=mnist"):
         draw_digits(tmp_path)
 
 
 def test_fonts_in_another_folder(tmp_path):
-    import importlib.util
-
-    (folder,) = importlib.util.find_spec("matplotlib").submodule_search_locations
-    shutil.copytree(Path(folder, "mpl-data", "fonts", "ttf"), tmp_path / "fonts")
+    shutil.copytree(_fonts(), tmp_path / "fonts")
     assert Digits(*draw_digits(tmp_path / "fonts")).sha256() == load_digits("builtin").sha256()
+
+
+def test_missing_fonts_are_named_once_and_the_others_are_used(tmp_path):
+    shutil.copytree(_fonts(), tmp_path / "fonts")
+    (tmp_path / "fonts" / "cmb10.ttf").unlink()
+    with pytest.warns(UserWarning, match=r"drawn without cmb10.*, which this matplotlib lacks"):
+        train, test = draw_digits(tmp_path / "fonts")
+    assert draw_digits(tmp_path / "fonts")[0] is train, "without another warning"
+    assert train.shape == (5000, 28, 28)
+    assert train.any(axis=(1, 2)).all()
+    assert test.any(axis=(1, 2)).all()
+    assert Digits(train, test).sha256() != load_digits("builtin").sha256()
 
 
 def test_without_matplotlib(monkeypatch):
