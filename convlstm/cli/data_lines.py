@@ -12,11 +12,12 @@ def data_lines(record: Mapping[str, Any]) -> list[str]:
     The first line names the data, the archives with their frames, and a line each the fields and their scales. The last
     line has the sequences. A data set of the user's own may lack any of them.
     """
-    lines = []
+    lines, fields = [], []
     for name, archive in _sections(record, "archives"):
         lines.append(f"{name}: {_archive(archive)}")
-        if "channels" not in record:
-            lines += [_field(field) for field in archive.get("fields") or [] if isinstance(field, Mapping)]
+        fields += [_field(field) for field in archive.get("fields") or [] if isinstance(field, Mapping)]
+    if "channels" not in record:
+        lines += dict.fromkeys(fields)  # archives have most in common
     channels = record.get("channels")
     if isinstance(channels, Mapping):
         targets = channels.get("targets") or []

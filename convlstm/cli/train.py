@@ -21,7 +21,6 @@ from convlstm.cli.data_lines import data_lines
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import FLAG, PATH, check, optional, whole
 from convlstm.cli.program import fail, make_folder, run
-from convlstm.datasets.readers.grid import Field
 from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
 from convlstm.distributed.watchdog import WatchError
@@ -204,12 +203,6 @@ def check_ranks(ranks: Ranks, settings: dict[str, Any], record: Mapping[str, Any
         fail(f"the ranks differ:\n  {lines}\nGive all machines the same project and the same data.")
 
 
-def fields_of(record: Mapping[str, Any]) -> list[Field]:
-    """Returns the fields of the archives of a record, each once: what the files contain, and what is made of it."""
-    archives = (record.get("archives") or {}).values()
-    return list(dict.fromkeys(Field(**field) for archive in archives for field in archive.get("fields", ())))
-
-
 def announce(
     folder: Path,
     checkpoint: Path | None,
@@ -233,8 +226,6 @@ def announce(
             f"note        the validation split has {few} sequence{'s' * (few > 1)}, by which the best checkpoint is "
             "chosen: give it more by data.split, a longer archive, or shorter sequences"
         )
-    for field in fields_of(record):
-        print(f"field       {field}")
     for key, former, current in [] if checkpoint is None else changes_on_resume(checkpoint, settings):
         print(f"changed     {key}: {former!r} in the run so far, {current!r} from here on")
     if warning := slow_blas_warning():
