@@ -294,6 +294,17 @@ def test_it_is_built_once(built, cache, compiler):
     assert sorted(file.name for file in cache.iterdir()) == [f"{name}.sha256", f"{name}.so"]
 
 
+def test_a_killed_build_leaves_nothing_after_the_next_one(built, cache, compiler):
+    compiler(built)
+    code = "import os; from convlstm.ops.cpu import library as m; m._check = lambda new: os.kill(os.getpid(), 9); "
+    killed = run(code + "m.library()")
+    killed.communicate()
+    assert killed.returncode == -9
+    assert len(list(cache.iterdir())) == 1
+    finish(run(LOAD))
+    assert len(list(cache.iterdir())) == 2  # the library and its checksum
+
+
 def test_two_processes_that_build_at_once(built, cache, compiler):
     compiler(built)
     both = [run(LOAD) for _ in range(2)]

@@ -15,10 +15,10 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
+from convlstm.backend.files import remove, remove_leftovers, temporary_of
 from convlstm.backend.private_folder import create_cache
 from convlstm.backend.python_process import command
 
@@ -210,16 +210,20 @@ def _fingerprint(compiler: str) -> str:
 def _build(compiler: str, target: Path) -> None:
     """Compiles and checks the library, and moves it into the cache when it is complete."""
     print("Compiling the CPU kernels for this machine, once: about 20 seconds", file=sys.stderr, flush=True)
+    folder = temporary_of(target)
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
-            new = Path(folder) / target.name
-            _compile(compiler, Path(folder), new)
-            _check(new)
-            _checksum(new).write_text(_digest(new), encoding="utf-8")
-            _checksum(new).replace(_checksum(target))
-            new.replace(target)
+        remove_leftovers(target)
+        folder.mkdir(mode=0o700)
+        new = folder / target.name
+        _compile(compiler, folder, new)
+        _check(new)
+        _checksum(new).write_text(_digest(new), encoding="utf-8")
+        _checksum(new).replace(_checksum(target))
+        new.replace(target)
     except OSError as error:
         raise UnavailableError(f"they cannot be kept in '{target.parent}': {error}. Set XDG_CACHE_HOME.") from None
+    finally:
+        remove(folder)
 
 
 def _compile(compiler: str, folder: Path, target: Path) -> None:
