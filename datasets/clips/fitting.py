@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 FITS = ("crop", "stretch", "cut")
 """Ways to bring frames to a size, see `fitted`."""
@@ -66,6 +65,8 @@ def fitted(frames: np.ndarray, size: tuple[int, int], fit: str) -> np.ndarray:
         return frames[:, top:bottom, left:right]
     if shape == size:
         return frames
+    from PIL import Image
+
     smaller = box[2] - box[0] >= size[1] and box[3] - box[1] >= size[0]
     how = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
     result = np.empty((len(frames), *size, frames.shape[-1]), frames.dtype)

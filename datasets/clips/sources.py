@@ -19,7 +19,6 @@ from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.video import VideoError, decode_video
 
 import numpy as np
-from PIL import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -276,6 +275,8 @@ def read_picture(path: Path, channels: int) -> np.ndarray:
         UnreadableError: If it is too large, or a file of another kind.
         OSError: If it cannot be read.
     """
+    from PIL import Image
+
     with open_plain(path) as file, Image.open(file, formats=_PICTURE_FORMATS) as image:
         check_frame(image.size[::-1])
         if image.mode.startswith("I"):
