@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from convlstm.ops.cpu.library import available
 from fault_tests.bench import ONE_THREAD
 from fault_tests.child import ROOT
 from tests.support import forecast_runs, radar_archives, run_files
@@ -56,9 +57,13 @@ class Templates:
         self.digits = forecast_runs.write_run(folder / "digits", DESCRIPTION, None, DATA)
         self.frames = folder / "frames"
         radar_archives.write_pictures(self.frames, 4)
+        available()  # the kernels are built once for a machine and a Python, which takes minutes if it is busy
         start = time.perf_counter()
-        Stage(folder / "harmless", self).call(["evaluate", f"ckpt={self.digits}", "examples=[]", f"out={folder}/out"])
+        arguments = ["evaluate", f"ckpt={self.digits}", "examples=[]", f"out={folder}/out"]
+        status, printed = Stage(folder / "harmless", self).call(arguments)
         self.seconds = time.perf_counter() - start
+        if status != 0:
+            raise RuntimeError(f"[Templates] a harmless command ended with status {status}: {printed.decode()[-500:]}")
 
 
 class Stage:
