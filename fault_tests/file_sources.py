@@ -14,7 +14,17 @@ from typing import Any
 from convlstm.datasets.readers import recognise
 from convlstm.datasets.video import is_video
 from convlstm.writers import Forecast, write
-from tests.support import films, geotiff_files, grib_files, radar_archives, radar_files, radolan_files, zarr_stores
+from tests.support import (
+    films,
+    geotiff_files,
+    grib_files,
+    meteonet_files,
+    nimrod_files,
+    radar_archives,
+    radar_files,
+    radolan_files,
+    zarr_stores,
+)
 from tests.support.keras_files import keras_file
 
 import mlx.core as mx
@@ -59,7 +69,7 @@ class Source:
 def built(folder: Path) -> list[Source]:
     """Writes small valid files of every format into a folder, except for those whose library is missing."""
     rng, sources = np.random.default_rng(0), []
-    fields = (_hdf5, _netcdf, _zarr, _imerg, _grib, _geotiff, _pictures, _radolan, _numpy)
+    fields = (_hdf5, _netcdf, _zarr, _imerg, _grib, _geotiff, _pictures, _radolan, _nimrod, _meteonet, _numpy)
     for number, build in enumerate((*fields, _videos, _digits, _weights)):
         place = folder / str(number)
         place.mkdir(parents=True)
@@ -136,6 +146,17 @@ def _imerg(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
 
     for version in (6, 7):
         yield Source("imerg", "archive", write_imerg(folder / f"imerg{version}.HDF5", version))
+
+
+def _nimrod(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
+    path = folder / "nimrod"
+    path.write_bytes(nimrod_files.nimrod_field(rng.integers(0, 200, (SIDE, SIDE)).astype(np.int16)))
+    yield Source("nimrod", "archive", path)
+
+
+def _meteonet(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
+    numbers = rng.integers(0, 200, (2, SIDE, SIDE)).astype(np.int16)
+    yield Source("meteonet", "archive", meteonet_files.write_meteonet(folder / "rainfall_NW_2016_08.3.npz", numbers))
 
 
 def _grib(folder: Path, rng: np.random.Generator) -> Iterator[Source]:
