@@ -21,6 +21,9 @@ def temporary_folder() -> Path:
 def create_cache() -> Path:
     """Returns the folder of what this package builds for this user, created if it is missing.
 
+    It is `convlstm` in XDG_CACHE_HOME or in `~/.cache`; or `~/.convlstm` if members of a group may write to `~/.cache`,
+    as they may to what a user with the umask 002 creates.
+
     Raises:
         PermissionError: Another user may write to the folder, or could put another in its place.
         OSError: It cannot be created.
@@ -29,7 +32,14 @@ def create_cache() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME")
     parent = Path(cache) if cache else Path.home() / ".cache"
     parent.mkdir(parents=True, exist_ok=True)
-    return create_own(parent / "convlstm")
+    try:
+        return create_own(parent / "convlstm")
+    except PermissionError:
+        if cache:
+            raise
+        with suppress(OSError):
+            return create_own(Path.home() / ".convlstm")
+        raise
 
 
 def check_own(folder: Path, *, closed: bool = False) -> None:
@@ -58,7 +68,9 @@ def create_own(folder: Path) -> Path:
     parent = folder.parent.stat()
     open_to_others = parent.st_mode & _writing_by_others(parent) and not parent.st_mode & stat.S_ISVTX
     if parent.st_uid not in (0, os.getuid()) or open_to_others:
-        raise PermissionError(f"other users can replace folders in '{folder.parent}'")
+        raise PermissionError(
+            f"other users can replace folders in '{folder.parent}', with mode {stat.S_IMODE(parent.st_mode):o}"
+        )
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     check_own(folder)

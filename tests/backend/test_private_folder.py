@@ -104,6 +104,23 @@ def test_without_any_private_folder_nothing_is_compiled(shared, tmp_path, monkey
     assert done.stderr.count("Functions are not compiled, which costs speed: ") == 1
 
 
+@pytest.mark.parametrize("made", ["by another program", "by this package"])
+def test_a_cache_that_a_group_may_write_to_is_replaced_by_a_folder_at_home(made, shared, tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home" / ".cache" / ("convlstm" if made == "by this package" else "")
+    folder.mkdir(parents=True)
+    for part in (folder, folder.parent):
+        part.chmod(0o755)
+    os.chown(folder, os.getuid(), USER) if os.getuid() == 0 else None
+    folder.chmod(0o775 if os.getuid() == 0 else 0o777)
+    assert create_cache() == tmp_path / "home" / ".convlstm"
+    assert stat.S_IMODE(create_cache().stat().st_mode) == 0o700
+    (tmp_path / "home").chmod(0o777)
+    with pytest.raises(PermissionError, match="other users"):
+        create_cache()
+
+
 def test_importing_the_package_is_enough(shared):
     code = "import convlstm, os, tempfile; print(os.environ['TMPDIR'], tempfile.gettempdir())"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}

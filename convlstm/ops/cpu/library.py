@@ -125,7 +125,7 @@ def _built() -> Library | str:
     except UnavailableError as error:
         return str(error)
     except (OSError, RuntimeError) as error:  # no home folder, or the cache cannot be read
-        return f"there is no place to keep them: {error}. Set XDG_CACHE_HOME to a folder of yours."
+        return f"there is no place to keep them: {error}. Set XDG_CACHE_HOME to a folder of yours with mode 700."
 
 
 def library() -> Library:
