@@ -156,7 +156,7 @@ def test_only_the_command_line_knows_data_sets_and_the_configuration():
 def test_datasets_know_neither_models_nor_arrays_on_the_device():
     imported = {line.split()[-1] for lines in imports_of_rooms()["datasets"].values() for line in lines}
     # Nothing else of ours.
-    leaves = ("memory", "hdf5", "child_main", "child_pool", "child_process")
+    leaves = ("memory", "hdf5", "child_main", "child_pool", "child_process", "projection_text")
     allowed = ("convlstm.arguments.", "convlstm.gaps.", *(f"convlstm.backend.{leaf}." for leaf in leaves))
     assert [name for name in sorted(imported) if not name.startswith(allowed)] == []
     assert offenders(DATASETS, "mlx.core", "mlx.nn", "mlx.optimizers", "mlx.utils") == []

@@ -6,6 +6,8 @@ import math
 import warnings
 from typing import Any
 
+from convlstm.backend.projection_text import check_projection
+
 
 def grid_mapping(projection: str | None) -> dict[str, Any]:
     """Returns the attributes of CF's grid mapping variable.
@@ -15,10 +17,17 @@ def grid_mapping(projection: str | None) -> dict[str, Any]:
 
     Returns:
         `grid_mapping_name` and its parameters if CF has the projection, `crs_wkt` and `spatial_ref` (the same, for
-        GDAL), and a PROJ string as `proj4_params`. Empty without a projection, and for one that PROJ does not know,
-        with a warning. Without the library pyproj it is the text of the projection alone.
+        GDAL), and a PROJ string as `proj4_params`. Empty without a projection, and for one that names a file or that
+        PROJ does not know, with a warning. Without the library pyproj it is the text of the projection alone.
     """
     if not projection:
+        return {}
+    try:
+        check_projection(projection)
+    except ValueError as error:
+        warnings.warn(
+            f"[write] the projection {projection[:200]!r} is refused: {error}. The forecast has none.", stacklevel=2
+        )
         return {}
     name = "proj4_params" if projection.lstrip().startswith("+") else "crs_wkt"
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-_LONGEST = 10_000
+from convlstm.backend.projection_text import check_projection
 
 
 class UnplacedError(ValueError):
@@ -37,12 +37,16 @@ def checked(projection: str | None) -> Any:
     """Returns the coordinate reference system of a projection.
 
     Raises:
-        UnplacedError: If there is no projection, PROJ does not know it, or pyproj is missing.
+        UnplacedError: If there is no projection, it names a file, PROJ does not know it, or pyproj is missing.
     """
     if not projection:
         raise UnplacedError("the file has no projection")
     try:
-        return _crs(projection[:_LONGEST])
+        check_projection(projection)
+    except ValueError as error:
+        raise UnplacedError(f"the projection {projection[:200]!r} is refused: {error}") from error
+    try:
+        return _crs(projection)
     except ImportError as error:
         raise UnplacedError(
             f"the projection {projection[:200]!r} needs the library pyproj ({error}). Install it with pip install "

@@ -72,6 +72,8 @@ def test_no_projection_and_unknown_ones():
     assert grid_mapping(None) == {}
     with pytest.warns(UserWarning, match=r"projection '\+proj=martian' is not known to PROJ .* the forecast has none"):
         assert grid_mapping("+proj=martian") == {}
+    with pytest.warns(UserWarning, match=r"is refused: it names a file, '=/tmp/a:1', .* The forecast has none"):
+        assert grid_mapping("+init=/tmp/a:1") == {}
 
 
 def test_without_the_library_the_text_is_kept(monkeypatch):
