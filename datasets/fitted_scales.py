@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,6 +79,29 @@ def scale_of_changes(field: Field, changes: np.ndarray) -> Transform:
     known = np.abs(changes[np.isfinite(changes)])
     largest = (_rounded((1 + 2 * _MARGIN) * float(known.max())) if known.size else 0.0) or 1.0
     return Linear(minimum=-largest, maximum=largest, units=field.units)
+
+
+def check_clipped(owner: str, name: str, scale: Transform, values: np.ndarray, most: float, key: str) -> None:
+    """Warns of values beyond a scale; raises ValueError if their share is larger than `most`.
+
+    Args:
+        owner: Class of the data set, for the message.
+        name: Name of the field.
+        scale: Its scale.
+        values: Values of the training split, NaN where missing.
+        most: Largest share.
+        key: Argument that sets the scale.
+    """
+    share, (low, high) = scale.clipped(values), scale.ends()
+    if share == 0:
+        return
+    text = (
+        f"[{owner}] {share:.2%} of the values of {name} lie beyond its scale, {low:g} to {high:g} {scale.units}, and "
+        f"are clipped. Change '{key}'"
+    )
+    if share > most:
+        raise ValueError(f"{text}, or allow it: most_clipped={math.ceil(100 * share) / 100:g}.")
+    warnings.warn(f"{text} if they matter.", stacklevel=4)
 
 
 def _rounded(value: float) -> float:

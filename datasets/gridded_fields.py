@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from convlstm.arguments import check_flags
 from convlstm.datasets import arguments
 from convlstm.datasets.archive_options import ArchiveOptions
 from convlstm.datasets.channels import Channel, Channels, Degrees
-from convlstm.datasets.fitted_scales import scale_choices, scale_of, scale_of_changes
+from convlstm.datasets.fitted_scales import check_clipped, scale_choices, scale_of, scale_of_changes
 from convlstm.datasets.readers.grid import Field
 from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.gaps import fill
@@ -109,6 +108,8 @@ class GriddedFields(SequenceDataset):
         super().__init__(
             "GriddedFields", input_frames=input_frames, target_frames=target_frames, prefetch=prefetch, threads=threads
         )
+        if archive is None:
+            raise ValueError("[GriddedFields] 'archive' must be a path or a list of paths but got None.")
         check_flags("GriddedFields", changes=changes)
         most_clipped = arguments.number("GriddedFields", "most_clipped", most_clipped, 0, 1)
         extras = arguments.texts("GriddedFields", "extras", extras)
@@ -154,7 +155,9 @@ class GriddedFields(SequenceDataset):
             change = scale_of_changes(field, values - last) if changes else None
             fields.append(Channel(field, scale_of(choice, field, values), change))
         self.channels = Channels(fields, wanted, extras)
-        self._check_clipped(frames, most_clipped)
+        for number, channel in enumerate(fields):
+            values = frames[..., number]
+            check_clipped("GriddedFields", channel.field.name, channel.scale, values, most_clipped, "scale")
         self.frame_shape = (*sequences.frame_size, self.channels.inputs_count)
         self.target_channels = self.channels.target_channels
         self.thresholds = [] if thresholds is None else self._checked_thresholds(thresholds)
@@ -204,6 +207,10 @@ class GriddedFields(SequenceDataset):
         """Returns the times (UTC) of a sequence's frames, datetime64[s] of (T_in + T_out,)."""
         return self._sequences.times(split, *self._key(split, index, seed, epoch))
 
+    def frames(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
+        """Returns the frames of a sequence in the units of the fields, (T_in + T_out, H, W, C), NaN where missing."""
+        return self._frames(split, self._key(split, index, seed, epoch))
+
     def describe(self) -> dict:
         """Returns a record of the sequences for JSON."""
         return {
@@ -251,20 +258,6 @@ class GriddedFields(SequenceDataset):
                     f"of {archive.name} do not give the latitudes and longitudes of their pixels."
                 )
             self._degrees[number] = degrees
-
-    def _check_clipped(self, frames: np.ndarray, most: float) -> None:
-        """Warns of values beyond a scale; raises ValueError if there are too many."""
-        for number, channel in enumerate(self.channels.fields):
-            share, (low, high) = channel.scale.clipped(frames[..., number]), channel.scale.ends()
-            if share == 0:
-                continue
-            text = (
-                f"[GriddedFields] {share:.2%} of the values of {channel.field.name} lie beyond its scale, {low:g} to "
-                f"{high:g} {channel.field.units}, and are clipped. Change 'scale'"
-            )
-            if share > most:
-                raise ValueError(f"{text}, or allow it: most_clipped={np.ceil(100 * share) / 100:g}.")
-            warnings.warn(f"{text} if they matter.", stacklevel=3)
 
     def _checked_thresholds(self, thresholds: Sequence[float]) -> list[float]:
         if len(self.channels.targets) > 1:

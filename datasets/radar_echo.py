@@ -9,6 +9,7 @@ from convlstm.arguments import check_flags
 from convlstm.datasets import arguments
 from convlstm.datasets.archive_options import ArchiveOptions
 from convlstm.datasets.archive_sequences import ArchiveSequences
+from convlstm.datasets.fitted_scales import check_clipped
 from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 from convlstm.datasets.synthetic_sequences import SyntheticSequences
 from convlstm.datasets.transforms import Transform, default_transform
@@ -18,6 +19,10 @@ import numpy as np
 
 # Thresholds of HKO-7 (Shi et al., 2017) and of SEVIR (Veillette et al., 2020).
 _THRESHOLDS = {"mm/h": (0.5, 2.0, 5.0, 10.0, 30.0), "raw": (16.0, 74.0, 133.0, 160.0, 181.0, 219.0)}
+
+
+# Sequences in which values beyond the scale are counted.
+_CHECKED = 16
 
 
 class RadarEcho(SequenceDataset):
@@ -57,6 +62,8 @@ class RadarEcho(SequenceDataset):
             the share of the best one is enough. Default: 0.8.
         transform: Transform to [0, 1] and back. Default: `convlstm.datasets.transforms.Reflectivity` for mm/h,
             `convlstm.datasets.transforms.Linear` for raw values.
+        most_clipped: Largest share of the values that may lie beyond the transform's ends, where they are clipped.
+            Default: 0.03.
         thresholds: Thresholds of scores in physical units. Default: HKO-7's for mm/h, SEVIR's for raw values.
         augment: Flip training sequences at random, and turn square ones by quarters. Default: False.
         wet_sampling: Share of the training sequences whose window and crop are drawn in proportion to their share of
@@ -105,6 +112,7 @@ class RadarEcho(SequenceDataset):
         coarsen: int = 1,
         least_known: float = 0.8,
         transform: Transform | None = None,
+        most_clipped: float = 0.03,
         thresholds: Sequence[float] | None = None,
         augment: bool = False,
         wet_sampling: float = 0.0,
@@ -176,8 +184,18 @@ class RadarEcho(SequenceDataset):
                 f"{type(self.transform).__name__} is for {self.transform.units}. Choose another one, or set the "
                 "reader's 'units'."
             )
+        if archive is not None and self.transform != default_transform("mm/h"):
+            # The default scale of rain clips no rain that falls on earth.
+            self._check_clipped(arguments.number("RadarEcho", "most_clipped", most_clipped, 0, 1))
         thresholds = _THRESHOLDS[self.units] if thresholds is None else thresholds
         self.thresholds = arguments.rising("RadarEcho", "thresholds", thresholds)
+
+    def _check_clipped(self, most: float) -> None:
+        split = "train" if self._sizes["train"] else "test"
+        numbers = np.linspace(0, self._sizes[split] - 1, min(self._sizes[split], _CHECKED)).round().astype(int)
+        frames = [self._sequences.frames(split, *self._key(split, int(n), 0, 0)) for n in numbers]
+        name = self._sequences.archives[0].name  # type: ignore[union-attr]
+        check_clipped("RadarEcho", name, self.transform, np.stack(frames), most, "transform")
 
     def sample(
         self, split: str, index: int, *, seed: int = 0, epoch: int = 0, truth: bool = False

@@ -1,3 +1,6 @@
+import warnings
+
+from convlstm.datasets import RadarEcho
 from convlstm.datasets.fitted_scales import scale_choices, scale_of, scale_of_changes
 from convlstm.datasets.readers.grid import RAIN_RATE, Field
 from convlstm.datasets.transforms import Linear, Reflectivity, Standard
@@ -46,3 +49,22 @@ def test_choices_by_name_or_for_all():
     ):
         with pytest.raises(ValueError, match=text):
             scale_choices("Owner", choice, ["a", "b"])
+
+
+def test_a_wind_on_a_scale_of_counts_is_refused(tmp_path):
+    """Negative values became 0 without a word: half of a wind's."""
+    wind = np.random.default_rng(0).normal(0, 5, (60, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "wind.npy", wind)
+    options = {"start": "2024-01-01", "step_minutes": 60}
+    settings = {"archive": str(tmp_path / "wind.npy"), "reader": options, "input_frames": 2, "target_frames": 2}
+    settings |= {"index": str(tmp_path / "index"), "progress": False}
+    text = (
+        r"\[RadarEcho\] 5\d\.\d+% of the values of wind.npy lie beyond its scale, 0 to 255 raw.*, or allow"
+    )
+    with pytest.raises(ValueError, match=text):
+        RadarEcho(**settings)
+    with pytest.warns(UserWarning, match="are clipped"):
+        RadarEcho(**settings, most_clipped=0.6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RadarEcho(**settings, transform=Linear(minimum=-40, maximum=40), thresholds=[1])

@@ -146,7 +146,7 @@ def test_an_archive_that_is_too_short(stack):
         ValueError,
         match=r"'archive' is too short to be split into train 0.7, validation 0.1, test 0.2: the 100 frames of "
         r"storm.stack at 5 min hold 61 sequences of 40 frames, and at least 39 frames between two splits are not used. "
-        r"Use fewer input_frames or target_frames, fewer splits",
+        r"Use fewer input_frames or target_frames, a smaller stride, fewer splits",
     ):
         opened(stack, input_frames=20, target_frames=20)
     with pytest.raises(ValueError, match=r"the archive of train is too short: the 100 frames of storm.stack at 5 min "):
