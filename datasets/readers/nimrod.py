@@ -1,6 +1,6 @@
 """The Met Office's NIMROD binary files: records of a header and a field, all big-endian.
 
-An own reader: the records are simple, and Iris, whose values the tests' real files are compared with, brings SciPy,
+An own reader, since the records are simple. Its values and coordinates agree with those of Iris, which brings SciPy,
 cartopy, dask and others.
 """
 

@@ -1,7 +1,7 @@
 """RADOLAN's binary composites of the German Weather Service (DWD).
 
-An own reader: the format is a line of text and an array, and wradlib, whose values the tests' real files are compared
-with, brings SciPy, xarray and a dozen others.
+An own reader, since the format is a line of text and an array. Its values, times and coordinates agree with those of
+wradlib, which brings SciPy, xarray and a dozen others.
 """
 
 from __future__ import annotations
