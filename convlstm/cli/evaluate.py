@@ -20,6 +20,7 @@ from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
 from convlstm.cli.evaluation_data import build_data, differences_in_training
+from convlstm.cli.ignored_keys import check_members
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import PACKAGES, PATH, Values, check, either, list_of, one_of, optional, whole
 from convlstm.cli.program import fail, make_folder, run
@@ -76,6 +77,7 @@ def execute(config: DictConfig) -> None:
     """Scores the models of a configuration and draws their forecasts."""
     settings = plain(config)
     check("evaluate", KEYS, settings)
+    check_members("evaluate", settings)
     check_sections(settings)
     names = [] if settings["ckpt"] is None else settings["ckpt"]
     folders = [find(name) for name in (names if isinstance(names, list) else [names])]
@@ -130,7 +132,7 @@ def execute(config: DictConfig) -> None:
         **({"members": settings["members"]} if settings["ensemble"] else {}),
     }
     write_scores(folder, result, record)
-    page, about_data = folder / "report.html", {"rain": rain, "split": settings["split"]}
+    page, about_data = folder / "report.html", {"rain": rain, "fields": fields, "split": settings["split"]}
     write_page(page, result, checkpoints=dict(zip(models, folders, strict=False)), record=record, **about_data)
     pictures = write_pictures(folder, result, animated=list(models), log=log_of(folders), **about_data)
     # Printed last: a reader of this output may end the program.

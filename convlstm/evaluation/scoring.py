@@ -99,6 +99,7 @@ class Evaluation:
             field the CSI at `middle_threshold` over all lead times, else the MSE per pixel.
         spectra: By forecaster, the power spectra of `RainMetrics`; empty without a rain field.
         ensembles: By forecaster, the metrics of those that are ensembles, for their tables.
+        frame_interval: Minutes from frame to frame, or None if they are unknown.
     """
 
     scores: dict[str, Scores]
@@ -111,6 +112,7 @@ class Evaluation:
     worst: list[Case[Example]] = field(default_factory=list)
     spectra: dict[str, dict[str, Any]] = field(default_factory=dict)
     ensembles: dict[str, EnsembleMetrics] = field(default_factory=dict)
+    frame_interval: float | None = None
 
     def skill(self, name: str, reference: str) -> float | None:
         """Returns 1 - MSE / MSE of a reference: the share of its squared error that a forecaster removes.
@@ -230,6 +232,7 @@ def evaluate(
         worst=ranking.worst,
         spectra={name: one.rain.spectrum() for name, one in metrics.items() if one.rain is not None},
         ensembles={name: one.ensemble for name, one in metrics.items() if one.ensemble is not None},
+        frame_interval=getattr(rain or fields, "frame_interval", None),
     )
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.evaluation.lead_times import lead_times
 from convlstm.metrics import Scores, score
 from convlstm.metrics.table import spelled, unit_in_words
 from convlstm.report.chart_descriptions import Bars, Chart, Histogram, Line, check_positive
 from convlstm.report.matplotlib_charts import draw
-from convlstm.report.score_charts import lead_chart, lead_times
+from convlstm.report.score_charts import lead_chart
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -129,14 +130,15 @@ def spread_charts(scores: Mapping[str, Scores], frame_interval: float | None) ->
     lines = {}
     for name, values in scores.items():
         errors, ratios = values[error]["per_lead"], values["spread_skill"]["per_lead"]
-        leads, x = lead_times(len(errors), frame_interval)
+        leads, unit = lead_times(len(errors), frame_interval)
         prefix = "" if len(scores) == 1 else f"{name}, "
         lines[f"{prefix}error"] = Line(leads, errors, name)
         spread = [ratio * value for ratio, value in zip(ratios, errors, strict=True)]
         lines[f"{prefix}spread"] = Line(leads, spread, name, dashed=True)
     y = f"RMSE of the mean; dashed: spread ({unit_in_words(score(error).unit)})"
     look: dict[str, Any] = {"note": "equal is best", "from_zero": True, "ticks": leads}
-    return [Chart("Error and spread", x, y, lines, **look), lead_chart(scores, "spread_skill", frame_interval)]
+    errors_and_spread = Chart("Error and spread", f"lead time ({unit})", y, lines, **look)
+    return [errors_and_spread, lead_chart(scores, "spread_skill", frame_interval)]
 
 
 def _check_any(owner: str, given: Mapping) -> None:

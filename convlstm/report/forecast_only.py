@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm.evaluation.lead_times import lead_time
+from convlstm.report.field_scale import scale_of_field
 from convlstm.report.frame_animation import frame_figure, pixels, typical_colours, write_gif
-from convlstm.report.rain_animation import rain_figure
-from convlstm.report.rain_drawing import RainScale, rain_scale
-from convlstm.report.style import DPI, lead_time
+from convlstm.report.map_animation import map_figure
+from convlstm.report.map_drawing import Scale, in_words
+from convlstm.report.rain_scale import rain_scale
+from convlstm.report.style import DPI
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,18 +24,24 @@ def forecast_only_frames(
     *,
     inputs: np.ndarray | None = None,
     units: str = "",
+    fields: Sequence[Any] = (),
     issued: np.datetime64 | None = None,
     step: float | None = None,
+    valid: np.ndarray | None = None,
 ) -> list[Path]:
     """Draws each frame of a forecast as `frame_01.png`, `frame_02.png`, ...
 
     Args:
         folder: Folder of the files; created if needed.
-        forecast: (T, H, W), or (T, H, W, C) with C of 1 or 3; NaN where missing. The first row is the northern one.
-        inputs: Frames before the forecast; they only widen the classes of raw values. Default: none.
+        forecast: (T, H, W), or (T, H, W, C) with C of 1, 3 or the number of `fields`; NaN where missing. The first row
+            is the northern one.
+        inputs: Frames before the forecast; they only widen the range of the colours. Default: none.
         units: "mm/h", "dBZ" or "raw"; "" for values in [0, 1], which are drawn in grey or colour. Default: "".
+        fields: Name and units of each channel, objects such as `convlstm.writers.Quantity`, which get panels side by
+            side. Default: none, `units` say what is drawn.
         issued: Time of the last input (UTC). Default: unknown.
         step: Minutes from frame to frame. Default: unknown.
+        valid: Times of the forecast's frames (UTC), if they are no `step` apart. Default: a `step` from frame to frame.
 
     Returns:
         The files.
@@ -41,7 +50,7 @@ def forecast_only_frames(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     digits = max(2, len(str(len(forecast))))
-    for n, figure in enumerate(_figures(None, forecast, inputs, units, issued, step), 1):
+    for n, figure in enumerate(_figures(None, forecast, inputs, units, fields, issued, step, valid), 1):
         paths.append(folder / f"frame_{n:0{digits}d}.png")
         figure.savefig(paths[-1], format="png", dpi=DPI, metadata={"Software": "convlstm"})
     return paths
@@ -53,15 +62,17 @@ def forecast_only_gif(
     *,
     inputs: np.ndarray | None = None,
     units: str = "",
+    fields: Sequence[Any] = (),
     issued: np.datetime64 | None = None,
     step: float | None = None,
+    valid: np.ndarray | None = None,
     milliseconds: int = 300,
 ) -> None:
     """Writes the inputs and the forecast as a GIF that loops and rests on the last frame.
 
     Args:
         path: The file.
-        forecast, inputs, units, issued, step: The same as for `forecast_only_frames`.
+        forecast, inputs, units, fields, issued, step, valid: The same as for `forecast_only_frames`.
         milliseconds: Time that a frame is shown for. Default: 300.
     """
     before = 0 if inputs is None else len(inputs)
@@ -70,7 +81,9 @@ def forecast_only_gif(
     typical = sorted({0, before, int(np.argmax(sums)), len(frames) - 1})
     if units == "" and frames.shape[3:] == (3,):
         typical = typical_colours(len(frames))
-    write_gif(path, _figures(inputs, forecast, inputs, units, issued, step), milliseconds, typical=typical)
+    write_gif(
+        path, _figures(inputs, forecast, inputs, units, fields, issued, step, valid), milliseconds, typical=typical
+    )
 
 
 def forecast_only_images(
@@ -78,15 +91,17 @@ def forecast_only_images(
     *,
     inputs: np.ndarray | None = None,
     units: str = "",
+    fields: Sequence[Any] = (),
     issued: np.datetime64 | None = None,
     step: float | None = None,
+    valid: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the pictures of the inputs and the forecast, each (H, W, 3) uint8.
 
     Args:
-        forecast, inputs, units, issued, step: The same as for `forecast_only_frames`.
+        forecast, inputs, units, fields, issued, step, valid: The same as for `forecast_only_frames`.
     """
-    yield from map(pixels, _figures(inputs, forecast, inputs, units, issued, step))
+    yield from map(pixels, _figures(inputs, forecast, inputs, units, fields, issued, step, valid))
 
 
 def _figures(
@@ -94,31 +109,47 @@ def _figures(
     forecast: np.ndarray,
     inputs: np.ndarray | None,
     units: str,
+    fields: Sequence[Any],
     issued: np.datetime64 | None,
     step: float | None,
+    valid: np.ndarray | None,
 ) -> Iterator[Figure]:
     """Yields a figure for each frame of `before` and of the forecast."""
     arrays = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
     missing = any(bool(np.isnan(frames).any()) for frames in arrays)
-    scale = None if units == "" else rain_scale("forecast_only_gif", units, None, arrays)
+    scales = _scales(arrays, units, fields)
     past = 0 if before is None else len(before)
-    frames = forecast if before is None else np.concatenate([before, forecast])
+    frames = np.asarray(forecast if before is None else np.concatenate([before, forecast]), np.float32)
     for t, frame in enumerate(frames):
-        yield _figure(frame, t - past + 1, scale, issued, step, missing)
+        lead = t - past + 1
+        kind = "forecast" if lead > 0 else "input"
+        channels = frame[..., None] if frame.ndim == 2 else frame
+        if not scales or channels.shape[-1] != len(scales):
+            yield frame_figure({kind: channels}, lead, step)
+            continue
+        # The heading has no room for this beside the time, so it follows the name.
+        end = ", hatched = missing" if missing else ""
+        names = [field.name for field in fields] if len(fields) > 1 else [kind]
+        panels = {f"{name}{end if n == 0 else ''}": channels[..., n] for n, name in enumerate(names)}
+        time = _time(lead, issued, step, valid)
+        yield map_figure(panels, scales, lead_time(lead, step), time, forecast=lead > 0, missing=False)
 
 
-def _figure(
-    frame: np.ndarray, lead: int, scale: RainScale | None, issued: Any, step: float | None, missing: bool
-) -> Figure:
-    frame = np.asarray(frame, np.float32)
-    flat = frame[..., 0] if frame.ndim == 3 and frame.shape[-1] == 1 else frame
-    if scale is None or flat.ndim == 3:
-        panels = {"forecast" if lead > 0 else "input": flat[..., None] if flat.ndim == 2 else flat}
-        return frame_figure(panels, lead, step)
-    time = None
-    if issued is not None and step is not None:
+def _scales(arrays: Sequence[np.ndarray], units: str, fields: Sequence[Any]) -> list[Scale]:
+    """Returns the scale of each channel; none if the values are in [0, 1]."""
+    if len(fields) == 1:
+        return [scale_of_field(fields[0], arrays)]
+    if fields:
+        return [scale_of_field(field, [values[..., n] for values in arrays]) for n, field in enumerate(fields)]
+    return [] if units == "" else [rain_scale("forecast_only_gif", units, None, arrays)]
+
+
+def _time(lead: int, issued: np.datetime64 | None, step: float | None, valid: np.ndarray | None) -> str | None:
+    """Returns the time of a frame, or None if it is unknown."""
+    if valid is not None and lead > 0:
+        moment = valid[lead - 1].astype("datetime64[s]")
+    elif issued is not None and step is not None:
         moment = issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
-        time = f"{str(moment.astype('datetime64[m]')).replace('T', ' ')} UTC"
-    # The heading has no room for this beside the time, so it follows the name.
-    name = ("forecast" if lead > 0 else "input") + (", hatched = missing" if missing else "")
-    return rain_figure({name: flat}, scale, lead_time(lead, step), time, forecast=lead > 0, missing=False)
+    else:
+        return None
+    return in_words(str(moment.astype("datetime64[m]")))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend.files import replacing
+from convlstm.evaluation.lead_times import lead_time
 from convlstm.report.frame_panel import GREY, picture, sequences_of
-from convlstm.report.style import COLOURS, DPI, INK, RULE, lead_time, spread
+from convlstm.report.style import COLOURS, DPI, INK, RULE, spread
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg

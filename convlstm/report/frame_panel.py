@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.evaluation.lead_times import lead_time
 from convlstm.report.figure_layout import Sheet
 from convlstm.report.matplotlib_charts import save
-from convlstm.report.style import MISSING, RULE, SOFT, digits, lead_time, spread
+from convlstm.report.style import MISSING, RULE, SOFT, digits, spread
 
 import numpy as np
 from matplotlib import colormaps

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.evaluation.lead_times import lead_time
 from convlstm.metrics import Scores, score
 from convlstm.report.chart_descriptions import Chart, Line, check_count, check_positive
 from convlstm.report.matplotlib_charts import draw
-from convlstm.report.rain_drawing import check_units
-from convlstm.report.style import lead_time, spread
+from convlstm.report.rain_scale import check_units
+from convlstm.report.style import spread
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics.table import at, spelled
 from convlstm.report.ensemble_charts import rank_histogram, reliability_diagram, spread_skill
+from convlstm.report.field_pictures import field_gif, field_panel
 from convlstm.report.frame_animation import forecast_gif
 from convlstm.report.frame_panel import forecast_panel
 from convlstm.report.fss_and_spectra import fss_by_scale, spectra
-from convlstm.report.rain_animation import rain_gif
-from convlstm.report.rain_panel import rain_panel
+from convlstm.report.rain_pictures import rain_gif, rain_panel
 from convlstm.report.score_charts import lead_curves, score_curves, training_curve
+from convlstm.report.shown_sequences import field_scales, selected, shown, times_of
 from convlstm.runs.metrics_log import MetricsLog
 
 
@@ -25,21 +27,23 @@ def write_pictures(
     *,
     animated: Sequence[str] | None = None,
     rain: Any = None,
+    fields: Any = None,
     split: str = "test",
     log: str | Path | None = None,
 ) -> list[Path]:
     """Draws the kept sequences, an animation of the first one, and the scores by lead time.
 
-    Rain adds CSI, FSS by scale and power spectra. Ensembles add reliability, rank histogram and spread. A log adds the
-    curves of the training run.
+    Rain adds CSI, FSS by scale and power spectra. Each of several fields has pictures of its own. Ensembles add
+    reliability, rank histogram and spread. A log adds the curves of the training run.
 
     Args:
         folder: Folder of the files; it must exist.
         result: The evaluation.
-        animated: The forecasters in the animation of frames, beside the truth; an animation of rain shows all of them.
-            Default: all but the empty forecast.
-        rain: The data if its frames stand for a physical field: a `RainField` with `frame_interval`, in minutes, and
+        animated: The forecasters in the animation of frames, beside the truth; an animation of rain or other
+            fields shows all of them. Default: all but the empty forecast.
+        rain: The data if its frames stand for rain: a `RainField` with `frame_interval`, in minutes, and
             `times(split, index)`. Default: none.
+        fields: The data if its frames stand for other fields: a `FieldData`, likewise. Default: none.
         split: Split of the sequences. Default: "test".
         log: The `metrics.csv` of the run behind the forecasts. Default: none.
 
@@ -48,9 +52,14 @@ def write_pictures(
     """
     folder = Path(folder)
     title = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
-    pictures = _frames(folder, result, animated) if rain is None else _rain(folder, result, title, rain, split)
+    if rain is not None:
+        pictures = _rain(folder, result, title, rain, split)
+    elif fields is not None:
+        pictures = _fields(folder, result, fields, split)
+    else:
+        pictures = _frames(folder, result, animated)
     pictures.append(folder / "lead_times.png")
-    lead_curves(pictures[-1], result.scores, title=title)
+    lead_curves(pictures[-1], result.scores, title=title, frame_interval=result.frame_interval)
     pictures += _ensembles(folder, result, title, rain)
     if log is not None:
         try:
@@ -81,16 +90,14 @@ def _rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -
     pictures = []
     about: dict[str, Any] = {"units": rain.units, "frame_interval": rain.frame_interval}
     for n, example in enumerate(result.examples):
-        inputs, targets = rain.physical(example.inputs), example.truth
-        forecasts = {name: rain.physical(frames) for name, frames in _shown(example.forecasts).items()}
-        times = rain.times(split, example.index)
-        when = about | {"times": None if times is None else times[: len(inputs) + len(targets)]}
-        pictures.append(folder / f"forecast_{example.index}.png")
-        heading = f"sequence {example.index}"
-        rain_panel(pictures[-1], inputs, targets, forecasts, **when, pixel_km=rain.pixel_km, title=heading)
+        (one,) = shown(example, rain)
+        frames = one.inputs, one.truth, one.forecasts
+        when = about | {"times": times_of(rain, split, one.index, len(one.inputs) + len(one.truth))}
+        pictures.append(folder / f"forecast_{one.index}.png")
+        rain_panel(pictures[-1], *frames, **when, pixel_km=rain.pixel_km, title=f"sequence {one.index}")
         if n == 0:
-            pictures.append(folder / f"forecast_{example.index}.gif")
-            rain_gif(pictures[-1], inputs, targets, forecasts, **when)
+            pictures.append(folder / f"forecast_{one.index}.gif")
+            rain_gif(pictures[-1], *frames, **when)
     pictures.append(folder / "csi.png")
     score_curves(pictures[-1], result.scores, title=title, frame_interval=rain.frame_interval)
     pictures.append(folder / "fss.png")
@@ -100,6 +107,35 @@ def _rain(folder: Path, result: Evaluation, title: str, rain: Any, split: str) -
         pictures.append(folder / "spectra.png")
         spectra(pictures[-1], result.spectra, title=title, **about)
     return pictures
+
+
+def _fields(folder: Path, result: Evaluation, data: Any, split: str) -> list[Path]:
+    """Draws maps of each example, and an animation of the first, for each field."""
+    pictures = []
+    scales = field_scales(one for _, example in selected(result) for one in shown(example, data))
+    for n, example in enumerate(result.examples):
+        sequences = shown(example, data)
+        for one in sequences:
+            about: dict[str, Any] = {
+                "field": one.field,
+                "scale": scales[one.name],
+                "times": times_of(data, split, one.index, len(one.inputs) + len(one.truth)),
+                "frame_interval": data.frame_interval,
+            }
+            frames = one.inputs, one.truth, one.forecasts
+            name = f"forecast_{one.index}" + (f"_{file_name(one.name)}" if len(sequences) > 1 else "")
+            pictures.append(folder / f"{name}.png")
+            title = f"sequence {one.index}: {one.field.long_name or one.name}"
+            field_panel(pictures[-1], *frames, **about, pixel_km=data.pixel_km, title=title)
+            if n == 0:
+                pictures.append(folder / f"{name}.gif")
+                field_gif(pictures[-1], *frames, **about)
+    return pictures
+
+
+def file_name(field: str) -> str:
+    """Returns the name of a field as a part of a file's name."""
+    return re.sub(r"[^\w.+-]", "_", field)
 
 
 def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[Path]:
@@ -113,7 +149,7 @@ def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[
     ranks = {name: metrics.rank_histogram() for name, metrics in ensembles.items()}
     rank_histogram(pictures[1], ranks, ranked_from=least, title=title)
     scores = {name: result.scores[name] for name in ensembles}
-    spread_skill(pictures[2], scores, title=title, frame_interval=None if rain is None else rain.frame_interval)
+    spread_skill(pictures[2], scores, title=title, frame_interval=result.frame_interval)
     return pictures
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm.evaluation.lead_times import lead_times
 from convlstm.metrics import Score, Scores, logged_score, score
-from convlstm.metrics.table import FRAMES
+from convlstm.metrics.table import FIELDS, FRAMES
 from convlstm.report.chart_descriptions import Chart, Line, check_positive
 from convlstm.report.matplotlib_charts import Ends, draw, dress, name_ends, save, subplots
 from convlstm.report.style import COLOURS, INK, digits
@@ -32,15 +33,20 @@ def lead_curves(
     Args:
         path: The file; None only returns the figure.
         scores: Return values of `compute` of any metric, by forecaster.
-        metrics: Names of the scores; those that a forecaster lacks are left out. Default: MSE per frame, SSIM and PSNR.
+        metrics: Names of the scores; those that a forecaster lacks are left out. Default: those of fields in their own
+            units if there are any, four for each field; else MSE per frame, SSIM and PSNR.
         title: Heading of the picture. Default: none.
         frame_interval: Minutes between two frames. Default: unknown, the axis counts frames.
 
     Raises:
         ValueError: None of the scores was computed.
     """
-    names = [kind for kind, entry in FRAMES.items() if entry.chart] if metrics is None else list(metrics)
     computed = _shared(scores)
+    if metrics is None:
+        of_fields = [name for name in computed if score(name).kind in FIELDS and score(name).chart]
+        names = of_fields or [kind for kind, entry in FRAMES.items() if entry.chart]
+    else:
+        names = list(metrics)
     charts = [lead_chart(scores, name, frame_interval) for name in names if name in computed]
     if not charts:
         raise ValueError(f"[lead_curves] none of the scores {names} was computed.")
@@ -101,16 +107,16 @@ def lead_chart(scores: Mapping[str, Scores], name: str, frame_interval: float | 
 
 def chart_of(entry: Score, values: Mapping[str, Sequence[float]], frame_interval: float | None) -> Chart:
     """Returns the chart of values by lead time, with the titles of a score."""
-    leads, x = lead_times(max(map(len, values.values())), frame_interval)
+    leads, unit = lead_times(max(map(len, values.values())), frame_interval)
     lines = {name: Line(leads[: len(y)], y) for name, y in values.items()}
-    words: dict[str, Any] = {"title": entry.title, "x": x, "y": entry.axis, "note": entry.note, "choose": entry.choose}
+    words: dict[str, Any] = {
+        "title": entry.title,
+        "x": f"lead time ({unit})",
+        "y": entry.axis,
+        "note": entry.note,
+        "choose": entry.choose,
+    }
     return Chart(**words, lines=lines, from_zero=entry.from_zero, mark=entry.best_value, ticks=leads)
-
-
-def lead_times(horizon: int, frame_interval: float | None) -> tuple[list[float], str]:
-    """Returns the lead times in minutes, or in frames if the interval is unknown, and the title of their axis."""
-    leads = [lead * (frame_interval or 1) for lead in range(1, horizon + 1)]
-    return leads, "lead time (frames)" if frame_interval is None else "lead time (min)"
 
 
 def training_curve(path: str | Path | None, rows: Iterable[Mapping[str, Any]], *, title: str | None = None) -> Figure:

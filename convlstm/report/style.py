@@ -34,13 +34,6 @@ def even_steps(count: int, most: int) -> list[int]:
     return spread(count, most) if step is None else list(range(step - 1, count, step))
 
 
-def lead_time(lead: int, frame_interval: float | None) -> str:
-    """Returns the heading of a frame: t-2, t-1, t0, +1, +2, or minutes if the interval is known."""
-    if frame_interval is None:
-        return f"+{lead}" if lead > 0 else f"t{lead}" if lead else "t0"
-    return f"{lead * frame_interval:+g} min" if lead else "now"
-
-
 def digits(value: float) -> str:
     """Returns a number with four digits, or as a whole number from 1000 on."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from convlstm.writers.forecast import SOURCE, Forecast
 from convlstm.writers.optional_imports import MissingWriterError, library
+from convlstm.writers.pictures import arguments
 
 import numpy as np
 
@@ -96,9 +97,7 @@ def _plain(forecast: Forecast) -> np.ndarray:
 def _drawn(forecast: Forecast) -> Iterator[np.ndarray]:
     from convlstm.report.forecast_only import forecast_only_images
 
-    return forecast_only_images(
-        forecast.values, inputs=forecast.inputs, units=forecast.units, issued=forecast.issued, step=forecast.step
-    )
+    return forecast_only_images(**arguments(forecast))
 
 
 def _even(frames: np.ndarray) -> np.ndarray:

@@ -14,14 +14,14 @@ def write_frames(path: Path, forecast: Forecast) -> None:
     """Writes a PNG of each frame to a folder."""
     from convlstm.report.forecast_only import forecast_only_frames  # brings matplotlib
 
-    forecast_only_frames(path, **_arguments(forecast))
+    forecast_only_frames(path, **arguments(forecast))
 
 
 def write_gif(path: Path, forecast: Forecast) -> None:
     """Writes the inputs and the forecast as a GIF."""
     from convlstm.report.forecast_only import forecast_only_gif
 
-    forecast_only_gif(path, **_arguments(forecast))
+    forecast_only_gif(path, **arguments(forecast))
 
 
 def are_frames(path: Path) -> bool:
@@ -36,11 +36,14 @@ def is_picture(path: Path) -> bool:
     return (comment.decode(errors="replace") if isinstance(comment, bytes) else str(comment)).startswith(SOURCE)
 
 
-def _arguments(forecast: Forecast) -> dict[str, Any]:
+def arguments(forecast: Forecast) -> dict[str, Any]:
+    """Returns the arguments of a function that draws a forecast."""
     return {
         "forecast": forecast.values,
         "inputs": forecast.inputs,
         "units": forecast.units,
         "issued": forecast.issued,
         "step": forecast.step,
+        "fields": forecast.fields,
+        "valid": forecast.valid,
     }

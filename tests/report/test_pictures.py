@@ -28,7 +28,7 @@ def test_frames_have_pictures_and_an_animation(drawn, tmp_path):
     found = write_pictures(tmp_path, result)
     assert [path.name for path in found] == ["forecast_0.png", "forecast_1.png", "forecast_0.gif", "lead_times.png"]
     assert list(drawn["forecast_gif"][1][2]) == list(drawn["forecast_panel"][1][2]) == ["a", "b", "persistence"]
-    assert drawn["lead_curves"][2] == {"title": "3 sequences"}
+    assert drawn["lead_curves"][2] == {"title": "3 sequences", "frame_interval": None}
     drawn.clear()
     write_pictures(tmp_path, result, animated=["b"])
     assert list(drawn["forecast_gif"][1][2]) == ["b"]

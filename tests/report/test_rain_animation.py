@@ -1,7 +1,7 @@
 """Animations of rain fields."""
 
 from convlstm import report
-from convlstm.report import rain_animation, rain_drawing
+from convlstm.report import map_animation, map_drawing, rain_scale
 from tests.support.gifs import gif_frames
 from tests.support.rain_pictures import LEVELS, TIMES, bar, fields, has_colour, maps, texts
 
@@ -22,9 +22,9 @@ def test_gif(size, tmp_path):
     assert durations == [100] * 4 + [600]
     assert pictures[0].shape[1] <= 1400
     assert path.stat().st_size < 2_000_000
-    assert not has_colour(pictures[0], rain_drawing.MISSING)
-    assert has_colour(pictures[-1], rain_drawing.MISSING)
-    for colour in (rain_drawing.DRY, *rain_drawing.RAIN):
+    assert not has_colour(pictures[0], map_drawing.MISSING)
+    assert has_colour(pictures[-1], map_drawing.MISSING)
+    for colour in (rain_scale.DRY, *rain_scale.RAIN):
         assert has_colour(pictures[-1], colour), "the palette holds every class"
 
 
@@ -34,15 +34,15 @@ def test_gif_draws_pixels_as_squares(tmp_path):
     report.rain_gif(tmp_path / "film.gif", field, field, {"model": field}, units="mm/h")
     _, _, pictures = gif_frames(tmp_path / "film.gif")
     middle = pictures[-1][30 + 16 :: 32, 12 + 16 :: 32][:8, :8]
-    wet, dry = (np.round(255 * np.array(to_rgb(colour))) for colour in (rain_drawing.RAIN[4], rain_drawing.DRY))
+    wet, dry = (np.round(255 * np.array(to_rgb(colour))) for colour in (rain_scale.RAIN[4], rain_scale.DRY))
     np.testing.assert_allclose(middle, np.where(field[0, ..., None] > 0, wet, dry), atol=1)
 
 
 def test_gif_tells_inputs_from_forecasts():
-    scale = rain_drawing.rain_scale("rain_gif", "mm/h", None, [])
+    scale = rain_scale.rain_scale("rain_gif", "mm/h", None, [])
     shown = dict.fromkeys(("truth", "a_forecaster_with_a_very_long_name_indeed"), np.zeros((16, 16)))
-    now = rain_animation.rain_figure(shown, scale, "now", None, forecast=False, missing=False)
-    later = rain_animation.rain_figure(shown, scale, "+15 min", "2010-08-26 22:20 UTC", forecast=True, missing=True)
+    now = map_animation.map_figure(shown, [scale], "now", None, forecast=False, missing=False)
+    later = map_animation.map_figure(shown, [scale], "+15 min", "2010-08-26 22:20 UTC", forecast=True, missing=True)
     assert texts(now) == ["input  now"]
     assert texts(later) == ["forecast  +15 min  2010-08-26 22:20 UTC", "hatched = missing"]
     assert [axes.get_title() for axes in maps(later)] == ["truth", "a_forecaster_with_a_very_long_.."]
@@ -52,8 +52,8 @@ def test_gif_tells_inputs_from_forecasts():
 
 
 def test_a_low_colour_bar_has_labels_that_do_not_touch():
-    scale = rain_drawing.rain_scale("rain_gif", "mm/h", None, [])
-    low = rain_animation.rain_figure({"truth": np.zeros((20, 60))}, scale, "now", None, forecast=False, missing=False)
-    high = rain_animation.rain_figure({"truth": np.zeros((60, 60))}, scale, "now", None, forecast=False, missing=False)
+    scale = rain_scale.rain_scale("rain_gif", "mm/h", None, [])
+    low = map_animation.map_figure({"truth": np.zeros((20, 60))}, [scale], "now", None, forecast=False, missing=False)
+    high = map_animation.map_figure({"truth": np.zeros((60, 60))}, [scale], "now", None, forecast=False, missing=False)
     count = [len(bar(figure).get_yticklabels()) for figure in (low, high)]
     assert count[0] < count[1] == len(LEVELS)

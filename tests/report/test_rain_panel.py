@@ -3,7 +3,7 @@
 from functools import partial
 
 from convlstm import report
-from convlstm.report import rain_drawing
+from convlstm.report import map_drawing, rain_scale
 from tests.support.rain_pictures import LEVELS, TIMES, bar, fields, has_colour, maps, texts
 
 import numpy as np
@@ -78,11 +78,11 @@ def test_panel_of_rain_rates_has_their_classes():
     figure = report.rain_panel(None, inputs, targets, forecasts, units="mm/h")
     assert bar(figure).get_ylabel() == "rain rate (mm/h)"
     assert [float(text.get_text()) for text in bar(figure).get_yticklabels()] == list(LEVELS)
-    scale = rain_drawing.rain_scale("rain_panel", "mm/h", None, [inputs])
+    scale = rain_scale.rain_scale("rain_panel", "mm/h", None, [inputs])
     colours = [to_hex(colour) for colour in scale.colours(scale.norm([0, 0.09, *LEVELS, 1000]))]
-    assert colours == [rain_drawing.DRY] * 2 + [*rain_drawing.RAIN, rain_drawing.RAIN[-1]]
+    assert colours == [rain_scale.DRY] * 2 + [*rain_scale.RAIN, rain_scale.RAIN[-1]]
     between = [to_hex(colour) for colour in scale.colours(scale.norm([0.49, 49.9, 99.9]))]
-    assert between == [rain_drawing.RAIN[0], rain_drawing.RAIN[7], rain_drawing.RAIN[8]]
+    assert between == [rain_scale.RAIN[0], rain_scale.RAIN[7], rain_scale.RAIN[8]]
 
 
 def test_panel_of_other_units():
@@ -133,7 +133,7 @@ def test_panel_has_a_scale_bar_if_the_size_of_pixels_is_known():
     length = np.diff(line.get_xdata()).item()
     assert length == pytest.approx(20 / 100 * maps(figure)[0].get_position().width)
     assert not any(text.endswith(" km") for text in texts(report.rain_panel(None, *fields(), units="mm/h")))
-    assert [rain_drawing.scale_bar(width) for width in (0.3, 24, 256, 1000)] == pytest.approx([0.1, 5, 100, 200])
+    assert [map_drawing.scale_bar(width) for width in (0.3, 24, 256, 1000)] == pytest.approx([0.1, 5, 100, 200])
 
 
 @pytest.mark.parametrize("gap", [np.nan, np.inf])
@@ -152,9 +152,9 @@ def test_missing_pixels_are_hatched_and_named(gap, tmp_path):
     for name in ("all", "some"):
         with Image.open(tmp_path / f"{name}.png") as image:
             seen[name] = np.asarray(image.convert("RGB"))
-    assert has_colour(seen["some"], rain_drawing.MISSING)
-    assert not has_colour(seen["all"], rain_drawing.MISSING)
-    assert has_colour(seen["all"], rain_drawing.DRY)
+    assert has_colour(seen["some"], map_drawing.MISSING)
+    assert not has_colour(seen["all"], map_drawing.MISSING)
+    assert has_colour(seen["all"], rain_scale.DRY)
 
 
 def test_wrong_arguments():

@@ -10,24 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend import files
+from convlstm.evaluation.lead_times import lead_time
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.metrics import score
+from convlstm.report.map_drawing import HATCH, MISSING
 from convlstm.report.page import run_sections, scores
 from convlstm.report.page.ensembles import ensembles
 from convlstm.report.page.films import (
     Field,
     Films,
-    colour_key,
+    colour_keys,
     drawn_films,
-    film_of,
     film_section,
+    films_of,
     pictures,
-    selected,
+    scales_of,
 )
 from convlstm.report.page.frames import colours
 from convlstm.report.page.markup import Markup, element
 from convlstm.report.page.scales import by_scale
-from convlstm.report.rain_drawing import HATCH, MISSING
+from convlstm.report.rain_scale import RainScale
+from convlstm.report.shown_sequences import selected
 from convlstm.report.style import MISSING as SAND
 
 HERE = Path(__file__).parent
@@ -42,6 +44,7 @@ def write_page(
     checkpoints: Mapping[str, Path] | None = None,
     record: Mapping[str, Any] | None = None,
     rain: Any = None,
+    fields: Any = None,
     split: str = "test",
 ) -> None:
     """Writes the scores, the kept sequences as animations, and a description of the runs, as one file of HTML.
@@ -57,21 +60,19 @@ def write_page(
             runs in the same folders. Default: none.
         record: The record that `write_scores` was given; "split", "steps" and "data" also appear in the page's text.
             Default: nothing.
-        rain: The data if its frames stand for a physical field: see `films.Field`. Default: none.
+        rain: The data if its frames stand for rain: see `films.Field`. Default: none.
+        fields: The data if its frames stand for other fields: likewise. Default: none.
         split: Split of the sequences. Default: "test".
     """
     record = record or {}
     runs = run_sections.runs_of(checkpoints or {})
-    metric = score("mse_per_pixel").title
-    physical = None
+    physical = None if fields is None else Field(fields, split)
     if rain is not None:
-        at = result.middle_threshold
-        metric = score(f"csi{at}").title
-        physical = Field(rain, split, rain.thresholds[result.thresholds.index(at)])
-    sequences = [film_of(kind, example, physical) for kind, example in selected(result)]
-    films = drawn_films(sequences, metric, None if rain is None else rain.units)
+        physical = Field(rain, split, rain.thresholds[result.thresholds.index(result.middle_threshold)])
+    sequences = [film for kind, example in selected(result) for film in films_of(kind, example, physical)]
+    films = drawn_films(sequences, scales_of(sequences, None if rain is None else rain.units))
 
-    interval = None if rain is None else rain.frame_interval
+    interval = None if physical is None else physical.data.frame_interval
     sections = {
         "scores": ("Scores", scores.means(result)),
         "leads": ("By lead time", scores.by_lead(result, interval)),
@@ -84,26 +85,35 @@ def write_page(
     filled = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     names = list(runs) if len(runs) != 1 else [next(iter(runs.values())).folder.resolve().name]
     title = "Forecasts of " + ", ".join(names or [next(iter(result.scores))])
-    files.replace(Path(path), _document(title, _summary(result, record, split), filled, films))
+    files.replace(Path(path), _document(title, _summary(result, record, split, interval, fields), filled, films))
 
 
-def _summary(result: Evaluation, record: Mapping[str, Any], split: str) -> str:
+def _summary(result: Evaluation, record: Mapping[str, Any], split: str, interval: float | None, fields: Any) -> str:
     data = record.get("data") or {}
     sequences = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
     leads = "1 frame" if result.horizon == 1 else f"{result.horizon} frames"
     least = min(result.coverage.values())
-    words = [f"{sequences} of split {record.get('split', split)}, {leads} ahead"]
+    until = "" if interval is None else f" ({lead_time(result.horizon, interval)})"
+    words = [f"{sequences} of split {record.get('split', split)}, {leads} ahead{until}"]
+    words += [] if fields is None else ["forecast: " + ", ".join(_described(field) for field in fields.target_fields)]
     words += [f"data: {data['name']}"] if "name" in data else []
     words += [f"{least:.1%} of the pixels scored"] if least < 1 else []
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return "; ".join(words) + f". Written {when}."
 
 
+def _described(field: Any) -> str:
+    """Returns name, description and units of a field."""
+    return field.name + (f": {field.long_name}" if field.long_name else "") + f" ({field.units})"
+
+
 def _forecasts(result: Evaluation, films: Films) -> list[Markup]:
     if not films.films:
         return []
     first = next(iter(result.scores))
-    note = f"Best and worst are those of {first} by {films.metric}, among all scored sequences."
+    film = films.films[0]
+    metric = film.metric + (f" of {film.shown.name}" if film.shown.name else "")
+    note = f"Best and worst are those of {first} by {metric}, among all scored sequences."
     if not result.best:
         note = "Chosen sequences."
     note += " The score of a frame is shown above it."
@@ -111,7 +121,7 @@ def _forecasts(result: Evaluation, films: Films) -> list[Markup]:
         note += f" Frames are shown at up to 1/{films.times} of their size."
     return [
         element("p", note, class_="note"),
-        *([key] if (key := colour_key(films)) is not None else []),
+        *colour_keys(films),
         element("noscript", element("p", "Without JavaScript only the first lead time is shown.")),
         *(film_section(films, n) for n in range(len(films.films))),
     ]
@@ -166,8 +176,9 @@ def _palette(films: Films) -> str:
     """Returns the styles of the colours of classes and of missing pixels."""
     rules = [f".sand {{ background: {SAND}; }}"]
     rules.append(f".hatched {{ background: repeating-linear-gradient(135deg, {HATCH} 0 2px, {MISSING} 2px 6px); }}")
-    if films.scale is not None:
-        rules += [f".r{k} {{ background: {colour}; }}" for k, colour in enumerate(colours(films.scale)[:-2])]
+    for scale in films.scales.values():
+        if isinstance(scale, RainScale):
+            rules += [f".r{k} {{ background: {colour}; }}" for k, colour in enumerate(colours(scale)[:-2])]
     return "\n".join(["", *rules, ""])
 
 

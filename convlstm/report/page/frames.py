@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convlstm.report.frame_panel import GREY, picture
-from convlstm.report.rain_drawing import DRY, HATCH, MISSING, RainScale
+from convlstm.report.map_drawing import HATCH, MISSING, Scale
+from convlstm.report.rain_scale import DRY, RainScale
 from convlstm.report.style import MISSING as SAND
 
 import numpy as np
 from matplotlib.colors import to_hex
 from PIL import Image
+
+# Colours of a continuous scale: the palette of a picture has two more for missing pixels.
+_COLOURS = 254
 
 
 @dataclass
@@ -31,9 +35,9 @@ class Album:
     size: int = 0
     _indices: dict[bytes, int] = field(default_factory=dict)
 
-    def index_of(self, frame: np.ndarray, png: Callable[[np.ndarray], bytes]) -> int:
-        """Returns the index of a frame's picture, which is drawn and added if it is new."""
-        key = hashlib.sha256(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes()).digest()
+    def index_of(self, frame: np.ndarray, png: Callable[[np.ndarray], bytes], field: str = "") -> int:
+        """Returns the index of the picture of a frame of a field, which is drawn and added if it is new."""
+        key = hashlib.sha256(repr((field, frame.shape)).encode() + np.ascontiguousarray(frame).tobytes()).digest()
         if key not in self._indices:
             self._indices[key] = len(self.pictures)
             self.pictures.append(base64.b64encode(png(frame)).decode("ascii"))
@@ -47,13 +51,25 @@ def colours(scale: RainScale) -> list[str]:
     return [DRY, *classes, to_hex(tuple(scale.colours.get_over().tolist())), MISSING, HATCH]
 
 
+def map_png(frame: np.ndarray, scale: Scale) -> bytes:
+    """Returns a picture of a field (H, W, 1) in the colours of a scale; missing pixels are hatched."""
+    if isinstance(scale, RainScale):
+        return rain_png(frame, scale)
+    palette = [to_hex(colour) for colour in scale.colours(np.linspace(0, 1, _COLOURS))]
+    values = np.ma.masked_invalid(frame[..., 0])
+    indices = np.round((_COLOURS - 1) * np.clip(np.ma.filled(scale.norm(values), 0.0), 0, 1))
+    return _hatched(indices, frame, [*palette, MISSING, HATCH])
+
+
+def ramp_png(scale: Scale) -> bytes:
+    """Returns a strip of the colours of a continuous scale, from the lowest to the highest value."""
+    return map_png(np.linspace(scale.norm.vmin or 0.0, scale.norm.vmax or 0.0, 64)[None, :, None], scale)
+
+
 def rain_png(frame: np.ndarray, scale: RainScale) -> bytes:
     """Returns a picture of a field (H, W, 1) in the classes of the scale; missing pixels are hatched."""
-    levels, frame = scale.levels, frame[..., 0]
-    classes = np.searchsorted(scale.norm.boundaries, np.nan_to_num(frame, nan=0.0), side="right")
-    rows, columns = np.indices(frame.shape)
-    hatched = np.where((rows + columns) % 6 < 2, len(levels) + 2, len(levels) + 1)
-    return _png(np.where(np.isnan(frame), hatched, classes).astype(np.uint8), colours(scale))
+    classes = np.searchsorted(scale.norm.boundaries, np.nan_to_num(frame[..., 0], nan=0.0), side="right")
+    return _hatched(classes, frame, colours(scale))
 
 
 def frame_png(frame: np.ndarray) -> bytes:
@@ -80,6 +96,13 @@ def shrunk(frames: np.ndarray, times: int) -> np.ndarray:
 def factor(shapes: Iterable[Sequence[int]], most: int) -> int:
     """Returns the factor by which frames (H, W) are shrunk so that no side has more than `most` pixels."""
     return max([-(-max(shape) // most) for shape in shapes] or [1])
+
+
+def _hatched(indices: np.ndarray, frame: np.ndarray, palette: Sequence[str]) -> bytes:
+    """Returns the PNG file of indices into a palette, which ends with the colours of missing pixels and hatching."""
+    rows, columns = np.indices(indices.shape)
+    hatched = len(palette) - np.where((rows + columns) % 6 < 2, 1, 2)
+    return _png(np.where(np.isnan(frame[..., 0]), hatched, indices).astype(np.uint8), palette)
 
 
 def _png(indices: np.ndarray, palette: Sequence[str]) -> bytes:

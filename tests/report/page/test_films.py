@@ -4,7 +4,8 @@ import base64
 import json
 
 from convlstm.report.page import films, frames
-from convlstm.report.rain_drawing import rain_scale
+from convlstm.report.rain_scale import rain_scale
+from convlstm.report.shown_sequences import selected
 from tests.support.pages import ODD, Rain, evaluation, of, page, picture, read
 
 import numpy as np
@@ -22,10 +23,12 @@ def digits():
 
 
 def test_pictures_shrink_to_the_budget(rain):
-    shown = [films.film_of(kind, example, films.Field(Rain(), "test", 2.0)) for kind, example in films.selected(rain)]
-    whole = films.drawn_films(shown, "CSI", "mm/h")
+    field = films.Field(Rain(), "test", 2.0)
+    shown = [film for kind, example in selected(rain) for film in films.films_of(kind, example, field)]
+    scales = films.scales_of(shown, "mm/h")
+    whole = films.drawn_films(shown, scales)
     assert (whole.times, whole.sizes[0]) == (1, (32, 24))
-    small = films.drawn_films(shown, "CSI", "mm/h", budget=3 * whole.album.size // 4)
+    small = films.drawn_films(shown, scales, budget=3 * whole.album.size // 4)
     assert small.album.size <= 3 * whole.album.size // 4
     assert small.times > 1
 
@@ -68,7 +71,7 @@ def test_a_film_has_the_frames_of_its_sequence(rain, tmp_path):
     slider = article.all("input")[0].attributes
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "6", "3")
     assert slider["aria-valuetext"] == content["labels"][3]
-    score = films.film_of("best", example, films.Field(Rain(), "test", 2.0)).scores
+    score = films.films_of("best", example, films.Field(Rain(), "test", 2.0))[0].scores
     assert score[ODD][-1] == pytest.approx(rain.best[0].score)
     assert content["scores"][0] is None
     assert content["scores"][1][0] == f"CSI at 2 mm/h {float(f'{score[ODD][0]:.4g}'):#.4g}".rstrip(".")

@@ -3,8 +3,9 @@
 import base64
 
 from convlstm.report.frame_panel import GREY
+from convlstm.report.map_drawing import HATCH, MISSING
 from convlstm.report.page import films, frames
-from convlstm.report.rain_drawing import HATCH, MISSING, rain_scale
+from convlstm.report.rain_scale import rain_scale
 from convlstm.report.style import MISSING as SAND
 from tests.support.pages import picture
 

@@ -98,8 +98,8 @@ def test_three_hundred_leads(tmp_path):
     assert root.all("input")[0].attributes["max"] == "302"
     content = json.loads(root.all("script", class_="film-data")[0].words)
     assert len(content["labels"]) == len(content["panels"][0]["frames"]) == 303
-    heads, _ = cells(of("leads", root), "MSE per frame by lead time (min); lower is better")
-    assert heads[-1] == "+1500"
+    heads, _ = cells(of("leads", root), "MSE per frame by lead time (h); lower is better")
+    assert heads[-1] == "+25"
 
 
 @pytest.mark.parametrize(("size", "wide"), [((2, 200), True), ((200, 2), False), ((1, 1), False), ((2, 2), False)])

@@ -1,0 +1,84 @@
+"""Animations of maps: the truth beside the forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from convlstm.report.frame_animation import write_gif
+from convlstm.report.map_drawing import Maps, Scale, draw_bar, draw_field, in_words
+from convlstm.report.style import COLOURS, DPI, INK, RULE, SOFT
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def map_gif(path: str | Path, maps: Maps, scale: Scale, milliseconds: int) -> None:
+    """Writes the truth beside the forecasts as a GIF that loops and rests on the last frame.
+
+    During the inputs every panel shows them. From the first lead time on, forecasts have a coloured frame.
+
+    Args:
+        path: The file.
+        maps: The sequence.
+        scale: Colours of the values.
+        milliseconds: Time that a frame is shown for.
+    """
+    t_in, horizon = len(maps.inputs), len(maps.panels["truth"])
+
+    def figures() -> Iterator[Figure]:
+        for t, (lead, *_) in enumerate(maps.stamps(range(t_in + horizon))):
+            time = None if maps.times is None else in_words(maps.times[t])
+            panels = {name: maps.inputs[t] if t < t_in else field[t - t_in] for name, field in maps.panels.items()}
+            yield map_figure(panels, [scale], lead, time, forecast=t >= t_in, missing=maps.missing)
+
+    # The wettest frame has the most colours.
+    wettest = int(np.argmax([np.nansum(frame) for frame in np.concatenate(maps.observed)]))
+    write_gif(path, figures(), milliseconds, typical=(0, t_in - 1, t_in, wettest, -1))
+
+
+def map_figure(
+    panels: Mapping[str, np.ndarray],
+    scales: Sequence[Scale],
+    lead: str,
+    time: str | None,
+    *,
+    forecast: bool,
+    missing: bool,
+) -> Figure:
+    """Returns one picture of the animation, laid out in whole pixels so that small fields stay crisp.
+
+    Args:
+        panels: Fields (H, W) by name.
+        scales: The scale of all panels, or one for each of them.
+        lead: The lead time.
+        time: The time, or None.
+        forecast: True if the panels after the first one are forecasts.
+        missing: True to say that hatched pixels are missing.
+    """
+    height, width = next(iter(panels.values())).shape
+    most = min(384, 1260 // len(panels))
+    enlarged = max(1, round(min(256, most) / max(height, width)))
+    zoom = enlarged if enlarged * max(height, width) <= most else most / max(height, width)
+    w, h, gap, head, foot, side = round(width * zoom), round(height * zoom), 12, 30, 34, 82
+    wide, high = len(panels) * (w + gap) + gap + len(scales) * side, head + h + foot
+    figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI, facecolor="white")
+    x = gap
+    for k, (name, field) in enumerate(panels.items()):
+        axes = figure.add_axes((x / wide, foot / high, w / wide, h / high))
+        draw_field(axes, field, scales[min(k, len(scales) - 1)], w)
+        marked = k > 0 and forecast
+        axes.spines[:].set(color=COLOURS[1] if marked else RULE, linewidth=2.5 if marked else 1)
+        label = name if len(name) * 8 <= w else name[: max(w // 8 - 2, 1)] + ".."
+        axes.set_title(label, size=11, color=COLOURS[1] if marked else INK, pad=6)
+        x += w + gap
+        if len(scales) > 1 or k == len(panels) - 1:
+            place = ((x + 6) / wide, foot / high, 12 / wide, h / high)
+            draw_bar(figure, figure.add_axes(place), scales[min(k, len(scales) - 1)])
+            x += side
+    write = {"y": 11 / high, "va": "baseline"}
+    stamp = "  ".join(["forecast" if forecast else "input", lead, *([] if time is None else [time])])
+    figure.text(gap / wide, s=stamp, size=11, color=INK, ha="left", **write)
+    if missing:
+        figure.text(1 - gap / wide, s="hatched = missing", size=9, color=SOFT, ha="right", **write)
+    return figure
