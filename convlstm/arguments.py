@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
+from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 MOST = 1 << 20
@@ -31,19 +34,60 @@ def check_whole(owner: str, name: str, value: Any, least: int = 1, most: int | N
     return number
 
 
-def check_number(owner: str, name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
+def check_wholes(owner: str, name: str, values: Any) -> list[int]:
+    """Returns a list of whole numbers from 1 to `MOST`, or raises ValueError."""
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        raise ValueError(f"[{owner}] '{name}' must be a list of whole numbers but got {values!r}.")
+    return [check_whole(owner, name, value) for value in values]
+
+
+def check_number(
+    owner: str,
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
     """Returns a number as a float, or raises ValueError if it is not finite or lies outside its range.
 
     Args:
         owner, name, value: As for `check_whole`.
         least, most: Bounds of the range, both included. Default: none.
+        above, below: Bounds of the range, both excluded. Default: none.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    number = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number of more than 300 digits
+            number = float(value)
+    if not math.isfinite(number):
         raise ValueError(f"[{owner}] '{name}' must be a finite number but got {value!r}.")
-    if not least <= value <= most:
-        bounds = f"at least {least:g}" if value < least else f"at most {most:g}"
+    if not (least <= number <= most and above < number < below):
+        limits = {"at least": least, "above": above, "at most": most, "below": below}
+        bounds = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
+        if math.isfinite(least) and math.isfinite(most):
+            bounds = f"at least {least:g}" if number < least else f"at most {most:g}"
+        elif math.isfinite(above) and math.isfinite(below):
+            bounds = f"between {above:g} and {below:g}"
         raise ValueError(f"[{owner}] '{name}' must be {bounds} but got {value!r}.")
-    return float(value)
+    return number
+
+
+def check_numbers(owner: str, name: str, values: Any) -> list[float]:
+    """Returns a list of numbers as floats, or raises ValueError if it is none or a number is not finite."""
+    given = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        raise ValueError(f"[{owner}] '{name}' must be a list of numbers but got {values!r}.")
+    return [check_number(owner, name, value) for value in given]
+
+
+def check_text(owner: str, name: str, value: Any) -> str:
+    """Returns a text that is not empty, or raises ValueError. YAML reads `project: 12` as a number."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"[{owner}] '{name}' must be a text but got {value!r}. Put it in quotes.")
+    return value
 
 
 def check_flags(owner: str, **flags: Any) -> None:

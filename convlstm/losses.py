@@ -7,11 +7,10 @@ processes it is that of the whole batch. `SoftCriticalSuccess` is no such mean, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from convlstm.arguments import check_number
+from convlstm.arguments import check_number, check_numbers
 from convlstm.metrics.rain_weights import checked_balance
 
 import mlx.core as mx
@@ -82,12 +81,8 @@ class BinaryCrossEntropy:
     """
 
     def __init__(self, epsilon: float = 1e-6):
-        if not 1e-7 <= epsilon < 0.5:
-            raise ValueError(
-                f"[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got {epsilon}: float32 cannot "
-                "tell 1 from a closer number."
-            )
-        self.epsilon = epsilon
+        # float32 cannot tell 1 from a number that is closer than 6e-8.
+        self.epsilon = check_number("BinaryCrossEntropy", "epsilon", epsilon, 1e-7, below=0.5)
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
         def error(forecast: mx.array, target: mx.array) -> mx.array:
@@ -128,13 +123,12 @@ class Balanced:
     """
 
     def __init__(self, bins: Sequence[float], weights: Sequence[float], *, squared: float = 1.0, absolute: float = 1.0):
-        self.bins, self.weights = checked_balance(type(self).__name__, bins, weights)
-        if not (0 <= squared < math.inf and 0 <= absolute < math.inf and squared + absolute > 0):
-            raise ValueError(
-                f"[{type(self).__name__}] 'squared' and 'absolute' must be finite, at least 0 and not both 0, but "
-                f"got {squared} and {absolute}."
-            )
-        self.squared, self.absolute = float(squared), float(absolute)
+        name = type(self).__name__
+        self.bins, self.weights = checked_balance(name, bins, weights)
+        self.squared = check_number(name, "squared", squared, 0)
+        self.absolute = check_number(name, "absolute", absolute, 0)
+        if not self.squared + self.absolute > 0:
+            raise ValueError(f"[{name}] 'squared' and 'absolute' must not both be 0. Raise one of them.")
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
         def error(forecast: mx.array, target: mx.array) -> mx.array:
@@ -185,15 +179,13 @@ class SoftCriticalSuccess:
     """
 
     def __init__(self, thresholds: Sequence[float], width: float = 0.05):
-        thresholds = tuple(float(value) for value in thresholds)
-        if not thresholds or not all(map(math.isfinite, thresholds)) or any(a >= b for a, b in pairwise(thresholds)):
+        ascending = check_numbers("SoftCriticalSuccess", "thresholds", thresholds)
+        if not ascending or any(a >= b for a, b in pairwise(ascending)):
             raise ValueError(
-                f"[SoftCriticalSuccess] 'thresholds' must be one or more, finite, and ascend but got "
-                f"{list(thresholds)}."
+                f"[SoftCriticalSuccess] 'thresholds' must be one or more, finite, and ascend but got {ascending}."
             )
-        if not 0 < width < math.inf:
-            raise ValueError(f"[SoftCriticalSuccess] 'width' must be finite and above 0 but got {width}.")
-        self.thresholds, self.width = thresholds, float(width)
+        self.thresholds = tuple(ascending)
+        self.width = check_number("SoftCriticalSuccess", "width", width, above=0)
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
         _check_shapes(forecast, target)
@@ -221,12 +213,11 @@ class WeightedSum:
     """
 
     def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None):
-        weights = [1.0] * len(losses) if weights is None else list(weights)
-        if not losses:
-            raise ValueError("[WeightedSum] 'losses' must be at least one but got none.")
+        if not isinstance(losses, Sequence) or not losses or not all(map(callable, losses)):
+            raise ValueError(f"[WeightedSum] 'losses' must be at least one loss but got {losses!r}.")
+        weights = [1.0] * len(losses) if weights is None else check_numbers("WeightedSum", "weights", weights)
         if len(weights) != len(losses):
             raise ValueError(f"[WeightedSum] got {len(losses)} losses but {len(weights)} 'weights'. Give one per loss.")
-        weights = [check_number("WeightedSum", "weights", weight) for weight in weights]
         self.losses, self.weights = list(losses), weights
 
     def __call__(self, forecast: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:

@@ -18,7 +18,7 @@ from convlstm.architectures.input_frames import (
 )
 from convlstm.architectures.resample import Resample
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
-from convlstm.arguments import check_flags, check_number, check_whole
+from convlstm.arguments import check_flags, check_number, check_whole, check_wholes
 from convlstm.layers import ConvLSTM, ConvLSTMCell
 from convlstm.ops.convolution import Pair
 
@@ -99,15 +99,14 @@ class EncoderForecaster(nn.Module):
         if not hidden_channels:
             raise ValueError("[EncoderForecaster] 'hidden_channels' must name at least one level but got none.")
         for name, value, choices in (("activation", activation, ACTIVATIONS), ("cell", cell, CELLS)):
-            if value not in choices:
+            if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"[EncoderForecaster] '{name}' must be one of {', '.join(choices)} but got {value!r}.")
         layer = {name: value for name, value in layer.items() if value is not None}
         check_layer_options("EncoderForecaster", layer, patch_size)
         out_channels = in_channels if out_channels is None else out_channels
         check_channels("EncoderForecaster", in_channels, hidden_channels, patch_size)
-        for name, numbers in (("out_channels", [out_channels]), ("head_channels", head_channels)):
-            for channels in numbers:
-                check_whole("EncoderForecaster", name, channels)
+        check_whole("EncoderForecaster", "out_channels", out_channels)
+        check_wholes("EncoderForecaster", "head_channels", head_channels)
         check_flags("EncoderForecaster", concatenate=concatenate)
         next_frame_weight = check_number("EncoderForecaster", "next_frame_weight", next_frame_weight)
         levels = len(hidden_channels)
@@ -116,6 +115,8 @@ class EncoderForecaster(nn.Module):
         _check_options(cell, [*of_level, *layer])
         downs = self._per_level("downsample", downsample, levels)
         ups = self._per_level("upsample", upsample, levels)
+        for down, up in zip(downs, ups, strict=True):
+            _channels(1, down), _channels(1, up)  # refuse what is no entry
         if concatenate and (any(downs) or any(ups)):
             raise ValueError("[EncoderForecaster] 'concatenate' needs all levels on one grid, but there is resampling.")
         if next_frame_weight < 0 or (next_frame_weight > 0 and in_channels != out_channels):
@@ -151,7 +152,7 @@ class EncoderForecaster(nn.Module):
 
     @staticmethod
     def _per_level(name: str, value, levels: int) -> list:
-        values = [value] * levels if value is None or isinstance(value, int) else list(value)
+        values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * levels
         if len(values) != levels:
             raise ValueError(
                 f"[EncoderForecaster] '{name}' must have one entry for each of the {levels} levels of "

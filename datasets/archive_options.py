@@ -69,7 +69,7 @@ class ArchiveOptions:
         self._sampling: dict[str, Any] = {
             "shares": arguments.split_shares(owner, split),
             "dates": None if split_dates is None else arguments.split_dates(owner, split_dates),
-            "stride": check_whole(owner, "stride", stride, 1, None),
+            "stride": check_whole(owner, "stride", stride, 1, 1 << 53),
             "multiple": check_whole(owner, "multiple", multiple, 1, None),
             "least_known": arguments.number(owner, "least_known", least_known, 0, 1),
             "wet_sampling": arguments.number(owner, "wet_sampling", wet_sampling, 0, 1),

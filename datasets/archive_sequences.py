@@ -231,7 +231,8 @@ class ArchiveSequences:
                 f"[{self._owner}] 'archive' is too short to be split into {_listed(shared)}: "
                 f"{_lengths(archives['train'])} hold {len(windows['train'])} sequences of {self._length} frames, and "
                 f"at least {self._length - 1} frames between two splits are not used. Use fewer input_frames or "
-                "target_frames, fewer splits (a share of 0, or an archive of their own), or a longer archive."
+                "target_frames, a smaller stride, fewer splits (a share of 0, or an archive of their own), or a "
+                "longer archive."
             )
         windows["train"] = _NONE
         return dict.fromkeys(SPLITS, _NONE) | windows | dict(zip(shared, blocks, strict=True))

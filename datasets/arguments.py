@@ -15,11 +15,18 @@ import numpy as np
 
 # An epoch is a list of its batches; frames are counted in 32 bits.
 MOST_SEQUENCES, MOST_FRAMES, MOST_PIXELS = 10_000_000, 100_000, 65_536
+_MOST_MINUTES = 1_000_000_000
 
 
 def is_number(value: Any) -> bool:
-    """Returns True for a real number, infinite ones included, but not for True and False."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Returns True for a real number that a float can hold, infinite ones included, but not for True and False."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # a whole number of more than 300 digits
+        return False
+    return True
 
 
 def number(owner: str, name: str, value: float, least: float, most: float) -> float:
@@ -30,9 +37,11 @@ def number(owner: str, name: str, value: float, least: float, most: float) -> fl
 
 
 def minutes(owner: str, name: str, value: float) -> float:
-    """Returns a finite number of minutes above 0, or raises ValueError."""
+    """Returns a number of minutes above 0, at most two thousand years, or raises ValueError."""
     if not is_number(value) or not 0 < value < math.inf:
         raise ValueError(f"[{owner}] '{name}' must be a number of minutes above 0 but got {value!r}.")
+    if value > _MOST_MINUTES:
+        raise ValueError(f"[{owner}] '{name}' must be at most {_MOST_MINUTES:,} minutes but got {value!r}.")
     return float(value)
 
 
@@ -110,7 +119,13 @@ def path(owner: str, name: str, value: Any) -> Path:
 
 def texts(owner: str, name: str, value: Any) -> list[str]:
     """Returns texts, from a list of them or one, or raises ValueError."""
-    given = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else None
+    given = (
+        [value]
+        if isinstance(value, str)
+        else list(value)
+        if isinstance(value, Iterable) and not isinstance(value, Mapping)
+        else None
+    )
     if given is None or not all(isinstance(text, str) for text in given):
         raise ValueError(f"[{owner}] '{name}' must be a text or a list of texts but got {value!r}.")
     return given

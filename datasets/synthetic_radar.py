@@ -78,7 +78,7 @@ class SyntheticRadar:
         convection: float | Sequence[float] = (0.0, 1.0),
     ):
         self.frame_size = arguments.sides("SyntheticRadar", "frame_size", frame_size, 8)
-        self.frames = check_whole("SyntheticRadar", "frames", frames, 1, None)
+        self.frames = check_whole("SyntheticRadar", "frames", frames, 1, arguments.MOST_FRAMES)
         self.step_minutes = arguments.number("SyntheticRadar", "step_minutes", step_minutes, 0.1, 1440)
         self.pixel_km = arguments.number("SyntheticRadar", "pixel_km", pixel_km, 0.01, 100)
         self.wind = arguments.number_range("SyntheticRadar", "wind", wind, 0, 100)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from convlstm.arguments import check_numbers
 from convlstm.datasets.arguments import is_number
 
 import numpy as np
@@ -78,6 +79,16 @@ class Reflectivity(Transform):
         for name in ("a", "b", "minimum", "maximum"):
             _check("Reflectivity", name, getattr(self, name), positive=name in "ab")
         _check_order("Reflectivity", self.minimum, self.maximum)
+        try:
+            with np.errstate(over="ignore"):
+                low, high = np.array(self._ends(), np.float32).tolist()
+        except (OverflowError, ZeroDivisionError):
+            low = high = math.inf
+        if not 0 < low < high < math.inf:
+            raise ValueError(
+                f"[Reflectivity] 'a', 'b', 'minimum' and 'maximum' must lead to two rain rates above 0 but got "
+                f"{self.a!r}, {self.b!r}, {self.minimum!r} and {self.maximum!r}."
+            )
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         return _log_forward(x, *self._ends())
@@ -219,7 +230,9 @@ def to_unit(transform: Transform | None, values: Sequence[float]) -> list[float]
         values: The thresholds in the transform's units.
     """
     transform = default_transform("mm/h") if transform is None else transform
-    return [float(y) for y in transform.forward(np.asarray(values, np.float32))]
+    if not hasattr(transform, "forward"):
+        raise ValueError(f"[to_unit] 'transform' must be a transform but got {transform!r}.")
+    return [float(y) for y in transform.forward(np.asarray(check_numbers("to_unit", "values", values), np.float32))]
 
 
 def rain_rate(dbz: np.ndarray, a: float = 200.0, b: float = 1.6) -> np.ndarray:

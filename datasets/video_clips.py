@@ -126,7 +126,7 @@ class VideoClips(SequenceDataset):
         self._span = (self.input_frames + self.target_frames - 1) * self._step + 1
         strides = dict.fromkeys(SPLITS, self._span) | {"train": 1}
         if stride is not None:
-            strides = dict.fromkeys(SPLITS, check_whole("VideoClips", "stride", stride, 1, None))
+            strides = dict.fromkeys(SPLITS, check_whole("VideoClips", "stride", stride, 1, 1 << 53))
         check_flags("VideoClips", augment=augment, progress=progress)
         self._augment, self._channels, self._fit = augment, channels, fit
         wanted = {"train": train_sequences, "validation": validation_sequences, "test": test_sequences}
@@ -312,7 +312,7 @@ class VideoClips(SequenceDataset):
             if asked and len(self._windows[name]) == 0:
                 raise ValueError(
                     f"[VideoClips] {name} has no sequence of {self._span} frames. Use fewer input_frames or "
-                    f"target_frames, a larger share in 'split', or longer clips; the longest has "
+                    f"target_frames, a larger share in 'split', other '{name}_clips', or longer clips; the longest has "
                     f"{max(clip.facts.frames for clip in self.clips)} frames."
                 )
 

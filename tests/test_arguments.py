@@ -6,7 +6,7 @@ from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.motion import check_motion
 from convlstm.architectures.resample import Resample
-from convlstm.arguments import MOST, check_flags, check_number, check_whole
+from convlstm.arguments import MOST, check_flags, check_number, check_numbers, check_whole, check_wholes
 from convlstm.backend.memory import TRAINED, check_parameters, memory
 from convlstm.datasets.moving_mnist import MovingMNIST
 from convlstm.datasets.radar_echo import RadarEcho
@@ -49,6 +49,23 @@ def test_numbers():
         check_number("A", "x", -1, 0)
     with refuses("[A] 'x' must be at most 1 but got 2."):
         check_number("A", "x", 2, 0, 1)
+    with refuses("[A] 'x' must be between 0 and 1 but got 1."):
+        check_number("A", "x", 1, above=0, below=1)
+    with refuses("[A] 'x' must be at least 0 and below 1 but got 1."):
+        check_number("A", "x", 1, 0, below=1)
+    with refuses("[A] 'x' must be a finite number but got 1000"):
+        check_number("A", "x", 10**400)
+
+
+def test_lists_of_numbers():
+    assert check_numbers("A", "x", (1, 2.5)) == check_numbers("A", "x", np.array([1, 2.5])) == [1.0, 2.5]
+    assert check_wholes("A", "x", [1, 2]) == [1, 2]
+    for check in (check_numbers, check_wholes):
+        for value in (3, "12", None, {"a": 1}):
+            with refuses("[A] 'x' must be a list of "):
+                check("A", "x", value)
+        with refuses("[A] 'x' must be a "):
+            check("A", "x", [1, "2"])
 
 
 def test_flags():
@@ -109,15 +126,15 @@ def test_flags():
             lambda: ConvLSTMStack(hidden_channels=["a"]),
             "'hidden_channels' must be a whole number of at least 1 but got 'a'.",
         ),
-        (lambda: AdvectionResidual(lead_scale=float("inf")), "'lead_scale' must be above 0 but got inf."),
+        (lambda: AdvectionResidual(lead_scale=float("inf")), "'lead_scale' must be a finite number but got inf."),
         (lambda: AdvectionResidual(matches=1), "[AdvectionResidual] 'matches' must be True or False but got 1."),
         (lambda: check_motion("A", 5, 10**9, 2.0, 3), "[A] 'points' must be at most 1,048,576"),
         (lambda: check_motion("A", 5, 128, 2.0, 101), "[A] 'iterations' must be at most 100 but got 101."),
-        (lambda: constant(float("inf")), "[constant] 'learning_rate' must be above 0 but got inf."),
+        (lambda: constant(float("inf")), "[constant] 'learning_rate' must be a finite number but got inf."),
         (lambda: cosine(1.0, 10, final_share=-1), "[cosine] 'final_share' must be at least 0 but got -1."),
         (lambda: one_cycle(1.0, 10, div=0), "[one_cycle] 'div' must be above 0 but got 0."),
         (lambda: one_cycle(1.0, 10, final_div=0), "[one_cycle] 'final_div' must be above 0 but got 0."),
-        (lambda: WeightedSum([]), "[WeightedSum] 'losses' must be at least one but got none."),
+        (lambda: WeightedSum([]), "[WeightedSum] 'losses' must be at least one loss but got []."),
         (lambda: WeightedSum([abs], [float("nan")]), "[WeightedSum] 'weights' must be a finite number but got nan."),
         (lambda: MovingMNIST(num_digits=1001), "[MovingMNIST] 'num_digits' must be at most 1,000 but got 1,001."),
         (lambda: MovingMNIST(input_frames=10**9), "[MovingMNIST] 'input_frames' must be at most 100,000"),

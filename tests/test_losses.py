@@ -181,7 +181,8 @@ def test_weighted_sum_takes_any_loss(rng):
 
 @pytest.mark.parametrize("epsilon", [0, -1e-3, 1e-9, 0.5, float("nan")])
 def test_bad_epsilon(epsilon):
-    message = f"[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got {epsilon}:"
+    bounds = "a finite number" if math.isnan(epsilon) else "at least 1e-07 and below 0.5"
+    message = f"[BinaryCrossEntropy] 'epsilon' must be {bounds} but got {epsilon}."
     with pytest.raises(ValueError, match=re.escape(message)):
         BinaryCrossEntropy(epsilon)
 
@@ -242,14 +243,14 @@ def test_balanced_losses_do_not_grow_with_the_frame():
     [
         ([0.5, 0.2], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.2]."),
         ([0.5, 0.5], [1, 2, 3], "'bins' must be finite and ascend but got [0.5, 0.5]."),
-        ([math.nan], [1, 2], "'bins' must be finite and ascend but got [nan]."),
+        ([math.nan], [1, 2], "'bins' must be a finite number but got nan."),
         (
             [0.5],
             [1],
             "'weights' must be one more than the 1 'bins' but got 1: the first is the weight of values below all bins.",
         ),
         ([0.5], [1, -2], "'weights' must be finite, at least 0 and not all 0, but got [1.0, -2.0]."),
-        ([0.5], [1, math.inf], "'weights' must be finite, at least 0 and not all 0, but got [1.0, inf]."),
+        ([0.5], [1, math.inf], "'weights' must be a finite number but got inf."),
         ([0.5], [0, 0], "'weights' must be finite, at least 0 and not all 0, but got [0.0, 0.0]."),
     ],
 )
@@ -260,10 +261,11 @@ def test_bad_bins_and_weights(loss, bins, weights, message):
 
 @pytest.mark.parametrize(("squared", "absolute"), [(-1, 1), (1, math.nan), (math.inf, 1), (0, 0)])
 def test_bad_factors(squared, absolute):
-    message = (
-        "[Balanced] 'squared' and 'absolute' must be finite, at least 0 and not both 0, but got "
-        f"{squared} and {absolute}."
-    )
+    message = {
+        (-1, 1): "[Balanced] 'squared' must be at least 0 but got -1.",
+        (math.inf, 1): "[Balanced] 'squared' must be a finite number but got inf.",
+        (0, 0): "[Balanced] 'squared' and 'absolute' must not both be 0. Raise one of them.",
+    }.get((squared, absolute), "[Balanced] 'absolute' must be a finite number but got nan.")
     with pytest.raises(ValueError, match=re.escape(message)):
         Balanced([0.5], [1, 2], squared=squared, absolute=absolute)
 

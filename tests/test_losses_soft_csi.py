@@ -69,13 +69,13 @@ def test_soft_csi_pulls_a_missed_pixel_up_and_no_nan_reaches_the_gradient():
 
 @pytest.mark.parametrize("thresholds", [[], [0.5, 0.5], [0.5, 0.2], [math.nan]])
 def test_soft_csi_refuses_thresholds_that_do_not_ascend(thresholds):
-    with pytest.raises(ValueError, match=r"'thresholds' must be one or more, finite, and ascend but got \["):
+    with pytest.raises(ValueError, match=r"'thresholds' must be (one or more,.*|a finite number) but got "):
         SoftCriticalSuccess(thresholds)
 
 
 @pytest.mark.parametrize("width", [0, -1, math.inf, math.nan])
 def test_soft_csi_refuses_a_width_that_is_not_above_0(width):
-    with pytest.raises(ValueError, match="'width' must be finite and above 0 but got"):
+    with pytest.raises(ValueError, match=r"'width' must be (above 0|a finite number) but got"):
         SoftCriticalSuccess([0.5], width)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -16,7 +15,7 @@ from convlstm.architectures.input_frames import (
     space_to_depth,
 )
 from convlstm.architectures.motion import motion
-from convlstm.arguments import check_flags, check_whole
+from convlstm.arguments import check_flags, check_number, check_whole
 from convlstm.layers import ConvLSTM
 
 import mlx.core as mx
@@ -79,12 +78,10 @@ class AdvectionResidual(nn.Module):
         if not hidden_channels:
             raise ValueError("[AdvectionResidual] 'hidden_channels' must name at least one layer but got none.")
         check_channels("AdvectionResidual", in_channels, hidden_channels, patch_size)
-        if not 0 < lead_scale < math.inf:
-            raise ValueError(f"[AdvectionResidual] 'lead_scale' must be above 0 but got {lead_scale!r}.")
+        check_number("AdvectionResidual", "lead_scale", lead_scale, above=0)
         check_whole("AdvectionResidual", "points", points)
         check_flags("AdvectionResidual", matches=matches)
-        if not 0 <= spread < math.inf:
-            raise ValueError(f"[AdvectionResidual] 'spread' must be finite and at least 0 but got {spread!r}.")
+        check_number("AdvectionResidual", "spread", spread, 0)
         check_layer_options("AdvectionResidual", layer, patch_size)
         self.in_channels, self.patch_size = in_channels, patch_size
         self.lead_scale, self.points, self.matches, self.spread = lead_scale, points, matches, spread

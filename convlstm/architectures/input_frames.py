@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from convlstm.arguments import MOST, check_whole
+from convlstm.arguments import MOST, check_whole, check_wholes
 from convlstm.layers import ConvLSTM
 from convlstm.ops.cell import check_array
 from convlstm.ops.convolution import Pair
@@ -57,8 +57,7 @@ def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patc
 def check_channels(owner: str, in_channels: int, hidden_channels: Sequence[int], patch_size: int) -> None:
     """Raises ValueError if a number of channels is not valid, or if a patch would have too many channels."""
     check_whole(owner, "in_channels", in_channels)
-    for channels in hidden_channels:
-        check_whole(owner, "hidden_channels", channels)
+    check_wholes(owner, "hidden_channels", hidden_channels)
     check_whole(owner, "patch_size", patch_size, most=256)
     if in_channels * patch_size**2 > MOST:
         raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from convlstm.arguments import check_whole
+from convlstm.arguments import check_number, check_whole
 
 import mlx.core as mx
 
@@ -82,8 +82,7 @@ def check_motion(owner: str, frames: int, points: int, window: float, iterations
     check_whole(owner, "frames", frames, 2)
     check_whole(owner, "points", points)
     check_whole(owner, "iterations", iterations, most=100)
-    if not 0 < window < math.inf:
-        raise ValueError(f"[{owner}] 'window' must be a finite number above 0 but got {window!r}.")
+    check_number(owner, "window", window, above=0)
 
 
 def bilinear(field: mx.array, y: mx.array, x: mx.array) -> mx.array:

@@ -69,12 +69,12 @@ class PredRNN(FeedbackForecaster):
         recompute: bool = False,
     ):
         super().__init__(in_channels, patch_size)
+        check_channels("PredRNN", in_channels, hidden_channels, patch_size)
         if not hidden_channels or len(set(hidden_channels)) > 1:
             raise ValueError(
                 "[PredRNN] 'hidden_channels' must be one number or more, all equal, since a memory passes through all "
                 f"layers, but got {list(hidden_channels)}."
             )
-        check_channels("PredRNN", in_channels, hidden_channels, patch_size)
         if decoupling is not None and not check_number("PredRNN", "decoupling", decoupling) > 0:
             raise ValueError(f"[PredRNN] 'decoupling' must be above 0, or None for none, but got {decoupling}.")
         check_flags("PredRNN", recompute=recompute)

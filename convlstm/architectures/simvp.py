@@ -120,7 +120,7 @@ class SimVP(nn.Module):
         if type(kernel_size) is not int or kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"[SimVP] 'kernel_size' must be odd but got {kernel_size!r}.")
         check_whole("SimVP", "blocks", blocks, 2)  # one in and one out
-        if translator not in TRANSLATORS:
+        if not isinstance(translator, str) or translator not in TRANSLATORS:
             raise ValueError(f"[SimVP] 'translator' must be one of {', '.join(TRANSLATORS)} but got {translator!r}.")
         self.in_channels, self.frames, self.multiple = in_channels, frames, 2 ** (levels // 2)
         halves = [n % 2 == 1 for n in range(levels)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
+
+from convlstm.arguments import check_numbers
 
 HKO7_THRESHOLDS = (0.5, 2.0, 5.0, 10.0, 30.0)
 """Lower ends of the bins of HKO-7, in mm/h; values below the first one form a bin too."""
@@ -26,14 +27,16 @@ def checked_balance(
     Raises:
         ValueError: The bins do not ascend, or the weights are too few, too many, negative or all zero.
     """
-    bins, weights = tuple(float(value) for value in bins), tuple(float(value) for value in weights)
-    if not all(map(math.isfinite, bins)) or any(a >= b for a, b in pairwise(bins)):
+    bins, weights = (
+        tuple(check_numbers(owner, name, values)) for name, values in (("bins", bins), ("weights", weights))
+    )
+    if any(a >= b for a, b in pairwise(bins)):
         raise ValueError(f"[{owner}] 'bins' must be finite and ascend but got {list(bins)}.")
     if len(weights) != len(bins) + 1:
         raise ValueError(
             f"[{owner}] 'weights' must be one more than the {len(bins)} 'bins' but got {len(weights)}: the first is "
             "the weight of values below all bins."
         )
-    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+    if min(weights) < 0 or not any(weights):
         raise ValueError(f"[{owner}] 'weights' must be finite, at least 0 and not all 0, but got {list(weights)}.")
     return bins, weights

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from convlstm.arguments import check_text
 from convlstm.backend import files
 from convlstm.backend.plain_files import parse_json, read_bytes
 from convlstm.runs.metrics_log import Row
@@ -74,7 +75,7 @@ class WandB:
 
     Raises:
         ImportError: The package `wandb` is not installed.
-        ValueError: `mode` is neither 'offline' nor 'online'.
+        ValueError: `mode` is neither 'offline' nor 'online', or another argument is no text.
     """
 
     def __init__(
@@ -88,6 +89,12 @@ class WandB:
     ):
         if mode not in ("offline", "online"):
             raise ValueError(f"[WandB] 'mode' must be offline or online but got {mode!r}.")
+        check_text("WandB", "project", project)
+        for name, value in (("entity", entity), ("group", group)):
+            if value is not None:
+                check_text("WandB", name, value)
+        if tags is not None and not (isinstance(tags, list) and all(isinstance(word, str) and word for word in tags)):
+            raise ValueError(f"[WandB] 'tags' must be a list of texts but got {tags!r}.")
         self.wandb = _library("wandb", "wandb", "WandB")
         self.options = {"project": project, "mode": mode, "entity": entity, "group": group, "tags": tags}
 
@@ -140,9 +147,13 @@ class MLflow:
 
     Raises:
         ImportError: The package `mlflow` is not installed.
+        ValueError: An argument is no text.
     """
 
     def __init__(self, experiment: str = "convlstm", tracking_uri: str | None = None):
+        check_text("MLflow", "experiment", experiment)
+        if tracking_uri is not None:
+            check_text("MLflow", "tracking_uri", tracking_uri)
         # By default MLflow tries for minutes to reach a server that does not answer, and training would wait.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")

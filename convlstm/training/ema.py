@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 def check_decay(owner: str, decay: float | None) -> None:
     """Raises ValueError if a decay is neither between 0 and 1 nor None."""
-    if decay is not None and not 0 < decay < 1:
+    if decay is not None and not (isinstance(decay, Real) and not isinstance(decay, bool) and 0 < decay < 1):
         raise ValueError(f"[{owner}] 'ema' must be between 0 and 1, or null for no average, but got {decay!r}.")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from convlstm.arguments import check_number
+
 import mlx.core as mx
 import mlx.optimizers as optim
 
@@ -38,11 +40,12 @@ class CycledAdam(optim.Adam):
         beta2: float = 0.999,
         eps: float = 1e-8,
     ):
-        for name, value in (("beta1", beta1), ("beta2", beta2)):
-            if not callable(value) and not 0 <= value < 1:
-                raise ValueError(f"[CycledAdam] '{name}' must be at least 0 and below 1 but got {value!r}.")
-        if not eps > 0:
-            raise ValueError(f"[CycledAdam] 'eps' must be above 0 but got {eps!r}.")
+        if not callable(learning_rate):
+            learning_rate = check_number("CycledAdam", "learning_rate", learning_rate, 0)
+        if not callable(beta1):
+            beta1 = check_number("CycledAdam", "beta1", beta1, 0, below=1)
+        beta2 = check_number("CycledAdam", "beta2", beta2, 0, below=1)
+        eps = check_number("CycledAdam", "eps", eps, above=0)
         super().__init__(learning_rate, [0.0, beta2], eps)
         self._maybe_schedule("beta1", beta1)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from convlstm.arguments import check_number
+from convlstm.arguments import check_number, check_whole
 
 import mlx.core as mx
 
@@ -24,10 +24,9 @@ Sampling = Callable[[mx.array], mx.array]
 RISES = ("exponential", "linear")
 
 
-def _check(name: str, start: float, end: float, steps: float) -> None:
-    check_number(name, "start", start, 0, 1)
-    check_number(name, "end", end, 0, 1)
-    check_number(name, "steps", steps, 1)
+def _checked(name: str, start: float, end: float, steps: float) -> tuple[float, float, float]:
+    start, end = check_number(name, "start", start, 0, 1), check_number(name, "end", end, 0, 1)
+    return start, end, check_number(name, "steps", steps, 1)
 
 
 def linear(start: float = 1.0, end: float = 0.0, steps: int = 50_000) -> Sampling:
@@ -48,10 +47,10 @@ def linear(start: float = 1.0, end: float = 0.0, steps: int = 50_000) -> Samplin
 
     Source: Bengio et al., Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks, 2015.
     """
-    _check("linear", start, end, steps)
+    start, end, length = _checked("linear", start, end, steps)
 
     def sampling(step: mx.array) -> mx.array:
-        return (start + (end - start) * mx.minimum(step.astype(mx.float32) / steps, 1)).reshape(1)
+        return (start + (end - start) * mx.minimum(step.astype(mx.float32) / length, 1)).reshape(1)
 
     return sampling
 
@@ -72,7 +71,7 @@ def exponential(start: float = 1.0, end: float = 0.0, steps: float = 10_000) -> 
 
     Source: Bengio et al., 2015, whose k is exp(-1 / steps).
     """
-    _check("exponential", start, end, steps)
+    start, end, steps = _checked("exponential", start, end, steps)
 
     def sampling(step: mx.array) -> mx.array:
         return (end + (start - end) * mx.exp(-step.astype(mx.float32) / steps)).reshape(1)
@@ -94,7 +93,7 @@ def inverse_sigmoid(k: float = 3_000.0) -> Sampling:
 
     Source: Bengio et al., 2015.
     """
-    check_number("inverse_sigmoid", "k", k, 1)
+    k = check_number("inverse_sigmoid", "k", k, 1)
 
     def sampling(step: mx.array) -> mx.array:
         return mx.sigmoid(math.log(k) - step.astype(mx.float32) / k).reshape(1)
@@ -131,12 +130,13 @@ def reverse(
     Source: Wang et al., PredRNN: A Recurrent Neural Network for Spatiotemporal Predictive Learning, 2021; the code of
     predrnn-pytorch.
     """
-    check_number("reverse", "start", start, 0, 1)
-    if hold < 0 or end <= hold:
+    start = check_number("reverse", "start", start, 0, 1)
+    hold, end = (check_whole("reverse", name, n, 0, 1 << 53) for name, n in (("hold", hold), ("end", end)))
+    if end <= hold:
         raise ValueError(
             f"[reverse] 'hold' must be at least 0 and 'end' larger than it but got hold={hold} and end={end}."
         )
-    check_number("reverse", "time_constant", time_constant, 1)
+    time_constant = check_number("reverse", "time_constant", time_constant, 1)
     if rise not in RISES:
         raise ValueError(f"[reverse] 'rise' must be one of {', '.join(RISES)} but got {rise!r}.")
 

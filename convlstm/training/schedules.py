@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from convlstm.arguments import check_number
+from convlstm.arguments import check_number, check_whole
 
 import mlx.core as mx
 
 Schedule = Callable[[mx.array], mx.array]
+
+# MLX counts in 64 bits, and floats count exactly up to here.
+_MOST_STEPS = 1 << 53
 
 
 def _ramp(step: mx.array, start: float, end: float, length: float) -> mx.array:
@@ -18,11 +21,8 @@ def _ramp(step: mx.array, start: float, end: float, length: float) -> mx.array:
     return end + (start - end) * 0.5 * (1 + mx.cos(math.pi * share))
 
 
-def _check(name: str, learning_rate: float, steps: int) -> None:
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(f"[{name}] 'learning_rate' must be above 0 but got {learning_rate}.")
-    if steps < 1:
-        raise ValueError(f"[{name}] 'steps' must be at least 1 but got {steps}.")
+def _check_steps(owner: str, name: str, steps: int, least: int = 1) -> None:
+    check_whole(owner, name, steps, least, _MOST_STEPS)
 
 
 def constant(learning_rate: float, warmup_steps: int = 0) -> float | Schedule:
@@ -35,11 +35,10 @@ def constant(learning_rate: float, warmup_steps: int = 0) -> float | Schedule:
     Raises:
         ValueError: A number is out of range.
     """
-    _check("constant", learning_rate, 1)
-    if warmup_steps < 0:
-        raise ValueError(f"[constant] 'warmup_steps' must be at least 0 but got {warmup_steps}.")
+    learning_rate = check_number("constant", "learning_rate", learning_rate, above=0)
+    _check_steps("constant", "warmup_steps", warmup_steps, 0)
     if warmup_steps == 0:
-        return float(learning_rate)
+        return learning_rate
     return lambda step: learning_rate * mx.minimum((step + 1) / (warmup_steps + 1), 1)
 
 
@@ -55,10 +54,10 @@ def cosine(learning_rate: float, steps: int, warmup_share: float = 0.05, final_s
     Raises:
         ValueError: A number is out of range.
     """
-    _check("cosine", learning_rate, steps)
-    if not 0 <= warmup_share < 1:
-        raise ValueError(f"[cosine] 'warmup_share' must be at least 0 and below 1 but got {warmup_share}.")
-    check_number("cosine", "final_share", final_share, 0, 1)
+    learning_rate = check_number("cosine", "learning_rate", learning_rate, above=0)
+    _check_steps("cosine", "steps", steps)
+    warmup_share = check_number("cosine", "warmup_share", warmup_share, 0, below=1)
+    final_share = check_number("cosine", "final_share", final_share, 0, 1)
     warmup = int(warmup_share * steps)
 
     def schedule(step: mx.array) -> mx.array:
@@ -80,12 +79,10 @@ def staircase(learning_rate: float, every: int, factor: float = 0.7, minimum: fl
     Raises:
         ValueError: A number is out of range.
     """
-    if not learning_rate > 0:
-        raise ValueError(f"[staircase] 'learning_rate' must be above 0 but got {learning_rate}.")
-    if every < 1:
-        raise ValueError(f"[staircase] 'every' must be at least 1 but got {every}.")
-    if not 0 < factor <= 1:
-        raise ValueError(f"[staircase] 'factor' must be above 0 and at most 1 but got {factor}.")
+    learning_rate = check_number("staircase", "learning_rate", learning_rate, above=0)
+    _check_steps("staircase", "every", every)
+    factor = check_number("staircase", "factor", factor, above=0, most=1)
+    minimum = check_number("staircase", "minimum", minimum)
     if not 0 <= minimum <= learning_rate:
         raise ValueError(f"[staircase] 'minimum' must be from 0 to the learning rate but got {minimum}.")
     return lambda step: mx.maximum(learning_rate * mx.power(factor, mx.floor(step / every)), minimum)
@@ -109,12 +106,11 @@ def one_cycle(
     Raises:
         ValueError: A number is out of range.
     """
-    _check("one_cycle", learning_rate, steps)
-    if not 0 < warmup_share < 1:
-        raise ValueError(f"[one_cycle] 'warmup_share' must be between 0 and 1 but got {warmup_share}.")
-    for name, value in (("div", div), ("final_div", final_div)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"[one_cycle] '{name}' must be above 0 but got {value}.")
+    learning_rate = check_number("one_cycle", "learning_rate", learning_rate, above=0)
+    _check_steps("one_cycle", "steps", steps)
+    warmup_share = check_number("one_cycle", "warmup_share", warmup_share, above=0, below=1)
+    div = check_number("one_cycle", "div", div, above=0)
+    final_div = check_number("one_cycle", "final_div", final_div, above=0)
     start, top = learning_rate / div, warmup_share * steps - 1
 
     def schedule(step: mx.array) -> mx.array:
@@ -138,10 +134,9 @@ def one_cycle_beta(steps: int, warmup_share: float = 0.3, low: float = 0.85, hig
     Raises:
         ValueError: A number is out of range.
     """
-    if steps < 1:
-        raise ValueError(f"[one_cycle_beta] 'steps' must be at least 1 but got {steps}.")
-    if not 0 < warmup_share < 1:
-        raise ValueError(f"[one_cycle_beta] 'warmup_share' must be between 0 and 1 but got {warmup_share}.")
+    _check_steps("one_cycle_beta", "steps", steps)
+    warmup_share = check_number("one_cycle_beta", "warmup_share", warmup_share, above=0, below=1)
+    low, high = check_number("one_cycle_beta", "low", low), check_number("one_cycle_beta", "high", high)
     if not 0 <= low <= high < 1:
         raise ValueError(f"[one_cycle_beta] 'low' and 'high' must ascend from 0 to below 1 but got {low} and {high}.")
     top = warmup_share * steps - 1

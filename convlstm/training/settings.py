@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from numbers import Real
 
 from convlstm.arguments import check_whole
 from convlstm.runs.folder import ON_FULL_DISK
@@ -72,10 +73,9 @@ class Settings:
                 f"[Trainer] 'batch_size' must be a multiple of 'accumulate' ({self.accumulate}) but got "
                 f"{self.batch_size}. Change one of them."
             )
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ValueError(
-                f"[Trainer] 'max_grad_norm' must be above 0, or null for none, but got {self.max_grad_norm}."
-            )
+        norm = self.max_grad_norm
+        if norm is not None and not (isinstance(norm, Real) and not isinstance(norm, bool) and norm > 0):
+            raise ValueError(f"[Trainer] 'max_grad_norm' must be above 0, or null for none, but got {norm!r}.")
         if self.monitor not in MONITORED:
             raise ValueError(f"[Trainer] 'monitor' must be one of {', '.join(MONITORED)} but got {self.monitor!r}.")
         if self.on_full_disk not in ON_FULL_DISK:

@@ -243,7 +243,8 @@ class Archive:
         text = f"[Archive] {self._root}: {files} of a known format ({', '.join(formats)}). Check the path, or name the "
         text += "format and its options."
         if not self._files.named and len(formats) < len(FORMATS):
-            text += " Other formats do not have the 'reader' options."
+            text += " Other formats do not have the 'reader' options"
+            text += f", or refuse them: {self._files.refused[-1]}" if self._files.refused else "."
         return text
 
     def _count_known(self) -> np.ndarray:

@@ -47,6 +47,7 @@ class RadarFiles:
         zr: `(a, b)` as floats.
         named: True if the format was named, that is, is not `"auto"`.
         readers: The readers of the formats to look for.
+        refused: Errors of the readers that have these options but refuse their values.
 
     Raises:
         FileNotFoundError: If nothing exists at `path`.
@@ -66,7 +67,7 @@ class RadarFiles:
         if not path.exists():
             raise FileNotFoundError(f"[{owner}] {path} does not exist. Check the path.")
         self.path, self.named, self._apart = path, format != "auto", apart
-        self.readers = _readers(owner, format, arguments.options(owner, "options", options))
+        self.readers, self.refused = _readers(owner, format, arguments.options(owner, "options", options))
         self.zr = _relation(owner, zr)
         self._reader: Reader | None = None
 
@@ -194,16 +195,17 @@ def coarse(frame: np.ndarray, k: int) -> np.ndarray:
     return np.where(2 * count >= k * k, total / np.maximum(count, 1).astype(np.float32), np.float32(np.nan))
 
 
-def _readers(owner: str, format: str, options: Mapping[str, Any]) -> list[Reader]:
-    """Returns the readers to try, with the options; for `"auto"` those that have all of these options."""
+def _readers(owner: str, format: str, options: Mapping[str, Any]) -> tuple[list[Reader], list[ValueError]]:
+    """Returns the readers to try, with the options, and errors; for `"auto"` those that have all of these options."""
     if format != "auto":
-        return [make_reader(format, **options)]
+        return [make_reader(format, **options)], []
     known = {name: [field.name for field in fields(reader)] for name, reader in FORMATS.items()}
     fitting = [name for name, names in known.items() if set(options) <= set(names)]
     if not fitting:
         listed = "; ".join(f"{name}: {', '.join(names)}" for name, names in known.items() if names)
-        raise ValueError(f"[{owner}] 'options' {dict(options)} fit no format. They are {listed}.")
-    readers, refused = [], []
+        raise ValueError(f"[{owner}] the reader's 'options' {dict(options)} fit no format. They are {listed}.")
+    readers: list[Reader] = []
+    refused: list[ValueError] = []
     for name in fitting:
         try:
             readers.append(make_reader(name, **options))
@@ -211,7 +213,7 @@ def _readers(owner: str, format: str, options: Mapping[str, Any]) -> list[Reader
             refused.append(error)
     if not readers:
         raise refused[-1]
-    return readers
+    return readers, refused
 
 
 def _relation(owner: str, value: Sequence[float]) -> tuple[float, float]:

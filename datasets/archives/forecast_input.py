@@ -76,8 +76,8 @@ class ForecastInput:
         self.frames = check_whole("ForecastInput", "frames", 5 if frames is None else frames, 1, None)
         section = arguments.options("ForecastInput", "section", section)
         trained = arguments.options("ForecastInput", "trained", trained)
-        if step is not None and not (arguments.is_number(step) and 0 < step < math.inf):
-            raise ValueError(f"[ForecastInput] 'step' must be a number of minutes above 0 but got {step!r}.")
+        if step is not None:
+            step = arguments.minutes("ForecastInput", "step", step)
         if coarsen is not None:
             check_whole("ForecastInput", "coarsen", coarsen, 1, None)
         if crop is not None and (not isinstance(crop, Sequence) or isinstance(crop, str) or len(crop) != 4):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convlstm.arguments import check_whole
+from convlstm.arguments import check_flags, check_whole
 from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
 from convlstm.datasets.archives.changes import Changes
@@ -85,6 +85,7 @@ class NewestFrames:
         depth: int = 32,
     ):
         path = arguments.path("NewestFrames", "path", path)
+        check_flags("NewestFrames", patient=patient)
         self._files = RadarFiles("NewestFrames", path, format, options, zr, apart=True)
         self._hold = Hold()
         self._patient = patient

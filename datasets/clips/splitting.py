@@ -117,9 +117,13 @@ def by_names(
 
 def group_names(names: Sequence[str], pattern: str, key: str) -> list[str]:
     """Returns the part of each name that a regular expression finds: its first group, or all that it matches."""
+    try:
+        expression = re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"[VideoClips] '{key}' must be a regular expression but got {pattern!r}.") from error
     found = []
     for name in names:
-        match = re.search(pattern, name)
+        match = expression.search(name)
         if match is None:
             raise ValueError(
                 f"[VideoClips] '{key}' needs {pattern!r} in the name of every clip, but {name} has no such part."

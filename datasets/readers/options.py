@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convlstm.datasets.arguments import is_number
+from convlstm.datasets.arguments import is_number, minutes
 
 _UNITS = ("mm/h", "dBZ", "raw")
 
@@ -33,9 +33,9 @@ def check_units(format: str, units: Any) -> None:
 
 
 def check_step(format: str, step_minutes: Any) -> None:
-    """Raises ValueError if `step_minutes` is neither None nor a finite number above 0."""
-    if step_minutes is not None and not (is_number(step_minutes) and 0 < step_minutes < math.inf):
-        raise ValueError(f"[{format}] 'step_minutes' must be a number of minutes above 0 but got {step_minutes!r}.")
+    """Raises ValueError if `step_minutes` is neither None nor a number of minutes above 0."""
+    if step_minutes is not None:
+        minutes(format, "step_minutes", step_minutes)
 
 
 def frozen_names(format: str, names: Any) -> str | tuple[str, ...] | None:

@@ -65,7 +65,7 @@ def test_the_cycle_of_beta_by_hand():
         (lambda: CycledAdam(0.1, 1.0), "'beta1' must be at least 0 and below 1 but got 1.0"),
         (lambda: CycledAdam(0.1, 0.9, beta2=-1), "'beta2' must be at least 0 and below 1 but got -1"),
         (lambda: CycledAdam(0.1, 0.9, eps=0), "'eps' must be above 0 but got 0"),
-        (lambda: one_cycle_beta(0), "'steps' must be at least 1 but got 0"),
+        (lambda: one_cycle_beta(0), "'steps' must be a whole number of at least 1 but got 0"),
         (lambda: one_cycle_beta(9, 1.0), "'warmup_share' must be between 0 and 1 but got 1.0"),
         (lambda: one_cycle_beta(9, low=0.9, high=0.8), "'low' and 'high' must ascend from 0 to below 1 but got 0.9"),
     ],

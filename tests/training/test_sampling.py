@@ -157,7 +157,7 @@ def test_the_command_names_the_key(arguments, message, tmp_path, monkeypatch, ca
         (lambda: reverse(start=2), "[reverse] 'start' must be at most 1 but got 2."),
         (
             lambda: reverse(-1),
-            "[reverse] 'hold' must be at least 0 and 'end' larger than it but got hold=-1 and end=50000.",
+            "[reverse] 'hold' must be a whole number of at least 0 but got -1.",
         ),
         (lambda: reverse(5, 5), "'end' larger than it but got hold=5 and end=5."),
         (lambda: reverse(time_constant=0), "[reverse] 'time_constant' must be at least 1 but got 0."),
