@@ -10,6 +10,7 @@ from typing import Any
 from convlstm.backend import files
 from convlstm.checkpoints import tensors
 from convlstm.checkpoints.build import TRUSTED, build
+from convlstm.checkpoints.frozen import frozen_names, recorded_patterns
 from convlstm.checkpoints.replaced import again_if_replaced
 from convlstm.checkpoints.search import find
 from convlstm.checkpoints.verification import (
@@ -102,7 +103,14 @@ def read_ema(folder: Path, model: nn.Module) -> dict[str, mx.array] | None:
         return None
     path = regular_file(folder, EMA)
     compare(path, checksums[EMA], files.record(path))
-    return _fitting(path, model.trainable_parameters(), "model")
+    # Layers that were frozen have no average.
+    try:
+        patterns = recorded_patterns(read_config(folder))
+    except ValueError as error:
+        raise damaged(folder / CONFIG, error) from error
+    trained = tensors.named(model.trainable_parameters())
+    frozen = set(frozen_names(trained, patterns))
+    return _fitting(path, {name: array for name, array in trained.items() if name not in frozen}, "model")
 
 
 @again_if_replaced

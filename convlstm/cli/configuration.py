@@ -23,6 +23,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -67,6 +68,16 @@ def config_dir() -> list[str]:
     return [] if folder is None else ["--config-dir", folder]
 
 
+def config_folders() -> list[Path]:
+    """Returns the folders that choices of groups are searched in, in Hydra's order."""
+    return [CONFIGS, *filter(None, [own_configs()]), *map(Path, config_dir()[1:])]
+
+
+def typed_changes() -> list[Override]:
+    """Returns the changes of the configuration that the command line makes."""
+    return OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+
+
 def given_arguments(*left_out: str) -> list[str]:
     """Returns the arguments of this command line that decide its configuration, without those that set these keys."""
     overrides = HydraConfig.get().overrides
@@ -87,7 +98,7 @@ def options_first(arguments: Sequence[str]) -> list[str]:
 def quoted(argument: str) -> str:
     """Returns an argument with its value quoted if it is a path or a word that Hydra cannot read as it is."""
     key, equals, value = argument.partition("=")
-    is_text = (os.sep in value or not value.isascii()) and value[:1] not in "[{'\""
+    is_text = (os.sep in value or "=" in value or not value.isascii()) and value[:1] not in "[{'\""
     if not equals or argument.startswith("-") or not is_text:
         return argument
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from convlstm.backend import files
 from convlstm.backend.full_disk import FULL
 from convlstm.backend.private_folder import temporary_folder
-from convlstm.cli.configuration import CONFIGS, composed_defaults, config_dir, own_configs
+from convlstm.cli.configuration import composed_defaults, config_folders
 from convlstm.cli.error_wording import keys_of_path, led_by_keys, no_such_key, suggestion, value_at
 
 import yaml
@@ -106,8 +106,7 @@ def _misshapen(config_name: str, name: str) -> str:
         wrong = both and type(given) is not type(default)
         return [f"{key[1:]} must be a {'section' if isinstance(default, dict) else 'list'}"] if wrong else []
 
-    folders = [CONFIGS, own_configs(), *map(Path, config_dir()[1:])]  # in Hydra's order
-    path = next((p for folder in folders if folder and (p := folder / f"{name}.yaml").is_file()), None)
+    path = next((p for folder in config_folders() if (p := folder / f"{name}.yaml").is_file()), None)
     content = yaml.safe_load(path.read_text(encoding="utf-8")) if path else None
     wrong = walk(content, OmegaConf.to_container(composed_defaults(config_name)), "")
     return "; ".join(wrong) or "a key has a list instead of a section, or the reverse"

@@ -34,6 +34,10 @@ def _is_path(value: Any) -> bool:
 
 FLAG = Values("true or false", lambda value: type(value) is bool)
 PATH = Values("a path", _is_path)
+LAYERS = Values(
+    "a list of names of layers, such as freeze=[encoder],",
+    lambda value: isinstance(value, list) and all(isinstance(name, str) and name for name in value),
+)
 PACKAGES = Values(
     "a list of packages, such as trusted=[mine],",
     lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
@@ -101,6 +105,11 @@ def _check_names(lead: str, file: Mapping[str, Any], settings: Mapping[str, Any]
         if key not in settings:
             fail(f"'{lead}{key}' has no value. Give it one: {lead}{key}=VALUE.")
     names = [*file, *groups]
+    if not lead and isinstance(below := settings.get("experiment"), dict):
+        fail(
+            f"the keys of the experiment lie below 'experiment' ({', '.join(map(str, below))}), since its file lacks "
+            "the line that puts them at the top. Write this as its first line:  # @package _global_"
+        )
     if wrong := [no_such_key(f"{lead}{key}", names) for key in settings if key not in names]:
         fail("\n".join(wrong))
     for key, section in file.items():

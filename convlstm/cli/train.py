@@ -18,9 +18,11 @@ from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.data_lines import data_lines
+from convlstm.cli.fine_tuning import follow_checkpoint, prepare
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
-from convlstm.cli.key_checks import FLAG, PATH, check, optional, whole
+from convlstm.cli.key_checks import FLAG, LAYERS, PACKAGES, PATH, check, optional, whole
 from convlstm.cli.program import fail, make_folder, run
+from convlstm.cli.replaced_classes import drop_former_keys
 from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
 from convlstm.distributed.watchdog import WatchError
@@ -28,6 +30,7 @@ from convlstm.runs.comparison import NAMING, differences
 from convlstm.runs.folder import holds_checkpoints
 from convlstm.runs.progress import Progress
 from convlstm.runs.resume import changes_on_resume, check_same_data, choose_run, trained_digits
+from convlstm.runs.summary import flat
 from convlstm.summary import parameters
 from convlstm.training.settings import Settings
 
@@ -42,6 +45,9 @@ KEYS = {
     "output": PATH,
     "name": PATH,
     "resume": optional(PATH),
+    "init": optional(PATH),
+    "freeze": LAYERS,
+    "trusted": PACKAGES,
 }
 # Fewer sequences of validation than this choose a checkpoint by chance.
 FEW = 8
@@ -64,8 +70,14 @@ class Objects:
 
 def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     """Trains the model that a configuration describes."""
+    check("train", KEYS, plain(config))
+    follow_checkpoint(config, ranks)
+    drop_former_keys(config, (*SECTIONS, "sampling"))
     settings = plain(config)
-    check("train", KEYS, settings)
+    init, freeze = settings.pop("init"), settings.pop("freeze")
+    del settings["trusted"]
+    # Runs without them keep the configuration that they have always had.
+    settings |= {"freeze": freeze} if freeze else {}
     check_sections(settings)
     folder, checkpoint = agreed_start(ranks, settings)
     if checkpoint is not None and settings["data"].get("digits") == "auto":
@@ -79,6 +91,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     settings["model"] = plain(config)["model"]
     trainer, model, data = objects.trainer, objects.model, objects.data
     check_model(objects)
+    lines = prepare(model, init, freeze, ranks)
     with fitting(settings, "model", "data", "trainer.batch_size", "trainer.accumulate"):
         trainer.check(model, objects.loss, data, ranks=ranks)
     record = data.describe()
@@ -86,12 +99,16 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
 
     settings["data"] |= {"digits": record["digits"]} if "digits" in settings["data"] else {}
     settings |= {"output": str(folder.parent), "name": folder.name, "resume": None}
+    if checkpoint is not None:
+        init = ranks.share(checkpoints.read_config(checkpoint).get("init") if ranks.main else None)
+    settings |= {"init": init} if init else {}
     if ranks.main:
         if checkpoint is not None:
             check_same_data(checkpoint, record)
         make_folder(folder)
         announce(folder, checkpoint, settings, objects, record, ranks)
-    again = command("train", *given_arguments("resume", "name"), name=folder.name, resume="auto")
+        print("\n".join(lines), end="\n" if lines else "")
+    again = command("train", *given_arguments("resume", "name", "init"), name=folder.name, resume="auto")
     ranks.advise(f"This rank ends, too. To resume from the last checkpoint, with any number of ranks:  {again}")
     progress = trainer.fit(
         model,
@@ -234,8 +251,12 @@ def announce(
 
 def own_packages(settings: dict[str, Any]) -> list[str]:
     """Returns the packages of the user's own that the model and the data come from, which a checkpoint may not name."""
-    targets = [str(settings[key]["_target_"]) for key in ("model", "data")]
-    return sorted({target.partition(".")[0] for target in targets} - {"convlstm", "mlx"})
+    targets = [value for key, value in flat({key: settings[key] for key in ("model", "data")}).items() if _names(key)]
+    return sorted({str(target).partition(".")[0] for target in targets} - {"convlstm", "mlx"})
+
+
+def _names(key: str) -> bool:
+    return key.rpartition(".")[2] == "_target_"
 
 
 def report(folder: Path, progress: Progress, settings: Settings, packages: list[str]) -> None:
@@ -254,7 +275,7 @@ def report(folder: Path, progress: Progress, settings: Settings, packages: list[
         out = sys.stderr
         print(f"{program()}: nobody reads the output any more, so training ended at step {progress.step}.", file=out)
     if holds_checkpoints(folder):
-        again = command("train", *given_arguments("resume", "name"), resume=folder)
+        again = command("train", *given_arguments("resume", "name", "init"), resume=folder)
         print(f"Everything is saved. To resume:  {again}", file=out)
     else:
         print("Nothing has been trained yet.", file=out)

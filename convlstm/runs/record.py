@@ -56,6 +56,8 @@ class Record:
             "hardware": hardware(),
             "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         }
+        if config.get("init"):
+            self.entry["init"] = config["init"]
         self.entries = [*entries(folder), self.entry]
         self._write()
         return step

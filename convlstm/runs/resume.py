@@ -12,10 +12,10 @@ from convlstm import checkpoints
 from convlstm.runs.comparison import Difference, differences
 from convlstm.runs.folder import holds_checkpoints
 
-FIXED = ("model", "data", "loss", "seed", "trainer.batch_size")
+FIXED = ("model", "data", "loss", "seed", "trainer.batch_size", "freeze")
 """Keys that must be the same when a run is resumed: with another value it would be another run."""
 
-MATCHING = (*FIXED, "optimizer", "schedule", "sampling", "trainer.max_grad_norm")
+MATCHING = (*FIXED, "optimizer", "schedule", "sampling", "trainer.max_grad_norm", "init")
 """Keys that `resume=auto` without a name compares to find the run to resume."""
 
 CHANGEABLE = ("optimizer", "schedule", "sampling", "trainer")

@@ -17,6 +17,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.backend.plain_files import open_plain, parse_json, read_bytes
 from convlstm.checkpoints.build import TRUSTED, build
+from convlstm.checkpoints.frozen import freeze, recorded_patterns, training_mode
 from convlstm.losses import Loss
 from convlstm.training.batches import Arrays, Batches
 from convlstm.training.precision import check_precision
@@ -163,7 +164,8 @@ def reproduce(
     if not callable(loss):
         raise ValueError("[reproduce] 'loss' must be given, since the one that was minimised cannot be built again.")
     checkpoints.load_weights(folder / CHECKPOINT, model)
-    model.train()
+    freeze(model, recorded_patterns(config))
+    training_mode(model)
     optimizer = optim.SGD(0.0)
     optimizer.init(model.trainable_parameters())
     share = report["truth_share"]

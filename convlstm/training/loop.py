@@ -12,6 +12,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.backend.memory import check_parameters
 from convlstm.backend.signals import StopRequested, stop_came, stop_requests
+from convlstm.checkpoints.frozen import training_mode
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.runs.folder import NullFolder, RunFolder, open_folder
@@ -186,7 +187,7 @@ def train(run: Run, received: list[int]) -> None:
         received: Requests to stop, see `stop_requests`.
     """
     settings, progress = run.settings, run.progress
-    run.model.train()
+    training_mode(run.model)
     first, start = progress.step, time.perf_counter()
     earlier_seconds = progress.seconds
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from convlstm.backend.signals import StopRequested, stop_came
 from convlstm.backend.stop_guard import computing, saved
+from convlstm.checkpoints.frozen import training_mode
 from convlstm.distributed.ranks import Ranks
 from convlstm.losses import Loss
 from convlstm.runs.folder import BEST, LAST, NullFolder, RunFolder
@@ -183,7 +184,7 @@ class Run:
         self.model.eval()
         with nullcontext() if self.average is None else self.average.applied(self.model):
             row = validate(self._forecast, self.loss, batches, self.ranks)
-        self.model.train()
+        training_mode(self.model)
         return row
 
     def add(self, row: dict[str, float]) -> None:

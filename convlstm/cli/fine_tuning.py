@@ -1,0 +1,119 @@
+"""Fine-tuning: `init=CKPT`, a new run that starts from the weights of a checkpoint, and `freeze=[LAYER,...]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from convlstm import checkpoints
+from convlstm.checkpoints.build import TRUSTED, check_targets
+from convlstm.checkpoints.frozen import freeze
+from convlstm.checkpoints.transfer import Transfer, take_weights
+from convlstm.cli.configuration import plain, typed_changes
+from convlstm.cli.program import fail
+from convlstm.distributed.ranks import Ranks
+from convlstm.runs.folder import holds_checkpoints
+from convlstm.runs.resume import newest
+
+import mlx.nn as nn
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+# Arrays that are listed by name.
+MOST_LISTED = 8
+
+
+def follow_checkpoint(config: DictConfig, ranks: Ranks) -> None:
+    """Gives a configuration the model of the checkpoint in `init`, and the checkpoint's path.
+
+    A run that is resumed and that began in this way keeps its model as well. `model=CHOICE` on the command line chooses
+    another model; `model.KEY=VALUE` changes a key of the checkpoint's.
+    """
+    settings = plain(config)
+    if settings["init"] is not None and settings["resume"] is not None:
+        fail(
+            "'init' starts a new run, and 'resume' continues one, which has its weights already. Leave out one of them."
+        )
+    folder, model = ranks.share(_source(settings) if ranks.main else None)
+    if folder is None:
+        return
+    if settings["init"] is not None:
+        config.init = folder
+    changes = [(change.key_or_group, change) for change in typed_changes()]
+    if any(key == "model" for key, _ in changes):
+        return
+    trusted = (*TRUSTED, *settings["trusted"])
+    try:
+        check_targets(model, trusted, nn.Module)
+        for text in _hydra_words(model):
+            raise checkpoints.CheckpointError(f"it has {text!r}, which only configurations of the user may have.")
+    except ValueError as error:
+        raise ValueError(f"{error}\nThe model comes from '{Path(folder) / checkpoints.CONFIG}'.") from error
+    with open_dict(config):
+        config.model = model
+        for key, change in changes:
+            if key.startswith("model."):
+                OmegaConf.update(config, key, change.value(), force_add=True)
+    print(f"note        the model is that of '{folder}', changed by model.KEY=VALUE; model=CHOICE chooses another")
+
+
+def _source(settings: dict[str, Any]) -> list[Any]:
+    """Returns the checkpoint whose model a run has, and the model's description; None twice if there is none."""
+    if settings["init"] is not None:
+        try:
+            folder = checkpoints.find(str(settings["init"]))
+        except checkpoints.CheckpointError as error:
+            raise checkpoints.CheckpointError(f"init: {error}") from error
+        return [str(folder.resolve()), checkpoints.read_config(folder)["model"]]
+    resumed = settings["resume"]
+    if resumed == "auto":
+        resumed = Path(str(settings["output"])).expanduser() / str(settings["name"])
+        resumed = resumed if holds_checkpoints(resumed) else None
+    saved = {} if resumed is None else checkpoints.read_config(newest(resumed))
+    return [str(resumed), saved["model"]] if saved.get("init") else [None, None]
+
+
+def _hydra_words(node: Any) -> Iterator[str]:
+    """Yields the keys and values of a description that Hydra or OmegaConf would act on."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if str(key).startswith("_") and key != "_target_":
+                yield str(key)
+            yield from _hydra_words(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _hydra_words(item)
+    elif isinstance(node, str) and ("${" in node or node == "???"):
+        yield node
+
+
+def prepare(model: nn.Module, init: str | None, patterns: Sequence[str], ranks: Ranks) -> list[str]:
+    """Gives a model the weights of a checkpoint, freezes layers, and returns lines that say so.
+
+    Args:
+        model: The model.
+        init: The checkpoint, or None. Rank 0 reads it, and the others get its weights when training starts.
+        patterns: Layers to freeze, as for `checkpoints.frozen.freeze`.
+        ranks: The processes that train together.
+    """
+    lines = _described(take_weights(Path(init), model)) if init is not None and ranks.main else []
+    if frozen := freeze(model, patterns):
+        lines.append(f"frozen      {len(frozen)} arrays do not change: {_listed(frozen)}")
+    return lines
+
+
+def _described(transfer: Transfer) -> list[str]:
+    step = checkpoints.read_state(transfer.folder)["step"]
+    total = len(transfer.taken) + len(transfer.anew)
+    lines = [f"init        {len(transfer.taken)} of {total} arrays from '{transfer.folder}', step {step}"]
+    lines += [f"anew        {name}: {reason}" for name, reason in list(transfer.anew.items())[:MOST_LISTED]]
+    if len(transfer.anew) > MOST_LISTED:
+        lines.append(f"anew        and {_listed(list(transfer.anew)[MOST_LISTED:])}")
+    if transfer.unused:
+        lines.append(f"not used    arrays of the checkpoint that the model lacks: {_listed(transfer.unused)}")
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more

@@ -1,0 +1,63 @@
+"""Keys that a section keeps from another class, after `SECTION._target_=CLASS` has replaced its class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from convlstm.cli.configuration import config_folders, typed_changes
+
+import hydra
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+
+def drop_former_keys(config: DictConfig, sections: Iterable[str]) -> None:
+    """Removes the keys of the class that a choice of a group names if a section names another class, with a note.
+
+    Keys that the class takes stay, and so do those of the command line, which are checked later.
+    """
+    typed = [change.key_or_group for change in typed_changes()]
+    for section in sections:
+        node = config.get(section)
+        if not isinstance(node, DictConfig) or "_target_" not in node:
+            continue
+        target = str(node["_target_"])
+        former = _keys_of_choice(section, HydraConfig.get().runtime.choices.get(section))
+        taken = _arguments(target)
+        if former.get("_target_", target) == target or taken is None:
+            continue
+        former_keys = [str(key) for key in node if key in former and not str(key).startswith("_") and key not in taken]
+        dropped = [key for key in former_keys if not any(f"{t}.".startswith(f"{section}.{key}.") for t in typed)]
+        with open_dict(config):
+            for key in dropped:
+                del node[key]
+        if dropped:
+            print(
+                f"note        {section}._target_ is {target}, so keys of {former['_target_']} are left out: "
+                f"{', '.join(dropped)}"
+            )
+
+
+def _keys_of_choice(group: str, choice: Any) -> dict[str, Any]:
+    """Returns the keys and values of a choice of a group, with those of the choices that it starts from."""
+    paths = (Path(folder) / group / f"{choice}.yaml" for folder in config_folders())
+    if not isinstance(choice, str) or (path := next((p for p in paths if p.is_file()), None)) is None:
+        return {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = content if isinstance(content, dict) else {}
+    bases = [base for base in content.pop("defaults", []) if isinstance(base, str) and base not in ("_self_", choice)]
+    return {key: value for base in bases for key, value in _keys_of_choice(group, base).items()} | content
+
+
+def _arguments(target: str) -> list[str] | None:
+    """Returns the arguments of a class or a function; None if it takes any, or if it cannot be loaded."""
+    try:
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
+    except Exception:  # reported by the checks of the section
+        return None
+    free = any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
+    return None if free else list(parameters)
