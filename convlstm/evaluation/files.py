@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend import files
+from convlstm.backend.own_files import check_own_file
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics import EnsembleMetrics, score
 
 import mlx.core as mx
 import numpy as np
+
+MARKS: dict[str, tuple[str, ...]] = {
+    "metrics.csv": ("forecaster,metric,unit,lead,value",),
+    "metrics.json": ('{\n  "record": {',),
+}
+"""A text in each file by which it is recognised."""
 
 
 def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, Any] | None = None) -> None:
@@ -30,9 +37,14 @@ def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, An
         folder: Folder of the files; created if it does not exist.
         result: The evaluation.
         record: Content of "record" in the JSON file: the checkpoint, its step, the data. Default: nothing.
+
+    Raises:
+        FileExistsError: A file of that name is not from an evaluation.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for name, marks in MARKS.items():
+        check_own_file(folder / name, marks)
     files.replace(folder / "metrics.json", _json(result, record or {}))
     files.replace(folder / "metrics.csv", _csv(result))
 

@@ -96,7 +96,8 @@ class Evaluation:
         horizon: The number of lead times.
         examples: The kept sequences.
         best, worst: The sequences that the first forecaster forecast best and worst, with their scores: for a rain
-            field the CSI at `middle_threshold` over all lead times, else the MSE per pixel.
+            field the CSI at `middle_threshold` over all lead times, for other fields the RMSE of the first one in its
+            units, else the MSE per pixel.
         spectra: By forecaster, the power spectra of `RainMetrics`; empty without a rain field.
         ensembles: By forecaster, the metrics of those that are ensembles, for their tables.
         frame_interval: Minutes from frame to frame, or None if they are unknown.
@@ -133,9 +134,13 @@ class Evaluation:
         return [entry.at for entry in entries if entry.kind == "csi" and entry.pool is None]
 
     @property
-    def field_scores(self) -> list[str]:
-        """The names of the scores of fields in their own units; empty without such fields."""
-        return [name for name in next(iter(self.scores.values())) if score(name).kind in FIELDS]
+    def field_scores(self) -> dict[str, list[str]]:
+        """The names of the scores of each field in its own units, by name of the field; empty without such fields."""
+        names: dict[str, list[str]] = {}
+        for name in next(iter(self.scores.values())):
+            if score(name).kind in FIELDS:
+                names.setdefault(score(name).field, []).append(name)
+        return names
 
     @property
     def middle_threshold(self) -> str:
@@ -210,7 +215,8 @@ def evaluate(
                 frames = metrics[name].update(forecast, targets, truth, mask, reference)
                 if order == 0 and cases:
                     for i in range(n):
-                        value = _value(frames[i], _masked(targets if rain is None else truth, mask, i), rain)
+                        base = None if reference is None else reference[i]
+                        value = _value(frames[i], _masked(truth, mask, i), rain, fields, base)
                         example = ranking.offer(count + i, value, partial(example_of, i))
                         ranked += [] if example is None else [example]
                 for example in (*kept, *ranked):
@@ -289,7 +295,7 @@ class _Metrics:
         if self.ensemble is not None and members is not None:
             if self.field is not None:
                 members = np.stack([self.field.physical(member) for member in members])
-            self.ensemble.update(members, truth, mask)
+            self.ensemble.update(members, targets if self.field is None else truth, mask)
             values = members.mean(axis=0)
         if self.rain is not None:
             self.rain.update(values, truth, mask)
@@ -365,8 +371,17 @@ def _masked(frames: mx.array | np.ndarray, mask: Any, i: int) -> np.ndarray:
     return values
 
 
-def _value(forecast: np.ndarray, truth: np.ndarray, rain: RainField | None) -> float:
-    """Returns the score that ranks a sequence; the truth is in physical units for a rain field."""
+def _value(
+    forecast: np.ndarray,
+    truth: np.ndarray,
+    rain: RainField | None,
+    fields: FieldData | None,
+    reference: np.ndarray | None,
+) -> float:
+    """Returns the score that ranks a sequence; the truth is in physical units if the frames have any."""
+    if fields is not None:
+        values = fields.physical(forecast) if reference is None else fields.physical(forecast, reference)
+        return squared_error(values[..., 0], truth[..., 0]) ** 0.5
     if rain is None:
         return squared_error(forecast, truth)
     threshold = rain.thresholds[middle(rain.thresholds)]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from convlstm.evaluation.lead_times import lead_time, lead_times
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics import score
 from convlstm.metrics.table import FRAMES, RAIN
@@ -73,17 +74,17 @@ def rain_columns(result: Evaluation) -> list[Column]:
     return columns
 
 
-def field_columns(result: Evaluation) -> list[Column]:
-    """Returns the columns of the table of fields: means over the lead times, and skill against persistence."""
+def field_columns(result: Evaluation, field: str) -> list[Column]:
+    """Returns the columns of the table of a field: means over the lead times, and skill against persistence."""
     names = list(result.scores)
     columns = []
-    for metric in result.field_scores:
+    for metric in result.field_scores[field]:
         columns.append(_column(result, names, metric, "mean_over_leads"))
         if score(metric).kind == "field_rmse" and BASELINES[0] in names:
             mse = {name: result.scores[name][metric]["overall"] ** 2 for name in names}
             reference = mse.pop(BASELINES[0])
             skills = [1 - mse[name] / reference if name in mse and reference else None for name in names]
-            columns.append(Column(["skill of", score(metric).heading[1]], skills, "+.1%", None))
+            columns.append(Column(["skill vs", BASELINES[0]], skills, "+.1%", None))
     return columns
 
 
@@ -96,30 +97,34 @@ def _column(result: Evaluation, names: list[str], metric: str, mean: str) -> Col
 def table(result: Evaluation) -> str:
     """Returns the scores as text for a terminal: means, skill against the baselines, and error by lead time.
 
-    The tables of rain show CSI at each threshold, and how wet and how blurred the forecasts are. If there is more than
+    The tables of rain show CSI at each threshold, and how wet and how blurred the forecasts are; those of other fields
+    are in their units. If there is more than
     one forecaster, the best value of a column has a star. Lines have at most 100 characters for names of up to 18
     letters, a few thresholds and the usual baselines; longer names are cut.
     """
     names = list(result.scores)
-    ahead = "1 frame" if result.horizon == 1 else f"{result.horizon} frames"
+    ahead = ("1 frame" if result.horizon == 1 else f"{result.horizon} frames") + " ahead"
+    if result.frame_interval is not None:
+        ahead += f" ({lead_time(result.horizon, result.frame_interval)})"
     sequences = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
     low, high = (f"{choose(result.coverage.values()):.1%}" for choose in (min, max))
     pixels = "" if low == "100.0%" else f"; {low if low == high else f'{low} to {high}'} of the pixels scored"
-    parts = [f"{sequences}, {ahead} ahead; means over all lead times{pixels}"]
+    parts = [f"{sequences}, {ahead}; means over all lead times{pixels}"]
     if result.thresholds:
         parts += [*_rain_table(result), "", "Frames on the model's scale, 0 to 1"]
-    if result.field_scores:
-        parts += _aligned(names, field_columns(result))
-        for metric in result.field_scores:
+    for field, metrics in result.field_scores.items():
+        parts += ["", *_aligned(names, field_columns(result, field), field)]
+        for metric in metrics:
             if (entry := score(metric)).kind == "field_rmse":
-                parts += _by_lead(result, metric, f"{entry.title} in {entry.unit} by lead time (frames ahead)")
+                parts += _by_lead(result, metric, f"{entry.title} in {entry.unit}")
+    if result.field_scores:
         parts += ["", "Frames on the model's scale, 0 to 1"]
     parts += _aligned(names, frame_columns(result))
-    parts += _by_lead(result, "mse_per_frame", "MSE per frame by lead time (frames ahead)")
+    parts += _by_lead(result, "mse_per_frame", "MSE per frame")
     parts += _ensemble_table(result)
     notes = ["* best"] if len(names) > 1 else []
     if len(names) > 1 and set(BASELINES) & set(names):
-        notes.append("skill = 1 - MSE / MSE of the baseline" + (", persistence" if result.field_scores else ""))
+        notes.append("skill = 1 - MSE / MSE of the baseline")
     if notes:
         parts += ["", "; ".join(notes)]
     return "\n".join(line.rstrip() for line in parts)
@@ -129,7 +134,7 @@ def _rain_table(result: Evaluation) -> list[str]:
     """Returns the table of rain, and CSI at the threshold in the middle by lead time."""
     middle = result.middle_threshold
     note = f"FSS: at {middle[1:]}, by side of the window; power: at shorter waves, forecast / truth (1: as sharp)"
-    by_lead = _by_lead(result, f"csi{middle}", f"CSI at {middle[1:]} by lead time (frames ahead)")
+    by_lead = _by_lead(result, f"csi{middle}", f"CSI at {middle[1:]}")
     return [*_aligned(list(result.scores), rain_columns(result)), note, *by_lead]
 
 
@@ -148,18 +153,26 @@ def _ensemble_table(result: Evaluation) -> list[str]:
 
 
 def _by_lead(result: Evaluation, metric: str, title: str) -> list[str]:
-    """Returns a table with a column for each of at most ten lead times, evenly spread; nothing if there is only one."""
+    """Returns a table with a column for each of at most ten lead times, evenly spread; nothing if there is only one.
+
+    Its title says in which unit the headings count.
+    """
     if result.horizon == 1:
         return []
     leads = sorted({round(lead) for lead in np.linspace(1, result.horizon, min(result.horizon, 10)).tolist()})
+    ahead, unit = lead_times(result.horizon, result.frame_interval)
     entry = score(metric)
     values = [scores[metric]["per_lead"] for scores in result.scores.values()]
-    columns = [Column(["", f"+{lead}"], [v[lead - 1] for v in values], entry.form, entry.choose) for lead in leads]
-    return ["", title, *_aligned(list(result.scores), columns)[1:]]
+    columns = [
+        Column(["", f"+{ahead[lead - 1]:.4g}"], [v[lead - 1] for v in values], entry.form, entry.choose)
+        for lead in leads
+    ]
+    by = "frames ahead" if result.frame_interval is None else unit
+    return ["", f"{title} by lead time ({by})", *_aligned(list(result.scores), columns)[1:]]
 
 
-def _aligned(names: list[str], columns: list[Column]) -> list[str]:
-    labels = ["", "forecaster", *(name if len(name) <= 18 else name[:17] + "~" for name in names)]
+def _aligned(names: list[str], columns: list[Column], corner: str = "") -> list[str]:
+    labels = [name if len(name) <= 18 else name[:17] + "~" for name in (corner, "forecaster", *names)]
     lines = [label.ljust(max(map(len, labels))) for label in labels]
     for column in columns:
         cells = [f"{text} " for text in column.heading]

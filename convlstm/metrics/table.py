@@ -48,6 +48,7 @@ class Score:
         at: The threshold as in the name, such as "@2mmh"; "" if there is none.
         scale: Side of the window in pixels, if there is one.
         pool: Side of the pooled squares in pixels, if there are any.
+        field: Name of the field; "" if the data are no fields in their own units.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Score:
     at: str = ""
     scale: int | None = None
     pool: int | None = None
+    field: str = ""
 
     @property
     def higher_is_better(self) -> bool | None:
@@ -142,17 +144,17 @@ RAIN = {
 
 FIELDS = {
     "field_rmse": Score(
-        "RMSE of {field}", "root mean square error ({units})", LOWER, "{units}", ("RMSE", "{field}"), "", chart=True,
+        "RMSE of {field}", "root mean square error ({units})", LOWER, "{units}", ("RMSE", "{units}"), "", chart=True,
     ),
     "field_mae": Score(
-        "MAE of {field}", "mean absolute error ({units})", LOWER, "{units}", ("MAE", "{field}"), "", chart=True,
+        "MAE of {field}", "mean absolute error ({units})", LOWER, "{units}", ("MAE", "{units}"), "", chart=True,
     ),
     "field_bias": Score(
-        "Mean error of {field}", "forecast - truth ({units})", 0.0, "{units}", ("bias", "{field}"), "+.3g",
+        "Mean error of {field}", "forecast - truth ({units})", 0.0, "{units}", ("bias", "{units}"), "+.3g",
         from_zero=False, chart=True,
     ),
     "correlation": Score(
-        "Correlation of {field}", "correlation of forecast and truth", HIGHER, heading=("corr.", "{field}"),
+        "Correlation of {field}", "correlation of forecast and truth", HIGHER, heading=("correlation", ""),
         from_zero=False, chart=True,
     ),
 }  # fmt: skip
@@ -225,6 +227,7 @@ def score(name: str) -> Score:
         at=short and f"@{short}",
         scale=scale,
         pool=pool,
+        field=parts["field"] or "",
     )
 
 

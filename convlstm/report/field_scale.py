@@ -15,13 +15,15 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 # Missing pixels are transparent.
-ONE_SIDED, BOTH_SIDES = (colormaps[name].with_extremes(bad=(0, 0, 0, 0)) for name in ("viridis", "RdBu_r"))
+# Few enough steps for the palette of a GIF, which has 256 colours for all.
+_STEPS = 64
+ONE_SIDED, BOTH_SIDES = (
+    colormaps[name].resampled(_STEPS).with_extremes(bad=(0, 0, 0, 0)) for name in ("viridis", "RdBu_r")
+)
 # Units that only rain has, see `convlstm.datasets.readers.grid.Field`.
 _OF_RAIN = ("mm/h", "dBZ")
 # A field has both signs if its smaller end is at least this share of the larger one.
 _BOTH_SIGNS = 0.25
-# Longest label that fits beside a map.
-_LONGEST = 34
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,12 @@ class FieldScale(Scale):
 
 
 def field_scale(
-    label: str, observed: Iterable[np.ndarray], forecasts: Iterable[np.ndarray] = (), *, signed: bool | None = None
+    label: str,
+    observed: Iterable[np.ndarray],
+    forecasts: Iterable[np.ndarray] = (),
+    *,
+    signed: bool | None = None,
+    short: str | None = None,
 ) -> FieldScale:
     """Returns the colours of a field between its lowest and highest observed value.
 
@@ -57,6 +64,7 @@ def field_scale(
         observed: The values that the colours span, NaN where missing.
         forecasts: Other values that are drawn; those beyond the ends have the colours of the ends. Default: none.
         signed: True if two colours meet at 0. Default: if the smaller of the two ends is a quarter of the larger one.
+        short: Title of a low colour bar. Default: the same as `label`.
     """
     low, high = _range(observed)
     if signed is None:
@@ -68,7 +76,7 @@ def field_scale(
     lowest, highest = _range([*forecasts, np.array([low, high])])
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     colours = BOTH_SIDES if signed else ONE_SIDED
-    return FieldScale(colours, Normalize(low, high), label, extend[lowest < low, highest > high])
+    return FieldScale(colours, Normalize(low, high), label, short or label, extend[lowest < low, highest > high])
 
 
 def scale_of_field(field: Any, observed: Sequence[np.ndarray], forecasts: Iterable[np.ndarray] = ()) -> Scale:
@@ -78,20 +86,10 @@ def scale_of_field(field: Any, observed: Sequence[np.ndarray], forecasts: Iterab
         field: An object with `name`, `units` and `long_name`, such as `convlstm.writers.Quantity`.
         observed, forecasts: The same as for `field_scale`.
     """
-    label = field_label(field)
+    label, short = _with_units(field.long_name or field.name, field), _with_units(field.name, field)
     if field.units in _OF_RAIN:
-        return replace(rain_scale("scale_of_field", field.units, None, observed), label=label)
-    return field_scale(label, observed, forecasts)
-
-
-def field_label(field: Any) -> str:
-    """Returns the title of a field's colour bar: its description, or its name if that is too long, and its units.
-
-    Args:
-        field: An object with `name`, `units` and `long_name`, such as `convlstm.writers.Quantity`.
-    """
-    labels = [_with_units(text, field) for text in (field.long_name or field.name, field.name)]
-    return labels[len(labels[0]) > _LONGEST]
+        return replace(rain_scale("scale_of_field", field.units, None, observed), label=label, short=short)
+    return field_scale(label, observed, forecasts, short=short)
 
 
 def error_label(field: Any) -> str:

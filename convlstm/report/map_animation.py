@@ -53,7 +53,7 @@ def map_figure(
         scales: The scale of all panels, or one for each of them.
         lead: The lead time.
         time: The time, or None.
-        forecast: True if the panels after the first one are forecasts.
+        forecast: True if the panels after the first one are forecasts, or all are if there are several scales.
         missing: True to say that hatched pixels are missing.
     """
     height, width = next(iter(panels.values())).shape
@@ -67,7 +67,7 @@ def map_figure(
     for k, (name, field) in enumerate(panels.items()):
         axes = figure.add_axes((x / wide, foot / high, w / wide, h / high))
         draw_field(axes, field, scales[min(k, len(scales) - 1)], w)
-        marked = k > 0 and forecast
+        marked = k > 0 and forecast and len(scales) == 1
         axes.spines[:].set(color=COLOURS[1] if marked else RULE, linewidth=2.5 if marked else 1)
         label = name if len(name) * 8 <= w else name[: max(w // 8 - 2, 1)] + ".."
         axes.set_title(label, size=11, color=COLOURS[1] if marked else INK, pad=6)

@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 
 # Colours of missing pixels and of their hatching.
 MISSING, HATCH = "#dcd6cc", "#c6bcab"
+# Mean width in pixels of the letters beside a colour bar.
+_LETTER = 7
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Scale(ABC):
         colours: The colours; missing pixels are transparent.
         norm: Mapping from values to colours.
         label: Title of the colour bar, with the unit.
+        short: Title of a bar that has no room for the label.
     """
 
     colours: Colormap
     norm: Normalize
     label: str
+    short: str
 
     @abstractmethod
     def bar(self, room: float) -> dict[str, Any]:
@@ -107,12 +111,13 @@ def draw_field(axes: Axes, frame: np.ndarray, scale: Scale, pixels: float) -> No
 def draw_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
     """Fills the axes with the colour bar of a scale."""
     colours = ScalarMappable(scale.norm, scale.colours)
-    options = scale.bar(axes.get_window_extent().height / 13)
+    height = axes.get_window_extent().height
+    options = scale.bar(height / 13)
     bar = figure.colorbar(colours, cax=axes, extendfrac="auto", extendrect=True, format="%g", **options)
     bar.outline.set(color=RULE, linewidth=0.6)
     axes.minorticks_off()
     axes.tick_params(labelsize=9, colors=SOFT, length=2)
-    bar.set_label(scale.label, size=9, color=SOFT)
+    bar.set_label(scale.label if _LETTER * len(scale.label) <= height else scale.short, size=9, color=SOFT)
 
 
 def _fields(

@@ -23,9 +23,9 @@ Ends = list[tuple[float, str, str]]
 ROLES = {"truth": (INK, "-", 2.5), "guide": (SOFT, ":", 1.0)}
 
 
-def draw(path: str | Path | None, charts: Sequence[Chart | Histogram], title: str | None) -> Figure:
-    """Returns a figure of charts, three side by side, and writes it as a PNG unless `path` is None."""
-    figure, grid = subplots(len(charts), title)
+def draw(path: str | Path | None, charts: Sequence[Chart | Histogram], title: str | None, across: int = 3) -> Figure:
+    """Returns a figure of charts, `across` side by side, and writes it as a PNG unless `path` is None."""
+    figure, grid = subplots(len(charts), title, across)
     lines = [
         (line.like or name) for chart in charts if isinstance(chart, Chart) for name, line in chart.forecasters.items()
     ]
@@ -47,9 +47,9 @@ def save(figure: Figure, path: str | Path | None) -> None:
             figure.savefig(temporary, format="png", dpi=DPI)
 
 
-def subplots(count: int, title: str | None) -> tuple[Figure, list[Axes]]:
-    """Returns a figure and its axes, three side by side."""
-    across = min(count, 3)
+def subplots(count: int, title: str | None, across: int = 3) -> tuple[Figure, list[Axes]]:
+    """Returns a figure and its axes, at most `across` side by side."""
+    across = min(count, across)
     down = -(-count // across)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.06)
     high = 3.9 * down + (0.45 if title else 0)

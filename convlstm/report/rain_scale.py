@@ -65,7 +65,7 @@ def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: S
     rgba = np.stack([np.interp(positions, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
     colours = ListedColormap(list(rgba[:-1])).with_extremes(under=DRY, over=tuple(rgba[-1]), bad=(0, 0, 0, 0))
     # Classes begin like the events of scores, so that a forecast of the truth has the colours of the truth.
-    return RainScale(colours, BoundaryNorm([*map(lowest_event, limits)], len(limits) - 1), label, limits)
+    return RainScale(colours, BoundaryNorm([*map(lowest_event, limits)], len(limits) - 1), label, label, limits)
 
 
 def check_units(owner: str, units: str) -> None:

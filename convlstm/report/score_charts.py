@@ -41,16 +41,17 @@ def lead_curves(
     Raises:
         ValueError: None of the scores was computed.
     """
-    computed = _shared(scores)
+    computed, across = _shared(scores), 3
     if metrics is None:
         of_fields = [name for name in computed if score(name).kind in FIELDS and score(name).chart]
         names = of_fields or [kind for kind, entry in FRAMES.items() if entry.chart]
+        across = 2 if of_fields else 3
     else:
         names = list(metrics)
     charts = [lead_chart(scores, name, frame_interval) for name in names if name in computed]
     if not charts:
         raise ValueError(f"[lead_curves] none of the scores {names} was computed.")
-    return draw(path, charts, title)
+    return draw(path, charts, title, across)
 
 
 def score_curves(

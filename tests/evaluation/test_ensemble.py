@@ -5,6 +5,7 @@ from convlstm.architectures.ensemble import Ensemble
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
 from convlstm.metrics import EnsembleMetrics
+from tests.support.sea import Sea, batch, evaluation
 from tests.support.tiny import Fade
 
 import mlx.core as mx
@@ -36,3 +37,16 @@ def test_evaluation_of_an_ensemble_of_frames(rng):
     text = table(result)
     assert "Ensemble of 2 members, all lead times together" in text
     assert f"{scores['crps_intensity']['overall']:.4f}" in text
+
+
+def test_an_ensemble_of_fields_is_scored_on_the_models_scale():
+    data = Sea()
+    ensemble = Ensemble([Fade(0.9, 0.0), Fade(0.5, 0.0)])
+    scores = evaluation(data, {"ensemble": ensemble}).scores["ensemble"]
+    given = batch(data)
+    metrics = EnsembleMetrics(2, [0.5], units="intensity")
+    members = np.array(ensemble(mx.array(given["inputs"]), 3))
+    metrics.update(members, given["targets"], given["mask"])
+    assert scores["crps_intensity"] == metrics.compute()["crps_intensity"]
+    error = data.physical(members.mean(axis=0)) - given["truth"]
+    assert scores["field_rmse[u10 m s-1]"]["overall"] == pytest.approx(np.sqrt(np.mean(error[..., 1] ** 2)), rel=1e-5)

@@ -2,6 +2,7 @@
 
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import Column, table
+from tests.support.sea import Sea, evaluation
 from tests.support.sequences import BASELINES, batched, halves, sequences
 
 import numpy as np
@@ -53,3 +54,17 @@ def test_the_best_of_a_column_is_marked_if_values_differ():
         ([0.0, None, float("nan")], [False, False, False]),
     ):
         assert [best for _, best in Column([], values, ".3f", max).cells()] == marked
+
+
+def test_fields_have_tables_in_their_units():
+    result = evaluation(Sea(), horizon=12)
+    lines = table(result).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].startswith("3 sequences, 12 frames ahead (+72 h); means over all lead times")
+    assert lines[2].split() == ["sst", "RMSE", "skill", "vs", "MAE", "bias", "correlation"]
+    assert lines[3].split() == ["forecaster", "degC", "persistence", "degC", "degC"]
+    values = result.scores["model"]["field_rmse[sst degC]"]
+    assert float(lines[4].split()[1].strip("*")) == pytest.approx(values["mean_over_leads"], rel=1e-3)
+    at = lines.index("RMSE of u10 in m s-1 by lead time (h)")
+    assert lines[at + 1].split()[1:] == ["+6", "+12", "+18", "+30", "+36", "+42", "+48", "+60", "+66", "+72"]
+    assert not any(word in "\n".join(lines) for word in ("rain", "CSI", "frames ahead)"))

@@ -3,7 +3,7 @@
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.datasets.transforms import Linear, LogRain, Reflectivity
 from convlstm.evaluation.scoring import evaluate
-from convlstm.report.page.films import Field, drawn_films, film_of
+from convlstm.report.page.films import Field, drawn_films, films_of, scales_of
 
 import mlx.core as mx
 import numpy as np
@@ -91,7 +91,7 @@ def test_examples_cases_and_pictures_show_the_truth(rng):
         np.testing.assert_array_equal(example.truth, truth[n])
     np.testing.assert_array_equal(result.best[0].example.truth, truth[result.best[0].example.index])
     assert result.best[0].score == 1
-    film = film_of("best", result.examples[0], Field(rain, "test", 30.0))
+    (film,) = films_of("best", result.examples[0], Field(rain, "test", 30.0))
     assert film.scores["model"][-1] == 0
     np.testing.assert_array_equal(film.panels["truth"][1:], truth[0])
 
@@ -101,7 +101,8 @@ def test_a_forecast_of_the_truth_has_its_colours(rng):
     truth = rng.choice(np.float32([0, 0.1, 0.5, 1, 2, 5, 30, 100]), (1, 2, 8, 8, 1))
     batch = batch_of(rain, truth)
     result = evaluate({"model": on_the_scale(batch)}, [batch], rain=rain, keep=1)
-    films = drawn_films([film_of("chosen", result.examples[0], Field(rain, "test", 2.0))], "CSI", "mm/h")
+    shown = films_of("chosen", result.examples[0], Field(rain, "test", 2.0))
+    films = drawn_films(shown, scales_of(shown, "mm/h"))
     of_panels = {name: [films.album.pictures[i] for i in indices] for name, indices in films.indices[0].items()}
     assert of_panels["truth"] == of_panels["model"]
 

@@ -4,12 +4,14 @@ import builtins
 import json
 from dataclasses import replace
 
+from convlstm.report import forecast_only
 from convlstm.report.forecast_only import forecast_only_frames, forecast_only_gif
-from convlstm.writers import FORMATS, MissingWriterError, format_of, write
+from convlstm.writers import FORMATS, Forecast, MissingWriterError, Quantity, format_of, write
 from tests.support.forecasts import OPERA
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 
@@ -75,3 +77,26 @@ def test_a_missing_library_is_named(tmp_path, forecast, monkeypatch, name, libra
     with pytest.raises(MissingWriterError, match=rf"writing this format needs the library {library} .*pip install"):
         write(tmp_path / name, forecast)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fields_are_drawn_in_their_units(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(forecast_only, "map_figure", lambda *a, **how: drawn.append((*a, how)) or Figure((2, 1)))
+    values = np.random.default_rng(0).normal(size=(2, 6, 8, 2)).astype(np.float32)
+    values[:, :2, :3, 0] = np.nan
+    fields = (Quantity("sst", "degC", long_name="sea surface temperature"), Quantity("u10", "m s-1"))
+    start = np.datetime64("2020-01-31T00:00")
+    months = np.array(["2020-02-29", "2020-03-31"], "datetime64[s]")
+    about = {"issued": start, "step": 43200.0, "inputs": values, "fields": fields, "valid": months}
+    write(tmp_path / "f.gif", Forecast(values, "degC, m s-1", **about), "gif")
+    assert len(drawn) == 4
+    panels, scales, lead, time, how = drawn[-1]
+    assert list(panels) == ["sst, hatched = missing", "u10"]
+    assert [scale.label for scale in scales] == ["sea surface temperature (degC)", "u10 (m s-1)"]
+    assert (lead, time, how["forecast"]) == ("+60 d", "2020-03-31 00:00 UTC", True)
+    np.testing.assert_array_equal(panels["u10"], values[1, ..., 1])
+    drawn.clear()
+    one = Forecast(values[..., 0], "degC", issued=start, step=360.0, fields=fields[:1])
+    write(tmp_path / "f", one, "png")
+    assert [list(panels) for panels, *_ in drawn] == [["forecast, hatched = missing"]] * 2
+    assert [time for *_, time, _ in drawn] == ["2020-01-31 06:00 UTC", "2020-01-31 12:00 UTC"]

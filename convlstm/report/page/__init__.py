@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.backend import files
+from convlstm.backend.own_files import check_own_file
 from convlstm.evaluation.lead_times import lead_time
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.report.map_drawing import HATCH, MISSING
@@ -35,6 +36,8 @@ from convlstm.report.style import MISSING as SAND
 HERE = Path(__file__).parent
 GENERATOR = "convlstm evaluate"
 """The program that wrote a page, as its head names it."""
+MARKS = (f'content="{GENERATOR}"', "img-src data:; style-src ")
+"""Texts by which a page is recognised, an older one by its policy."""
 
 
 def write_page(
@@ -63,7 +66,11 @@ def write_page(
         rain: The data if its frames stand for rain: see `films.Field`. Default: none.
         fields: The data if its frames stand for other fields: likewise. Default: none.
         split: Split of the sequences. Default: "test".
+
+    Raises:
+        FileExistsError: The file is not from an evaluation.
     """
+    check_own_file(Path(path), MARKS)
     record = record or {}
     runs = run_sections.runs_of(checkpoints or {})
     physical = None if fields is None else Field(fields, split)
@@ -95,7 +102,7 @@ def _summary(result: Evaluation, record: Mapping[str, Any], split: str, interval
     least = min(result.coverage.values())
     until = "" if interval is None else f" ({lead_time(result.horizon, interval)})"
     words = [f"{sequences} of split {record.get('split', split)}, {leads} ahead{until}"]
-    words += [] if fields is None else ["forecast: " + ", ".join(_described(field) for field in fields.target_fields)]
+    words += [] if fields is None else ["fields: " + ", ".join(_described(field) for field in fields.target_fields)]
     words += [f"data: {data['name']}"] if "name" in data else []
     words += [f"{least:.1%} of the pixels scored"] if least < 1 else []
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
@@ -103,8 +110,8 @@ def _summary(result: Evaluation, record: Mapping[str, Any], split: str, interval
 
 
 def _described(field: Any) -> str:
-    """Returns name, description and units of a field."""
-    return field.name + (f": {field.long_name}" if field.long_name else "") + f" ({field.units})"
+    """Returns description, name and units of a field."""
+    return f"{field.long_name} ({field.name}, {field.units})" if field.long_name else f"{field.name} ({field.units})"
 
 
 def _forecasts(result: Evaluation, films: Films) -> list[Markup]:

@@ -33,7 +33,7 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     errors = [_crps(result, frame_interval), *spread_charts(scores, frame_interval)]
     note = "The CRPS of a single forecast is its mean absolute error. Below a ratio of 1 the ensemble is overconfident."
     parts = [element("p", sizes, class_="note"), *group("Error and spread", note, "error", errors, look)]
-    tables = [chart_table(chart, "+{:g}") for chart in errors]
+    tables = [chart_table(chart, "+{:.4g}") for chart in errors]
 
     tables_of = {name: metrics.reliability() for name, metrics in metrics_of.items()}
     reliability = reliability_charts(tables_of)

@@ -18,9 +18,6 @@ import numpy as np
 from matplotlib.colors import to_hex
 from PIL import Image
 
-# Colours of a continuous scale: the palette of a picture has two more for missing pixels.
-_COLOURS = 254
-
 
 @dataclass
 class Album:
@@ -55,10 +52,10 @@ def map_png(frame: np.ndarray, scale: Scale) -> bytes:
     """Returns a picture of a field (H, W, 1) in the colours of a scale; missing pixels are hatched."""
     if isinstance(scale, RainScale):
         return rain_png(frame, scale)
-    palette = [to_hex(colour) for colour in scale.colours(np.linspace(0, 1, _COLOURS))]
-    values = np.ma.masked_invalid(frame[..., 0])
-    indices = np.round((_COLOURS - 1) * np.clip(np.ma.filled(scale.norm(values), 0.0), 0, 1))
-    return _hatched(indices, frame, [*palette, MISSING, HATCH])
+    count = scale.colours.N
+    shares = np.ma.filled(scale.norm(np.ma.masked_invalid(frame[..., 0])), 0.0)
+    indices = np.clip(np.floor(count * shares), 0, count - 1)
+    return _hatched(indices, frame, [*map(to_hex, scale.colours(np.arange(count))), MISSING, HATCH])
 
 
 def ramp_png(scale: Scale) -> bytes:

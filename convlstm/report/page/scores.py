@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.evaluation.tables import Column, frame_columns, rain_columns
+from convlstm.evaluation.tables import Column, field_columns, frame_columns, rain_columns
 from convlstm.metrics import score
 from convlstm.metrics.table import FRAMES, spelled
 from convlstm.report.chart_descriptions import Chart
@@ -30,7 +30,11 @@ def means(result: Evaluation) -> list[Markup]:
             "Power is the forecast's at shorter waves, divided by the truth's; at 1 the forecast is as sharp."
         )
         parts.append(element("p", note, class_="note"))
-    parts.append(columns_table("Frames from 0 to 1, means", names, frame_columns(result)))
+    for field, metrics in result.field_scores.items():
+        caption = f"{field} ({score(metrics[0]).unit}), means over the lead times"
+        parts.append(columns_table(caption, names, field_columns(result, field)))
+    caption = "Frames on the model's scale, 0 to 1, means" if result.field_scores else "Frames from 0 to 1, means"
+    parts.append(columns_table(caption, names, frame_columns(result)))
     if len(names) > 1:
         parts.append(element("p", "\u2605 best. Skill: 1 - MSE / MSE of the baseline.", class_="note"))
     entries = {metric: score(metric) for values in result.scores.values() for metric in values}
@@ -45,14 +49,25 @@ def means(result: Evaluation) -> list[Markup]:
 
 def by_lead(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     """Returns a chart of each score that is drawn by lead time, and the numbers as tables."""
-    charts = [lead_chart(result.scores, metric, frame_interval) for metric in drawn(result)]
+    metrics = drawn(result)
+    charts = [lead_chart(result.scores, metric, frame_interval) for metric in metrics]
     defined = [chart for chart in charts if not chart.empty]
     look = looks(list(result.scores))
+    if not result.field_scores:
+        parts = [legend(charts, look), plots("lead", defined, look)]
+    else:
+        own = {chart.title for chart, metric in zip(charts, metrics, strict=True) if score(metric).field}
+        groups = ([chart for chart in defined if (chart.title in own) == of_fields] for of_fields in (True, False))
+        fields, frames = groups
+        note = "Frames as the model sees them: all fields together, each in the range 0 to 1."
+        parts = [
+            *(legend(fields, look), plots("lead", fields, look)),
+            *(group("On the model's scale", note, "scaled", frames, look) if frames else []),
+        ]
     return [
-        legend(charts, look),
-        plots("lead", defined, look),
+        *parts,
         *undefined([chart.title for chart in charts if chart.empty]),
-        as_tables([chart_table(chart, "+{:g}") for chart in defined]),
+        as_tables([chart_table(chart, "+{:.4g}") for chart in defined]),
     ]
 
 
