@@ -25,11 +25,12 @@ from convlstm.cli.instantiation import check_described, check_types, fitting, in
 from convlstm.cli.key_checks import PACKAGES, PATH, Values, check, either, list_of, one_of, optional, whole
 from convlstm.cli.program import fail, make_folder, run
 from convlstm.cli.run_results import check_no_links, check_own_results
+from convlstm.evaluation.files import MARKS as SCORE_MARKS
 from convlstm.evaluation.files import write_scores
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
 from convlstm.report import write_page, write_pictures
-from convlstm.report.page import GENERATOR
+from convlstm.report.page import MARKS as PAGE_MARKS
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -60,9 +61,8 @@ CHARTS = ("lead_times", "training", "csi", "fss", "spectra", "reliability", "ran
 
 # Texts in the files of an evaluation. Older reports are recognised by their policy, charts by what has drawn them.
 MARKS: dict[str, tuple[str, ...]] = {
-    "report.html": (f'content="{GENERATOR}"', "img-src data:; style-src "),
-    "metrics.csv": ("forecaster,metric,unit,lead,value",),
-    "metrics.json": ('{\n  "record": {',),
+    "report.html": PAGE_MARKS,
+    **SCORE_MARKS,
     **{f"{name}.png": ("Software\0Matplotlib", "Software\0convlstm") for name in CHARTS},
 }
 

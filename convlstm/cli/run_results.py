@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from convlstm.backend.own_files import check_own_file
 from convlstm.cli.program import fail
-
-_HEAD = 4096  # bytes of the beginning
 
 
 def check_no_links(folder: Path) -> None:
@@ -25,14 +24,7 @@ def check_own_results(folder: Path, marks: Mapping[str, Sequence[str]]) -> None:
         marks: By name of a file, texts near its beginning by which it is recognised.
     """
     for name, texts in marks.items():
-        path = folder / name
-        if path.exists() and not _is_marked(path, texts):
-            fail(f"'{path}' is not from an evaluation, and is left alone. Name another folder: out=PATH.")
-
-
-def _is_marked(path: Path, texts: Sequence[str]) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    return not head or any(text.encode() in head for text in texts)
+        try:
+            check_own_file(folder / name, texts)
+        except FileExistsError:
+            fail(f"'{folder / name}' is not from an evaluation, and is left alone. Name another folder: out=PATH.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from convlstm.architectures.ensemble import check_members
 from convlstm.architectures.perturbation import Perturbation
+from convlstm.arguments import check_numbers
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.metrics.events import lowest_event
 from convlstm.writers.forecast import Layer
@@ -42,6 +43,10 @@ class EnsembleForecaster(Forecaster):
         perturbation: Perturbation | None = None,
         thresholds: Sequence[float] | None = None,
     ):
+        if not isinstance(forecasters, Sequence) or not all(isinstance(each, Forecaster) for each in forecasters):
+            raise ValueError(
+                f"[EnsembleForecaster] 'forecasters' must be a list of forecasters but got {forecasters!r}."
+            )
         check_members("EnsembleForecaster", len(forecasters), perturbed)
         first = forecasters[0]
         for other in forecasters[1:]:
@@ -60,7 +65,7 @@ class EnsembleForecaster(Forecaster):
         self.perturbation = Perturbation() if perturbation is None else perturbation
         if thresholds is None:
             thresholds = (first.record.get("data") or {}).get("thresholds") or [0.5]
-        self.thresholds = tuple(map(float, thresholds))
+        self.thresholds = tuple(check_numbers("EnsembleForecaster", "thresholds", thresholds))
         self.layers: dict[str, Layer] = {}
 
     @property

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from convlstm.arguments import check_number
+
 import numpy as np
 
 SOURCE = "convlstm"
@@ -160,7 +162,7 @@ class Forecast:
             from frame to frame.
 
     Raises:
-        ValueError: Shapes do not fit each other.
+        ValueError: An argument is of another type, or shapes do not fit each other.
     """
 
     values: np.ndarray
@@ -176,6 +178,21 @@ class Forecast:
     valid: np.ndarray | None = None
 
     def __post_init__(self):
+        for name in ("values", "inputs"):
+            array = getattr(self, name)
+            if array is not None or name == "values":
+                _check_numbers(name, array)
+        if not isinstance(self.units, str):
+            raise ValueError(f"[Forecast] 'units' must be a text but got {self.units!r}.")
+        if self.issued is not None and not isinstance(self.issued, np.datetime64):
+            raise ValueError(f"[Forecast] 'issued' must be a datetime64 but got {self.issued!r}.")
+        for name in ("step", "frame_rate"):
+            if (number := getattr(self, name)) is not None:
+                check_number("Forecast", name, number, above=0)
+        for name, kind in (("layers", Mapping), ("provenance", Mapping), ("fields", tuple), ("place", Place)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(f"[Forecast] '{name}' must be a {kind.__name__} but got {value!r}.")
         if self.values.ndim not in (3, 4) or 0 in self.values.shape:
             raise ValueError(
                 f"[Forecast] 'values' must be of shape (T, H, W) or (T, H, W, C) but got {self.values.shape}."
@@ -223,3 +240,10 @@ class Forecast:
         if self.issued is None or self.leads is None:
             return None
         return self.issued.astype("datetime64[s]") + np.round(self.leads * 60).astype("timedelta64[s]")
+
+
+def _check_numbers(name: str, array: Any) -> None:
+    """Raises ValueError unless an argument is an array of real numbers."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
+        described = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"[Forecast] '{name}' must be an array of numbers but got {described}.")

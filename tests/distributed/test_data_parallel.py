@@ -102,7 +102,10 @@ def test_validation_data_that_fails_on_one_rank_ends_all(pair):
 
 def test_a_signal_that_reaches_one_rank_stops_all_at_one_step(pair, alone):
     folder, found, _, _ = pair
-    assert [rank["stopped"] for rank in found] == ["interrupted by SIGTERM at 7"] * 2
+    # The signal comes while a batch is loaded: if the ranks wait for that one, they stop before its step.
+    stopped = [rank["stopped"] for rank in found]
+    assert stopped[0] in ("interrupted by SIGTERM at 6", "interrupted by SIGTERM at 7")
+    assert stopped[1] == stopped[0]
     assert [rank["resumed"] for rank in found] == ["finished at 20"] * 2
     assert [rank["again"] for rank in found] == ["finished at 20"] * 2
     check_same(folder / "stopped", alone, 20)
