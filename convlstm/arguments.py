@@ -7,6 +7,7 @@ import operator
 from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 MOST = 1 << 20
@@ -88,6 +89,13 @@ def check_text(owner: str, name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"[{owner}] '{name}' must be a text but got {value!r}. Put it in quotes.")
     return value
+
+
+def check_path(owner: str, name: str, value: Any) -> Path:
+    """Returns a path, or raises ValueError."""
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise ValueError(f"[{owner}] '{name}' must be a path but got {value!r}.")
+    return Path(value)
 
 
 def check_flags(owner: str, **flags: Any) -> None:

@@ -83,6 +83,23 @@ def test_writers_leave_foreign_files_alone(format, tmp_path):
     assert len(list(tmp_path.rglob("*"))) == (2 if format == "png" else 1)
 
 
+@pytest.mark.parametrize("path", [12, None, "", "a\0b"])
+def test_paths_that_are_none(path):
+    with pytest.raises(ValueError, match=r"\[write\] 'path' must be a "):
+        write(path, Forecast(FRAMES, "mm/h"), "npy")
+    if path != "":
+        with pytest.raises(ValueError, match=r"\[find\] 'path' must be a path but got "):
+            Forecaster.load(path)
+
+
+@pytest.mark.parametrize("wrong", [{"forecast": 12}, {"format": 12}, {"format": []}])
+def test_what_is_no_forecast_or_format_is_not_written(wrong, tmp_path):
+    given = {"forecast": Forecast(FRAMES, "mm/h"), "format": "npy"} | wrong
+    with pytest.raises(ValueError, match=rf"\[write\] '{next(iter(wrong))}' must be "):
+        write(tmp_path / "forecast.npy", **given)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["report.html", "metrics.json", "metrics.csv"])
 def test_results_replace_only_earlier_results(name, result, tmp_path):
     def written():

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
+from convlstm.arguments import check_path
 from convlstm.checkpoints.replaced import again_if_replaced
 from convlstm.checkpoints.verification import FILES, CheckpointError, verify
 
@@ -46,9 +47,10 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
         prefer: Names of the checkpoints of a run, the preferred one first. Default: best, then last.
 
     Raises:
+        ValueError: It is no path.
         CheckpointError: There is no checkpoint, the named one is incomplete, or all of the run's are damaged.
     """
-    return _find(Path(path).expanduser(), prefer)
+    return _find(check_path("find", "path", path).expanduser(), prefer)
 
 
 @again_if_replaced

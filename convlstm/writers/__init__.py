@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convlstm.arguments import check_path
 from convlstm.backend import files
 from convlstm.backend.full_disk import write_error
 from convlstm.writers import mp4, netcdf, npy, pictures, zarr_store
@@ -58,15 +59,19 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
         The path.
 
     Raises:
-        ValueError: The format does not exist, or the ending does not mean any.
+        ValueError: An argument is of another type, the format does not exist, or the ending does not mean any.
         MissingWriterError: The format's library is not installed.
         FileExistsError: The path is taken by something other than an earlier forecast.
         OSError: The forecast cannot be written, as on a full disk. An earlier one stays.
     """
-    path = Path(path)
+    path = check_path("write", "path", path)
+    if not path.name:
+        raise ValueError(f"[write] 'path' must be a file's but got {str(path)!r}.")
+    if not isinstance(forecast, Forecast):
+        raise ValueError(f"[write] 'forecast' must be a Forecast but got {forecast!r}.")
     if format is None and (format := format_of(path)) is None:
         raise ValueError(f"[write] the ending of '{path.name}' must be one of {', '.join(_ENDINGS)}, or give 'format'.")
-    if format not in FORMATS:
+    if not isinstance(format, str) or format not in FORMATS:
         raise ValueError(f"[write] 'format' must be one of {', '.join(FORMATS)} but got {format!r}.")
     writer = FORMATS[format]
     given_path, path = path, path.resolve() if path.is_symlink() else path  # the link itself stays
