@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convlstm.arguments import check_flags, check_whole
+from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
 from convlstm.datasets.archive_sequences import ArchiveSequences
 from convlstm.datasets.archives.archive import Archive
@@ -97,11 +98,12 @@ class ArchiveOptions:
     def sequences(self, length: int) -> ArchiveSequences:
         """Returns the sequences of `length` frames of the archives, which are indexed if they are new."""
         cache = ArrayCache(self._cache_bytes)
-        archives = {
-            split: [Archive(path, **self._reading, cache_bytes=cache) for path in self._paths[name]]
-            for split, name in zip(SPLITS, ("archive", "validation_archive", "test_archive"), strict=True)
-            if name in self._paths
-        }
+        with Hold():  # the processes that read one archive read the next one, too
+            archives = {
+                split: [Archive(path, **self._reading, cache_bytes=cache) for path in self._paths[name]]
+                for split, name in zip(SPLITS, ("archive", "validation_archive", "test_archive"), strict=True)
+                if name in self._paths
+            }
         return ArchiveSequences(
             self._owner,
             archives,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
@@ -15,8 +16,10 @@ from typing import Any
 
 from convlstm.backend.child_process import ChildError, ChildProcess, EndedError, NoChildError, RaisedError
 
-# A second process costs a tenth of a second of computing, so it is started if the first one has worked for that long.
-_MOST, _WORTH_IT = min(2, os.cpu_count() or 1), 0.1
+_MOST = min(2, os.cpu_count() or 1)
+# A second process costs two tenths of a second of computing. It is started once the first one has worked for `_SOON`
+# seconds, if more than `_WORTH_IT` seconds seem to be left.
+_SOON, _WORTH_IT = 0.1, 0.5
 _lock = threading.RLock()
 _idle: list[ChildProcess] = []
 _holders = 0
@@ -85,6 +88,9 @@ class Jobs:
         self._waiting: deque[_Job] = deque()
         self._working: dict[ChildProcess, deque[_Job]] = {}
         self._here = False
+        self._done = 0
+        # The time of the first value, since a process needs a moment to start.
+        self._begun = math.inf
 
     def add(self, key: Any, function: Callable[..., Iterator[Any]], *arguments: Any) -> None:
         """Adds a job; `call` describes function and arguments."""
@@ -92,12 +98,11 @@ class Jobs:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         try:
-            started = time.monotonic()
             while self._waiting or any(self._working.values()):
                 if self._here:
                     yield from self._run_here()
                     continue
-                if self._waiting and len(self._working) < (1 if time.monotonic() < started + _WORTH_IT else _MOST):
+                if self._waiting and self._needs_another():
                     self._start()
                 self._send()
                 for child in self._ready():
@@ -106,6 +111,12 @@ class Jobs:
             for child in self._working:
                 _give_back(child)
             self._working.clear()
+
+    def _needs_another(self) -> bool:
+        if len(self._working) in (0, _MOST):
+            return not self._working
+        worked = time.monotonic() - self._begun
+        return worked > _SOON and (self._done == 0 or worked / self._done * len(self._waiting) > _WORTH_IT)
 
     def _start(self) -> None:
         try:
@@ -136,7 +147,7 @@ class Jobs:
             poll.register(child, select.POLLIN)
         wait = min((child.deadline for child in busy), default=0.0) - time.monotonic()
         if len(self._working) < _MOST and self._waiting:
-            wait = min(wait, _WORTH_IT)
+            wait = min(wait, _SOON)
         came = {descriptor for descriptor, _ in poll.poll(max(0.0, wait) * 1000)}
         return [child for child in busy if child.fileno() in came or child.deadline <= time.monotonic()]
 
@@ -158,8 +169,10 @@ class Jobs:
             jobs.popleft()
             value = error
         else:
+            self._begun = min(self._begun, time.monotonic())
             if not more:
                 jobs.popleft()
+                self._done += 1
         yield job.key, value
 
     def _give_up(self, error: NoChildError) -> None:

@@ -13,6 +13,7 @@ from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
 from convlstm.datasets.archives.files import Problem, RadarFiles
 from convlstm.datasets.archives.index import Entry, Store
+from convlstm.datasets.archives.known_pixels import KnownPixels
 from convlstm.datasets.archives.scan import scan
 from convlstm.datasets.archives.series import Problems, Series, assemble, first_of
 from convlstm.datasets.array_cache import ArrayCache
@@ -88,8 +89,9 @@ class Archive:
 
         folder = None if cache is None else arguments.path("Archive", "cache", cache)
         store = Store(folder, [str(self._root), format, sorted((options or {}).items()), self.zr])
+        known = KnownPixels()
         with Hold():
-            entries, stored, changed = self._index(store, progress)
+            entries, stored, changed = self._index(store, known, progress)
         series = assemble(entries, self._problems)
         if series is None:
             raise ValueError(
@@ -103,7 +105,7 @@ class Archive:
         self.fields = tuple(field.physical for field in self.grid.fields)
         self.units, self.format = self.grid.physical_units, self._files.format
         if changed or str(stored.get("known_of")) != self.fingerprint:
-            self._known = self._count_known()
+            self._known = self._count_known(known)
             store.save(entries, {"known": self._known, "known_of": np.array(self.fingerprint)})
         else:
             self._known = stored["known"]
@@ -171,7 +173,9 @@ class Archive:
             "sha256": self.fingerprint,
         }
 
-    def _index(self, store: Store, progress: bool) -> tuple[dict[str, Entry], dict[str, np.ndarray], bool]:
+    def _index(
+        self, store: Store, known: KnownPixels, progress: bool
+    ) -> tuple[dict[str, Entry], dict[str, np.ndarray], bool]:
         """Returns the entries of the archive's files, the other stored arrays, and True if files were read."""
         before, stored = store.load()
         indexes = store.folder.resolve()
@@ -192,12 +196,12 @@ class Archive:
         usual = Counter(entry.format for entry in before.values()).most_common(1)
         new = {self._paths[name]: entry for name, entry in entries.items() if entry.grid is None}
         try:
-            self._scan(new, usual[0][0] if usual else "", progress)
+            self._scan(new, usual[0][0] if usual else "", known, progress)
             format = self._choose_format(entries)
             entries = {name: entry for name, entry in entries.items() if entry.format == format}
             # Those of the format, if another one had been expected.
             unread = [self._paths[name] for name, entry in entries.items() if entry.grid is None and not entry.problem]
-            self._scan({path: new[path] for path in unread}, format, progress)
+            self._scan({path: new[path] for path in unread}, format, known, progress)
         except BaseException:
             # Files that have been read are not read again when the user comes back.
             store.save(entries, {})
@@ -206,8 +210,8 @@ class Archive:
         changed = before.keys() != readable or any(entry.grid is not None for entry in new.values())
         return entries, stored, changed
 
-    def _scan(self, entries: Mapping[Path, Entry], format: str, progress: bool) -> None:
-        scan(entries, self._files.readers, self.zr, format=format, progress=progress, name=self.name)
+    def _scan(self, entries: Mapping[Path, Entry], format: str, known: KnownPixels, progress: bool) -> None:
+        scan(entries, self._files.readers, self.zr, known, format=format, progress=progress, name=self.name)
 
     def _choose_format(self, entries: Mapping[str, Entry]) -> str:
         """Sets the format to the most common one and notes the files of other formats."""
@@ -247,13 +251,16 @@ class Archive:
             text += f", or refuse them: {self._files.refused[-1]}" if self._files.refused else "."
         return text
 
-    def _count_known(self) -> np.ndarray:
+    def _count_known(self, known: KnownPixels) -> np.ndarray:
         counts = np.zeros(self.grid.shape, np.uint16)
         for index in np.linspace(0, len(self) - 1, min(len(self), _COUNTED_FRAMES)).round().astype(int).tolist():
-            # Many radars miss nothing: their frames need not be decoded again.
+            # Many radars miss nothing.
             if self.missing[index] == 0:
                 counts += 1
-            else:
-                known = ~np.isnan(self.frame(index))
-                counts += known if known.ndim == 2 else known.all(-1)
+                continue
+            pixels = known.of(self._paths[self.file(index)], int(self._series.position[index]), self.grid.shape)
+            if pixels is None:
+                pixels = ~np.isnan(self.frame(index))
+                pixels = pixels if pixels.ndim == 2 else pixels.all(-1)
+            counts += pixels
         return counts

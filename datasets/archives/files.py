@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from convlstm.datasets import arguments
 from convlstm.datasets.archives.frame_statistics import cleaned
-from convlstm.datasets.readers import FORMATS, Contents, Grid, Reader, ReadError, elsewhere, make_reader
+from convlstm.datasets.archives.stored_frame import from_reader, stored_frame
+from convlstm.datasets.readers import FORMATS, Contents, Grid, Reader, elsewhere, make_reader
 from convlstm.datasets.readers.errors import UnreadableError, printable
 from convlstm.datasets.readers.plain_files import check_plain
 from convlstm.datasets.transforms import rain_rate
@@ -136,7 +137,7 @@ class RadarFiles:
         Raises:
             ReadError: If the file cannot be read, or the frame has another shape than `grid`.
         """
-        read = elsewhere.read if self._apart else _read
+        read = elsewhere.read if self._apart else from_reader
         frame = stored_frame(path, position, self.reader, grid.frame_shape, read)
         channels = [frame] if frame.ndim == 2 else [frame[..., n] for n in range(frame.shape[2])]
         values = [self._physical(channel, kind) for channel, kind in zip(channels, grid.kinds, strict=True)]
@@ -148,28 +149,6 @@ class RadarFiles:
 
     def _is_store(self, folder: Path) -> bool:
         return any(reader.recognises(folder, b"") for reader in self.readers)
-
-
-def _read(path: Path, position: int, reader: Reader) -> np.ndarray:
-    return reader.read(path, position)
-
-
-def stored_frame(
-    path: Path,
-    position: int,
-    reader: Reader,
-    shape: tuple[int, ...],
-    read: Callable[[Path, int, Reader], np.ndarray] = _read,
-) -> np.ndarray:
-    """Returns frame `position` of a file as stored: (H, W) float32 in the file's units, NaN where missing.
-
-    Raises:
-        ReadError: If the file cannot be read, or the frame has another shape.
-    """
-    frame = read(path, position, reader)
-    if frame.shape != shape:
-        raise ReadError(f"[{reader.format}] {path} has a frame of {frame.shape} instead of {shape}.")
-    return frame
 
 
 def stamp(path: Path) -> tuple[int, int]:

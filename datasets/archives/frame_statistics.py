@@ -25,6 +25,16 @@ def known(frame: np.ndarray, units: str) -> np.ndarray:
     return (frame >= low) & (frame <= high)
 
 
+def known_in_all(frame: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
+    """Returns True for the pixels of a frame, (H, W) or (H, W, C), that are `known` in all of its fields, (H, W)."""
+    if frame.ndim == 2:
+        return known(frame, kinds[0])
+    valid = np.ones(frame.shape[:2], bool)
+    for n, kind in enumerate(kinds):
+        valid &= known(frame[..., n], kind)
+    return valid
+
+
 def cleaned(frame: np.ndarray, units: str) -> np.ndarray:
     """Returns the frame with NaN for all pixels that are not `known`; the frame itself if there are none to change."""
     low, high = _RANGES[units]
@@ -64,13 +74,10 @@ def measure(frame: np.ndarray, kinds: Sequence[str], zr: tuple[float, float]) ->
     if frame.ndim == 2:
         return _measure(frame, kinds[0], wet_from(kinds[0], zr))
     wet = next((n for n, kind in enumerate(kinds) if kind != "raw"), 0)
-    valid = np.ones(frame.shape[:2], bool)
     flags = 0
     for n, kind in enumerate(kinds):
-        channel = np.ascontiguousarray(frame[..., n])
-        valid &= known(channel, kind)
-        flags |= _measure(channel, kind, wet_from(kind, zr))[2]
-    of_wet = np.where(valid, frame[..., wet], np.float32(np.nan))
+        flags |= _measure(np.ascontiguousarray(frame[..., n]), kind, wet_from(kind, zr))[2]
+    of_wet = np.where(known_in_all(frame, kinds), frame[..., wet], np.float32(np.nan))
     missing, share, _, blocks = _measure(of_wet, kinds[wet], wet_from(kinds[wet], zr))
     return missing, share, flags, blocks
 

@@ -11,6 +11,7 @@ from convlstm.backend.child_pool import Jobs
 from convlstm.backend.child_process import ChildError, EndedError
 from convlstm.datasets.archives.frame_statistics import UNREADABLE, blocks_of
 from convlstm.datasets.archives.index import Entry
+from convlstm.datasets.archives.known_pixels import MOST_FILES, KnownPixels
 from convlstm.datasets.archives.scan_file import reader_of, scan_file, scan_frames
 from convlstm.datasets.readers import Contents, MissingLibraryError, Reader
 from convlstm.datasets.readers.elsewhere import read_error
@@ -31,6 +32,7 @@ def scan(
     entries: Mapping[Path, Entry],
     readers: Sequence[Reader],
     zr: tuple[float, float],
+    known: KnownPixels,
     *,
     format: str,
     progress: bool,
@@ -45,6 +47,7 @@ def scan(
         entries: The entry to fill for each path. An entry that has a format has been recognised.
         readers: The readers to try.
         zr: `(a, b)` of Z = a R^b.
+        known: It takes the known pixels of the frames of small archives.
         format: The format of the files to read, or `""` for that of most of the first few.
         progress: Show a bar with the rate and the time left.
         name: Name of the archive, for the bar.
@@ -56,16 +59,23 @@ def scan(
         return
     format = format or _most_common_of_some(entries, readers)
     with tqdm(total=0, unit="frame", desc=f"indexing {name}", disable=not progress, delay=_DELAY, leave=False) as bar:
-        _Scan(entries, readers, zr, format, bar).run()
+        _Scan(entries, readers, zr, known, format, bar).run()
 
 
 class _Scan:
     """One run of `scan`, whose arguments it has."""
 
     def __init__(
-        self, entries: Mapping[Path, Entry], readers: Sequence[Reader], zr: tuple[float, float], format: str, bar: tqdm
+        self,
+        entries: Mapping[Path, Entry],
+        readers: Sequence[Reader],
+        zr: tuple[float, float],
+        known: KnownPixels,
+        format: str,
+        bar: tqdm,
     ):
         self._entries, self._readers, self._zr, self._format, self._bar = entries, readers, zr, format, bar
+        self._known, self._with_known = known, len(entries) <= MOST_FILES
         self._named = {path for path, entry in entries.items() if entry.format}
         self._jobs = Jobs()
         self._contents: dict[Path, Contents] = {}
@@ -78,7 +88,7 @@ class _Scan:
             if entry.problem:  # it has ended a process already
                 continue
             named = path in self._named
-            self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, named)
+            self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, named, self._with_known)
         for path, value in self._jobs:
             if isinstance(value, ChildError):
                 self._note(path, value)
@@ -103,12 +113,14 @@ class _Scan:
         self._known_frames += frames
         self._bar.total = round(self._known_frames / len(self._contents) * len(self._entries))
 
-    def _fill(self, path: Path, problem: str, statistics: Sequence[Any]) -> None:
+    def _fill(self, path: Path, problem: str, statistics: Sequence[Any], known: np.ndarray | None = None) -> None:
         entry, position = self._entries[path], self._frames[path]
         if problem:
             entry.problem = entry.problem or problem
         else:
             entry.missing[position], entry.wet[position], entry.flags[position], entry.blocks[position] = statistics
+            if known is not None:
+                self._known.add(path, position, known)
         self._frames[path] += 1
         self._bar.update()
 
@@ -132,10 +144,9 @@ class _Scan:
         self._crashes[path] += isinstance(error, EndedError)
         left = len(entry.times) - self._frames[path]
         if left and self._crashes[path] < _MOST_CRASHES:
-            grid = self._contents[path].grid
-            self._jobs.add(
-                path, scan_frames, path, reader, grid.frame_shape, grid.kinds, self._zr, self._frames[path], left
-            )
+            grid, start = self._contents[path].grid, self._frames[path]
+            frame = (path, reader, grid.frame_shape, grid.kinds, self._zr)
+            self._jobs.add(path, scan_frames, *frame, start, left, False)
         else:
             self._finish(path)
 
@@ -144,7 +155,7 @@ def _most_common_of_some(entries: Mapping[Path, Entry], readers: Sequence[Reader
     """Returns the most common format of some files, and takes note of files that end the process that reads them."""
     jobs, paths, formats = Jobs(), list(entries), Counter[str]()
     for path in paths[:: -(-len(paths) // _ASKED)]:
-        jobs.add(path, scan_file, path, readers, "", (1.0, 1.0), False)
+        jobs.add(path, scan_file, path, readers, "", (1.0, 1.0), False, False)
     for path, value in jobs:
         if isinstance(value, EndedError):
             entries[path].problem = str(read_error(value, path))

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.archives.files import stored_frame
-from convlstm.datasets.archives.frame_statistics import measure
+from convlstm.datasets.archives.frame_statistics import known_in_all, measure
+from convlstm.datasets.archives.known_pixels import MOST_FRAMES, pack
+from convlstm.datasets.archives.stored_frame import stored_frame
 from convlstm.datasets.readers import MissingLibraryError, Reader, ReadError, recognise
-from convlstm.datasets.readers.hdf5 import keep_open
 from convlstm.datasets.readers.jobs import to_record
+from convlstm.datasets.readers.kept_files import keep_open
 
 
 def scan_file(
-    path: Path, readers: Sequence[Reader], format: str, zr: tuple[float, float], recognised: bool
+    path: Path, readers: Sequence[Reader], format: str, zr: tuple[float, float], recognised: bool, with_known: bool
 ) -> Iterator[Any]:
-    """Yields the format of a file. If it is `format`, then the contents, and of each frame a problem or statistics."""
+    """Yields the format of a file. If it is `format`, then the contents, and the values of `scan_frames`."""
     with keep_open():
         reader = reader_of(readers, format) if recognised else recognise(path, readers)
         yield "" if reader is None else reader.format
@@ -24,8 +25,9 @@ def scan_file(
             return
         contents = reader.contents(path)
         yield to_record(contents)
-        grid = contents.grid
-        yield from scan_frames(path, reader, grid.frame_shape, grid.kinds, zr, 0, len(contents.times))
+        grid, frames = contents.grid, len(contents.times)
+        with_known = with_known and frames <= MOST_FRAMES
+        yield from scan_frames(path, reader, grid.frame_shape, grid.kinds, zr, 0, frames, with_known)
 
 
 def scan_frames(
@@ -36,17 +38,22 @@ def scan_frames(
     zr: tuple[float, float],
     start: int,
     count: int,
+    with_known: bool,
 ) -> Iterator[Any]:
-    """Yields a problem, or `""`, and the statistics of each frame from `start` on."""
+    """Yields of each frame from `start` on a problem, or `""`, the statistics, and the packed known pixels or None.
+
+    Known pixels are those of a frame that misses some, if `with_known`.
+    """
     for position in range(start, start + count):
         try:
             frame = stored_frame(path, position, reader, tuple(shape))
         except MissingLibraryError:
             raise
         except ReadError as error:
-            yield str(error), ()
+            yield str(error), (), None
         else:
-            yield "", measure(frame, kinds, zr)
+            statistics = measure(frame, kinds, zr)
+            yield "", statistics, pack(known_in_all(frame, kinds)) if with_known and statistics[0] > 0 else None
 
 
 def reader_of(readers: Sequence[Reader], format: str) -> Reader | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,14 +13,13 @@ from convlstm.backend.hdf5 import check_self_contained
 from convlstm.datasets.readers.base import library
 from convlstm.datasets.readers.block_cache import identity
 from convlstm.datasets.readers.errors import MissingLibraryError, UnreadableError
+from convlstm.datasets.readers.kept_files import opened
 from convlstm.datasets.readers.limits import check_bytes
 
 import numpy as np
 
 _SCALES = "dimension scales"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# The file that `keep_open` keeps open, and its path and identity.
-_kept = threading.local()
 
 
 @contextmanager
@@ -34,19 +32,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         OSError: If the file is damaged.
     """
     check_hdf5(path)
-    with _open(path) as file:
+    with opened(path, _open) as file:
         yield file
-
-
-@contextmanager
-def keep_open() -> Iterator[None]:
-    """Keeps the file that was opened last open for further reading in this thread, since opening takes long."""
-    _kept.file = None
-    try:
-        yield
-    finally:
-        _close_kept()
-        del _kept.file
 
 
 def check_hdf5(path: Path) -> None:
@@ -95,7 +82,7 @@ def has_scales(path: Path) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _root(path: Path, _: tuple[int, int]) -> frozenset[str]:
     """Checks a file, and returns the names at its root, and `_SCALES` if one of them is a dimension."""
-    with _open(path) as file:
+    with opened(path, _open) as file:
         try:
             check_self_contained(file)
         except ValueError as error:
@@ -104,22 +91,8 @@ def _root(path: Path, _: tuple[int, int]) -> frozenset[str]:
         return names | {_SCALES} if any(_is_scale(file.get(name)) for name in names) else names
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    if not hasattr(_kept, "file"):
-        with library("h5py", path).File(path, "r") as file:
-            yield file
-        return
-    if _kept.file is None or _kept.key != (path, identity(path)):
-        _close_kept()
-        _kept.key, _kept.file = (path, identity(path)), library("h5py", path).File(path, "r")
-    yield _kept.file
-
-
-def _close_kept() -> None:
-    file, _kept.file = _kept.file, None
-    if file is not None:
-        file.close()
+def _open(path: Path) -> Any:
+    return library("h5py", path).File(path, "r")
 
 
 def _is_scale(item: Any) -> bool:

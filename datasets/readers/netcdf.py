@@ -16,6 +16,7 @@ from convlstm.datasets.readers.cf.reader import CFReader
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.hdf5 import SIGNATURE, check_hdf5, has_scales
+from convlstm.datasets.readers.kept_files import opened
 from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
@@ -30,6 +31,7 @@ class NetCDF(CFReader):
     """CF NetCDF, classic or NetCDF-4. `CFReader` describes its values and options."""
 
     format = "netcdf"
+    _bytes_at_once = 1 << 19
 
     def _recognises(self, path: Path, head: bytes) -> bool:
         if head.startswith(_CLASSIC):
@@ -39,11 +41,10 @@ class NetCDF(CFReader):
 
     @contextmanager
     def _open(self, path: Path) -> Iterator[Mapping[str, Variable]]:
-        netcdf = library("netCDF4", path)
+        library("netCDF4", path)
         _check(path, identity(path))
-        with _LOCK, netcdf.Dataset(path) as dataset:
-            dataset.set_auto_maskandscale(False)
-            yield {name: _variable(name, variable) for name, variable in dataset.variables.items()}
+        with _LOCK, opened(path, _File) as file:
+            yield file.variables
 
     def _identity(self, path: Path) -> Any:
         return identity(path)
@@ -58,6 +59,23 @@ def _check(path: Path, _: tuple[int, int]) -> None:
         check_hdf5(path)
     elif not head.startswith(_CLASSIC):  # the library would open further formats
         raise UnreadableError("is not a NetCDF file")
+
+
+class _File:
+    """An open file, and its arrays by name."""
+
+    def __init__(self, path: Path):
+        self._dataset = library("netCDF4", path).Dataset(path)
+        try:
+            self._dataset.set_auto_maskandscale(False)
+            self.variables = {name: _variable(name, variable) for name, variable in self._dataset.variables.items()}
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        with _LOCK:
+            self._dataset.close()
 
 
 def _variable(name: str, variable: Any) -> Variable:

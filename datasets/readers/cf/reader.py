@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, LARGEST_BLOCK
 from convlstm.datasets.readers.cf.field import Source, Sources, find_sources
 from convlstm.datasets.readers.cf.variable import Variable
+from convlstm.datasets.readers.kept_files import keeps_open
 from convlstm.datasets.readers.options import check_step, frozen_names, frozen_select, frozen_units
 
 import numpy as np
@@ -42,6 +43,9 @@ class CFReader(Reader):
     units: str | Mapping[str, str] | None = None
     step_minutes: float | None = None
     select: Mapping[str, Any] | None = None
+
+    # Bytes of small frames to read at once; 0 unless opening takes long and `_identity` tells of every change.
+    _bytes_at_once: ClassVar[int] = 0
 
     def __post_init__(self):
         check_step(self.format, self.step_minutes)
@@ -75,14 +79,31 @@ class CFReader(Reader):
                 stored = variable.read(*source.axes.selection(variable, part))
                 return stored.transpose(source.axes.order(variable, part))
 
-        if source.axes.frames and source.block > 1 and source.block * source.frame_bytes <= LARGEST_BLOCK:
-            start = position - position % source.block
-            chunk = slice(start, min(start + source.block, frames))
-            key = (path, identity, source.name, tuple(source.axes.fixed.items()), start)
-            stored = BLOCKS.get(key, lambda: load(chunk))[position - start]
-        else:
-            stored = load(position)
+        def part_of(block: int) -> np.ndarray:
+            if block == 1:
+                return load(position)
+            start = position - position % block
+            chunk = slice(start, min(start + block, frames))
+            key = (path, identity, source.name, tuple(source.axes.fixed.items()), start, block)
+            return BLOCKS.get(key, lambda: load(chunk))[position - start]
+
+        block, blocks = _blocks_of(source, self._bytes_at_once) if source.axes.frames else (1, 1)
+        try:
+            stored = part_of(block * blocks)
+        except Exception:  # libraries raise anything for damaged files; others may be damaged, and not this frame
+            if blocks == 1:
+                raise
+            stored = part_of(block)
         return source.values(stored, position)
+
+
+def _blocks_of(source: Source, bytes_at_once: int) -> tuple[int, int]:
+    """Returns the number of frames in a block, and the number of blocks to read at once."""
+    size = source.block * source.frame_bytes
+    if size > LARGEST_BLOCK:
+        return 1, 1
+    # Opening costs nothing in a file that is kept open, and a frame that ends the process must not end it for others.
+    return source.block, 1 if keeps_open() else max(1, bytes_at_once // max(size, 1))
 
 
 # Cached, since the frames of a file are read one after the other, after the times of all files.

@@ -21,15 +21,30 @@ def opened(folder, **settings):
     return Archive(folder, **{"options": OPTIONS, "progress": False, **settings})
 
 
-def test_complete_frames_are_not_decoded_again_to_count_known_pixels(tmp_path, reads):
-    """Up to 64 frames with missing pixels are decoded twice for the index, complete ones once."""
+def test_frames_are_not_decoded_again_to_count_known_pixels(tmp_path, reads):
     paths = write_pictures(tmp_path / "radar", 3)
     pixels = picture(1)
     pixels[0, 0] = 255
     write_picture(tmp_path / "radar", 1, pixels)
     archive = opened(tmp_path / "radar")
-    assert [reads.count(path.name) for path in paths] == [2, 3, 2]
+    assert [reads.count(path.name) for path in paths] == [2, 2, 2]
     assert archive.known()[0].tolist() == [2, *[3] * 47]
+
+
+@pytest.mark.parametrize("limit", ["known_pixels._BYTES", "scan.MOST_FILES", "scan_file.MOST_FRAMES"])
+def test_known_pixels_are_counted_in_decoded_frames_if_there_are_many(tmp_path, reads, monkeypatch, limit):
+    folder = tmp_path / "radar"
+    for number in range(4):
+        pixels = picture(number)
+        pixels[number, 0] = 255
+        write_picture(folder, number, pixels)
+    kept = opened(folder, cache=tmp_path / "kept").known()
+    count = len(reads)
+    monkeypatch.setattr(f"convlstm.datasets.archives.{limit}", 0)
+    assert np.array_equal(opened(folder, cache=tmp_path / "decoded").known(), kept)
+    assert len(reads) == 2 * count + 4
+    assert kept[:4, 0].tolist() == [3] * 4
+    assert kept[0, 1] == 4
 
 
 def test_files_are_read_only_once(tmp_path, index_folder, reads):
