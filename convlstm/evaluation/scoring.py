@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
+from convlstm.evaluation.physical_data import FieldData, RainField
 from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import EnsembleMetrics, FieldMetrics, FrameMetrics, RainMetrics, Scores, score
 from convlstm.metrics.table import FIELDS
@@ -21,43 +22,6 @@ import numpy as np
 from tqdm import tqdm
 
 Forecaster = Callable[[mx.array, int], mx.array]
-
-
-class RainField(Protocol):
-    """Data whose frames stand for physical values; `convlstm.datasets.radar_echo.RadarEcho` is one.
-
-    Its batches have the true values as `truth`: `physical` of the targets has other events, since the model's scale
-    clips and rounds.
-
-    Attributes:
-        units: Units of the physical values: 'mm/h', 'dBZ' or 'raw'.
-        thresholds: Thresholds of the scores, in these units.
-        pixel_km: Side of a pixel in km, or None.
-    """
-
-    units: str
-    thresholds: Sequence[float]
-    pixel_km: float | None
-
-    def physical(self, x: np.ndarray) -> np.ndarray:
-        """Returns values in [0, 1], of any shape, in the physical units."""
-
-
-class FieldData(Protocol):
-    """Data whose frames stand for fields in their own units; `convlstm.datasets.gridded_fields.GriddedFields` is one.
-
-    Its batches have the true values as `truth`, and if changes are forecast also `reference`, to which they add.
-
-    Attributes:
-        target_fields: The fields of the targets, each with `name` and `units`, in the order of the channels.
-        target_channels: Their numbers among the channels of the inputs.
-    """
-
-    target_fields: Sequence[Any]
-    target_channels: Sequence[int]
-
-    def physical(self, x: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-        """Returns values in [0, 1], (..., targets), in the units of the fields."""
 
 
 @dataclass

@@ -149,7 +149,8 @@ def _ensemble_table(result: Evaluation) -> list[str]:
     ]
     members = ", ".join(f"{metrics.settings.members}" for metrics in result.ensembles.values())
     ensembles = "Ensemble" if len(names) == 1 else "Ensembles"
-    return ["", f"{ensembles} of {members} members, all lead times together", *_aligned(names, columns)]
+    scale = ", on the model's scale" if result.field_scores else ""
+    return ["", f"{ensembles} of {members} members{scale}, all lead times together", *_aligned(names, columns)]
 
 
 def _by_lead(result: Evaluation, metric: str, title: str) -> list[str]:

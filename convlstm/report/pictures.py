@@ -143,6 +143,7 @@ def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[
     ensembles = result.ensembles
     if not ensembles:
         return []
+    title += ", on the model's scale" if result.field_scores else ""
     pictures = [folder / f"{name}.png" for name in ("reliability", "rank_histogram", "spread_skill")]
     least = None if rain is None else spelled(at(min(rain.thresholds), rain.units)[1:])
     reliability_diagram(pictures[0], {name: metrics.reliability() for name, metrics in ensembles.items()}, title=title)

@@ -11,7 +11,12 @@ DPI = 100
 INK, SOFT, RULE = "#222222", "#767676", "#bbbbbb"
 MISSING = "#e3c9a0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-BASELINES = {"persistence": ("#767676", "--"), "extrapolation": ("#8a6d3b", "-."), "zeros": ("#a6a6a6", ":")}
+BASELINES = {
+    "persistence": ("#767676", "--"),
+    "extrapolation": ("#8a6d3b", "-."),
+    "sprog": ("#6b8e23", "-."),
+    "zeros": ("#a6a6a6", ":"),
+}
 
 
 def line_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -42,7 +42,9 @@ def test_evaluation_of_an_ensemble_of_frames(rng):
 def test_an_ensemble_of_fields_is_scored_on_the_models_scale():
     data = Sea()
     ensemble = Ensemble([Fade(0.9, 0.0), Fade(0.5, 0.0)])
-    scores = evaluation(data, {"ensemble": ensemble}).scores["ensemble"]
+    result = evaluation(data, {"ensemble": ensemble})
+    scores = result.scores["ensemble"]
+    assert "Ensemble of 2 members, on the model's scale, all lead times together" in table(result)
     given = batch(data)
     metrics = EnsembleMetrics(2, [0.5], units="intensity")
     members = np.array(ensemble(mx.array(given["inputs"]), 3))

@@ -28,11 +28,12 @@ def ensembles(result: Evaluation, frame_interval: float | None) -> list[Markup]:
     if not metrics_of:
         return []
     look = looks(list(result.scores))
+    scale = " Scores are on the model's scale, 0 to 1." if result.field_scores else ""
     sizes = ", ".join(f"{name}: {metrics.settings.members} members" for name, metrics in metrics_of.items())
     scores = {name: result.scores[name] for name in metrics_of}
     errors = [_crps(result, frame_interval), *spread_charts(scores, frame_interval)]
     note = "The CRPS of a single forecast is its mean absolute error. Below a ratio of 1 the ensemble is overconfident."
-    parts = [element("p", sizes, class_="note"), *group("Error and spread", note, "error", errors, look)]
+    parts = [element("p", f"{sizes}.{scale}", class_="note"), *group("Error and spread", note, "error", errors, look)]
     tables = [chart_table(chart, "+{:.4g}") for chart in errors]
 
     tables_of = {name: metrics.reliability() for name, metrics in metrics_of.items()}

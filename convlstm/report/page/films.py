@@ -39,8 +39,8 @@ class Field:
     """The physical fields that frames stand for.
 
     Attributes:
-        data: A `RainField` or a `FieldData` of `convlstm.evaluation.scoring`, which turns frames into physical values,
-            with two more attributes: `frame_interval`, in minutes, and the method `times(split, index)`.
+        data: A `RainField` or a `FieldData` of `convlstm.evaluation.physical_data`, with two more attributes:
+            `frame_interval`, in minutes, and the method `times(split, index)`.
         split: Split of the sequences.
         threshold: Threshold of the score of a frame of rain; None for other fields, which have errors. Default: None.
     """
