@@ -98,7 +98,7 @@ def test_types_of_the_data_are_checked(run, evaluate):
         ),
         ("data.frame_size=big", "'frame_size' must be a whole number or (height, width) but got 'big'."),
         ("data.num_digit=1", "unexpected keyword argument 'num_digit'"),
-        ("data=nothing", "data has no choice 'nothing'.\nChoices of data: moving_mnist"),
+        ("data=nothing", "data has no choice 'nothing'.\nChoices of data: fields, moving_mnist"),
         (
             "sequence=3",
             "there is no key 'sequence'. Did you mean 'sequences'?\nKeys: ckpt, split, sequences, batch_size",
