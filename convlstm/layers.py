@@ -53,7 +53,8 @@ class ConvLSTMCell(RecurrentCell):
         kernel_size: Size of the convolution kernels, odd unless `even_kernels`; an int or (height, width). Default: 5.
         stride: Stride of the input's convolution; an int or a pair. Default: 1.
         padding: Padding of the input's convolution: 'same' (output size ceil(size / stride), padded as Keras does),
-            'valid' (none), an int or a pair. Default: 'same'.
+            'valid' (none), an int or a pair; or 'circular', 'same' with columns that go round, also in the hidden
+            state's convolution, for grids that go round the earth. 'circular' is slower. Default: 'same'.
         dilation: Dilation of the input's convolution; an int or a pair. Default: 1.
         bias: If True, the gates have biases. Default: True.
         peepholes: If True, the gates see the cell state (W_ci, W_cf, W_co). Default: True.
@@ -165,7 +166,8 @@ class ConvLSTMCell(RecurrentCell):
             recurrent_mask: Factor of the hidden state before its convolution, broadcast to `h`. Default: none.
         """
         h, c = state
-        zh = conv2d(h if recurrent_mask is None else h * recurrent_mask, self.Wh, algorithm=self.algorithm)
+        h = h if recurrent_mask is None else h * recurrent_mask
+        zh = conv2d(h, self.Wh, padding=self.recurrent_padding, algorithm=self.algorithm)
         zx = self.get("bias") if z is None else z
         gates = cell_gates(self.output, self.state_activation, self.recurrent_activation)
         return gates(zh if zx is None else zh + zx, c, self.peepholes)

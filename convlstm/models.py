@@ -67,6 +67,8 @@ class EncoderForecaster(nn.Module):
             its gradient. Without it, training from scratch forecasts only blurs for a long time. Default: 0.
         output_mean: Mean value of the data, to which the output's bias is set, so that training need not learn it.
             Default: none, a bias of 0.
+        padding: None, or 'circular' for frames whose columns go round the earth; not for TrajGRU, nor with resampling
+            or `head_channels`, whose borders are zeros. Default: None.
         **layer: The other arguments of the layers: `bias`, `dropout`, ConvLSTM's `peepholes`, GRUs' `state_activation`,
             ... None is the layers' own default.
 
@@ -93,6 +95,7 @@ class EncoderForecaster(nn.Module):
         activation: str = "sigmoid",
         next_frame_weight: float = 0.0,
         output_mean: float | None = None,
+        padding: str | None = None,
         **layer,
     ):
         super().__init__()
@@ -112,13 +115,19 @@ class EncoderForecaster(nn.Module):
         levels = len(hidden_channels)
         given = {"kernel_size": kernel_size, "recurrent_kernel_size": recurrent_kernel_size, "links": links}
         of_level = {name: self._per_level(name, value, levels) for name, value in given.items() if value is not None}
-        _check_options(cell, [*of_level, *layer])
+        _check_options(cell, [*of_level, *layer, *([] if padding is None else ["padding"])])
         downs = self._per_level("downsample", downsample, levels)
         ups = self._per_level("upsample", upsample, levels)
         for down, up in zip(downs, ups, strict=True):
             _channels(1, down), _channels(1, up)  # refuse what is no entry
         if concatenate and (any(downs) or any(ups)):
             raise ValueError("[EncoderForecaster] 'concatenate' needs all levels on one grid, but there is resampling.")
+        if padding not in (None, "circular") or (padding and (any(downs) or any(ups) or len(head_channels))):
+            raise ValueError(
+                f"[EncoderForecaster] 'padding' must be None or, without 'downsample', 'upsample' and 'head_channels', "
+                f"'circular', but got {padding!r}."
+            )
+        layer |= {} if padding is None else {"padding": padding}
         if next_frame_weight < 0 or (next_frame_weight > 0 and in_channels != out_channels):
             raise ValueError(
                 f"[EncoderForecaster] 'next_frame_weight' must be at least 0, and 0 if input and output have "

@@ -36,7 +36,8 @@ class ConvGRUCell(RecurrentCell):
         out_channels: Channels O of the hidden state.
         kernel_size: Size of the convolution kernels, odd; an int or (height, width). Default: 3.
         stride: Stride of the input's convolution; an int or a pair. Default: 1.
-        padding: Padding of the input's convolution: 'same', 'valid', an int or a pair. Default: 'same'.
+        padding: Padding of the input's convolution: 'same', 'valid', an int or a pair; or 'circular', 'same' with
+            columns that go round, also in the hidden state's convolution. Default: 'same'.
         dilation: Dilation of the input's convolution; an int or a pair. Default: 1.
         bias: If True, the cell has biases. Default: True.
         state_activation: f: 'leaky_relu', of slope 0.2 below zero as in the paper, or 'tanh'. Default: 'leaky_relu'.
@@ -104,7 +105,7 @@ class ConvGRUCell(RecurrentCell):
 
     def recur(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
         """Returns the hidden state's part of the pre-activations, (N, H', W', O) -> (N, H', W', 3O)."""
-        return conv2d(h, self.Wh, algorithm=self.algorithm)
+        return conv2d(h, self.Wh, padding=self.recurrent_padding, algorithm=self.algorithm)
 
     def step(self, projected: tuple[mx.array, ...], h: mx.array, recurrent_mask: mx.array | None = None) -> mx.array:
         """Returns the next state: the convolution of `h`, then the gates.

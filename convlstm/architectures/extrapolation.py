@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from convlstm.architectures.input_frames import check_frames
 from convlstm.architectures.motion import LARGEST, bilinear, check_motion, edges, motion, positions
 
 import mlx.core as mx
 import mlx.nn as nn
 
-BORDERS = ("edge", "zero")
+BORDERS = ("edge", "zero", "circular")
 
 
 def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge") -> mx.array:
@@ -25,8 +27,9 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
         field: (N, H, W, C).
         flow: (N, H, W, 2): u = (dy, dx) in pixels per frame, as `motion` returns it; NaN and inf count as 0.
         leads: Number of frames.
-        border: Values that enter over the border: 'edge', the value at which the path left the frame, or 'zero'.
-            Default: 'edge', which scores better if all pixels count, since rain rarely ends at the border.
+        border: Values that enter over the border: 'edge', the value at which the path left the frame, or 'zero'; or
+            'circular': the columns go round, as on a map of the earth, and rows are as for 'edge'. Default: 'edge',
+            which scores better than 'zero' if all pixels count, since rain rarely ends at the border.
 
     Returns:
         (N, leads, H, W, C), of the field's type.
@@ -37,7 +40,7 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
     Source: Germann and Zawadzki, Scale-Dependence of the Predictability of Precipitation from Continental Radar Images.
     Part I, 2002.
     """
-    _check_border("advect", border)
+    check_border("advect", border)
     if leads < 1:
         raise ValueError(f"[advect] 'leads' must be at least 1 but got {leads}.")
     if field.ndim != 4 or flow.shape != (*field.shape[:3], 2):
@@ -45,28 +48,37 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
             f"[advect] expected a field of shape NHWC and a flow of shape NHW2 but got shapes {tuple(field.shape)} and "
             f"{tuple(flow.shape)}."
         )
-    H, W = field.shape[1:3]
     channels = field.astype(mx.float32).transpose(0, 3, 1, 2)
+    places = paths(flow, leads, circular=border == "circular")
+    frames = [arrived(channels, y, x, border=border).transpose(0, 2, 3, 1) for y, x in places]
+    return mx.stack(frames, axis=1).astype(field.dtype)
+
+
+def paths(flow: mx.array, leads: int, *, circular: bool = False) -> Iterator[tuple[mx.array, mx.array]]:
+    """Yields the rows and columns x_t from which the air comes for each lead time, (N, 1, H, W) each; see `advect`."""
+    H, W = flow.shape[1:3]
     rows, columns = positions(H, W)
-    bottom, right = edges(H, W)
     u = flow.astype(mx.float32).transpose(0, 3, 1, 2)
     u = mx.where(mx.abs(u) < LARGEST, u, 0)
     d = u
     for _ in range(3):
-        d = bilinear(u, rows - d[:, :1] / 2, columns - d[:, 1:] / 2)
-
+        d = bilinear(u, rows - d[:, :1] / 2, columns - d[:, 1:] / 2, circular)
     y, x = rows - d[:, :1], columns - d[:, 1:]
-    frames = []
     for lead in range(leads):
         if lead:
-            back = bilinear(d, y, x)
+            back = bilinear(d, y, x, circular)
             y, x = y - back[:, :1], x - back[:, 1:]
-        frame = bilinear(channels, y, x)
-        if border == "zero":
-            inside = (y >= -0.5) & (y <= bottom + 0.5) & (x >= -0.5) & (x <= right + 0.5)
-            frame = mx.where(inside, frame, 0)
-        frames.append(frame.transpose(0, 2, 3, 1))
-    return mx.stack(frames, axis=1).astype(field.dtype)
+        yield y, x
+
+
+def arrived(channels: mx.array, y: mx.array, x: mx.array, *, border: str = "edge") -> mx.array:
+    """Returns the values of fields (N, C, H, W) that arrive at each pixel from the rows y and columns x."""
+    frame = bilinear(channels, y, x, border == "circular")
+    if border == "zero":
+        bottom, right = edges(*channels.shape[-2:])
+        inside = (y >= -0.5) & (y <= bottom + 0.5) & (x >= -0.5) & (x <= right + 0.5)
+        frame = mx.where(inside, frame, 0)
+    return frame
 
 
 class Extrapolation(nn.Module):
@@ -79,7 +91,8 @@ class Extrapolation(nn.Module):
         points: Cells along the shorter side of the finest grid of the motion. Default: 128.
         window: Width of the window that shares one motion, in cells of that grid; wider is smoother. Default: 2.
         iterations: Solutions on each grid. Default: 3.
-        border: Values that enter over the border: 'edge', the value at the border, or 'zero'. Default: 'edge'.
+        border: Values that enter over the border: 'edge', the value at the border, or 'zero'; or 'circular' for frames
+            whose columns go round the earth, also in the motion. Default: 'edge'.
 
     Raises:
         ValueError: An argument, or the shape of the input, does not fit.
@@ -92,7 +105,7 @@ class Extrapolation(nn.Module):
     ):
         super().__init__()
         check_motion("Extrapolation", frames, points, window, iterations)
-        _check_border("Extrapolation", border)
+        check_border("Extrapolation", border)
         self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
         self.border = border
 
@@ -112,10 +125,12 @@ class Extrapolation(nn.Module):
             (N, horizon, H, W, C).
         """
         self.check_input(inputs, horizon)
-        flow = motion(inputs, frames=self.frames, points=self.points, window=self.window, iterations=self.iterations)
+        options = {"points": self.points, "window": self.window, "iterations": self.iterations}
+        flow = motion(inputs, frames=self.frames, circular=self.border == "circular", **options)
         return advect(inputs[:, -1], flow, horizon, border=self.border)
 
 
-def _check_border(owner: str, border: str) -> None:
+def check_border(owner: str, border: str) -> None:
+    """Raises ValueError if `border` is not one of `BORDERS`."""
     if border not in BORDERS:
         raise ValueError(f"[{owner}] 'border' must be one of {', '.join(BORDERS)} but got {border!r}.")

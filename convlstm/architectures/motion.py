@@ -25,7 +25,13 @@ _DAMPING, _FLOOR = 1e-2, 1e-12
 
 
 def motion(
-    inputs: mx.array, *, frames: int = 5, points: int = 128, window: float = 2.0, iterations: int = 3
+    inputs: mx.array,
+    *,
+    frames: int = 5,
+    points: int = 128,
+    window: float = 2.0,
+    iterations: int = 3,
+    circular: bool = False,
 ) -> mx.array:
     r"""Returns the motion u that the frames of each sequence share, (N, T, H, W, C) -> (N, H, W, 2).
 
@@ -50,6 +56,7 @@ def motion(
         points: Cells along the shorter side of the finest grid; smaller frames are used as they are. Default: 128.
         window: Standard deviation of the narrowest Gaussian, in cells of each grid. Default: 2.
         iterations: Solutions on each grid, each linearised at the one before. Default: 3.
+        circular: True for frames whose columns go round, as those of a map of the earth. Default: False.
 
     Returns:
         (N, H, W, 2), float32: (dy, dx) in pixels per frame; the content of x was at x - u a frame before. No gradient
@@ -72,9 +79,9 @@ def motion(
     if T > 1:
         for h, w in _grids(H, W, points):
             # Averaged over the width of a cell, so that details finer than the grid do not alias into it.
-            A, B = _gaussian(H, h, 0.5 * H / h), _gaussian(W, w, 0.5 * W / w)
-            u = _refine(A @ I @ B.T, _resize(u, h, w), window, iterations)
-    return mx.moveaxis(_resize(u, H, W), 0, -1)
+            A, B = _gaussian(H, h, 0.5 * H / h), _gaussian(W, w, 0.5 * W / w, circular)
+            u = _refine(A @ I @ B.T, _resize(u, h, w, circular), window, iterations, circular)
+    return mx.moveaxis(_resize(u, H, W, circular), 0, -1)
 
 
 def check_motion(owner: str, frames: int, points: int, window: float, iterations: int) -> None:
@@ -85,23 +92,28 @@ def check_motion(owner: str, frames: int, points: int, window: float, iterations
     check_number(owner, "window", window, above=0)
 
 
-def bilinear(field: mx.array, y: mx.array, x: mx.array) -> mx.array:
+def bilinear(field: mx.array, y: mx.array, x: mx.array, circular: bool = False) -> mx.array:
     """Returns the values of fields between their pixels, or of the nearest pixel beyond the border.
 
     Args:
         field: (..., H, W).
         y, x: (..., H', W'), in pixels: row and column. The leading dimensions broadcast to those of the field.
+        circular: True if the columns go round. Default: False.
 
     Returns:
         (..., H', W').
     """
     *_, H, W = field.shape
     bottom, right = edges(H, W)
-    y, x = mx.clip(y, 0, bottom), mx.clip(x, 0, right)
+    y = mx.clip(y, 0, bottom)
+    x = mx.clip(x, -2 * LARGEST, 2 * LARGEST) if circular else mx.clip(x, 0, right)
     top, left = mx.floor(y), mx.floor(x)
     a, b = y - top, x - left
     rows = [row.astype(mx.int32) for row in (top, mx.minimum(top + 1, bottom))]
-    columns = [column.astype(mx.int32) for column in (left, mx.minimum(left + 1, right))]
+    if circular:
+        columns = [(column.astype(mx.int32) % W + W) % W for column in (left, left + 1)]
+    else:
+        columns = [column.astype(mx.int32) for column in (left, mx.minimum(left + 1, right))]
     width = right.astype(mx.int32) + 1
 
     def pixels(row: mx.array, column: mx.array) -> mx.array:
@@ -136,7 +148,7 @@ def _grids(H: int, W: int, points: int) -> list[tuple[int, int]]:
     return grids
 
 
-def _refine(I: mx.array, u: mx.array, window: float, iterations: int) -> mx.array:
+def _refine(I: mx.array, u: mx.array, window: float, iterations: int, circular: bool) -> mx.array:
     """Returns the motion (2, N, h, w) of frames I (N, T, h, w), in cells of their grid, from an approximate motion."""
     T, h, w = I.shape[1:]
     pairs = [(t, k) for k in range(1, min(_REACH + 1, T)) for t in range(k, T)]
@@ -145,16 +157,18 @@ def _refine(I: mx.array, u: mx.array, window: float, iterations: int) -> mx.arra
     k = mx.array([float(k) for _, k in pairs]).reshape(-1, 1, 1)
     rows, columns = positions(h, w)
     bottom, right = edges(h, w)
-    A, B = (mx.stack([_gaussian(n, n, window * width) for width in _WIDTHS]) for n in (h, w))
+    A = mx.stack([_gaussian(h, h, window * width) for width in _WIDTHS])
+    B = mx.stack([_gaussian(w, w, window * width, circular) for width in _WIDTHS])
     tails = mx.array([_TAIL**i for i in range(len(_WIDTHS))]).reshape(-1, 1, 1)
 
     for _ in range(iterations):
         y, x = rows - k * u[0][:, None], columns - k * u[1][:, None]
-        moved = bilinear(before, y, x)
+        moved = bilinear(before, y, x, circular)
         r = now - moved
-        gy, gx = (k * g for g in _gradient((now + moved) / 2))
+        gy, gx = (k * g for g in _gradient((now + moved) / 2, circular))
         # Content that enters over the border is unknown.
-        m = mx.where((y >= 0) & (y <= bottom) & (x >= 0) & (x <= right), weights, 0)
+        inside = (y >= 0) & (y <= bottom)
+        m = mx.where(inside if circular else inside & (x >= 0) & (x <= right), weights, 0)
         a, b, c, p, q = ((m * g).sum(axis=1) for g in (gy * gy, gy * gx, gx * gx, gy * r, gx * r))
         sums = mx.stack([a, b, c, a * u[0] + b * u[1] - p, b * u[0] + c * u[1] - q])
         # A window's sums are a product with matrices from both sides.
@@ -165,9 +179,10 @@ def _refine(I: mx.array, u: mx.array, window: float, iterations: int) -> mx.arra
     return u
 
 
-def _gradient(f: mx.array) -> tuple[mx.array, mx.array]:
+def _gradient(f: mx.array, circular: bool) -> tuple[mx.array, mx.array]:
     """Returns differences down and across (..., h, w): central ones, one-sided at the border."""
-    return _difference(f.swapaxes(-1, -2)).swapaxes(-1, -2), _difference(f)
+    down = _difference(f.swapaxes(-1, -2)).swapaxes(-1, -2)
+    return down, (mx.roll(f, -1, -1) - mx.roll(f, 1, -1)) / 2 if circular else _difference(f)
 
 
 def _difference(f: mx.array) -> mx.array:
@@ -184,21 +199,30 @@ def _centres(n: int, m: int) -> mx.array:
     return (mx.arange(m, dtype=mx.float32)[:, None] + 0.5) * mx.array([n / m, 1])[0] - 0.5
 
 
-def _gaussian(n: int, m: int, sigma: float) -> mx.array:
+def _gaussian(n: int, m: int, sigma: float, circular: bool = False) -> mx.array:
     """Returns the matrix (m, n) that averages n pixels around the centres of m cells, with Gaussian weights."""
-    distance = (_centres(n, m) - mx.arange(n, dtype=mx.float32)) / mx.array([sigma, 1])[0]
+    distance = _centres(n, m) - mx.arange(n, dtype=mx.float32)
+    distance = _around(distance, n) if circular else distance
+    distance = distance / mx.array([sigma, 1])[0]
     weights = mx.exp(-0.5 * distance * distance)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def _resize(u: mx.array, H: int, W: int) -> mx.array:
+def _resize(u: mx.array, H: int, W: int, circular: bool) -> mx.array:
     """Returns a motion (2, N, h, w), in its own cells, on the grid (H, W) and in that grid's cells."""
     h, w = u.shape[-2:]
-    A, B = (_linear(n, m) for n, m in ((h, H), (w, W)))
+    A, B = _linear(h, H), _linear(w, W, circular)
     return A @ u @ B.T * mx.array([H / h, W / w]).reshape(2, 1, 1, 1)
 
 
-def _linear(n: int, m: int) -> mx.array:
+def _linear(n: int, m: int, circular: bool = False) -> mx.array:
     """Returns the matrix (m, n) that interpolates between n pixels at the centres of m cells."""
-    distance = mx.abs(mx.clip(_centres(n, m), 0, n - 1) - mx.arange(n, dtype=mx.float32))
-    return mx.maximum(1 - distance, 0)
+    centres, pixels = _centres(n, m), mx.arange(n, dtype=mx.float32)
+    if circular and n > 1:
+        return mx.maximum(1 - mx.abs(_around(centres - pixels, n)), 0)
+    return mx.maximum(1 - mx.abs(mx.clip(centres, 0, n - 1) - pixels), 0)
+
+
+def _around(distance: mx.array, n: int) -> mx.array:
+    """Returns the shortest distances between pixels on a ring of n."""
+    return distance - n * mx.round(distance / n)

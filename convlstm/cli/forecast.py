@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
-from convlstm.checkpoints.build import TRUSTED
-from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.cli.configuration import plain
-from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
+from convlstm.cli.ensemble_members import MEMBERS
 from convlstm.cli.error_wording import shown
 from convlstm.cli.forecast_clips import forecast_clip, forecast_frames, is_clip, layers_of
+from convlstm.cli.forecast_fields import (
+    conversions,
+    degrees_of,
+    described,
+    forecast_fields,
+    in_units_of_training,
+    place_of,
+)
+from convlstm.cli.forecast_model import ensemble_of, fitted_to, is_without_weights, loaded, without_weights
 from convlstm.cli.forecast_output import Output, name_of, stamp
 from convlstm.cli.forecast_watch import watch
+from convlstm.cli.ignored_keys import check_members, say_ignored
 from convlstm.cli.key_checks import (
     FLAG,
+    NOT_NEGATIVE,
     NUMBER,
     PACKAGES,
     PATH,
@@ -33,16 +42,18 @@ from convlstm.cli.key_checks import (
 )
 from convlstm.cli.program import fail, run
 from convlstm.datasets.archives.forecast_input import ForecastInput
-from convlstm.datasets.channels import Channels, Degrees
-from convlstm.forecasting.ensemble import EnsembleForecaster
+from convlstm.datasets.archives.newest_frames import Window
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
-from convlstm.writers import FORMATS, Coordinate, Forecast, Place, Quantity
+from convlstm.writers import FORMATS, Forecast
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 # Larger numbers are probably typing errors.
 MOST = 10_000
+# Steps after which `watch` says that a frame is old.
+_OLD = 3
 
 
 def _is_crop(value: Any) -> bool:
@@ -52,13 +63,15 @@ def _is_crop(value: Any) -> bool:
 
 KEYS: dict[str, Values] = {
     **MEMBERS,
-    "ckpt": either(PATH, list_of(PATH, least=1), words="a path or a list of paths"),
+    "ckpt": optional(either(PATH, list_of(PATH, least=1), words="a path or a list of paths")),
     "input": PATH,
     "out": optional(PATH),
     "thresholds": optional(list_of(NUMBER, "a list of numbers")),
     "horizon": optional(whole(1, MOST)),
     "coarsen": optional(whole(1, MOST)),
     "max_gap": whole(0, MOST),
+    "max_age": optional(POSITIVE),
+    "most_clipped": Values("a share from 0 to 1", lambda value: NOT_NEGATIVE.accepts(value) and value <= 1),
     "tile": optional(whole(8, MOST)),
     "overlap": optional(whole(0, MOST)),
     "forecasts": optional(whole(1, MOST)),
@@ -91,14 +104,23 @@ def execute(config: DictConfig) -> None:
     settings = plain(config)
     check_given(settings)
     check("forecast", KEYS, settings)
-    paths = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
-    if len(paths) != 1 and not settings["ensemble"]:
-        fail(f"'ckpt' must be one checkpoint but got {shown(paths)}. For one forecast of all of them: ensemble=true.")
-    folders = [checkpoints.find(str(path)) for path in paths]
-    forecaster = ensemble_of(folders, settings) if settings["ensemble"] else loaded(folders[0], settings)
-    output = Output(settings, folders[0])
+    check_members("forecast", settings)
+    if settings["ckpt"] is None:
+        forecaster, run = without_weights(config, settings), Path("runs") / HydraConfig.get().runtime.choices["model"]
+    else:
+        paths = settings["ckpt"] if isinstance(settings["ckpt"], list) else [settings["ckpt"]]
+        if len(paths) != 1 and not settings["ensemble"]:
+            fail(
+                f"'ckpt' must be one checkpoint but got {shown(paths)}. For one forecast of all of them: ensemble=true."
+            )
+        folders = [checkpoints.find(str(path)) for path in paths]
+        forecaster = ensemble_of(folders, settings) if settings["ensemble"] else loaded(folders[0], settings)
+        run = checkpoints.run_of(folders[0])
+    output = Output(settings, run)
     path = Path(str(settings["input"])).expanduser()
-    if is_clip(path, forecaster, settings):
+    clip = is_clip(path, forecaster, settings)
+    say_ignored(settings, formats=output.formats, clip=clip, units=forecaster.units)
+    if clip:
         output.write(*forecast_clip(forecaster, path, settings, output.formats))
         return
     latest = ForecastInput(
@@ -132,35 +154,17 @@ def execute(config: DictConfig) -> None:
 
 
 def check_given(settings: dict[str, Any]) -> None:
-    """Ends the program if there is no checkpoint or no input."""
-    if settings.get("ckpt") is None:
-        fail("'ckpt' must name a run's folder, or a checkpoint's: ckpt=runs/NAME.")
+    """Ends the program if there is no model or no input."""
+    model = settings.get("model")
+    if settings.get("ckpt") is None and model is None:
+        fail(
+            "'ckpt' must name a run's folder, or a checkpoint's: ckpt=runs/NAME. A model without weights needs none: "
+            "model=extrapolation."
+        )
+    if settings.get("ckpt") is not None and model is not None:
+        fail("'ckpt' and 'model' are both given, but the model is that of the checkpoint. Leave one of them out.")
     if settings.get("input") is None:
         fail("'input' must name a folder of frames, a file or a video: input=PATH.")
-
-
-def loaded(folder: Path, settings: dict[str, Any], ema: bool | None = None) -> Forecaster:
-    """Returns the forecaster of a checkpoint."""
-    return Forecaster.load(
-        folder,
-        trusted=(*TRUSTED, *settings["trusted"]),
-        ema=settings["ema"] if ema is None else ema,
-        tile=settings["tile"],
-        overlap=settings["overlap"],
-    )
-
-
-def ensemble_of(folders: list[Path], settings: dict[str, Any]) -> EnsembleForecaster:
-    """Returns one forecaster of the checkpoints and of the further members that the settings ask for."""
-    members = settings["members"]
-    weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
-    check_count(settings, len(weights))
-    return EnsembleForecaster(
-        [loaded(w.folder, settings, w.ema) for w in weights],
-        perturbed=members["perturbed"],
-        perturbation=perturbation(settings),
-        thresholds=settings["thresholds"],
-    )
 
 
 def newest(latest: ForecastInput) -> np.datetime64:
@@ -179,6 +183,10 @@ def forecast_frames_up_to(
     latest: ForecastInput, forecaster: Forecaster, settings: dict[str, Any], until: np.datetime64
 ) -> Forecast | str:
     """Returns the forecast from the frames up to a time, or the reason why it cannot be made."""
+    age = age_of(until)
+    if settings["max_age"] is not None and age > settings["max_age"]:
+        text = f"the newest frame, that of {stamp(until)} UTC, is {spelled(age)} old, more than max_age="
+        return no_forecast(f"{text}{settings['max_age']:g} min", settings, ", or allow more")
     if len(latest.times) == 1 and latest.frames > 1:
         return no_forecast(f"a single frame so far, that of {stamp(until)}", settings)
     window, problems = latest.window(until)
@@ -187,7 +195,17 @@ def forecast_frames_up_to(
     count = len(window.times)
     if count - 1 in window.absent:
         return f"the frame of {stamp(until)}"
-    check_fields(forecaster, latest)
+    factors = conversions(forecaster, latest)
+    early = sum(window.times[n] < latest.times[0] for n in window.absent)
+    if early and is_without_weights(forecaster) and count - early > 1:
+        absent = [n - early for n in window.absent if n >= early]
+        window, count = Window(window.frames[early:], window.times[early:], absent), count - early
+    elif early:
+        text = (
+            f"the model needs {count} frames, {latest.step:g} min apart, but there are {count - early} up to "
+            f"{stamp(until)}: the first one is that of {stamp(latest.times[0])}"
+        )
+        return no_forecast(text, settings)
     if len(window.absent) > settings["max_gap"]:
         missing = ", ".join(stamp(window.times[n]) for n in window.absent)
         text = (
@@ -202,13 +220,22 @@ def forecast_frames_up_to(
             f"input       {count} frames from {stamp(window.times[0])} to {stamp(until)} UTC, {latest.step:g} min "
             f"apart; {size[0]}x{size[1]} pixels{averaged}: {H}x{W}"
         )
-        for field in latest.grid.fields:
-            print(f"field       {field.physical}")
+        if age >= 0:
+            print(f"age         {spelled(age)} since the newest frame")
+        for line in described(forecaster, latest):
+            print(f"field       {line}")
+        if settings["zr"] is not None and latest.grid.units != "dBZ":
+            print(f"ignored     zr={shown(settings['zr'])}: the input is no reflectivity")
+    elif age > _OLD * latest.step:
+        print(f"age         {spelled(age)} since the frame of {stamp(until)} UTC")
     started = time.perf_counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # printed below
             frames = window.frames if window.frames.ndim == 4 else window.frames[..., None]
+            frames = in_units_of_training(frames, factors)
+            if is_without_weights(forecaster):
+                forecaster = fitted_to(forecaster, [f.physical for f in latest.grid.fields], frames, settings)
             context: dict[str, Any] = {"times": window.times, "degrees": degrees_of(latest)}
             values, inputs = forecast_frames(forecaster, frames, settings, **context)
     except NotFiniteError as error:
@@ -224,8 +251,8 @@ def forecast_frames_up_to(
     if missing_parts.share and not settings["watch"]:
         in_all = missing_parts.never.mean()
         print(f"missing     {missing_parts.share:.1%} of the input's pixels, {in_all:.1%} in all frames")
-    fields = forecast_fields(forecaster)
-    if len(fields) < 2:
+    fields = forecast_fields(forecaster, latest)
+    if values.shape[-1] == 1:
         values, inputs = values[..., 0], inputs[..., 0]
     forecast = Forecast(
         values,
@@ -246,48 +273,19 @@ def forecast_frames_up_to(
     return forecast
 
 
-def check_fields(forecaster: Forecaster, latest: ForecastInput) -> None:
-    """Ends the program if the input has other fields, or other units, than the model was trained on."""
-    if isinstance(forecaster.scale, Channels):
-        trained = [channel.field for channel in forecaster.scale.fields]
-        given = [field.physical for field in latest.grid.fields]
-        if [(field.name, field.units) for field in trained] != [(field.name, field.units) for field in given]:
-            names = ", ".join(field.name for field in trained)
-            fail(
-                f"the model was trained on {'; '.join(map(str, trained))}, but the input has "
-                f"{'; '.join(map(str, given))}. "
-                f'Name the variables: "reader={{variable: [{names}]}}", and convert other units before.'
-            )
-    elif forecaster.units and forecaster.units != latest.units:
-        fail(
-            f"the model forecasts {forecaster.units} but the input is in {latest.units}. Name the units of the input: "
-            f'"reader={{units: {forecaster.units}}}".'
-        )
+def age_of(moment: np.datetime64) -> float:
+    """Returns the minutes since a time (UTC)."""
+    return (time.time() - moment.astype("datetime64[s]").astype(np.int64)) / 60
 
 
-def degrees_of(latest: ForecastInput) -> Degrees | None:
-    """Returns latitude and longitude of the pixels, or None if the input does not give them."""
-    return Degrees.of(latest.coordinates(), latest.grid.dimensions, latest.frame_size)
-
-
-def forecast_fields(forecaster: Forecaster) -> tuple[Quantity, ...]:
-    """Returns name, units and description of the forecast's fields, or () for those that the units mean."""
-    if not isinstance(forecaster.scale, Channels):
-        return ()
-    fields = [channel.field for channel in forecaster.scale.targets]
-    return tuple(Quantity(one.name, one.units, one.standard_name, one.long_name) for one in fields)
+def spelled(minutes: float) -> str:
+    """Returns a time span in the unit that suits it."""
+    for unit, length in (("days", 1440), ("hours", 60)):
+        if minutes >= 2 * length:
+            return f"{minutes / length:.0f} {unit}"
+    return f"{minutes:.0f} min"
 
 
 def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "") -> str:
     """Returns the reason if the program waits for the next frame, else ends the program with it."""
     return reason if settings["watch"] else fail(f"{reason}. Wait for more{remedy}.")
-
-
-def place_of(latest: ForecastInput) -> Place | None:
-    """Returns the place of the forecast's pixels, or None if the input does not say it."""
-    if copied := tuple(Coordinate(c.name, c.dimensions, c.values, c.attributes) for c in latest.coordinates()):
-        return Place(latest.grid.dimensions, copied, latest.grid.projection)
-    extent = latest.extent()
-    if extent is None:
-        return None
-    return Place.of(latest.frame_size, extent, units=latest.grid.pixel_units, projection=latest.grid.projection)

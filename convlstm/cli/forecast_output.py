@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from convlstm import checkpoints
 from convlstm.cli.error_wording import shown
 from convlstm.cli.program import fail, make_folder
 from convlstm.cli.run_results import check_no_links
@@ -27,11 +26,10 @@ class Output:
 
     Args:
         settings: The configuration of `forecast`.
-        checkpoint_folder: The first checkpoint. The default folder lies in its run.
+        run: The run's folder, in which the default folder lies.
     """
 
-    def __init__(self, settings: dict[str, Any], checkpoint_folder: Path):
-        run = checkpoints.run_of(checkpoint_folder)
+    def __init__(self, settings: dict[str, Any], run: Path):
         self.path = run / "forecasts" if settings["out"] is None else Path(str(settings["out"])).expanduser()
         format_of_path = format_of(self.path)
         if format_of_path is None and settings["out"] is not None and self.path.suffix.lower() in _OTHER_ENDINGS:

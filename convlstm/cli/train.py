@@ -22,6 +22,7 @@ from convlstm.cli.fine_tuning import follow_checkpoint, prepare
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import FLAG, LAYERS, PACKAGES, PATH, check, optional, whole
 from convlstm.cli.program import fail, make_folder, run
+from convlstm.cli.rain_loss import fit_to_data
 from convlstm.cli.replaced_classes import drop_former_keys
 from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
@@ -156,6 +157,7 @@ def build(config: DictConfig) -> Objects:
     """Returns the objects that a configuration describes."""
     trainer, data = instantiate(config, "trainer"), instantiate(config, "data")
     follow_channels(config, data)
+    fit_to_data(config, data)
     # The schedule is also built on its own, so that its errors do not look like the optimizer's, which contains it.
     model, schedule = instantiate(config, "model"), instantiate(config, "schedule")
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")

@@ -43,6 +43,23 @@ class Unscaled:
         return np.clip(np.asarray(y, np.float32), 0, 1)
 
 
+class AsItIs:
+    """The scale of a model that forecasts in the units of its input, such as persistence.
+
+    Args:
+        units: Units of the values. Default: none.
+    """
+
+    def __init__(self, units: str = ""):
+        self.units = units
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(x, np.float32)
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        return np.asarray(y, np.float32)
+
+
 def scale_of(
     section: Mapping[str, Any], record: Mapping[str, Any], trusted: Sequence[str]
 ) -> Scale | FieldScale | None:

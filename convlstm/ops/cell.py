@@ -24,7 +24,8 @@ class RecurrentCell(nn.Module):
         recurrent_kernel_size: Kernel of the hidden state's convolution, odd; None for `kernel_size`.
         algorithm: Algorithm of both convolutions, one of `ops.algorithm.ALGORITHMS`.
         stride: Stride of the input's convolution; an int or a pair.
-        padding: Padding of the input's convolution: 'same', 'valid', an int or a pair.
+        padding: Padding of the input's convolution: 'same', 'valid', an int or a pair. With 'circular' the columns of
+            both convolutions go round.
         dilation: Dilation of the input's convolution; an int or a pair.
         even_kernels: If True, kernels may be even.
 
@@ -69,6 +70,11 @@ class RecurrentCell(nn.Module):
         """Returns the states' grid (height, width) for an input of this size; raises ValueError if it is empty."""
         name = type(self).__name__
         return output_size(name, (height, width), self.kernel_size, self.stride, self.padding, self.dilation)
+
+    @property
+    def recurrent_padding(self) -> str:
+        """Padding of the hidden state's convolution, which keeps the grid: 'same' or 'circular'."""
+        return "circular" if self.padding == "circular" else "same"
 
     @property
     def keeps_grid(self) -> bool:

@@ -18,6 +18,9 @@ Pair = tuple[int, int]
 LARGEST = 4096
 """Largest size of kernels, strides and grids."""
 
+PADDINGS = ("same", "valid", "circular")
+"""Rules of padding by name. 'circular' is 'same', but the columns go round, as those of a map of the earth do."""
+
 FEW = 4
 """With fewer input channels than this, a CPU convolves by a matrix product and not by Winograd's algorithm."""
 
@@ -49,24 +52,26 @@ def odd_pair(owner: str, name: str, value: int | Sequence[int]) -> Pair:
 
 
 def padding_rule(owner: str, value: str | int | Sequence[int]) -> str | Pair:
-    """Returns 'same', 'valid', or an int or a pair of ints as a pair; raises ValueError for anything else."""
+    """Returns a word of `PADDINGS`, or an int or a pair of ints as a pair; raises ValueError for anything else."""
     if not isinstance(value, str):
         return int_pair(owner, "padding", value, 0)
-    if value not in ("same", "valid"):
-        raise ValueError(f"[{owner}] 'padding' must be 'same', 'valid', an int or a pair of ints but got {value!r}.")
+    if value not in PADDINGS:
+        words = ", ".join(map(repr, PADDINGS))
+        raise ValueError(f"[{owner}] 'padding' must be {words}, an int or a pair of ints but got {value!r}.")
     return value
 
 
 def pads(
     size: Sequence[int], kernel_size: Sequence[int], stride: Pair, padding: str | Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
-    """Returns the rows (above, below) and columns (left, right) of zeros that a rule adds around an input of `size`.
+    """Returns the rows (above, below) and columns (left, right) that a rule adds around an input of `size`.
 
-    'same' pads for ceil(size / stride) outputs; an odd row is added below and an odd column on the right, as in Keras.
+    They are zeros, except for the columns of 'circular'. 'same' and 'circular' pad for ceil(size / stride) outputs;
+    an odd row is added below and an odd column on the right, as in Keras.
     """
     if padding == "valid":
         return (0, 0), (0, 0)
-    if padding != "same":
+    if not isinstance(padding, str):
         return (int(padding[0]), int(padding[0])), (int(padding[1]), int(padding[1]))
     both = []
     for length, k, s, d in zip(size, kernel_size, stride, dilation, strict=True):
@@ -113,6 +118,8 @@ def conv2d(
             f"[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) with the same C but got shapes "
             f"{tuple(x.shape)} and {tuple(weight.shape)}."
         )
+    if padding == "circular":
+        return _circular_conv2d(x, weight, stride, dilation, algorithm)
     (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
     kernel = (weight.shape[1], weight.shape[2])
     keeps_grid = stride == dilation == (1, 1) and (top, left) == (bottom, right) == (kernel[0] // 2, kernel[1] // 2)
@@ -127,6 +134,20 @@ def conv2d(
         return mx.conv2d(x, weight, stride, (top, left), dilation)
     x = mx.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])
     return mx.conv2d(x, weight, stride, 0, dilation)
+
+
+def _circular_conv2d(x: mx.array, weight: mx.array, stride: Pair, dilation: Pair, algorithm: str) -> mx.array:
+    """Returns `conv2d` with zeros above and below, and with columns that go round."""
+    W = x.shape[2]
+    (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, "same", dilation)
+    # More columns than the frame has go round several times.
+    x = mx.take(x, mx.arange(-left, W + right) % W, axis=2) if left or right else x
+    if stride == dilation == (1, 1) and left == right and top == bottom:
+        # The kernels have 'same' padding only. Their outer columns have seen zeros and are cut off.
+        y = conv2d(x, weight, algorithm=algorithm)
+        return y[:, :, left : left + W]
+    x = mx.pad(x, [(0, 0), (top, bottom), (0, 0), (0, 0)]) if top or bottom else x
+    return conv2d(x, weight, stride, "valid", dilation, algorithm)
 
 
 def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = "auto") -> mx.array:

@@ -33,7 +33,9 @@ def fits(cell: nn.Module, *states: mx.array) -> bool:
     Raises:
         ValueError: The cell asks for 'winograd', and its kernel size, its type or the device has none.
     """
-    if cell.output != "cell" or (cell.state_activation, cell.recurrent_activation) != USUAL:
+    if cell.recurrent_padding != "same" or cell.output != "cell":
+        return False
+    if (cell.state_activation, cell.recurrent_activation) != USUAL:
         return False
     arrays = [cell.Wh, *states, *([cell.bias] if "bias" in cell else []), *(cell.peepholes or ())]
     others = [a.dtype for a in arrays if a.dtype != mx.float32]

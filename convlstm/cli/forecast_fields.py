@@ -1,0 +1,90 @@
+"""The fields of a forecast: those of the input in the units of training, their names, and their place."""
+
+from __future__ import annotations
+
+from convlstm.cli.forecast_model import is_without_weights
+from convlstm.cli.program import fail
+from convlstm.datasets.archives.forecast_input import ForecastInput
+from convlstm.datasets.channels import Channels, Degrees
+from convlstm.datasets.field_units import conversion
+from convlstm.datasets.readers.grid import Field
+from convlstm.forecasting.forecaster import Forecaster
+from convlstm.writers import Coordinate, Place, Quantity
+
+import numpy as np
+
+
+def conversions(forecaster: Forecaster, latest: ForecastInput) -> list[tuple[float, float]]:
+    """Returns factor and offset of each field of the input, to the units of training.
+
+    Ends the program if the input has other fields, or units that cannot be converted.
+    """
+    given = [field.physical for field in latest.grid.fields]
+    same = [(1.0, 0.0)] * len(given)
+    if is_without_weights(forecaster):
+        return same
+    if not isinstance(forecaster.scale, Channels):
+        if forecaster.units and forecaster.units != latest.units:
+            fail(
+                f"the model forecasts {forecaster.units} but the input is in {latest.units}. Name the units of the "
+                f'input: "reader={{units: {forecaster.units}}}".'
+            )
+        return same
+    trained = [channel.field for channel in forecaster.scale.fields]
+    pairs = [conversion(a.units, b.units) for a, b in zip(given, trained, strict=False)]
+    if [field.name for field in given] != [field.name for field in trained] or None in pairs:
+        names = ", ".join(field.name for field in trained)
+        fail(
+            f"the model was trained on {'; '.join(map(str, trained))}, but the input has {'; '.join(map(str, given))}. "
+            f'Name the variables: "reader={{variable: [{names}]}}", and convert units that are of another quantity.'
+        )
+    return [pair for pair in pairs if pair is not None]
+
+
+def in_units_of_training(frames: np.ndarray, factors: list[tuple[float, float]]) -> np.ndarray:
+    """Returns frames (T, H, W, C) whose channels are converted by `conversions`."""
+    if all(pair == (1.0, 0.0) for pair in factors):
+        return frames
+    factor, offset = np.array(factors, np.float64).T
+    return (frames * factor + offset).astype(np.float32)
+
+
+def described(forecaster: Forecaster, latest: ForecastInput) -> list[str]:
+    """Returns a description of each field of the input, with the units of training if they are others."""
+    lines = [str(field.physical) for field in latest.grid.fields]
+    if is_without_weights(forecaster) or not isinstance(forecaster.scale, Channels):
+        return lines
+    trained = [channel.field.units for channel in forecaster.scale.fields]
+    given = [field.physical.units for field in latest.grid.fields]
+    return [
+        line if conversion(a, b) == (1.0, 0.0) else f"{line}, converted to {b} as in training"
+        for line, a, b in zip(lines, given, trained, strict=True)
+    ]
+
+
+def forecast_fields(forecaster: Forecaster, latest: ForecastInput) -> tuple[Quantity, ...]:
+    """Returns name, units and description of the forecast's fields, or () for those that the units mean."""
+    if is_without_weights(forecaster):
+        fields = [field.physical for field in latest.grid.fields]
+        if len(fields) == 1 and (fields[0].kind != "raw" or fields[0] == Field("field", "raw")):
+            return ()
+    elif isinstance(forecaster.scale, Channels):
+        fields = [channel.field for channel in forecaster.scale.targets]
+    else:
+        return ()
+    return tuple(Quantity(one.name, one.units, one.standard_name, one.long_name) for one in fields)
+
+
+def degrees_of(latest: ForecastInput) -> Degrees | None:
+    """Returns latitude and longitude of the pixels, or None if the input does not give them."""
+    return Degrees.of(latest.coordinates(), latest.grid.dimensions, latest.frame_size)
+
+
+def place_of(latest: ForecastInput) -> Place | None:
+    """Returns the place of the forecast's pixels, or None if the input does not say it."""
+    if copied := tuple(Coordinate(c.name, c.dimensions, c.values, c.attributes) for c in latest.coordinates()):
+        return Place(latest.grid.dimensions, copied, latest.grid.projection)
+    extent = latest.extent()
+    if extent is None:
+        return None
+    return Place.of(latest.frame_size, extent, units=latest.grid.pixel_units, projection=latest.grid.projection)

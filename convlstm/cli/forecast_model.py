@@ -1,0 +1,139 @@
+"""The model of a forecast: that of a checkpoint, several as an ensemble, or one that has no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convlstm.architectures.baselines import Persistence
+from convlstm.checkpoints.build import TRUSTED
+from convlstm.checkpoints.ensemble_members import weights_of
+from convlstm.cli.ensemble_members import check_count, perturbation
+from convlstm.cli.instantiation import check_described, check_types, instantiate
+from convlstm.cli.program import fail
+from convlstm.datasets.channels import Channel, Channels
+from convlstm.datasets.fitted_scales import scale_of
+from convlstm.datasets.readers.grid import Field
+from convlstm.datasets.transforms import default_transform
+from convlstm.forecasting.ensemble import EnsembleForecaster
+from convlstm.forecasting.forecaster import Forecaster
+from convlstm.forecasting.scale import AsItIs, FieldScale, Scale
+
+import mlx.nn as nn
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from mlx.utils import tree_flatten
+from omegaconf import DictConfig
+
+_NO_CHECKPOINT = "none, the model has no weights"
+# Input frames of a model without weights that does not say how many it reads: gaps in the last one need another.
+_FEWEST = 2
+
+
+def loaded(folder: Path, settings: dict[str, Any], ema: bool | None = None) -> Forecaster:
+    """Returns the forecaster of a checkpoint."""
+    return Forecaster.load(
+        folder,
+        trusted=(*TRUSTED, *settings["trusted"]),
+        ema=settings["ema"] if ema is None else ema,
+        tile=settings["tile"],
+        overlap=settings["overlap"],
+        most_clipped=settings["most_clipped"],
+    )
+
+
+def ensemble_of(folders: list[Path], settings: dict[str, Any]) -> EnsembleForecaster:
+    """Returns one forecaster of the checkpoints and of the further members that the settings ask for."""
+    members = settings["members"]
+    weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
+    check_count(settings, len(weights))
+    return _ensemble([loaded(w.folder, settings, w.ema) for w in weights], settings)
+
+
+def without_weights(config: DictConfig, settings: dict[str, Any]) -> Forecaster:
+    """Returns the forecaster of a model that has no weights, or ends the program if the model has some.
+
+    Its scale is none, as for clips; `fitted_to` gives it that of other input.
+    """
+    section = settings["model"]
+    check_described("model", section)
+    check_types({"model": section})
+    name = HydraConfig.get().runtime.choices["model"]
+    model = instantiate(config, "model")
+    if tree_flatten(model.parameters()):
+        fail(
+            f"model={name} has weights, so it needs a checkpoint: ckpt=runs/NAME, without model=. Without a "
+            "checkpoint: model=extrapolation or model=persistence."
+        )
+    record = {
+        "checkpoint": _NO_CHECKPOINT,
+        "step": None,
+        "commit": None,
+        "config": {"model": section},
+        "data": {},
+    }
+    frames = max(_FEWEST, getattr(model, "frames", _FEWEST))
+    return _without_weights(model, None, frames, record, settings)
+
+
+def is_without_weights(forecaster: Forecaster) -> bool:
+    """Returns True for a forecaster of `without_weights`."""
+    return forecaster.record.get("checkpoint") == _NO_CHECKPOINT
+
+
+def fitted_to(
+    forecaster: Forecaster, fields: Sequence[Field], frames: np.ndarray, settings: dict[str, Any]
+) -> Forecaster:
+    """Returns the forecaster of a model without weights for input of some fields.
+
+    Persistence forecasts the values as they are. For other models rain has its default scale, and other fields that
+    of the range of the input.
+
+    Args:
+        forecaster: Result of `without_weights`.
+        fields: The fields of the input.
+        frames: The frames (T, H, W, C) of the input.
+        settings: The configuration of `forecast`.
+    """
+    model: Any = forecaster.model
+    scale: Scale | FieldScale
+    if isinstance(model, Persistence):
+        scale = AsItIs(", ".join(dict.fromkeys(field.units for field in fields)))
+    elif len(fields) == 1 and fields[0].kind == "mm/h":
+        scale = default_transform("mm/h")
+    else:
+        channels = [Channel(field, scale_of("range", field, frames[..., n])) for n, field in enumerate(fields)]
+        scale = Channels(channels)
+    return _without_weights(model, scale, len(frames), forecaster.record, settings)
+
+
+def _without_weights(
+    model: nn.Module,
+    scale: Scale | FieldScale | None,
+    frames: int,
+    record: dict[str, Any],
+    settings: dict[str, Any],
+) -> Forecaster:
+    forecaster = Forecaster(
+        model,
+        scale,
+        input_frames=frames,
+        tile=settings["tile"],
+        overlap=settings["overlap"],
+        most_clipped=settings["most_clipped"],
+        record=record,
+    )
+    if not settings["ensemble"]:
+        return forecaster
+    check_count(settings, 1)
+    return _ensemble([forecaster], settings)
+
+
+def _ensemble(forecasters: list[Forecaster], settings: dict[str, Any]) -> EnsembleForecaster:
+    return EnsembleForecaster(
+        forecasters,
+        perturbed=settings["members"]["perturbed"],
+        perturbation=perturbation(settings),
+        thresholds=settings["thresholds"],
+    )
