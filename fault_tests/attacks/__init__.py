@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from fault_tests.attacks import archives, folders, runs, weights
+from fault_tests.attacks import archives, beside_frames, folders, resumed, runs, weights
 from fault_tests.attacks.stage import Attack, Stage, Templates
 from fault_tests.bench import Bench
 from fault_tests.faults import Try
@@ -18,7 +18,14 @@ import numpy as np
 
 def listed() -> list[Attack]:
     """Returns every attack whose libraries are installed, and which this user can carry out."""
-    return [*weights.attacks(), *archives.attacks(), *runs.attacks(), *folders.attacks()]
+    return [
+        *weights.attacks(),
+        *archives.attacks(),
+        *beside_frames.attacks(),
+        *runs.attacks(),
+        *resumed.attacks(),
+        *folders.attacks(),
+    ]
 
 
 def attacks(bench: Bench, rng: np.random.Generator, count: int) -> Iterator[Try]:

@@ -26,6 +26,7 @@ def attacks() -> Iterator[Attack]:
             yield Attack(
                 "code in the working folder", f"{command}: {module}.py", partial(_module, module, command), True
             )
+        yield Attack("code in the working folder", f"doctor: {module}.py", partial(_doctor, module), harmless=None)
     for file in SETTINGS:
         yield Attack("settings in the working folder", file, partial(_settings, file), harmless=True)
     yield Attack("settings in a run's folder", "--config-dir", _config_dir, harmless=None)
@@ -40,6 +41,14 @@ def _module(module: str, command: str, stage: Stage) -> list[str]:
     (stage.work / f"{module}.py").write_text(f"import os; os.mkdir({str(stage.canary)!r})\n")
     run = stage.digits()
     return stage.evaluate(run) if command == "evaluate" else ["runs", str(run.parent)]
+
+
+def _doctor(module: str, stage: Stage) -> list[str]:
+    (stage.work / f"{module}.py").write_text(f"import os; os.mkdir({str(stage.canary)!r})\n")
+    compiler = stage.work / "g++"
+    compiler.write_text(f"#!/bin/sh\nmkdir {stage.canary}\n")
+    compiler.chmod(0o755)
+    return ["doctor", "--size", "64"]
 
 
 def _settings(file: str, stage: Stage) -> list[str]:

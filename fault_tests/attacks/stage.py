@@ -62,8 +62,14 @@ class Templates:
         arguments = ["evaluate", f"ckpt={self.digits}", "examples=[]", f"out={folder}/out"]
         status, printed = Stage(folder / "harmless", self).call(arguments)
         self.seconds = time.perf_counter() - start
-        if status != 0:
-            raise RuntimeError(f"[Templates] a harmless command ended with status {status}: {printed.decode()[-500:]}")
+        _check(status, printed)
+        self.trained = folder / "trained"
+        _check(*Stage(folder / "training", self).call(Stage.train(self.trained, 2)))
+
+
+def _check(status: int | None, printed: bytes) -> None:
+    if status != 0:
+        raise RuntimeError(f"[Templates] a harmless command ended with status {status}: {printed.decode()[-500:]}")
 
 
 class Stage:
@@ -92,6 +98,22 @@ class Stage:
     def digits(self, name: str = "run") -> Path:
         """Returns a copy of a run of digits."""
         return Path(shutil.copytree(self.templates.digits, self.folder / "runs" / name))
+
+    def trained(self) -> Path:
+        """Returns a copy of a run of two steps, which can be resumed."""
+        return Path(shutil.copytree(self.templates.trained, self.folder / "runs" / "trained"))
+
+    @staticmethod
+    def train(run: Path, steps: int, *arguments: str) -> list[str]:
+        """Returns the command that trains a small model."""
+        data = [f"data.{key}={value}" for key, value in DATA.items() if key != "_target_"]
+        model = ["model.hidden_channels=[2]", "model.kernel_size=3"]
+        trainer = [f"trainer.max_steps={steps}", "trainer.batch_size=2", "trainer.checkpoint_every=1"]
+        return ["train", *data, *model, *trainer, f"output={run.parent}", f"name={run.name}", *arguments]
+
+    def resume(self, run: Path) -> list[str]:
+        """Returns the command that resumes a copy of `trained` for another step."""
+        return self.train(run, 3, f"resume={run}")
 
     def evaluate(self, run: Path, *arguments: str) -> list[str]:
         """Returns the command that evaluates a run."""
