@@ -125,8 +125,14 @@ class Extrapolation(nn.Module):
             (N, horizon, H, W, C).
         """
         self.check_input(inputs, horizon)
-        options = {"points": self.points, "window": self.window, "iterations": self.iterations}
-        flow = motion(inputs, frames=self.frames, circular=self.border == "circular", **options)
+        flow = motion(
+            inputs,
+            frames=self.frames,
+            points=self.points,
+            window=self.window,
+            iterations=self.iterations,
+            circular=self.border == "circular",
+        )
         return advect(inputs[:, -1], flow, horizon, border=self.border)
 
 

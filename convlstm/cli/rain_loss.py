@@ -44,9 +44,9 @@ def _transform_of(data: Any) -> tuple[dict[str, Any] | None, str | None]:
     """Returns the description and the units of the transform of the data's targets, or None if they have not one."""
     transform = getattr(data, "transform", None)
     channels = getattr(data, "channels", None)
-    if channels is not None and len(channels.targets) == 1 and not channels.changes:
+    if hasattr(channels, "targets") and len(channels.targets) == 1 and not channels.changes:
         transform = channels.targets[0].scale
-    if not hasattr(transform, "describe"):
+    if transform is None or not hasattr(transform, "describe"):
         return None, None
     arguments = transform.describe()
     if (name := f"{type(transform).__module__}.{type(transform).__name__}").startswith(_TRANSFORMS):

@@ -144,7 +144,7 @@ def test_the_model_from_its_yaml():
 
 
 def test_bad_border():
-    message = "'border' must be one of edge, zero but got 'wrap'."
+    message = "'border' must be one of edge, zero, circular but got 'wrap'."
     with pytest.raises(ValueError, match=re.escape(f"[advect] {message}")):
         advect(mx.zeros((1, 4, 4, 1)), mx.zeros((1, 4, 4, 2)), 1, border="wrap")
     with pytest.raises(ValueError, match=re.escape(f"[Extrapolation] {message}")):
