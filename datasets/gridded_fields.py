@@ -53,7 +53,7 @@ class GriddedFields(SequenceDataset):
         step: Minutes from frame to frame, a multiple of the archive's step. Default: the archive's step.
         frame_size, multiple, coarsen, least_known: As for `RadarEcho`, but a crop may be unknown wholly. Default: the
             whole frame, cut to multiples of 4.
-        thresholds: Thresholds of scores of events, in the units of the only target. Default: none.
+        thresholds: Lowest values of the events that are scored, in the units of the only target. Default: none.
         train_sequences, validation_sequences, test_sequences: Most sequences of a split. Default: all.
         index, cache_bytes, prefetch, threads, progress: As for `RadarEcho`.
 
@@ -63,7 +63,7 @@ class GriddedFields(SequenceDataset):
         target_fields: The fields of the targets.
         frame_interval: Minutes from frame to frame.
         pixel_km: Side of a pixel in km, or None if it is unknown or in degrees.
-        thresholds: Thresholds of scores of events.
+        thresholds: Lowest values of the events that are scored.
 
     Raises:
         FileNotFoundError: If nothing exists at an archive's path.

@@ -215,7 +215,8 @@ class _Metrics:
         self.name, self.field, self.data = name, field, fields
         self.fields: FieldMetrics | None = None
         if fields is not None:
-            self.fields = FieldMetrics([(one.name, one.units) for one in fields.target_fields])
+            names = [(one.name, one.units) for one in fields.target_fields]
+            self.fields = FieldMetrics(names, getattr(fields, "thresholds", ()))
         self.frames = FrameMetrics(ssim=ssim)
         self.rain: RainMetrics | None = None
         self.ensemble: EnsembleMetrics | None = None

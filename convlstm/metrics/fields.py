@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from convlstm.metrics.batch_checks import check_horizon, check_same_shape, known_pixels, real_numbers
+from convlstm.metrics.events import lowest_event
 from convlstm.metrics.table import Scores, of_field
 
 import numpy as np
@@ -21,23 +23,27 @@ class FieldMetrics:
         field_mae     mean of abs(e)
         field_bias    mean of e
         correlation   Pearson's correlation of forecast and truth over a frame's known pixels; mean over frames
+        field_csi     hits / (hits + misses + false alarms) of values at or above a threshold
 
     A pixel is known if the mask is set there and neither the truth nor the forecast is NaN. Correlation leaves out
     frames in which either field is constant.
 
     Args:
         fields: Name and units of each field, in the order of the channels, such as `[("sst", "degC")]`.
+        thresholds: Lowest values of events, if there is a single field. Default: none.
 
     Raises:
-        ValueError: There is no field.
+        ValueError: There is no field, or there are several and thresholds.
 
     Source: Wilks, Statistical Methods in the Atmospheric Sciences, chapter 9, for errors and correlations of fields.
     """
 
-    def __init__(self, fields: Sequence[tuple[str, str]]):
+    def __init__(self, fields: Sequence[tuple[str, str]], thresholds: Sequence[float] = ()):
         if not fields:
             raise ValueError("[FieldMetrics] 'fields' must name at least one field but is empty.")
-        self.fields = list(fields)
+        if thresholds and len(fields) > 1:
+            raise ValueError(f"[FieldMetrics] 'thresholds' need a single field but got {len(fields)}.")
+        self.fields, self.thresholds = list(fields), [float(threshold) for threshold in thresholds]
         # (T, C) each, from the first update on.
         self._sums: dict[str, np.ndarray] = {}
         self._horizon: int | None = None
@@ -81,6 +87,11 @@ class FieldMetrics:
         self._add("errors", error.sum(axis=inside))
         self._add("correlations", np.where(varies, (df * dt).sum(axis=inside) / np.where(varies, spread, 1), 0))
         self._add("frames", varies)
+        for threshold in self.thresholds:
+            lowest = lowest_event(threshold)
+            forecast_events, true_events = (known & (v >= lowest) for v in (forecast, truth))
+            self._add(f"hits {threshold}", (forecast_events & true_events).sum(axis=inside))
+            self._add(f"events {threshold}", (forecast_events | true_events).sum(axis=inside))
 
     def compute(self) -> Scores:
         """Returns the scores of all batches so far.
@@ -99,16 +110,24 @@ class FieldMetrics:
         for channel, (name, units) in enumerate(self.fields):
             sums = {kind: values[:, channel] for kind, values in self._sums.items()}
             for kind in KINDS:
-                per_lead = _score(kind, sums)
-                scores[of_field(kind, name, units)] = {
-                    "overall": float(_score(kind, {key: values.sum() for key, values in sums.items()})),
-                    "mean_over_leads": float(np.mean(per_lead)),
-                    "per_lead": per_lead.tolist(),
-                }
+                scores[of_field(kind, name, units)] = _values(kind, sums)
+            for threshold in self.thresholds:
+                counts = {"hits": sums[f"hits {threshold}"], "events": sums[f"events {threshold}"]}
+                scores[of_field("field_csi", f"{name}>={threshold:g}", units)] = _values("field_csi", counts)
         return scores
 
     def _add(self, kind: str, values: np.ndarray) -> None:
         self._sums[kind] = self._sums.get(kind, 0) + values.sum(axis=0, dtype=np.float64)
+
+
+def _values(kind: str, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns a score from sums by lead time."""
+    per_lead = _score(kind, sums)
+    return {
+        "overall": float(_score(kind, {key: values.sum() for key, values in sums.items()})),
+        "mean_over_leads": float(np.mean(per_lead)),
+        "per_lead": per_lead.tolist(),
+    }
 
 
 def _score(kind: str, sums: dict[str, np.ndarray]) -> np.ndarray:
@@ -117,6 +136,7 @@ def _score(kind: str, sums: dict[str, np.ndarray]) -> np.ndarray:
         "field_mae": ("sizes", "pixels"),
         "field_bias": ("errors", "pixels"),
         "correlation": ("correlations", "frames"),
+        "field_csi": ("hits", "events"),
     }[kind]
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.divide(sums[key], sums[count])

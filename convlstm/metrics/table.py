@@ -157,6 +157,9 @@ FIELDS = {
         "Correlation of {field}", "correlation of forecast and truth", HIGHER, heading=("correlation", ""),
         from_zero=False, chart=True,
     ),
+    "field_csi": Score(
+        "CSI of {field} {units}", "critical success index", HIGHER, heading=("CSI", "{field}"), chart=True,
+    ),
 }  # fmt: skip
 """Scores of fields in their own units, in the order of their columns."""
 

@@ -85,3 +85,20 @@ def test_refuses():
         metrics.update(forecast[:, :2], truth[:, :2])
     with pytest.raises(ValueError, match="'fields' must name at least one field"):
         FieldMetrics([])
+
+
+def test_events_at_thresholds():
+    forecast, truth = (values[..., :1] for values in batch())
+    truth[0, 0, 0, 0] = np.nan
+    metrics = FieldMetrics([("sst", "degC")], [-5, 10])
+    metrics.update(forecast, truth)
+    scores = metrics.compute()
+    known = ~np.isnan(truth)
+    for threshold in (-5, 10):
+        f, t = (known & (values >= threshold) for values in (forecast, truth))
+        expected = (f & t).sum((0, 2, 3, 4)) / (f | t).sum((0, 2, 3, 4))
+        name = f"field_csi[sst>={threshold} degC]"
+        assert scores[name]["per_lead"] == pytest.approx(expected.tolist())
+        assert score(name).title == f"CSI of sst>={threshold} degC"
+    with pytest.raises(ValueError, match="'thresholds' need a single field but got 2"):
+        FieldMetrics(FIELDS, [1])

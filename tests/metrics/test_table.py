@@ -25,7 +25,7 @@ def computed(units, **options):
 def test_every_score_has_an_entry_and_every_entry_a_score():
     frames = FrameMetrics()
     frames.update(np.zeros((1, 1, 8, 8, 1)), np.zeros((1, 1, 8, 8, 1)))
-    fields = FieldMetrics([("sst", "degC")])
+    fields = FieldMetrics([("sst", "degC")], [20])
     fields.update(np.zeros((1, 1, 8, 8, 1)), np.zeros((1, 1, 8, 8, 1)))
     names = [*computed("mm/h"), *computed("raw"), *computed("dBZ", balance=([1.0], [1, 2])), *frames.compute()]
     names += fields.compute()
