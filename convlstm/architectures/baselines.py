@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.input_frames import check_frames
+from convlstm.architectures.sprog import SPROG
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -67,5 +68,10 @@ class SomeChannels(nn.Module):
         return self.baseline(inputs[..., mx.array(self.channels)], horizon, key=key)
 
 
-BASELINES: dict[str, type[nn.Module]] = {"extrapolation": Extrapolation, "persistence": Persistence, "zeros": Zeros}
-"""Baselines by their names in an evaluation's `baselines`. Each is made without arguments."""
+BASELINES: dict[str, type[nn.Module]] = {
+    "extrapolation": Extrapolation,
+    "persistence": Persistence,
+    "sprog": SPROG,
+    "zeros": Zeros,
+}
+"""Baselines by their names in an evaluation's `baselines`. Each is made without arguments; `SPROG` gets `rates`."""

@@ -12,6 +12,8 @@ from convlstm import checkpoints
 from convlstm.architectures.baselines import BASELINES, SomeChannels
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
+from convlstm.architectures.rain_decibels import rates_of
+from convlstm.architectures.sprog import SPROG
 from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
@@ -34,6 +36,7 @@ from convlstm.report.page import MARKS as PAGE_MARKS
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -89,7 +92,9 @@ def execute(config: DictConfig) -> None:
         models[HydraConfig.get().runtime.choices["model"]] = instantiate(config, "model")
     fields = data if hasattr(data, "target_fields") else None
     rain = data if hasattr(data, "physical") and fields is None else None
-    compared = baselines(settings["baselines"], models, rain is not None, fields)
+    with fitting(settings, "model", "data"):
+        check_rates(models, rain)
+        compared = baselines(settings["baselines"], models, rain, fields)
     ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
 
     size = data.size(settings["split"])
@@ -183,21 +188,47 @@ def load(folder: Path, trusted: Sequence[str], ema: bool | None = None) -> check
     return loaded
 
 
-def baselines(names: Any, models: Iterable[str], rain: bool, fields: Any) -> dict[str, nn.Module]:
+def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict[str, nn.Module]:
     """Returns the baselines to compare with, by name, except those that are evaluated themselves.
 
     Args:
         names: Their names, or "auto" for those that suit the data.
         models: Names of the models that are evaluated.
-        rain: True if the data are rain.
+        rain: The data if they are rain, else None. Baselines that need rain rates get those of its scale.
         fields: The data if they are other fields, else None. Baselines see the channels of the targets only.
     """
     if names == "auto":
-        names = ["extrapolation", "persistence"] if rain else ["persistence"] if fields else ["persistence", "zeros"]
-    chosen = {name: BASELINES[name]() for name in names if name not in models}
+        names = ["extrapolation", "persistence"]
+        if rain is None:
+            names = ["persistence"] if fields else ["persistence", "zeros"]
+    chosen = {}
+    for name in names:
+        if name not in models:
+            kind = BASELINES[name]
+            chosen[name] = kind(rates=scale_of(kind, rain)) if issubclass(kind, SPROG) else kind()
     if fields is None:
         return chosen
     return {name: SomeChannels(baseline, fields.target_channels) for name, baseline in chosen.items()}
+
+
+def check_rates(models: dict[str, nn.Module], rain: Any) -> None:
+    """Raises ValueError if a model counts with other rain rates than those of the data's scale."""
+    for model in models.values():
+        if isinstance(model, SPROG):
+            rates = scale_of(type(model), rain)
+            if not np.allclose(model.rates, rates, rtol=1e-3):
+                raise ValueError(
+                    f"[{type(model).__name__}] 'rates' must be the rain rates of 0 and 1 on the data's scale, "
+                    f"{rates[0]:.6g} and {rates[1]:.6g} mm/h, but got {model.rates}: "
+                    f"model.rates=[{rates[0]:.6g},{rates[1]:.6g}]."
+                )
+
+
+def scale_of(kind: type[nn.Module], rain: Any) -> tuple[float, float]:
+    """Returns the rain rates of 0 and 1 on the scale of rain; raises ValueError if the data are not rain."""
+    if not hasattr(rain, "transform"):
+        raise ValueError(f"[{kind.__name__}] the data must be rain in mm/h, such as data=radar_echo.")
+    return rates_of(kind.__name__, rain.transform)
 
 
 def ensemble_of(

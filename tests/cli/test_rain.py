@@ -148,3 +148,23 @@ def test_what_cannot_be_evaluated(arguments, text, monkeypatch, capsys, tmp_path
     assert status == 1
     assert text in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sprog_is_a_baseline_on_the_scale_of_the_data(archive, tmp_path, monkeypatch, capsys):
+    scale = "data.transform={_target_: convlstm.datasets.transforms.LogRain, minimum: 0.05, maximum: 200}"
+    line = ["model=persistence", *data(archive), scale, "data.most_clipped=1", "examples=[]"]
+    status, _, err = call("evaluate", monkeypatch, capsys, *line, f"out={tmp_path / 'out'}", "baselines=[sprog]")
+    assert (status, err) == (0, "")
+    scores = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]
+    assert 0 < scores["sprog"]["scores"]["csi@0.5mmh"]["overall"] <= 1
+    line[0] = "model=sprog"
+    status, _, err = call("evaluate", monkeypatch, capsys, *line, f"out={tmp_path / 'other'}")
+    assert status != 0
+    assert "model.rates=[0.05,200]" in err
+
+
+def test_sprog_is_for_rain(tmp_path, monkeypatch, capsys):
+    line = ["model=persistence", "data=moving_mnist", "data.digits=builtin", "baselines=[sprog]"]
+    status, _, err = call("evaluate", monkeypatch, capsys, *line, f"out={tmp_path / 'out'}")
+    assert status != 0
+    assert "[SPROG] the data must be rain in mm/h, such as data=radar_echo." in err

@@ -1,0 +1,147 @@
+"""S-PROG: rain moved along its motion, with small scales that fade sooner than large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convlstm.architectures.cascade import cascade, continued
+from convlstm.architectures.distribution import in_order, ranks
+from convlstm.architectures.extrapolation import advect, arrived, paths
+from convlstm.architectures.input_frames import check_frames
+from convlstm.architectures.motion import check_motion, motion
+from convlstm.architectures.rain_decibels import REFLECTIVITY, RainDecibels
+from convlstm.arguments import check_whole
+
+import mlx.core as mx
+import mlx.nn as nn
+
+MATCHING, BORDERS = ("cdf", "mean", "none"), ("edge", "zero")
+
+FRAMES = 3
+"""Frames from which the processes of the bands are estimated."""
+
+
+class SPROG(nn.Module):
+    r"""The forecast of S-PROG, a smooth one with a small error: details fade once they cannot be forecast.
+
+    In decibels of the rain rate and in coordinates that move with the rain, the last frame is a sum of bands of scales.
+    Each band continues as an autoregressive process of order 2 without noise (`cascade`):
+
+        x_{k,t} = phi1_k x_{k,t-1} + phi2_k x_{k,t-2},   z_t = sum_k mean_k + deviation_k x_{k,t}
+
+    The wettest pixels of z_t, as many as the last frame had, are rain; the others have none. Their values get the
+    distribution or the mean of the last frame's rain. Then the field moves along the motion as in `advect`.
+
+    Rain rates are relative to the model's scale, which must be logarithmic, as those of `Reflectivity` and `LogRain`
+    are. It has nothing to learn. A pixel that is NaN in one of the last three frames is missing, and so are the pixels
+    to which it moves.
+
+    Args:
+        levels: Number of bands, at least 3. Default: 6.
+        threshold: Lowest rain rate that counts as rain, in mm/h. Default: 0.1.
+        matching: 'cdf', the last frame's distribution; 'mean', its mean in decibels; or 'none'. Default: 'cdf'.
+        rates: Rain rates in mm/h of 0 and 1 on the model's scale. Default: those of `Reflectivity` with its defaults.
+        frames: Number of last input frames that show the motion. Default: 5.
+        points, window, iterations: As in `motion`. Default: 128, 2, 3.
+        border: Values that enter over the border: 'edge' or 'zero', as in `advect`. Default: 'edge'.
+
+    Raises:
+        ValueError: An argument, or the shape of the input, does not fit.
+
+    Sources: Seed, A Dynamic and Spatial Scaling Approach to Advection Forecasting, 2003; Pulkkinen et al., Pysteps: an
+    Open-Source Python Library for Probabilistic Precipitation Nowcasting (v1.0), 2019.
+    """
+
+    def __init__(
+        self,
+        levels: int = 6,
+        threshold: float = 0.1,
+        *,
+        matching: str = "cdf",
+        rates: Sequence[float] = REFLECTIVITY,
+        frames: int = 5,
+        points: int = 128,
+        window: float = 2.0,
+        iterations: int = 3,
+        border: str = "edge",
+    ):
+        super().__init__()
+        owner = type(self).__name__
+        check_whole(owner, "levels", levels, 3, 32)
+        check_motion(owner, frames, points, window, iterations)
+        if border not in BORDERS:
+            raise ValueError(f"[{owner}] 'border' must be one of {', '.join(BORDERS)} but got {border!r}.")
+        if matching not in MATCHING:
+            raise ValueError(f"[{owner}] 'matching' must be one of {', '.join(MATCHING)} but got {matching!r}.")
+        self.levels, self.matching, self.border = levels, matching, border
+        self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
+        self.rates = list(rates)
+        self._scale = RainDecibels(owner, rates, threshold)
+
+    def check_input(self, inputs: mx.array, horizon: int) -> None:
+        """Raises ValueError if the inputs are not NTHW1 with at least three frames, or if the horizon is below 1."""
+        owner = type(self).__name__
+        check_frames(owner, inputs, horizon, 1, 1)
+        if inputs.shape[1] < FRAMES:
+            raise ValueError(
+                f"[{owner}] at least {FRAMES} input frames are needed to see how rain changes but got "
+                f"{inputs.shape[1]}: data.input_frames={FRAMES}."
+            )
+
+    def flow(self, inputs: mx.array) -> mx.array:
+        """Returns the motion of the inputs, (N, H, W, 2)."""
+        return motion(inputs, frames=self.frames, points=self.points, window=self.window, iterations=self.iterations)
+
+    def lagrangian(self, inputs: mx.array, flow: mx.array) -> mx.array:
+        """Returns the last three frames in decibels, moved to where the last one is, (N, 3, H, W)."""
+        z = self._scale.forward(inputs[:, -FRAMES:])
+        moved = [advect(z[:, i], flow, FRAMES - 1 - i, border="zero")[:, -1] for i in range(FRAMES - 1)]
+        return mx.stack([*moved, z[:, -1]], axis=1)[..., 0]
+
+    def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
+        """Returns a forecast of the frames after the inputs.
+
+        Args:
+            inputs: (N, T_in, H, W, 1) with T_in of at least 3.
+            horizon: Number of frames to forecast.
+            key: Not used.
+
+        Returns:
+            (N, horizon, H, W, 1).
+        """
+        self.check_input(inputs, horizon)
+        flow = self.flow(inputs)
+        frames = self.lagrangian(inputs, flow)
+        z = self.matched(continued(cascade(frames, self.levels), horizon), frames[:, -1])
+        z = mx.where(missing(inputs)[:, None], mx.nan, z)
+        moved = [
+            arrived(z[:, lead, None], y, x, border=self.border)[:, 0]
+            for lead, (y, x) in enumerate(paths(flow, horizon))
+        ]
+        return self._scale.inverse(mx.stack(moved, axis=1))[..., None].astype(inputs.dtype)
+
+    def matched(self, forecast: mx.array, last: mx.array) -> mx.array:
+        """Returns forecasts (N, T, H, W) with as much rain as the last frame (N, H, W), and 0 elsewhere."""
+        N, T, H, W = forecast.shape
+        wet = last >= self._scale.threshold - 1e-4
+        share = wet.mean(axis=(1, 2)).reshape(N, 1, 1, 1)
+        rank = ranks(forecast.reshape(N * T, H * W))
+        rain = rank.reshape(N, T, H, W) >= 1 - share
+        if self.matching == "cdf":
+            values = mx.repeat(mx.sort(last.reshape(N, H * W), axis=1), T, axis=0)
+            forecast = in_order(values, rank).reshape(N, T, H, W)
+        elif self.matching == "mean":
+            mean = _mean(last, wet)[:, None] - _mean(forecast, rain)
+            forecast = forecast + mean
+        return mx.where(rain, forecast, 0)
+
+
+def missing(inputs: mx.array) -> mx.array:
+    """Returns True for each pixel that is not finite in one of the last three frames (N, T, H, W, 1), as (N, H, W)."""
+    return ~mx.isfinite(inputs[:, -FRAMES:, ..., 0]).all(axis=1)
+
+
+def _mean(values: mx.array, where: mx.array) -> mx.array:
+    """Returns the mean of (..., H, W) where it is asked for, (..., 1, 1); 0 if that is nowhere."""
+    count = where.sum(axis=(-2, -1), keepdims=True)
+    return mx.where(where, values, 0).sum(axis=(-2, -1), keepdims=True) / mx.maximum(count, 1)
