@@ -25,6 +25,7 @@ from convlstm.cli.configuration import (
     update_names,
 )
 from convlstm.cli.errors import USER_ERRORS, message, unknown_name
+from convlstm.cli.replaced_classes import open_new_keys
 from convlstm.cli.sweep_jobs import finish, run_job
 from convlstm.runs.sweeps import MESSAGE, Sweep
 
@@ -92,6 +93,7 @@ def _run(config_name: str, main: Callable[[DictConfig], None], *, open_sections:
                 warnings.simplefilter("ignore", Note)  # the sweep has shown it
             check_groups()
             add_working_folder()
+            sys.argv[1:] = open_new_keys(config_name, sys.argv[1:])
             if folder := own_configs():
                 warnings.warn(f"configurations also come from '{folder}'.", Note, stacklevel=2)
             hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()

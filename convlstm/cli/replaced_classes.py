@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.cli.configuration import config_folders, typed_changes
+from convlstm.cli.configuration import CONFIGS, config_folders, typed_changes
 
 import hydra
 import yaml
@@ -53,11 +53,43 @@ def _keys_of_choice(group: str, choice: Any) -> dict[str, Any]:
     return {key: value for base in bases for key, value in _keys_of_choice(group, base).items()} | content
 
 
+def open_new_keys(config_name: str, arguments: Sequence[str]) -> list[str]:
+    """Returns arguments with `++` before keys that a class of the command line takes and the group's choice lacks.
+
+    So `loss._target_=my_parts.Huber loss.delta=0.1` sets a key that Hydra would not find.
+
+    Args:
+        config_name: The file in configs/ that chooses from the groups.
+        arguments: The arguments of the command line.
+    """
+    choices: dict[str, Any] = {}
+    for item in yaml.safe_load((CONFIGS / f"{config_name}.yaml").read_text(encoding="utf-8")).get("defaults", []):
+        choices |= item if isinstance(item, dict) else {}
+    choices |= dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    pairs = (argument.lstrip("+").partition("._target_=") for argument in arguments)
+    targets = {section: target for section, is_target, target in pairs if is_target}
+
+    def opened(argument: str) -> str:
+        section, _, rest = argument.partition(".")
+        key, is_change, _ = rest.partition("=")
+        if not (is_change and section in targets and key in (_parameters(targets[section]) or {})):
+            return argument
+        return argument if key in _keys_of_choice(section, choices.get(section)) else f"++{argument}"
+
+    return [opened(argument) for argument in arguments]
+
+
 def _arguments(target: str) -> list[str] | None:
     """Returns the arguments of a class or a function; None if it takes any, or if it cannot be loaded."""
-    try:
-        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
-    except Exception:  # reported by the checks of the section
+    parameters = _parameters(target)
+    if parameters is None or any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values()):
         return None
-    free = any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
-    return None if free else list(parameters)
+    return list(parameters)
+
+
+def _parameters(target: str) -> Mapping[str, inspect.Parameter] | None:
+    """Returns the arguments of a class or a function; None if it cannot be loaded, which later checks report."""
+    try:
+        return inspect.signature(hydra.utils.get_object(target)).parameters
+    except Exception:  # a module's import may raise anything
+        return None

@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"{', '.join(SORT_KEYS)} or a key of the configuration (default: started); best: the best run first",
     )
     parser.add_argument("--reverse", action="store_true", help="reverse the order")
+    parser.add_argument("--wide", action="store_true", help="print all columns, however wide the table becomes")
     parser.add_argument("--json", action="store_true", help="print a list of objects, with every value that differs")
     options = parser.parse_args(argv)
     try:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(described(runs, keys), indent=2))
         return 0
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = None if options.wide else shutil.get_terminal_size().columns  # 80 without a terminal
     print(table(runs, keys, base=options.folder, width=width))
     return 0
 

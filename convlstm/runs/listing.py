@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,8 @@ from convlstm.runs.summary import RunSummary
 
 SORT_KEYS = ("started", "name", "status", "step", "best", "seconds")
 WIDEST_CELL = 28
+# Words about the columns that do not fit are not wrapped to shorter lines.
+LEAST_WIDTH = 40
 
 
 def arranged(runs: list[RunSummary], key: str, *, reverse: bool = False) -> list[RunSummary]:
@@ -57,7 +60,7 @@ def table(runs: Sequence[RunSummary], keys: Sequence[str], *, base: Path = Path(
         runs: Runs, one for each line.
         keys: Keys of the configuration, one for each column.
         base: Folder that the names of the runs are relative to. Default: the current one.
-        width: Characters of a line. Columns that do not fit are named in a last line. Default: None, no limit.
+        width: Characters of a line. Columns that do not fit are named below the table. Default: None, no limit.
     """
     monitors = {run.monitor for run in runs if run.best is not None}
     score = next(iter(monitors)) if len(monitors) == 1 else None
@@ -80,7 +83,7 @@ def table(runs: Sequence[RunSummary], keys: Sequence[str], *, base: Path = Path(
     ]
     if shown < len(columns):
         hidden = ", ".join(column[0] for column in columns[shown:])
-        lines.append(f"Other keys that differ, shown in a wider terminal or with --json: {hidden}")
+        lines += textwrap.wrap(f"Further columns, with --wide or --json: {hidden}", max(width or 0, LEAST_WIDTH))
     return "\n".join(lines)
 
 

@@ -84,7 +84,27 @@ def test_the_table_has_short_names_and_values():
 def test_the_table_names_the_columns_that_do_not_fit():
     lines = table(RUNS, ["k"], base=Path("r"), width=38).splitlines()
     assert lines[0] == "run  status    step   best val_loss"
-    assert lines[-1] == "Other keys that differ, shown in a wider terminal or with --json: k"
+    assert " ".join(lines[4:]) == "Further columns, with --wide or --json: k"
+    many = [f"k{n}" for n in range(30)]
+    lines = table(RUNS, many, base=Path("r"), width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert " ".join(lines).endswith("k28, k29")
+    assert max(map(len, table(RUNS, many, base=Path("r")).splitlines())) > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "fits"), [([], {}, 80), (["--wide"], {}, 900), ([], {"COLUMNS": "110"}, 110)]
+)
+def test_the_table_fits_the_terminal_or_80_columns(tmp_path, arguments, variables, fits, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for n in range(2):
+        config = {"trainer": {"monitor": "val_loss"}, "model": {f"a_rather_long_key_{k}": n for k in range(20)}}
+        write_run(tmp_path / "runs" / str(n), config=config, rows=[(10, 0.5)], starts=[])
+    assert main([str(tmp_path / "runs"), *arguments]) == 0
+    widest = max(map(len, capsys.readouterr().out.splitlines()))
+    assert fits - 30 < widest <= fits if fits < 200 else widest > 200
 
 
 # The command
