@@ -19,7 +19,7 @@ from convlstm.backend.child_process import ChildError, ChildProcess, EndedError,
 _MOST = min(2, os.cpu_count() or 1)
 # A second process costs two tenths of a second of computing. It is started once the first one has worked for `_SOON`
 # seconds, if more than `_WORTH_IT` seconds seem to be left.
-_SOON, _WORTH_IT = 0.1, 0.5
+_SOON, _WORTH_IT = 0.1, 1.0
 _lock = threading.RLock()
 _idle: list[ChildProcess] = []
 _holders = 0

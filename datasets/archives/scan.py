@@ -57,9 +57,10 @@ def scan(
     """
     if not entries:
         return
+    named = {path for path, entry in entries.items() if entry.format}
     format = format or _most_common_of_some(entries, readers)
     with tqdm(total=0, unit="frame", desc=f"indexing {name}", disable=not progress, delay=_DELAY, leave=False) as bar:
-        _Scan(entries, readers, zr, known, format, bar).run()
+        _Scan(entries, named, readers, zr, known, format, bar).run()
 
 
 class _Scan:
@@ -68,6 +69,7 @@ class _Scan:
     def __init__(
         self,
         entries: Mapping[Path, Entry],
+        named: set[Path],
         readers: Sequence[Reader],
         zr: tuple[float, float],
         known: KnownPixels,
@@ -76,7 +78,7 @@ class _Scan:
     ):
         self._entries, self._readers, self._zr, self._format, self._bar = entries, readers, zr, format, bar
         self._known, self._with_known = known, len(entries) <= MOST_FILES
-        self._named = {path for path, entry in entries.items() if entry.format}
+        self._named = named
         self._jobs = Jobs()
         self._contents: dict[Path, Contents] = {}
         self._frames: Counter[Path] = Counter()  # that have been read, or given up
@@ -87,8 +89,8 @@ class _Scan:
         for path, entry in self._entries.items():
             if entry.problem:  # it has ended a process already
                 continue
-            named = path in self._named
-            self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, named, self._with_known)
+            recognised = bool(entry.format)
+            self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, recognised, self._with_known)
         for path, value in self._jobs:
             if isinstance(value, ChildError):
                 self._note(path, value)
@@ -152,7 +154,7 @@ class _Scan:
 
 
 def _most_common_of_some(entries: Mapping[Path, Entry], readers: Sequence[Reader]) -> str:
-    """Returns the most common format of some files, and takes note of files that end the process that reads them."""
+    """Returns the most common format of some files, and fills in their formats, or that they end the process."""
     jobs, paths, formats = Jobs(), list(entries), Counter[str]()
     for path in paths[:: -(-len(paths) // _ASKED)]:
         jobs.add(path, scan_file, path, readers, "", (1.0, 1.0), False, False)
@@ -160,5 +162,6 @@ def _most_common_of_some(entries: Mapping[Path, Entry], readers: Sequence[Reader
         if isinstance(value, EndedError):
             entries[path].problem = str(read_error(value, path))
         elif value and isinstance(value, str):
+            entries[path].format = value
             formats[value] += 1
     return formats.most_common(1)[0][0] if formats else ""
