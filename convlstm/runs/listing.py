@@ -111,6 +111,8 @@ def _short(key: str, keys: Sequence[str]) -> str:
 def _cell(value: Any) -> str:
     """Returns a value as text. For a class of convlstm or MLX this is its name alone."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if text.startswith("/") and len(text) > WIDEST_CELL:
+        return "~" + text[1 - WIDEST_CELL :]  # the end of a path tells more than its beginning
     return _cut(text.rpartition(".")[2] if text.startswith(("convlstm.", "mlx.")) else text)
 
 

@@ -81,6 +81,11 @@ def test_the_table_has_short_names_and_values():
     assert lines[1].endswith("One    1        0        long long long long long lo~  [1, null]")
 
 
+def test_a_long_path_keeps_its_end():
+    run = RunSummary(Path("a"), config={"init": "/home/someone/runs/first/checkpoints/best"})
+    assert table([run], ["init"]).endswith("  ~runs/first/checkpoints/best")
+
+
 def test_the_table_names_the_columns_that_do_not_fit():
     lines = table(RUNS, ["k"], base=Path("r"), width=38).splitlines()
     assert lines[0] == "run  status    step   best val_loss"
