@@ -44,7 +44,7 @@ def _transform_of(data: Any) -> tuple[dict[str, Any] | None, str | None]:
     """Returns the description and the units of the transform of the data's targets, or None if they have not one."""
     transform = getattr(data, "transform", None)
     channels = getattr(data, "channels", None)
-    if hasattr(channels, "targets") and len(channels.targets) == 1 and not channels.changes:
+    if channels is not None and hasattr(channels, "targets") and len(channels.targets) == 1 and not channels.changes:
         transform = channels.targets[0].scale
     if transform is None or not hasattr(transform, "describe"):
         return None, None
