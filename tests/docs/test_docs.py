@@ -14,8 +14,9 @@ PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(DOCS.glob("
 CONFIGS = PROJECT / "configs"
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "experiment")
 
-# Names of files and attributes that look like keys, and `model.output`, which only converted checkpoints have.
-NO_KEYS = ("py", "yaml", "safetensors", "stream", "ranks", "output")
+# Names of files and attributes that look like keys, `model.output`, which only converted checkpoints have, and
+# `loss.delta` of a class that a reader writes.
+NO_KEYS = ("py", "yaml", "safetensors", "stream", "ranks", "output", "delta")
 
 
 def anchors(text):
