@@ -13,7 +13,7 @@ NAMING = ("output", "name", "resume", "logger")
 IRRELEVANT = {
     "data": (
         *("root", "index", "dtype", "cache_bytes", "prefetch", "threads", "progress"),
-        *("validation_sequences", "test_sequences"),
+        *("validation_sequences", "test_sequences", "most_clipped"),
     ),
     "optimizer.learning_rate": ("steps",),
     "optimizer.beta1": ("steps",),
