@@ -163,8 +163,8 @@ def test_no_gradient_flows_through_the_motion():
         ({"frames": 1}, "'frames' must be a whole number of at least 2 but got 1."),
         ({"points": 0}, "'points' must be a whole number of at least 1 but got 0."),
         ({"iterations": 1.5}, "'iterations' must be a whole number of at least 1 but got 1.5."),
-        ({"window": 0}, "'window' must be a finite number above 0 but got 0."),
-        ({"window": float("nan")}, "'window' must be a finite number above 0 but got nan."),
+        ({"window": 0}, "'window' must be above 0 but got 0."),
+        ({"window": float("nan")}, "'window' must be a finite number but got nan."),
     ],
 )
 def test_bad_arguments(arguments, message):
