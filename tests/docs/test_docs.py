@@ -15,8 +15,8 @@ CONFIGS = PROJECT / "configs"
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "experiment")
 
 # Names of files and attributes that look like keys, `model.output`, which only converted checkpoints have, and
-# `loss.delta` of a class that a reader writes.
-NO_KEYS = ("py", "yaml", "safetensors", "stream", "ranks", "output", "delta")
+# `loss.delta` of a class that a reader writes, and a placeholder.
+NO_KEYS = ("py", "yaml", "safetensors", "stream", "ranks", "output", "delta", "KEY")
 
 
 def anchors(text):
@@ -51,5 +51,5 @@ def test_keys_and_choices_exist(page):
         if key not in NO_KEYS:
             assert key in keys[group], f"{group}.{key}"
     for group, choice in re.findall(rf"(?<![\w.])({'|'.join([*GROUPS, 'experiment'])})=([a-z]\w*)(?=[` )])", text):
-        example = f"`configs/{group}/{choice}.yaml`" in text  # of a choice that a reader adds
+        example = f"configs/{group}/{choice}.yaml`" in text  # of a choice that a reader adds
         assert example or (CONFIGS / group / f"{choice}.yaml").is_file(), f"{group}={choice}"
