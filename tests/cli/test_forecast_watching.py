@@ -75,6 +75,8 @@ def test_a_folder_may_begin_with_a_single_frame(forecast, tmp_path):
             time.sleep(0.01)
         time.sleep(1)  # until it has looked
         write_picture(radar, 1, picture(1))
+        time.sleep(1)
+        write_picture(radar, 2, picture(2))
 
     thread = threading.Thread(target=services)
     thread.start()
@@ -82,8 +84,9 @@ def test_a_folder_may_begin_with_a_single_frame(forecast, tmp_path):
     thread.join()
     assert status == 0
     assert "no forecast a single frame so far" in out
-    assert "missing     2020-05-31 23:55 UTC: interpolated in time" in out
-    assert (tmp_path / "out" / "forecast_20200601T000500.npy").is_file()
+    assert "the model needs 3 frames, 5 min apart, but there are 2 up to 2020-06-01 00:05" in out
+    assert "interpolated" not in out
+    assert (tmp_path / "out" / "forecast_20200601T001000.npy").is_file()
 
 
 def test_a_frame_that_comes_much_too_late_is_reported_and_not_used(forecast, tmp_path):
