@@ -20,6 +20,7 @@ from fault_tests.drops import drops
 from fault_tests.faults import Fault
 from fault_tests.full_disk import full_disk, in_namespace
 from fault_tests.growth import growth
+from fault_tests.killed_commands import convert, forecast
 from fault_tests.kills import kill
 from fault_tests.loader import loader
 from fault_tests.power_cut import power_cut
@@ -45,6 +46,8 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "stop": (stop, 36),
     "load": (load, 200),
     "evaluate": (evaluate, 4),
+    "convert": (convert, 10),
+    "forecast": (forecast, 10),
     "growth": (growth, 4000),
     "attacks": (attacks, 1000),
     "drops": (drops, 40_000),
