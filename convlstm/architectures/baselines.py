@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.input_frames import check_frames
 from convlstm.architectures.sprog import SPROG
+from convlstm.architectures.steps import STEPS
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -72,6 +73,8 @@ BASELINES: dict[str, type[nn.Module]] = {
     "extrapolation": Extrapolation,
     "persistence": Persistence,
     "sprog": SPROG,
+    "steps": STEPS,
     "zeros": Zeros,
 }
-"""Baselines by their names in an evaluation's `baselines`. Each is made without arguments; `SPROG` gets `rates`."""
+"""Baselines by their names in an evaluation's `baselines`. Each is made without arguments; `SPROG` and `STEPS` get what
+they need to know of the data."""

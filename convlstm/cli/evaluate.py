@@ -14,6 +14,7 @@ from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.rain_decibels import rates_of
 from convlstm.architectures.sprog import SPROG
+from convlstm.architectures.steps import STEPS
 from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
@@ -93,7 +94,7 @@ def execute(config: DictConfig) -> None:
     fields = data if hasattr(data, "target_fields") else None
     rain = data if hasattr(data, "physical") and fields is None else None
     with fitting(settings, "model", "data"):
-        check_rates(models, rain)
+        check_facts(models, rain)
         compared = baselines(settings["baselines"], models, rain, fields)
     ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
 
@@ -204,24 +205,42 @@ def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict
     chosen = {}
     for name in names:
         if name not in models:
-            kind = BASELINES[name]
-            chosen[name] = kind(rates=scale_of(kind, rain)) if issubclass(kind, SPROG) else kind()
+            chosen[name] = baseline(BASELINES[name], rain)
     if fields is None:
         return chosen
     return {name: SomeChannels(baseline, fields.target_channels) for name, baseline in chosen.items()}
 
 
-def check_rates(models: dict[str, nn.Module], rain: Any) -> None:
-    """Raises ValueError if a model counts with other rain rates than those of the data's scale."""
+def check_facts(models: dict[str, nn.Module], rain: Any) -> None:
+    """Raises ValueError if S-PROG or STEPS counts with another scale, pixel size or step than those of the data."""
     for model in models.values():
         if isinstance(model, SPROG):
-            rates = scale_of(type(model), rain)
-            if not np.allclose(model.rates, rates, rtol=1e-3):
-                raise ValueError(
-                    f"[{type(model).__name__}] 'rates' must be the rain rates of 0 and 1 on the data's scale, "
-                    f"{rates[0]:.6g} and {rates[1]:.6g} mm/h, but got {model.rates}: "
-                    f"model.rates=[{rates[0]:.6g},{rates[1]:.6g}]."
-                )
+            for name, value in of_rain(type(model), rain).items():
+                given = getattr(model, name)
+                if value is not None and not np.allclose(given, value, rtol=1e-3):
+                    key = f"{value:.6g}" if name != "rates" else f"[{value[0]:.6g},{value[1]:.6g}]"
+                    raise ValueError(
+                        f"[{type(model).__name__}] '{name}' must be that of the data, {key}, but got {given}: "
+                        f"model.{name}={key}."
+                    )
+
+
+def of_rain(kind: type[nn.Module], rain: Any) -> dict[str, Any]:
+    """Returns the arguments by which S-PROG or STEPS knows the data; those that the data do not say are None."""
+    facts: dict[str, Any] = {"rates": scale_of(kind, rain)}
+    return facts | ({"pixel_km": rain.pixel_km, "minutes": rain.frame_interval} if issubclass(kind, STEPS) else {})
+
+
+def baseline(kind: type[nn.Module], rain: Any) -> nn.Module:
+    """Returns a baseline; raises ValueError if the data do not say what it needs."""
+    facts = of_rain(kind, rain) if issubclass(kind, SPROG) else {}
+    for name, value in facts.items():
+        if value is None:
+            raise ValueError(
+                f"[{kind.__name__}] needs '{name}', which the data do not say: give it by model=steps "
+                f"model.{name}=NUMBER."
+            )
+    return kind(**facts)
 
 
 def scale_of(kind: type[nn.Module], rain: Any) -> tuple[float, float]:
@@ -238,6 +257,8 @@ def ensemble_of(
     members = settings["members"]
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     further = [w for w in weights if w.ema is not None or w.folder not in folders]
+    if any(isinstance(model, STEPS) for model in models.values()):
+        fail("model=steps is an ensemble by itself: leave out ensemble=true, or take it as a baseline.")
     all_models = [*models.values(), *(load(w.folder, trusted, w.ema).model for w in further)]
     check_count(settings, len(all_models))
     name = "ensemble" if "ensemble" not in models else "ensemble of all"
@@ -269,6 +290,8 @@ def check_model(name: str, model: nn.Module, data: Any, split: str, horizon: int
         forecast = model(as_unit(batch["inputs"]), horizon)
     except ValueError as error:
         raise ValueError(f"the model '{name}' does not fit the data: {error}") from error
+    if isinstance(model, STEPS):
+        forecast = forecast[0]
     if forecast.shape != frames:
         raise ValueError(
             f"the model '{name}' forecasts frames of shape {forecast.shape[2:]}, but the data's are {frames[2:]}."
@@ -291,6 +314,8 @@ def log_of(folders: list[Path]) -> Path | None:
 
 def compiled(model: nn.Module) -> Any:
     """Returns the model's forecast as one compiled function, which raises ValueError if no value of it is finite."""
+    if isinstance(model, STEPS):  # scored by its members, and it evaluates them one after the other
+        return model
     forward = mx.compile(lambda inputs, horizon: model(inputs, horizon), inputs=model.state)
 
     def forecast(inputs: mx.array, horizon: int) -> mx.array:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.architectures.baselines import Persistence
+from convlstm.architectures.sprog import SPROG
+from convlstm.architectures.steps import STEPS
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.cli.ensemble_members import check_count, perturbation
@@ -66,6 +68,8 @@ def without_weights(config: DictConfig, settings: dict[str, Any]) -> Forecaster:
             f"model={name} has weights, so it needs a checkpoint: ckpt=runs/NAME, without model=. Without a "
             "checkpoint: model=extrapolation or model=persistence."
         )
+    if isinstance(model, STEPS):
+        fail("model=steps is for evaluations: its members cannot be written yet. Choose model=sprog.")
     record = {
         "checkpoint": _NO_CHECKPOINT,
         "step": None,
@@ -102,6 +106,8 @@ def fitted_to(
         scale = AsItIs(", ".join(dict.fromkeys(field.units for field in fields)))
     elif len(fields) == 1 and fields[0].kind == "mm/h":
         scale = default_transform("mm/h")
+    elif isinstance(model, SPROG):
+        fail(f"model=sprog is for rain in mm/h, but the input is in {', '.join(field.units for field in fields)}.")
     else:
         channels = [Channel(field, scale_of("range", field, frames[..., n])) for n, field in enumerate(fields)]
         scale = Channels(channels)

@@ -11,6 +11,7 @@ from typing import Any
 
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
+from convlstm.architectures.steps import STEPS
 from convlstm.evaluation.physical_data import FieldData, RainField
 from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import EnsembleMetrics, FieldMetrics, FrameMetrics, RainMetrics, Scores, score
@@ -128,9 +129,9 @@ def evaluate(
 
     A forecaster is called as `forecaster(inputs, horizon)` with inputs (N, T_in, H, W, C), float32 in [0, 1], and
     returns (N, horizon, H, W, C). An `nn.Module` is in evaluation mode during the evaluation and gets its former mode
-    back. An `Ensemble` is scored by its members, and its mean like any other forecast: the mean of the values in [0, 1]
-    for the scores of frames, the mean of the physical values for the scores of rain. Without a rain field its events
-    are values of 0.5 or more.
+    back. An `Ensemble`, or `STEPS`, is scored by its members, and its mean like any other forecast: the mean of the
+    values in [0, 1] for the scores of frames, the mean of the physical values for the scores of rain. Without a rain
+    field its events are values of 0.5 or more.
 
     Args:
         forecasters: The forecasters by name, such as `{"model": model, "persistence": Persistence()}`.
@@ -223,7 +224,7 @@ class _Metrics:
         self.times: list[tuple[int, float]] = []
         if field is not None:
             self.rain = RainMetrics(field.thresholds, units=field.units, pixel_km=field.pixel_km)
-        if isinstance(forecaster, Ensemble):
+        if isinstance(forecaster, Ensemble | STEPS):
             thresholds, units = ([0.5], "intensity") if field is None else (field.thresholds, field.units)
             # If neither the truth nor any member has rain, a rank says nothing.
             least = None if field is None else min(field.thresholds)

@@ -15,6 +15,7 @@ BASELINES = {
     "persistence": ("#767676", "--"),
     "extrapolation": ("#8a6d3b", "-."),
     "sprog": ("#6b8e23", "-."),
+    "steps": ("#4b6a9b", "-."),
     "zeros": ("#a6a6a6", ":"),
 }
 

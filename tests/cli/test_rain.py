@@ -168,3 +168,20 @@ def test_sprog_is_for_rain(tmp_path, monkeypatch, capsys):
     status, _, err = call("evaluate", monkeypatch, capsys, *line, f"out={tmp_path / 'out'}")
     assert status != 0
     assert "[SPROG] the data must be rain in mm/h, such as data=radar_echo." in err
+
+
+def test_steps_is_a_model_with_members(archive, tmp_path, monkeypatch, capsys):
+    line = [*data(archive), "sequences=1", "examples=[]", f"out={tmp_path / 'out'}"]
+    facts = ["model.members=3", "model.minutes=10", "baselines=[]"]
+    status, _, err = call("evaluate", monkeypatch, capsys, "model=steps", *facts, *line)
+    assert (status, err) == (0, "")
+    scores = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]["steps"]["scores"]
+    assert scores["crps_mmh"]["overall"] > 0
+    for options, message in (
+        (["model=steps", "model.minutes=5"], "model.minutes=10"),
+        (["model=steps", "model.minutes=10", "ensemble=true", "members.perturbed=2"], "an ensemble by itself"),
+        (["model=persistence", "baselines=[steps]"], "[STEPS] needs 'pixel_km', which the data do not say"),
+    ):
+        status, _, err = call("evaluate", monkeypatch, capsys, *options, *line)
+        assert status != 0
+        assert message in err
