@@ -161,7 +161,7 @@ def test_auto_without_mnist_warns_once_and_draws(tmp_path):
         UserWarning, match=r"not in .*there is no mirror to try.* Built-in digits drawn from fonts are used"
     ) as warned:
         digits = load_digits("auto", tmp_path, mirrors=[])
-    assert len(warned) == 1
+    assert len([one for one in warned if "Built-in digits" in str(one.message)]) == 1  # another names missing fonts
     assert digits.source == "builtin"
 
 
