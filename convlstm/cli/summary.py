@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.architectures.steps import STEPS
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.cli.configuration import plain
 from convlstm.cli.instantiation import check_types, instantiate
@@ -44,6 +45,8 @@ def execute(config: DictConfig) -> None:
     if settings["ckpt"] is None:
         check_types({"model": settings["model"]})
         model, name = instantiate(config, "model"), HydraConfig.get().runtime.choices["model"]
+        if isinstance(model, STEPS):
+            fail("model=steps has no layers, and its members cannot be counted ahead: see model=sprog, which each is.")
     else:
         folder = checkpoints.find(str(settings["ckpt"]))
         model, name = checkpoints.load(folder, trusted=(*TRUSTED, *settings["trusted"])), str(folder)

@@ -185,3 +185,17 @@ def test_steps_is_a_model_with_members(archive, tmp_path, monkeypatch, capsys):
         status, _, err = call("evaluate", monkeypatch, capsys, *options, *line)
         assert status != 0
         assert message in err
+
+
+def test_no_summary_of_steps(monkeypatch, capsys):
+    status, _, err = call("summary", monkeypatch, capsys, "model=steps")
+    assert status != 0
+    assert "model=steps has no layers" in err
+    assert "Traceback" not in err
+
+
+def test_forecasts_of_steps_are_refused(archive, tmp_path, monkeypatch, capsys):
+    line = ["model=steps", f"input={archive}", f"out={tmp_path / 'forecast.nc'}", "horizon=2"]
+    status, _, err = call("forecast", monkeypatch, capsys, *line)
+    assert status != 0
+    assert "its members cannot be written yet" in err
