@@ -1,6 +1,8 @@
 """The main function of a `ChildProcess`: runs the functions that it is asked for, each step with a time limit.
 
-The kernel ends the process at the limit, also inside a loop of a C library, and also if the parent is gone.
+The kernel ends the process at the limit, also inside a loop of a C library, and also if the parent is gone. The limit
+is of processor time, so that nothing is given up because the machine is busy. A step that waits for a disk has
+`PATIENCE` times as long.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from typing import Any, BinaryIO
 from convlstm.backend import messages
 from convlstm.backend.memory import memory
 
+PATIENCE = 3
+"""Seconds that a step may take for each second of processor time."""
+
+_CLOCKS = ((signal.ITIMER_PROF, 1), (signal.ITIMER_REAL, PATIENCE))
 # Bytes beside half of the machine's memory: Python, NumPy and the libraries of the formats.
 _PROGRAM = 2 << 30
 # Sends a message to the parent; None in any other process.
@@ -47,15 +53,16 @@ def main() -> None:
 @contextmanager
 def unhurried() -> Iterator[None]:
     """Stops the clock of the time limit meanwhile, for what takes long without harm, such as an import."""
-    left, _ = signal.getitimer(signal.ITIMER_REAL) if _send is not None else (0.0, 0.0)
-    if _send is not None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _send("busy", None)
+    if _send is None:
+        yield
+        return
+    left = [signal.setitimer(clock, 0)[0] for clock, _ in _CLOCKS]
+    _send("busy", None)
     try:
         yield
     finally:
-        if left:
-            signal.setitimer(signal.ITIMER_REAL, left)
+        for (clock, _), seconds in zip(_CLOCKS, left, strict=True):
+            signal.setitimer(clock, seconds)
 
 
 def _next(requests: BinaryIO) -> bytes | None:
@@ -72,14 +79,16 @@ def _answer(request: bytes, send: Callable[[str, Any], None]) -> None:
     try:
         values = iter(function(*arguments))
         while True:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            for clock, times in _CLOCKS:
+                signal.setitimer(clock, seconds * times)
             try:
                 value = next(values)
             except StopIteration:
                 break
             finally:
                 # The parent may take its time to read what is sent.
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                for clock, _ in _CLOCKS:
+                    signal.setitimer(clock, 0)
             send("value", value)
     except BrokenPipeError:
         raise
@@ -101,7 +110,8 @@ def _set_signals() -> None:
     # The parent decides after Ctrl-C and the like, which reach all processes of a terminal. If it ends, so does this.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 

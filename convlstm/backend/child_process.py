@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from convlstm.backend import messages
+from convlstm.backend.child_main import PATIENCE
 from convlstm.backend.python_process import command
 
 LIMIT = "CONVLSTM_READ_SECONDS"
@@ -68,7 +69,7 @@ class NoChildError(ChildError):
 
 
 def seconds_of_step() -> float:
-    """Returns the time limit of a step in seconds: `CONVLSTM_READ_SECONDS`, or 8.
+    """Returns the limit of a step in seconds of processor time: `CONVLSTM_READ_SECONDS`, or 8.
 
     Raises:
         ValueError: If the variable is no positive number.
@@ -131,7 +132,7 @@ class ChildProcess:
     @property
     def deadline(self) -> float:
         """The time at which this process ends the other one unless a message has come, by `time.monotonic`."""
-        return self._heard + self._requests[0] + _GRACE + (0 if self._ready else _IMPORTS)
+        return self._heard + PATIENCE * self._requests[0] + _GRACE + (0 if self._ready else _IMPORTS)
 
     def request(self, function: Callable[..., Iterator[Any]], *arguments: Any, seconds: float | None = None) -> bool:
         """Asks for the values of a generator function. It is called once those of earlier requests are complete.
@@ -244,7 +245,7 @@ class ChildProcess:
                 self._process.wait(1.0)
         code = self._process.poll()
         self.stop()
-        if late or code == -signal.SIGALRM:
+        if late or code in (-signal.SIGALRM, -signal.SIGPROF):
             raise EndedError(f"took more than {seconds:g} s. For a slow disk set {LIMIT} to more seconds")
         if not self._ready:
             raise NoChildError(f"it ended at once, with {_name_of(code)}")
