@@ -58,9 +58,7 @@ def test_a_wind_on_a_scale_of_counts_is_refused(tmp_path):
     options = {"start": "2024-01-01", "step_minutes": 60}
     settings = {"archive": str(tmp_path / "wind.npy"), "reader": options, "input_frames": 2, "target_frames": 2}
     settings |= {"index": str(tmp_path / "index"), "progress": False}
-    text = (
-        r"\[RadarEcho\] 5\d\.\d+% of the values of wind.npy lie beyond its scale, 0 to 255 raw.*, or allow"
-    )
+    text = r"\[RadarEcho\] 5\d\.\d+% of the values of wind.npy lie beyond its scale, 0 to 255 raw.*, or allow"
     with pytest.raises(ValueError, match=text):
         RadarEcho(**settings)
     with pytest.warns(UserWarning, match="are clipped"):

@@ -197,7 +197,10 @@ def test_an_archive_that_is_too_small(stack):
         ({"test_archive": [3]}, r"'test_archive' must be a path but got 3"),
         ({"archive": None, "test_archive": "x"}, r"'test_archive' needs an 'archive' to train on. .* as \[0, 0, 1\]"),
         ({"archive": None, "synthetic": {"colour": 1}}, "'synthetic' has step_minutes, .* but got 'colour'"),
-        ({"archive": None, "coarsen": 2}, "'coarsen' and 'step' are for an 'archive'. Set 'pixel_km' and 'step_minutes'"),
+        (
+            {"archive": None, "coarsen": 2},
+            "'coarsen' and 'step' are for an 'archive'. Set 'pixel_km' and 'step_minutes'",
+        ),
         ({"zr": (200,)}, r"'zr' must be two positive numbers"),
         ({"format": "bufr"}, "'format' must be one of"),
         ({"reader": {"colour": 1}}, "'options' .* fit no format"),

@@ -51,9 +51,7 @@ def test_scale_offset_nodata_and_units_of_the_format(tmp_path):
 def test_options(tmp_path):
     path = write_geotiff(tmp_path / "d01-27.03.tif", np.array([[-9999, -9998, 10.5], [3, 4, 5]], np.float32))
     reader = make_reader("geotiff", pattern="%d.%m", units="dBZ", name="VMI")
-    with pytest.raises(
-        ReadError, match=r"has pixels of -9999, but does not say that they are missing\. Set"
-    ):
+    with pytest.raises(ReadError, match=r"has pixels of -9999, but does not say that they are missing\. Set"):
         reader.read(path, 0)
     options = {"pattern": "%d.%m", "units": "dBZ", "name": "VMI", "missing": [-9999], "undetect": -9998}
     reader = make_reader("geotiff", **options)

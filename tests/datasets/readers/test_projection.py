@@ -33,7 +33,10 @@ def test_points(projection, point, expected):
         ("+proj=martian +lon_0=0", "is not known to PROJ"),
         (None, "the file has no projection"),
         ("+proj=gnom +lat_0=90", "has no point at 20 east and -20 north"),
-        ("+proj=longlat +ellps=bessel +nadgrids=@/tmp/a", "is refused: it names a file, '@/tmp/a', which is not opened"),
+        (
+            "+proj=longlat +ellps=bessel +nadgrids=@/tmp/a",
+            "is refused: it names a file, '@/tmp/a', which is not opened",
+        ),
     ],
 )
 def test_unknown_projections_are_refused(projection, message):
