@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
@@ -96,6 +96,19 @@ def check_path(owner: str, name: str, value: Any) -> Path:
     if not isinstance(value, str | Path) or "\0" in str(value):
         raise ValueError(f"[{owner}] '{name}' must be a path but got {value!r}.")
     return Path(value)
+
+
+def check_mapping(owner: str, name: str, value: Any) -> None:
+    """Raises ValueError if a value is no dict, or has keys that are no texts."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"[{owner}] '{name}' must be a dict with texts as keys but got {value!r}.")
+
+
+def check_parts(owner: str, name: str, value: Any, parts: Sequence[str]) -> None:
+    """Raises ValueError if a value that is not None lacks one of these attributes and methods."""
+    missing = [part for part in parts if value is not None and not hasattr(value, part)]
+    if missing:
+        raise ValueError(f"[{owner}] '{name}' must have {', '.join(missing)} but got {value!r}.")
 
 
 def check_flags(owner: str, **flags: Any) -> None:

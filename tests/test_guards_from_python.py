@@ -6,11 +6,14 @@ import re
 from dataclasses import replace
 
 from convlstm.architectures.baselines import Persistence
+from convlstm.convert import keras
+from convlstm.convert.families import MODELS, convert, to_state_dict
+from convlstm.convert.sources import ConversionError, read_state_dict, write_state_dict
 from convlstm.evaluation.files import write_scores
 from convlstm.evaluation.scoring import evaluate
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
-from convlstm.report import write_page
+from convlstm.report import write_page, write_pictures
 from convlstm.writers import FORMATS, Forecast, write
 from tests.support.tiny import Fade
 
@@ -137,3 +140,128 @@ def test_an_ensemble_takes_only_finite_thresholds(thresholds):
     members = [Forecaster(Persistence()), Forecaster(Persistence())]
     with pytest.raises(ValueError, match=r"\[EnsembleForecaster\] 'thresholds' must be a "):
         EnsembleForecaster(members, thresholds=thresholds)
+
+
+SEQUENCES = FRAMES[None, ..., None]
+BATCH = {"inputs": SEQUENCES, "targets": SEQUENCES}
+
+
+def refused(call, owner, name, error=ValueError):
+    """Checks that a call names its owner and the argument in the room's own error, and no other."""
+    with pytest.raises(error, match=rf"^\[{owner}\] .*'?{name}'? .*must .*but got ") as caught:
+        call()
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("forecasters", value) for value in (12, "a", [1], None, {"p": 12}, {1: Persistence()})),
+        *(("batches", value) for value in (12, None, "a", BATCH, [1], [None])),
+        *(("keep", value) for value in (-1, "a", 1.5, None, [None], [-1])),
+        *(("cases", value) for value in (-1, "a", 1.5, None)),
+        *((name, value) for name in ("rain", "fields") for value in (12, "a", [1])),
+        *(("ssim", value) for value in (12, None)),
+    ],
+)
+def test_an_evaluation_of_other_things_is_refused(name, value):
+    given = {"forecasters": {"p": Persistence()}, "batches": [BATCH], name: value}
+    refused(lambda: evaluate(given.pop("forecasters"), given.pop("batches"), **given), "evaluate", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in BATCH for value in (None, "a", [[1], [1, 2]], SEQUENCES[0], SEQUENCES[:0])),
+        ("targets", np.concatenate([SEQUENCES, SEQUENCES])),
+        *((name, value) for name in ("mask", "input_mask") for value in ("a", np.zeros(7), [[1], [1, 2]])),
+        *(("reference", value) for value in (12, "a", FRAMES)),
+    ],
+)
+def test_a_batch_of_other_things_is_refused(name, value):
+    batch = {**BATCH, name: value}
+    refused(lambda: evaluate({"p": Persistence()}, [batch], keep=1), "evaluate", name)
+
+
+@pytest.mark.parametrize("forecast", [None, "abc", 12, FRAMES])
+def test_a_forecast_of_another_type_is_refused(forecast):
+    refused(lambda: evaluate({"p": lambda x, t: forecast}, [BATCH]), "evaluate", "the forecast of 'p'")
+
+
+@pytest.mark.parametrize(
+    ("write_it", "name", "value"),
+    [
+        *((write_scores, name, 12) for name in ("folder", "result", "record")),
+        *((write_page, name, 12) for name in ("path", "result", "checkpoints", "record", "rain", "fields")),
+        *((write_pictures, name, 12) for name in ("folder", "result", "animated", "rain", "fields", "log")),
+        *(
+            (write_it, "result", value)
+            for write_it in (write_scores, write_page, write_pictures)
+            for value in (None, {})
+        ),
+        *((write_it, "folder", value) for write_it in (write_scores, write_pictures) for value in (None, "a\0b")),
+        (write_pictures, "animated", ["unknown"]),
+    ],
+)
+def test_results_of_other_things_are_not_written(write_it, name, value, result, tmp_path):
+    place = {"path": tmp_path / "report.html"} if write_it is write_page else {"folder": tmp_path}
+    refused(lambda: write_it(**{**place, "result": result, name: value}), write_it.__name__, name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_without_rain_are_not_shown_as_rain(result, tmp_path):
+    class Rain:
+        units, thresholds, pixel_km, frame_interval, physical, times = "mm/h", [1.0], None, None, None, None
+
+    refused(lambda: write_page(tmp_path / "report.html", result, rain=Rain()), "write_page", "rain")
+    refused(lambda: write_pictures(tmp_path, result, rain=Rain()), "write_pictures", "rain")
+
+
+@pytest.mark.parametrize("path", [12, None, "a\0b.npz"])
+def test_weights_have_a_path(path):
+    refused(lambda: read_state_dict(path), "read_state_dict", "path", ConversionError)
+    refused(lambda: write_state_dict(path, {}), "write_state_dict", "path", ConversionError)
+    refused(lambda: keras.read(path), "read", "path", ConversionError)
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+@pytest.mark.parametrize("arrays", [12, None, [1], {1: FRAMES}, {"a": None}, {"a": "b"}, {"a": np.full(3, None)}])
+def test_weights_are_arrays_by_name(arrays, ending, tmp_path):
+    path = tmp_path / f"weights.{ending}"
+    refused(lambda: write_state_dict(path, arrays), "write_state_dict", "arrays", ConversionError)
+    refused(lambda: convert(arrays), "convert", "arrays", ConversionError)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", MODELS)
+def test_only_models_with_a_description_have_a_state_dict(target):
+    described = {"_target_": target}
+    for model in (12, None, FRAMES):
+        refused(lambda model=model: to_state_dict(model, described), "to_state_dict", "model", ConversionError)
+    for wrong in (12, None, "a", {**described, "layers": 12}, {**described, "layers": [12]}):
+        refused(
+            lambda wrong=wrong: to_state_dict(Persistence(), wrong), "to_state_dict", "description", ConversionError
+        )
+
+
+@pytest.mark.parametrize("frames", [[[[1, 2], [3]]], [[1], [2, 3]], [FRAMES, FRAMES[:, :8]], [FRAMES, None]])
+def test_ragged_frames_are_refused(frames):
+    refused(lambda: Forecaster(Persistence())(frames), "Forecaster", "frames")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("model", value) for value in (12, None, "a")),
+        *(("grid", value) for value in (12, "a", [1], [0, 0])),
+        *(("most_clipped", value) for value in ("a", None, -1, np.nan)),
+        *(("record", value) for value in (12, "a", [1])),
+    ],
+)
+def test_wrong_parts_of_a_forecaster_are_refused(name, value):
+    refused(lambda: Forecaster(**{"model": Persistence(), name: value}), "Forecaster", name)
+
+
+@pytest.mark.parametrize("perturb", [12, "a"])
+def test_frames_are_perturbed_by_functions_only(perturb):
+    refused(lambda: Forecaster(Persistence())(FRAMES, perturb=perturb), "Forecaster", "perturb")

@@ -12,7 +12,7 @@ from convlstm.convert.family import Family
 from convlstm.convert.keras import KerasFamily
 from convlstm.convert.ndrplz import NdrplzFamily
 from convlstm.convert.openstl import ConvLSTMFamily, PredRNNFamily, SimVPFamily
-from convlstm.convert.sources import ConversionError, StateDict
+from convlstm.convert.sources import ConversionError, StateDict, check_arrays
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -83,6 +83,7 @@ def convert(
     Raises:
         ConversionError: The arrays belong to no known model, or do not fit it. All differences are listed.
     """
+    check_arrays("convert", arrays)
     name = next((name for name, family in FAMILIES.items() if family.recognises(arrays)), None)
     if name is None:
         examples = ", ".join(sorted(arrays)[:4])
@@ -135,8 +136,13 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
         description: Description of the model, as in a checkpoint's config.yaml.
 
     Raises:
-        ConversionError: The model has no counterpart there.
+        ConversionError: The model has no counterpart there, or an argument has another type.
     """
+    if not isinstance(model, nn.Module):
+        raise ConversionError(f"[to_state_dict] 'model' must be a model but got {model!r}.")
+    layers = description.get("layers", []) if isinstance(description, dict) else None
+    if not isinstance(layers, Sequence) or not all(isinstance(layer, dict) for layer in layers):
+        raise ConversionError(f"[to_state_dict] 'description' must be a model's description but got {description!r}.")
     target = str(description.get("_target_"))
     if target not in MODELS:
         raise ConversionError(f"{target} has no counterpart elsewhere. These have: {', '.join(MODELS)}.")

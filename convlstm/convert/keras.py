@@ -15,7 +15,7 @@ from convlstm.convert.family import OneToOne, Options
 from convlstm.convert.keras_settings import RecurrentLayer, entries, name_of, recurrent_layers
 from convlstm.convert.keras_settings import arguments as arguments_of
 from convlstm.convert.layouts import SAME, Layout
-from convlstm.convert.sources import ConversionError, StateDict
+from convlstm.convert.sources import ConversionError, StateDict, path_of
 from convlstm.ops.cell_activations import USUAL, check_activation
 
 ENDINGS = (".keras", ".h5")
@@ -48,7 +48,7 @@ def read(
         ConversionError: The file cannot be read, has no such layers, they are no chain, or they compute something that
             ours cannot.
     """
-    path = Path(path)
+    path = path_of("read", path)
     try:
         import h5py
     except ImportError as error:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_mapping, check_path
 from convlstm.backend import files
 from convlstm.checkpoints import tensors
 from convlstm.convert import limits
@@ -35,6 +36,14 @@ class ConversionError(ValueError):
     """Weights cannot be read or written, belong to no known model, or do not fit it."""
 
 
+def path_of(owner: str, path: Any) -> Path:
+    """Returns the path of a file of weights, or raises ConversionError."""
+    try:
+        return check_path(owner, "path", path).expanduser()
+    except ValueError as error:
+        raise ConversionError(str(error)) from None
+
+
 def read_state_dict(path: str | Path) -> StateDict:
     """Returns the arrays of a file by name, without the prefixes of wrappers.
 
@@ -45,7 +54,7 @@ def read_state_dict(path: str | Path) -> StateDict:
     Raises:
         ConversionError: The file cannot be read, or holds no weights.
     """
-    path = Path(path).expanduser()
+    path = path_of("read_state_dict", path)
     if not path.is_file():
         raise ConversionError(
             f"'{path}' is not a file. Name a file of weights: {', '.join(TORCH)}, .safetensors or .npz."
@@ -71,6 +80,17 @@ def read_state_dict(path: str | Path) -> StateDict:
     if not arrays:
         raise ConversionError(f"'{path}' holds no arrays.")
     return _without_prefixes(arrays)
+
+
+def check_arrays(owner: str, arrays: Any) -> None:
+    """Raises ConversionError if a state_dict is not arrays of numbers by name."""
+    try:
+        check_mapping(owner, "arrays", arrays)
+    except ValueError as error:
+        raise ConversionError(str(error)) from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc":
+            raise ConversionError(f"[{owner}] 'arrays' must be NumPy's of numbers but got {array!r} for '{name}'.")
 
 
 def _plain(array: mx.array) -> np.ndarray:
@@ -179,9 +199,10 @@ def write_state_dict(path: str | Path, arrays: StateDict) -> None:
     """Writes arrays by name to a file, in the format of its ending, which `read_state_dict` reads.
 
     Raises:
-        ConversionError: The ending is unknown, or the file exists already.
+        ConversionError: The ending is unknown, the file exists already, or the arrays are none.
     """
-    path = Path(path).expanduser()
+    path = path_of("write_state_dict", path)
+    check_arrays("write_state_dict", arrays)
     if path.exists():
         raise ConversionError(f"'{path}' exists already. Choose another name.")
     if path.suffix not in (*TORCH, ".safetensors", ".npz"):

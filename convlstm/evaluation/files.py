@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_mapping, check_path
 from convlstm.backend import files
 from convlstm.backend.own_files import check_own_file
 from convlstm.evaluation.scoring import Evaluation
@@ -40,13 +41,22 @@ def write_scores(folder: str | Path, result: Evaluation, record: Mapping[str, An
 
     Raises:
         FileExistsError: A file of that name is not from an evaluation.
+        ValueError: An argument has another type.
     """
-    folder = Path(folder)
+    folder = check_path("write_scores", "folder", folder)
+    check_evaluation("write_scores", result)
+    check_mapping("write_scores", "record", {} if record is None else record)
     folder.mkdir(parents=True, exist_ok=True)
     for name, marks in MARKS.items():
         check_own_file(folder / name, marks)
     files.replace(folder / "metrics.json", _json(result, record or {}))
     files.replace(folder / "metrics.csv", _csv(result))
+
+
+def check_evaluation(owner: str, result: Any) -> None:
+    """Raises ValueError if an argument `result` is no evaluation."""
+    if not isinstance(result, Evaluation):
+        raise ValueError(f"[{owner}] 'result' must be an Evaluation but got {result!r}.")
 
 
 def _json(result: Evaluation, record: Mapping[str, Any]) -> str:

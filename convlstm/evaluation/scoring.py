@@ -12,6 +12,8 @@ from typing import Any
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.steps import STEPS
+from convlstm.arguments import check_flags, check_whole
+from convlstm.evaluation import guards
 from convlstm.evaluation.physical_data import FieldData, RainField
 from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import EnsembleMetrics, FieldMetrics, FrameMetrics, RainMetrics, Scores, score
@@ -149,12 +151,14 @@ def evaluate(
             threshold are not ranked. Default: 0.
 
     Raises:
-        ValueError: There is no forecaster or no batch, a forecast or the truth has the wrong shape, or `cases` is
-            negative.
+        ValueError: There is no forecaster or no batch, an argument has another type, a batch lacks something, a
+            forecast or the truth has the wrong shape, or `keep` or `cases` is negative.
     """
-    if not forecasters:
-        raise ValueError("[evaluate] 'forecasters' must name at least one forecaster but is empty.")
-    wanted = set(range(keep) if isinstance(keep, int) else keep)
+    guards.check_forecasters(forecasters)
+    guards.check_data("evaluate", rain, fields)
+    check_flags("evaluate", ssim=ssim)
+    check_whole("evaluate", "cases", cases, 0, None)
+    wanted = guards.indices(keep)
     metrics = {name: _Metrics(name, forecaster, ssim, rain, fields) for name, forecaster in forecasters.items()}
     examples: list[Example] = []
     ranking: Ranking[Example] = Ranking(cases, higher=rain is not None)
@@ -162,7 +166,7 @@ def evaluate(
 
     bar = tqdm(desc=progress, total=total, unit="seq", disable=True if progress is None else None)
     with bar, _evaluation_mode(forecasters.values()):
-        for batch in batches:
+        for batch in guards.checked(batches):
             inputs, targets = as_unit(batch["inputs"]), np.array(as_unit(batch["targets"]))
             mask = None if batch.get("mask") is None else np.asarray(batch["mask"])
             mx.eval(inputs)
@@ -250,11 +254,7 @@ class _Metrics:
         members = None
         if self.ensemble is not None:
             members, forecast = np.array(forecast.astype(mx.float32)), forecast.mean(axis=0)
-        if forecast.shape != targets.shape:
-            raise ValueError(
-                f"[evaluate] the forecast of '{self.name}' must have the shape of the targets, {targets.shape}, "
-                f"but got {forecast.shape}."
-            )
+        guards.check_forecast(self.name, forecast, targets.shape)
         frames = np.array(mx.array(forecast).astype(mx.float32))
         self.frames.update(frames, targets, mask)
         values = frames if self.field is None else self.field.physical(frames)

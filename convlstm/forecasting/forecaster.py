@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
-from convlstm.arguments import check_whole
+from convlstm.arguments import check_mapping, check_number, check_whole, check_wholes
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.finite import check_finite
 from convlstm.forecasting.scale import FieldScale, Scale, Unscaled, scale_of
@@ -91,6 +91,12 @@ class Forecaster:
             raise ValueError(f"[Forecaster] 'overlap' must be at most half of 'tile' ({tile}) but got {overlap}.")
         if scale is not None and not isinstance(scale, Scale | FieldScale):
             raise ValueError(f"[Forecaster] 'scale' must have forward and inverse but got {type(scale).__name__}.")
+        if not callable(model):
+            raise ValueError(f"[Forecaster] 'model' must be a model but got {model!r}.")
+        if grid is not None and (not isinstance(grid, Sequence) or len(check_wholes("Forecaster", "grid", grid)) != 2):
+            raise ValueError(f"[Forecaster] 'grid' must be a height and a width but got {grid!r}.")
+        check_number("Forecaster", "most_clipped", most_clipped, 0)
+        check_mapping("Forecaster", "record", {} if record is None else record)
         self.model, self.scale = model, Unscaled() if scale is None else scale
         self.input_frames, self.horizon = input_frames, check_whole("Forecaster", "horizon", horizon)
         self.grid, self.tile, self.overlap, self.most_clipped = grid, tile, overlap, most_clipped
@@ -177,7 +183,12 @@ class Forecaster:
                 [0, 1] and there is no scale.
             NotFiniteError: The model's forecast has values that are NaN or infinite.
         """
-        array = np.asarray(frames)
+        try:
+            array = np.asarray(frames)
+        except ValueError as error:
+            raise ValueError(f"[Forecaster] 'frames' must be of one size but got a ragged list: {error}") from error
+        if perturb is not None and not callable(perturb):
+            raise ValueError(f"[Forecaster] 'perturb' must be a function but got {perturb!r}.")
         x = self._sequences(array)
         x = np.where(np.isposinf(x), np.nan, x) if x.dtype.kind == "f" else x
         steps = check_whole("Forecaster", "horizon", self.horizon if horizon is None else horizon)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_path
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics.table import at, spelled
 from convlstm.report.ensemble_charts import rank_histogram, reliability_diagram, spread_skill
@@ -17,7 +18,7 @@ from convlstm.report.frame_panel import forecast_panel
 from convlstm.report.fss_and_spectra import fss_by_scale, spectra
 from convlstm.report.rain_pictures import rain_gif, rain_panel
 from convlstm.report.score_charts import lead_curves, score_curves, training_curve
-from convlstm.report.shown_sequences import field_scales, selected, shown, times_of
+from convlstm.report.shown_sequences import check_shown, field_scales, selected, shown, times_of
 from convlstm.runs.metrics_log import MetricsLog
 
 
@@ -49,8 +50,16 @@ def write_pictures(
 
     Returns:
         The files in the order in which they were written.
+
+    Raises:
+        ValueError: An argument has another type, or `animated` names a forecaster that no sequence was kept of.
     """
-    folder = Path(folder)
+    folder = check_path("write_pictures", "folder", folder)
+    log = None if log is None else check_path("write_pictures", "log", log)
+    check_shown("write_pictures", result, rain, fields)
+    if animated is not None and not (isinstance(animated, Sequence) and set(result.scores).issuperset(animated)):
+        names = ", ".join(result.scores)
+        raise ValueError(f"[write_pictures] 'animated' must be a list of some of {names} but got {animated!r}.")
     title = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
     if rain is not None:
         pictures = _rain(folder, result, title, rain, split)
@@ -63,7 +72,7 @@ def write_pictures(
     pictures += _ensembles(folder, result, title, rain)
     if log is not None:
         try:
-            training_curve(folder / "training.png", MetricsLog.read(Path(log)))
+            training_curve(folder / "training.png", MetricsLog.read(log))
             pictures.append(folder / "training.png")
         except (OSError, ValueError) as error:
             warnings.warn(f"'{log}' is left out, so there is no training.png: {error}", stacklevel=2)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from convlstm.evaluation.files import check_evaluation
+from convlstm.evaluation.guards import check_data
 from convlstm.evaluation.scoring import Evaluation, Example
 from convlstm.report.field_scale import scale_of_field
 from convlstm.report.map_drawing import Scale
@@ -35,6 +37,14 @@ class Shown:
     def name(self) -> str:
         """Name of the field; "" for rain and frames."""
         return "" if self.field is None else self.field.name
+
+
+def check_shown(owner: str, result: Any, rain: Any, fields: Any) -> None:
+    """Raises ValueError if there is no evaluation to show, or the data are not those that it was made with."""
+    check_evaluation(owner, result)
+    check_data(owner, rain, fields, ("frame_interval", "times"))
+    if rain is not None and not result.thresholds:
+        raise ValueError(f"[{owner}] 'rain' must be None, as 'result' has no scores of rain, but got {rain!r}.")
 
 
 def selected(result: Evaluation) -> list[tuple[str, Example]]:

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_mapping, check_path
 from convlstm.backend import files
 from convlstm.backend.own_files import check_own_file
 from convlstm.evaluation.lead_times import lead_time
@@ -30,7 +31,7 @@ from convlstm.report.page.frames import colours
 from convlstm.report.page.markup import Markup, element
 from convlstm.report.page.scales import by_scale
 from convlstm.report.rain_scale import RainScale
-from convlstm.report.shown_sequences import selected
+from convlstm.report.shown_sequences import check_shown, selected
 from convlstm.report.style import MISSING as SAND
 
 HERE = Path(__file__).parent
@@ -69,8 +70,13 @@ def write_page(
 
     Raises:
         FileExistsError: The file is not from an evaluation.
+        ValueError: An argument has another type.
     """
-    check_own_file(Path(path), MARKS)
+    path = check_path("write_page", "path", path)
+    check_shown("write_page", result, rain, fields)
+    for name, value in (("record", record), ("checkpoints", checkpoints)):
+        check_mapping("write_page", name, {} if value is None else value)
+    check_own_file(path, MARKS)
     record = record or {}
     runs = run_sections.runs_of(checkpoints or {})
     physical = None if fields is None else Field(fields, split)
@@ -92,7 +98,7 @@ def write_page(
     filled = {key: (title, parts) for key, (title, parts) in sections.items() if parts}
     names = list(runs) if len(runs) != 1 else [next(iter(runs.values())).folder.resolve().name]
     title = "Forecasts of " + ", ".join(names or [next(iter(result.scores))])
-    files.replace(Path(path), _document(title, _summary(result, record, split, interval, fields), filled, films))
+    files.replace(path, _document(title, _summary(result, record, split, interval, fields), filled, films))
 
 
 def _summary(result: Evaluation, record: Mapping[str, Any], split: str, interval: float | None, fields: Any) -> str:
