@@ -19,6 +19,7 @@ from tests.support.tiny import Fade
 
 import numpy as np
 import pytest
+from PIL import Image
 
 FRAMES = np.linspace(0, 1, 3 * 16 * 16, dtype=np.float32).reshape(3, 16, 16)
 NOT_NUMBERS = {
@@ -265,3 +266,24 @@ def test_wrong_parts_of_a_forecaster_are_refused(name, value):
 @pytest.mark.parametrize("perturb", [12, "a"])
 def test_frames_are_perturbed_by_functions_only(perturb):
     refused(lambda: Forecaster(Persistence())(FRAMES, perturb=perturb), "Forecaster", "perturb")
+
+
+@pytest.mark.parametrize("name", ["lead_times.png", "forecast_0.png", "forecast_0.gif", "forecast_0_wind.png"])
+def test_pictures_replace_only_earlier_pictures(name, tmp_path):
+    kept = evaluate({"persistence": Persistence()}, [BATCH], keep=1)
+    write_pictures(tmp_path, kept)
+    write_pictures(tmp_path, kept)
+    (tmp_path / name).write_bytes(b"\x89PNG mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match="it is not from an evaluation, and is left alone"):
+        write_pictures(tmp_path, kept)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_foreign_still_picture_is_not_replaced_by_an_animation(tmp_path):
+    path = tmp_path / "forecast_0.gif"
+    Image.new("L", (4, 4)).save(path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="left alone"):
+        write_pictures(tmp_path, evaluate({"persistence": Persistence()}, [BATCH], keep=1))
+    assert path.read_bytes() == before

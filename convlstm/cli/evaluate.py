@@ -34,6 +34,7 @@ from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
 from convlstm.report import write_page, write_pictures
 from convlstm.report.page import MARKS as PAGE_MARKS
+from convlstm.report.pictures import MARKS as CHART_MARKS
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -60,14 +61,11 @@ KEYS: dict[str, Values] = {
     "trusted": PACKAGES,
 }
 
-# Pictures that every evaluation, or one of rain or of an ensemble, draws.
-CHARTS = ("lead_times", "training", "csi", "fss", "spectra", "reliability", "rank_histogram", "spread_skill")
-
 # Texts in the files of an evaluation. Older reports are recognised by their policy, charts by what has drawn them.
 MARKS: dict[str, tuple[str, ...]] = {
     "report.html": PAGE_MARKS,
     **SCORE_MARKS,
-    **{f"{name}.png": ("Software\0Matplotlib", "Software\0convlstm") for name in CHARTS},
+    **CHART_MARKS,
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.arguments import check_path
+from convlstm.backend.own_files import check_own_file
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.metrics.table import at, spelled
 from convlstm.report.ensemble_charts import rank_histogram, reliability_diagram, spread_skill
@@ -20,6 +21,12 @@ from convlstm.report.rain_pictures import rain_gif, rain_panel
 from convlstm.report.score_charts import lead_curves, score_curves, training_curve
 from convlstm.report.shown_sequences import check_shown, field_scales, selected, shown, times_of
 from convlstm.runs.metrics_log import MetricsLog
+
+CHARTS = ("lead_times", "training", "csi", "fss", "spectra", "reliability", "rank_histogram", "spread_skill")
+"""Pictures that every evaluation, or one of rain or of an ensemble, draws."""
+PNG, GIF = ("Software\0Matplotlib", "Software\0convlstm"), ("NETSCAPE2.0",)
+"""Texts by which pictures are recognised: the program that has drawn them, or the endless loop of an animation."""
+MARKS: dict[str, tuple[str, ...]] = {f"{name}.png": PNG for name in CHARTS}
 
 
 def write_pictures(
@@ -52,6 +59,7 @@ def write_pictures(
         The files in the order in which they were written.
 
     Raises:
+        FileExistsError: A picture of such a name is not from an evaluation.
         ValueError: An argument has another type, or `animated` names a forecaster that no sequence was kept of.
     """
     folder = check_path("write_pictures", "folder", folder)
@@ -60,6 +68,7 @@ def write_pictures(
     if animated is not None and not (isinstance(animated, Sequence) and set(result.scores).issuperset(animated)):
         names = ", ".join(result.scores)
         raise ValueError(f"[write_pictures] 'animated' must be a list of some of {names} but got {animated!r}.")
+    _check_own_pictures(folder, result)
     title = "1 sequence" if result.sequences == 1 else f"{result.sequences:,} sequences"
     if rain is not None:
         pictures = _rain(folder, result, title, rain, split)
@@ -77,6 +86,17 @@ def write_pictures(
         except (OSError, ValueError) as error:
             warnings.warn(f"'{log}' is left out, so there is no training.png: {error}", stacklevel=2)
     return pictures
+
+
+def _check_own_pictures(folder: Path, result: Evaluation) -> None:
+    """Raises FileExistsError if another program's picture has the name of a chart or of a kept sequence."""
+    for name, marks in MARKS.items():
+        check_own_file(folder / name, marks)
+    for example in result.examples:
+        for ending, marks in (("png", PNG), ("gif", GIF)):
+            for pattern in (f"forecast_{example.index}.{ending}", f"forecast_{example.index}_*.{ending}"):
+                for path in folder.glob(pattern):
+                    check_own_file(path, marks)
 
 
 def _frames(folder: Path, result: Evaluation, animated: Sequence[str] | None) -> list[Path]:
