@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convlstm.arguments import check_flags
 from convlstm.backend import files
 from convlstm.checkpoints import tensors
 from convlstm.checkpoints.build import TRUSTED, build
@@ -150,8 +151,9 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or its weights do not fit its configuration.
         UntrustedTargetError: Its configuration names something other than a class of a trusted package.
-        ValueError: A class does not take the arguments in its configuration.
+        ValueError: A class does not take the arguments in its configuration, or an argument has another type.
     """
+    _check_arguments(trusted, ema)
     return _load(find(path), trusted, ema)
 
 
@@ -177,7 +179,17 @@ def load_all(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | 
 
     The arguments and the errors are those of `load`.
     """
+    _check_arguments(trusted, ema)
     return _load_all(find(path), trusted, ema)
+
+
+def _check_arguments(trusted: Any, ema: Any) -> None:
+    """Raises ValueError if an argument of `load` has another type."""
+    packages = trusted if isinstance(trusted, Sequence) and not isinstance(trusted, str | bytes) else [None]
+    if not all(isinstance(package, str) and package for package in packages):
+        raise ValueError(f"[load] 'trusted' must be a list of packages but got {trusted!r}.")
+    if ema is not None:
+        check_flags("load", ema=ema)
 
 
 @again_if_replaced
