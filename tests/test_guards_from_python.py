@@ -234,15 +234,22 @@ def test_weights_are_arrays_by_name(arrays, ending, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["file", "allow_pickle"])
+def test_names_that_numpy_takes_for_arguments_are_refused(name, tmp_path):
+    arrays = {name: FRAMES, "a": FRAMES}
+    refused(lambda: write_state_dict(tmp_path / "a.npz", arrays), "write_state_dict", "arrays", ConversionError)
+    assert not list(tmp_path.iterdir())
+    write_state_dict(tmp_path / "a.safetensors", arrays)
+    assert sorted(read_state_dict(tmp_path / "a.safetensors")) == sorted(arrays)
+
+
 @pytest.mark.parametrize("target", MODELS)
 def test_only_models_with_a_description_have_a_state_dict(target):
     described = {"_target_": target}
-    for model in (12, None, FRAMES):
+    for model in (12, None, FRAMES, Persistence()):
         refused(lambda model=model: to_state_dict(model, described), "to_state_dict", "model", ConversionError)
     for wrong in (12, None, "a", {**described, "layers": 12}, {**described, "layers": [12]}):
-        refused(
-            lambda wrong=wrong: to_state_dict(Persistence(), wrong), "to_state_dict", "description", ConversionError
-        )
+        refused(lambda wrong=wrong: to_state_dict(Fade(0.5), wrong), "to_state_dict", "description", ConversionError)
 
 
 @pytest.mark.parametrize("frames", [[[[1, 2], [3]]], [[1], [2, 3]], [FRAMES, FRAMES[:, :8]], [FRAMES, None]])

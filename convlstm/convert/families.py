@@ -140,6 +140,8 @@ def to_state_dict(model: nn.Module, description: dict[str, Any]) -> StateDict:
     """
     if not isinstance(model, nn.Module):
         raise ConversionError(f"[to_state_dict] 'model' must be a model but got {model!r}.")
+    if not _parameters(model):
+        raise ConversionError(f"[to_state_dict] 'model' must have weights but got {type(model).__name__}.")
     layers = description.get("layers", []) if isinstance(description, dict) else None
     if not isinstance(layers, Sequence) or not all(isinstance(layer, dict) for layer in layers):
         raise ConversionError(f"[to_state_dict] 'description' must be a model's description but got {description!r}.")

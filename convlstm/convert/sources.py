@@ -207,6 +207,10 @@ def write_state_dict(path: str | Path, arrays: StateDict) -> None:
         raise ConversionError(f"'{path}' exists already. Choose another name.")
     if path.suffix not in (*TORCH, ".safetensors", ".npz"):
         raise ConversionError(f"'{path}' has an unknown ending. Known are {', '.join(TORCH)}, .safetensors and .npz.")
+    if path.suffix == ".npz" and (taken := {"file", "allow_pickle"}.intersection(arrays)):  # arguments of np.savez
+        raise ConversionError(
+            f"[write_state_dict] 'arrays' must not be named file or allow_pickle in .npz but got {min(taken)!r}."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
         if path.suffix in TORCH:
