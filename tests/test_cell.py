@@ -244,7 +244,10 @@ def test_repr_names_the_arguments():
         ({"stride": -1}, "[ConvLSTMCell] 'stride' must be an int or a pair of ints, at least 1, but got -1."),
         ({"stride": (1, 0)}, "'stride' must be an int or a pair of ints, at least 1, but got (1, 0)."),
         ({"dilation": 0}, "[ConvLSTMCell] 'dilation' must be an int or a pair of ints, at least 1, but got 0."),
-        ({"padding": "full"}, "'padding' must be 'same', 'valid', an int or a pair of ints but got 'full'."),
+        (
+            {"padding": "full"},
+            "'padding' must be 'same', 'valid', 'circular', an int or a pair of ints but got 'full'.",
+        ),
         ({"padding": -1}, "[ConvLSTMCell] 'padding' must be an int or a pair of ints, at least 0, but got -1."),
         ({"padding": 0.5}, "'padding' must be an int or a pair of ints, at least 0, but got 0.5."),
         ({"grid_size": (0, 4)}, "'grid_size' must be an int or a pair of ints, at least 1, but got (0, 4)."),

@@ -75,8 +75,8 @@ class SPROG(nn.Module):
             raise ValueError(f"[{owner}] 'matching' must be one of {', '.join(MATCHING)} but got {matching!r}.")
         self.levels, self.matching, self.border = levels, matching, border
         self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
-        self.rates = list(rates)
         self._scale = RainDecibels(owner, rates, threshold)
+        self.rates = list(rates)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the inputs are not NTHW1 with at least three frames, or if the horizon is below 1."""

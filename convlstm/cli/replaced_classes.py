@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def open_new_keys(config_name: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _arguments(target: str) -> list[str] | None:
-    """Returns the arguments of a class or a function; None if it takes any, or if it cannot be loaded."""
+    """Returns the arguments of a class or a function; None if it takes any, cannot be loaded, or is a builtin."""
+    if target.partition(".")[0] in sys.stdlib_module_names:
+        return None  # checked and refused later
     parameters = _parameters(target)
     if parameters is None or any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values()):
         return None

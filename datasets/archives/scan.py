@@ -87,7 +87,8 @@ class _Scan:
 
     def run(self) -> None:
         for path, entry in self._entries.items():
-            if entry.problem:  # it has ended a process already
+            # It has ended a process already, or is known to be of another format.
+            if entry.problem or entry.format not in ("", self._format):
                 continue
             recognised = bool(entry.format)
             self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, recognised, self._with_known)

@@ -281,7 +281,10 @@ def test_bad_arguments(Cell, arguments, message):
     [
         ({"recurrent_kernel_size": 2}, "'recurrent_kernel_size' must be odd but got 2"),
         ({"stride": 0}, "'stride' must be an int or a pair of ints, at least 1, but got 0."),
-        ({"padding": "full"}, "'padding' must be 'same', 'valid', an int or a pair of ints but got 'full'."),
+        (
+            {"padding": "full"},
+            "'padding' must be 'same', 'valid', 'circular', an int or a pair of ints but got 'full'.",
+        ),
         ({"dilation": "x"}, "'dilation' must be an int or a pair of ints, at least 1, but got 'x'."),
     ],
 )

@@ -236,6 +236,6 @@ def test_wrong_arguments(description, message):
 
 def test_errors_of_the_constructor_come_through():
     with pytest.raises(
-        ValueError, match=re.escape("[BinaryCrossEntropy] 'epsilon' must be at least 1e-7 and below 0.5 but got 2")
+        ValueError, match=re.escape("[BinaryCrossEntropy] 'epsilon' must be at least 1e-07 and below 0.5 but got 2")
     ):
         build({"_target_": "convlstm.losses.BinaryCrossEntropy", "epsilon": 2})

@@ -127,7 +127,7 @@ def bases() -> tuple[Base, ...]:
             if needs_files(group, name):
                 continue
             companions = COMPANIONS.get((group, name), COMPANIONS.get((group, "*"), {}))
-            if group == "loss" and "${data.transform}" in (CONFIGS / group / f"{name}.yaml").read_text("utf-8"):
+            if group == "loss" and "transforms.to_unit" in (CONFIGS / group / f"{name}.yaml").read_text("utf-8"):
                 companions = companions | {"data": "radar_echo"}
             trains = group != "model" or name not in WITHOUT_WEIGHTS
             if trains:

@@ -19,6 +19,8 @@ from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
+from convlstm.architectures.sprog import SPROG
+from convlstm.architectures.steps import STEPS
 from convlstm.datasets import transforms
 from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.archives.forecast_input import ForecastInput
@@ -172,6 +174,8 @@ def takers(folder: Path) -> dict[str, Taker]:
         "PredRNN": taker(PredRNN, hidden_channels=[4], kernel_size=3, patch_size=2),
         "SimVP": taker(SimVP, frames=2),
         "AdvectionResidual": taker(AdvectionResidual),
+        "SPROG": taker(SPROG),
+        "STEPS": taker(STEPS),
         "Extrapolation": taker(Extrapolation),
         "Persistence": taker(Persistence),
     }

@@ -104,12 +104,14 @@ def test_pgm(tmp_path):
         (tmp_path / name).write_bytes(data)
         refusal(tmp_path / name, "fmi_pgm")
     pack(tmp_path / "b.pgm.gz", FMI_HEADER.encode(), b"# word\n" * 100_000, 500)
-    refusal(tmp_path / "b.pgm.gz", "fmi_pgm", "has one of more than 65536 bytes")
+    refusal(tmp_path / "b.pgm.gz", "fmi_pgm", "has more than .* bytes once it is unpacked")
     (tmp_path / "c.pgm").write_bytes(FMI_HEADER.encode() + b"9" * 5000 + b" 7\n255\n")
     refusal(tmp_path / "c.pgm", "fmi_pgm", "cannot be read")
     path = write_fmi(tmp_path / "d.pgm.gz", np.zeros((20, 30)))
-    pack(path, gzip.decompress(path.read_bytes()), bytes(1 << 20), 400)
     make_reader("fmi_pgm").read(path, 0)
+    pack(path, gzip.decompress(path.read_bytes()), bytes(1 << 20), 400)
+    with pytest.raises(ReadError, match="once it is unpacked"):
+        make_reader("fmi_pgm").read(path, 0)
 
 
 def test_mask(tmp_path):
