@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.commands import Outcome, commands, judged, spelled
-from tests.support.configurations import Base, bases, groups, has, needs_files
+from tests.support.configurations import OF_RAIN, Base, bases, groups, has, needs_files
 from tests.support.slips import KINDS, REMOVED, Slip, cases, slips
 
 import pytest
@@ -39,6 +39,7 @@ def test_all_configurations_are_valid_before_a_slip(base, bench):
 def test_every_choice_is_among_the_bases():
     chosen = {(group, name) for base in bases() for group, name in base.choices.items()}
     optional = {("logger", name) for name in groups()["logger"]}
+    optional |= {("model", name) for name in OF_RAIN}
     optional |= {(group, name) for group, names in groups().items() for name in names if needs_files(group, name)}
     assert {(group, name) for group, names in groups().items() for name in names} - optional <= chosen
     assert {base.command for base in bases()} == {"train", "evaluate"}

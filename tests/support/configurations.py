@@ -53,7 +53,11 @@ COMPANIONS: dict[tuple[str, str], dict[str, str]] = {
     ("sampling", "*"): {"model": "convlstm_stack", "loss": "mse"},
 }
 # Models that cannot be trained, only evaluated.
-WITHOUT_WEIGHTS = ("extrapolation", "persistence")
+WITHOUT_WEIGHTS = ("extrapolation", "persistence", "sprog", "steps")
+
+
+# They need pixels of a known size, so that slips of other keys cannot be tried with them alone.
+OF_RAIN = ("sprog", "steps")
 
 
 @dataclass
@@ -132,7 +136,7 @@ def bases() -> tuple[Base, ...]:
             trains = group != "model" or name not in WITHOUT_WEIGHTS
             if trains:
                 whole.append(Base("train", companions | {group: name}))
-            if group == "model":
+            if group == "model" and name not in OF_RAIN:
                 data = {"data": companions.get("data", "moving_mnist")}
                 whole.append(Base("evaluate", data | {group: name}, {} if trains else {"batch_size": 2}))
             if group == "data":
