@@ -17,6 +17,7 @@ from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
+from convlstm.cli.data_channels import before_data, follow_channels
 from convlstm.cli.data_lines import data_lines
 from convlstm.cli.fine_tuning import follow_checkpoint, prepare
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
@@ -24,13 +25,12 @@ from convlstm.cli.key_checks import FLAG, LAYERS, PACKAGES, PATH, check, optiona
 from convlstm.cli.program import fail, make_folder, run
 from convlstm.cli.rain_loss import fit_to_data
 from convlstm.cli.replaced_classes import drop_former_keys
-from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.distributed.ranks import ALONE, Ranks, RanksError
 from convlstm.distributed.watchdog import WatchError
 from convlstm.runs.comparison import NAMING, differences
 from convlstm.runs.folder import holds_checkpoints
 from convlstm.runs.progress import Progress
-from convlstm.runs.resume import changes_on_resume, check_same_data, choose_run, trained_digits
+from convlstm.runs.resume import changes_on_resume, check_same_data, check_same_run, choose_run, trained_digits
 from convlstm.runs.summary import flat
 from convlstm.summary import parameters
 from convlstm.training.settings import Settings
@@ -80,7 +80,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     # Runs without them keep the configuration that they have always had.
     settings |= {"freeze": freeze} if freeze else {}
     check_sections(settings)
-    folder, checkpoint = agreed_start(ranks, settings)
+    folder, checkpoint = agreed_start(ranks, before_data(settings))
     if checkpoint is not None and settings["data"].get("digits") == "auto":
         # A run keeps the digits that it found at its start.
         config.data.digits = ranks.share(trained_digits(checkpoint) if ranks.main else None)
@@ -105,6 +105,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     settings |= {"init": init} if init else {}
     if ranks.main:
         if checkpoint is not None:
+            check_same_run(checkpoint, settings)  # again, since the model's channels are known now
             check_same_data(checkpoint, record)
         make_folder(folder)
         announce(folder, checkpoint, settings, objects, record, ranks)
@@ -164,26 +165,6 @@ def build(config: DictConfig) -> Objects:
     sampling = instantiate(config, "sampling") if config.get("sampling") else None
     loggers = [instantiate(config.logger, name) for name in config.get("logger") or {}]
     return Objects(trainer, model, data, schedule, optimizer, loss, sampling, loggers)
-
-
-def follow_channels(config: DictConfig, data: Any) -> None:
-    """Gives the model the channels of the data, except for keys that the command line names."""
-    if not isinstance(data, SequenceDataset):
-        return
-    channels = data.frame_shape[-1]
-    outputs = channels if data.target_channels is None else len(data.target_channels)
-    wanted: dict[str, float | None] = {
-        "in_channels": channels,
-        "out_channels": outputs if outputs != channels else None,
-    }
-    if outputs != channels:
-        wanted["next_frame_weight"] = 0.0  # the next input frame has channels that the model does not forecast
-    named = {change.lstrip("+").partition("=")[0] for change in HydraConfig.get().overrides.task}
-    for key, value in wanted.items():
-        if key in config.model and config.model[key] != value and f"model.{key}" not in named:
-            print(f"note        model.{key} is {value}, since the data have {channels} channels", end="")
-            print("" if outputs == channels else f" and targets of {outputs}")
-            config.model[key] = value
 
 
 def check_model(objects: Objects) -> None:

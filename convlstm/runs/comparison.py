@@ -25,6 +25,9 @@ IRRELEVANT = {
 `record` is a data set's description of itself (`describe()`), as stored in a checkpoint.
 """
 
+FOLLOWS_DATA = "follows the data"
+"""Current value of a key that is known once the data have been read. It equals any former value."""
+
 Difference = tuple[str, Any, Any]
 """A dotted key, its former value and its current one; None for a value that is missing."""
 
@@ -50,7 +53,7 @@ def _differences(former: Any, current: Any, key: str) -> list[Difference]:
     if key.endswith("archive"):
         same = _file_names(former) == _file_names(current)
     else:
-        same = former == current or (key, current) == ("data.digits", "auto")
+        same = former == current or current == FOLLOWS_DATA or (key, current) == ("data.digits", "auto")
     return [] if same else [(key, former, current)]
 
 
