@@ -86,16 +86,14 @@ def _results(session: Session, count: int) -> Iterator[Try]:
         if not session.lives():
             break
     wanted[moments[0]] = 0  # its file was not the most common kind yet
-    if len(kinds) > 1:
-        wanted[moments[1]] = 0  # the model needs two frames, and the first may not have counted yet
-    session.written.wait({moment: wanted[moment] for moment in kinds}, 10.0)
+    session.written.wait({moment: wanted[moment] for moment in kinds if moment != moments[1]}, 10.0)
     ended = session.end()
     for moment, kind in kinds.items():
         number = session.written.count(moment)
-        if moment == moments[1] and number == 1:
-            number = 0
+        # The model needs two frames, and the first may not have counted yet when the second came.
+        allowed = {0, 1} if moment == moments[1] else {wanted[moment]}
         lost = f"{number} instead of {wanted[moment]} forecasts from {moment} (see '{session.folder}')"
-        yield Try(f"{session.format}: {kind}", lost if number != wanted[moment] else "")
+        yield Try(f"{session.format}: {kind}", "" if number in allowed else lost)
     beside = ", ".join(f"{number} x {name}" for name, number in sorted(session.strays.items()))
     yield Try(f"{session.format}: SIGTERM while a file loops", ended, note=f"{count} frames beside {beside}")
     if count >= LONG:

@@ -50,24 +50,6 @@ def frozen_names(format: str, names: Any) -> str | tuple[str, ...] | None:
     return names[0] if len(names) == 1 else tuple(names)
 
 
-def frozen_numbers(format: str, name: str, value: Any, words: tuple[str, ...] = ()) -> Any:
-    """Returns an option of one or more numbers as a number or a tuple; raises ValueError for anything else.
-
-    Args:
-        format: The format, for messages.
-        name: Name of the option.
-        value: Its value.
-        words: Words that may stand for a number. Default: none.
-    """
-    if value is None or (isinstance(value, str) and value in words):
-        return value
-    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    numbers = tuple(value) if several else (value,)
-    if not numbers or not all(is_number(number) and math.isfinite(number) for number in numbers):
-        raise ValueError(f"[{format}] '{name}' must be a number, or a list of numbers, but got {value!r}.")
-    return numbers if several else value
-
-
 def frozen_units(format: str, units: Any) -> str | tuple[tuple[str, str], ...] | None:
     """Returns the option 'units' as a text, or as pairs of names and texts; raises ValueError for anything else."""
     if not isinstance(units, Mapping | tuple) or not units:
