@@ -86,12 +86,12 @@ def _results(session: Session, count: int) -> Iterator[Try]:
         if not session.lives():
             break
     wanted[moments[0]] = 0  # its file was not the most common kind yet
-    session.written.wait({moment: wanted[moment] for moment in kinds if moment != moments[1]}, 10.0)
+    session.written.wait({moment: wanted[moment] for moment in kinds if moment not in moments[1:2]}, 10.0)
     ended = session.end()
     for moment, kind in kinds.items():
         number = session.written.count(moment)
         # The model needs two frames, and the first may not have counted yet when the second came.
-        allowed = {0, 1} if moment == moments[1] else {wanted[moment]}
+        allowed = {0, 1} if moment in moments[1:2] else {wanted[moment]}
         lost = f"{number} instead of {wanted[moment]} forecasts from {moment} (see '{session.folder}')"
         yield Try(f"{session.format}: {kind}", "" if number in allowed else lost)
     beside = ", ".join(f"{number} x {name}" for name, number in sorted(session.strays.items()))
