@@ -95,8 +95,10 @@ def test_watching_goes_on_beside_each_of_them(tmp_path, when):
 def test_a_signal_ends_reading_while_a_file_loops(tmp_path, door, number):
     write(tmp_path / "0.dng", 0, "loop", "contents")
     code = f"""
-        import sys
+        import signal, sys
         sys.path.insert(0, {str(PROJECT)!r})
+        # A shell ignores Ctrl-C in what it starts in the background, and so would this.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from convlstm.datasets.archives.archive import Archive
         from convlstm.datasets.archives.newest_frames import NewestFrames
         from convlstm.datasets.readers import FORMATS
