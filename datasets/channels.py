@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from convlstm.datasets.readers.grid import Coordinate, Field
@@ -47,7 +47,7 @@ class Channel:
     def describe(self) -> dict[str, Any]:
         """Returns a record for JSON."""
         change = {} if self.change is None else {"change": self.change.describe()}
-        return {"field": asdict(self.field), "scale": self.scale.describe(), **change}
+        return {"field": self.field.describe(), "scale": self.scale.describe(), **change}
 
 
 class Degrees(NamedTuple):

@@ -59,7 +59,8 @@ def _field(field: Mapping[str, Any]) -> str:
     name, units = str(field.get("name")), str(field.get("units"))
     made = f" from {field['file_units']}" if field.get("file_units") else ""
     about = f"{described}, " if described and described.lower() != name.replace("_", " ").lower() else ""
-    return f"{name}: {about}{units}{made}"
+    remark = f" ({field['remark']})" if field.get("remark") else ""
+    return f"{name}: {about}{units}{made}{remark}"
 
 
 def _scale(scale: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +165,7 @@ class Archive:
             "pixel_size": None if grid.pixel_size is None else list(grid.pixel_size),
             "pixel_units": grid.pixel_units,
             "projection": grid.map,
-            "fields": [asdict(field) for field in self.fields],
+            "fields": [field.describe() for field in self.fields],
             "missing_share": round(float(self.missing.mean(dtype=np.float64)), 6),
             "wet_share": round(float(self.wet.mean(dtype=np.float64)), 6),
             "problems": self._problems.counts(),

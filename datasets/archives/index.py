@@ -22,7 +22,7 @@ import numpy as np
 
 # Stored indexes of another version are ignored. Raise the number if the meaning of a reader's values or of a statistic
 # changes.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass

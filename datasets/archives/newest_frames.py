@@ -14,6 +14,7 @@ from convlstm.datasets import arguments
 from convlstm.datasets.archives.changes import Changes
 from convlstm.datasets.archives.files import Problem, RadarFiles
 from convlstm.datasets.archives.majority import most_common, strangeness
+from convlstm.datasets.archives.sums import FileOfSums, check_sums
 from convlstm.datasets.calendar_steps import moved
 from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadError
 from convlstm.datasets.windows import TOLERANCE
@@ -126,6 +127,7 @@ class NewestFrames:
 
         Raises:
             MissingLibraryError: If the format's library is not installed.
+            ValueError: If files hold sums since the same start, see `convlstm.datasets.archives.sums`.
         """
         problems: list[Problem] = []
         changed = self._changes.look()
@@ -197,6 +199,8 @@ class NewestFrames:
         """Sets the grid to that of most files, adds the frames that fit, and returns their times if they are new."""
         grids = [of_file.grid for path, of_file in self._contents.items() if path in self._changes]
         former = None if self.grid is None else self.grid.layout
+        files = ((path.name, c.times, c.grid) for path, c in self._contents.items() if path in self._changes)
+        check_sums("NewestFrames", (FileOfSums(*file) for file in files))
         layout = most_common((grid.layout for grid in grids), former)
         if layout is None:
             return []

@@ -13,6 +13,7 @@ from convlstm.datasets.archives.files import Problem
 from convlstm.datasets.archives.frame_statistics import INFINITE, NEGATIVE, UNREADABLE
 from convlstm.datasets.archives.index import Entry
 from convlstm.datasets.archives.majority import strangeness
+from convlstm.datasets.archives.sums import FileOfSums, check_sums
 from convlstm.datasets.readers import Grid, Layout
 from convlstm.datasets.readers.errors import printable
 from convlstm.datasets.windows import breaks, step_of
@@ -103,6 +104,9 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
     These are left out: files whose frames have another size or other units than most frames, frames that cannot be read
     or are all missing, and frames with the time of another one. Of these, the frame counts whose file has the grid and
     the kind of name of most files, and then that of the first name.
+
+    Raises:
+        ValueError: If files hold sums since the same start, see `check_sums`.
     """
     for name, entry in entries.items():
         if entry.grid is None:
@@ -120,6 +124,7 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
 
     names = [name for name, layout in layouts.items() if layout == usual]
     parts = [entries[name] for name in names]
+    check_sums("Archive", (FileOfSums(n, e.times, e.grid) for n, e in zip(names, parts, strict=True) if e.grid))
     sizes = [len(entry.times) for entry in parts]
     file = np.repeat(np.arange(len(parts), dtype=np.int32), sizes)
     position = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])

@@ -11,6 +11,7 @@ from typing import Any
 
 from convlstm.datasets.readers.base import Contents
 from convlstm.datasets.readers.block_cache import identity
+from convlstm.datasets.readers.cf.period import TAKE_DIFFERENCES
 from convlstm.datasets.readers.cf.reader import CFReader
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
@@ -29,8 +30,8 @@ class GRIB(CFReader):
 
     A file may have many fields: those of one parameter make frames in the order of their valid times. Levels and
     members of an ensemble are further dimensions under the names of ecCodes: `select: {isobaricInhPa: 500, number: 1}`.
-    Sums of rain become rates over their periods; sums whose periods overlap, such as those since the start of a
-    forecast, are refused.
+    Sums of rain become rates over their periods. Sums whose periods overlap, such as those since the start of a
+    forecast, are refused unless `accumulated` names their start; of several that end at one time, the longest counts.
     """
 
     format = "grib"
@@ -53,6 +54,10 @@ class GRIB(CFReader):
         groups: dict[tuple, list[Message]] = defaultdict(list)
         for message in messages_of(path, identity(path)):
             groups[message.name, message.level_type, message.grid].append(message)
+        if self.variable is not None:  # nothing is said of others
+            wanted = (self.variable,) if isinstance(self.variable, str) else self.variable
+            chosen = {key: group for key, group in groups.items() if any(w.startswith(key[0]) for w in wanted)}
+            groups = chosen if all(any(w.startswith(name) for name, *_ in chosen) for w in wanted) else groups
         names = [name for name, *_ in groups]
         kinds = [(name, kind) for name, kind, _ in groups]
         variables: dict[str, Variable] = {}
@@ -60,7 +65,7 @@ class GRIB(CFReader):
             # The same parameter on several kinds of levels, or on several grids, has several names.
             full = name if names.count(name) == 1 else f"{name}_{kind}"
             full = full if kinds.count((name, kind)) == 1 else f"{full}_{number}"
-            _add(variables, path, full, messages, dict(grid))
+            _add(variables, path, full, messages, dict(grid), self.accumulated is not None)
         yield variables
 
     def _identity(self, path: Path) -> Any:
@@ -68,10 +73,18 @@ class GRIB(CFReader):
 
 
 def _add(
-    variables: dict[str, Variable], path: Path, name: str, messages: Sequence[Message], grid: dict[str, Any]
+    variables: dict[str, Variable],
+    path: Path,
+    name: str,
+    messages: Sequence[Message],
+    grid: dict[str, Any],
+    overlapping: bool,
 ) -> None:
-    """Adds the variables of one parameter: the field, and its coordinates, which several fields may share."""
-    by_place = _by_place(name, messages)
+    """Adds the variables of one parameter: the field, and its coordinates, which several fields may share.
+
+    The periods of its sums may overlap if `overlapping`.
+    """
+    by_place = _by_place(name, messages, overlapping)
     first = messages[0]
     times, members, levels = (sorted({place[axis] for place in by_place}) for axis in range(3))
     if len(by_place) < len(times) * len(members) * len(levels):
@@ -81,8 +94,9 @@ def _add(
         )
     about = {"units": _EPOCH, "standard_name": "time"}
     if first.is_sum:
-        periods = np.array(sorted({(message.begin, message.end) for message in messages})).astype(np.int64)
-        if (periods[1:, 0] < periods[:-1, 1]).any():
+        ends = {message.end: message.begin for message in by_place.values()}
+        periods = np.array([(ends[time], time) for time in times]).astype(np.int64)
+        if not overlapping and (periods[1:, 0] < periods[:-1, 1]).any():
             raise UnreadableError(_overlapping(name))
         about["bounds"] = _shared(variables, "time_bounds", ("time", "bounds"), periods, {})
     dimensions = [_shared(variables, "time", None, np.array(times).astype(np.int64), about)]
@@ -95,6 +109,7 @@ def _add(
         vertical = {"units": first.level_units, "positive": "down" if first.level_units else "up"}
         dimensions.append(_shared(variables, first.level_type, None, np.array(levels), vertical))
     attributes = {"units": first.units, "standard_name": first.standard_name, "long_name": first.long_name}
+    attributes["cell_methods"] = "time: sum" if first.is_sum else ""
     try:
         rows, columns, mapping = coordinates_of(grid)
         dimensions += [_shared(variables, label, None, values, about) for label, values, about in (rows, columns)]
@@ -118,8 +133,8 @@ def _add(
     )
 
 
-def _by_place(name: str, messages: Sequence[Message]) -> dict[tuple[Any, ...], Message]:
-    """Returns the fields of a parameter by their time, member and level."""
+def _by_place(name: str, messages: Sequence[Message], overlapping: bool) -> dict[tuple[Any, ...], Message]:
+    """Returns the fields of a parameter by their time, member and level; the longest sum if they may overlap."""
     found: dict[tuple[Any, ...], Message] = {}
     for message in messages:
         known = found.setdefault((message.end, message.member, message.level), message)
@@ -128,8 +143,10 @@ def _by_place(name: str, messages: Sequence[Message]) -> dict[tuple[Any, ...], M
                 f"has {name!r} of {message.end} more than once, as from two forecasts. Split it first, as by "
                 "'grib_copy in.grib [dataDate]_[dataTime].grib'"
             )
-        if known is not message:
+        if known is not message and not overlapping:
             raise UnreadableError(_overlapping(name))
+        if message.begin < known.begin:
+            found[message.end, message.member, message.level] = message
     return found
 
 
@@ -154,6 +171,6 @@ def _shared(
 
 def _overlapping(name: str) -> str:
     return (
-        f"has sums {name!r} whose periods overlap, such as those since the start of a forecast. Take their differences "
-        "first, as 'cdo deltat' does"
+        f"has sums {name!r} whose periods overlap, such as those since the start of a forecast. {TAKE_DIFFERENCES}, or "
+        "name another field by reader.variable"
     )

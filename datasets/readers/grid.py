@@ -25,6 +25,8 @@ class Field:
         long_name: Description in the file. Default: unknown.
         file_units: Units in the file if they are others, such as `"kg m-2 in 10 min"`. Default: the same.
         is_rain: True for rain rates and radar reflectivities. Default: False.
+        remark: What else is to be known of the values, such as how two versions of the data were merged. Default: "".
+        minutes: Period of a sum in the file, or the usual one of several. Default: 0, not a sum.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Field:
     long_name: str = ""
     file_units: str = ""
     is_rain: bool = False
+    remark: str = ""
+    minutes: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -42,14 +46,21 @@ class Field:
     @property
     def physical(self) -> Field:
         """The field after reflectivity has become rain rate."""
-        return replace(RAIN_RATE, file_units=self.file_units or self.units) if self.kind == "dBZ" else self
+        if self.kind != "dBZ":
+            return self
+        return replace(RAIN_RATE, file_units=self.file_units or self.units, remark=self.remark)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns a record for JSON, without a remark and a period if there are none."""
+        record = asdict(self)
+        return {key: value for key, value in record.items() if value or key not in ("remark", "minutes")}
 
     def __str__(self) -> str:
         described = self.long_name or self.standard_name.replace("_", " ")
         made = f" from {self.file_units}" if self.file_units else ""
         # A description that repeats the name says nothing.
         about = f"{described}, " if described.lower().replace(" ", "_") != self.name.lower() and described else ""
-        return f"{self.name}: {about}{self.units}{made}"
+        return f"{self.name}: {about}{self.units}{made}" + (f" ({self.remark})" if self.remark else "")
 
 
 RAIN_RATE = Field("rain_rate", "mm/h", "lwe_precipitation_rate", "rain rate", is_rain=True)

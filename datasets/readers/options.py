@@ -70,3 +70,13 @@ def frozen_select(format: str, select: Any) -> tuple[tuple[str, Any], ...]:
             f"{select!r}."
         )
     return tuple((str(name), value) for name, value in pairs)
+
+
+def frozen_numbers(format: str, name: str, value: Any) -> tuple[float, ...] | None:
+    """Returns an option of one or more finite numbers as a tuple; raises ValueError for anything else."""
+    numbers = (
+        (value,) if value is None or not isinstance(value, Sequence) or isinstance(value, str | bytes) else tuple(value)
+    )
+    if value is not None and not (numbers and all(is_number(n) and math.isfinite(n) for n in numbers)):
+        raise ValueError(f"[{format}] '{name}' must be a number or a list of numbers but got {value!r}.")
+    return None if value is None else numbers

@@ -25,28 +25,40 @@ _STANDARD = {
 }
 _LATITUDE = ("degrees_north", "degree_north", "degrees_n", "degree_n", "degreesn")
 _LONGITUDE = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese")
+# Of the Climate Data Store: 1 is the final ERA5, 5 the preliminary one of the last months, and neither has all times.
+_VERSIONS = "expver"
 _SHOWN = 8
 
 
 class Axes(NamedTuple):
-    """Names of the dimensions of rows, columns and frames, and the positions that are read of all others."""
+    """Names of the dimensions of rows, columns and frames, and the positions that are read of all others.
+
+    `versions` are the positions of a dimension, `version_name`, of which the first one that has a value counts.
+    """
 
     rows: str
     columns: str
     frames: str | None
     fixed: Mapping[str, int]
+    version_name: str = ""
+    versions: tuple[int, ...] = ()
+    remark: str = ""
 
     def selection(self, variable: Variable, frames: int | slice) -> tuple[int | slice, ...]:
         """Returns the index of some frames in the variable's array."""
-        parts: dict[str, int | slice] = {self.rows: slice(None), self.columns: slice(None), **self.fixed}
+        names = filter(None, (self.rows, self.columns, self.version_name))
+        parts: dict[str, int | slice] = {**dict.fromkeys(names, slice(None)), **self.fixed}
         return tuple(frames if name == self.frames else parts[name] for name in variable.dimensions)
 
     def order(self, variable: Variable, frames: int | slice) -> tuple[int, ...]:
-        """Returns the order of axes that makes what `selection` reads (F, H, W), or (H, W) for a single frame."""
-        left = [n for n in variable.dimensions if n in (self.rows, self.columns) or n == self.frames]
+        """Returns the order of axes that makes what `selection` reads (F, H, W), or (H, W) for a single frame.
+
+        An axis of versions comes before the rows.
+        """
+        wanted = [self.frames, self.version_name, self.rows, self.columns]
+        left = [name for name in variable.dimensions if name in wanted]
         left = [name for name in left if name != self.frames or isinstance(frames, slice)]
-        wanted = [self.frames, self.rows, self.columns] if self.frames in left else [self.rows, self.columns]
-        return tuple(left.index(name) for name in wanted)  # type: ignore[arg-type]
+        return tuple(left.index(name) for name in wanted if name in left)  # type: ignore[arg-type]
 
 
 def sides(variables: Variables, variable: Variable) -> tuple[str, str] | None:
@@ -88,16 +100,23 @@ def find_axes(variables: Variables, variable: Variable, select: Mapping[str, Any
     if frames is None:
         unnamed = [name for name in left if sizes[name] > 1 and name not in variables]
         frames = unnamed[0] if len(unnamed) == 1 else None
+    version_name, versions, remark = "", (), ""
     for name in left:
+        if name == _VERSIONS and name != frames and sizes[name] > 1 and _has_numbers(variables, name, sizes[name]):
+            numbers = variables[name].decoded()
+            order = np.argsort(numbers, kind="stable")
+            version_name, versions = name, tuple(order.tolist())
+            remark = ", where it is missing ".join(f"{name} {numbers[n]:g}" for n in versions)
+            continue
         if name != frames and sizes[name] > 1:
             beside = "time, rows and columns" if frames else "rows and columns"
             raise UnreadableError(
                 f"has {variable.name!r} over the dimension {name!r} of {sizes[name]}{_values(variables, name)} beside "
-                f"{beside}. Choose one position: reader.select={{{name}: VALUE}}{_advice(name)}"
+                f"{beside}. Choose one position: reader.select={{{name}: VALUE}}"
             )
         if name != frames:
             fixed[name] = 0
-    return Axes(*found, frames, fixed)
+    return Axes(*found, frames, fixed, version_name, versions, remark)
 
 
 def latitudes_of(variables: Variables, rows: str, columns: str) -> list[Variable]:
@@ -177,20 +196,25 @@ def _counts_times(variables: Variables, name: str) -> bool:
 
 def _position(variables: Variables, variable: Variable, name: str, size: int, wanted: Any) -> int:
     """Returns the position of a value along a dimension."""
-    coordinate = variables.get(name)
-    if coordinate is None or coordinate.dtype.kind not in "iuf" or coordinate.shape != (size,):
+    if not _has_numbers(variables, name, size):
         if type(wanted) is int and 0 <= wanted < size:
             return wanted
         raise UnreadableError(
             f"has no coordinates of the dimension {name!r} of {size}, so 'select' takes a number from 0 to {size - 1}, "
             f"but it is {wanted!r}"
         )
-    values = coordinate.decoded()
+    values = variables[name].decoded()
     if isinstance(wanted, int | float) and not isinstance(wanted, bool):
         positions = np.flatnonzero(np.isclose(values, float(wanted), rtol=1e-6, atol=1e-9))
         if len(positions) == 1:
             return int(positions[0])
     raise UnreadableError(f"has no {name}={wanted!r}; {variable.name!r} has{_values(variables, name)}")
+
+
+def _has_numbers(variables: Variables, name: str, size: int) -> bool:
+    """Returns True if a dimension has a number for each of its positions."""
+    coordinate = variables.get(name)
+    return coordinate is not None and coordinate.dtype.kind in "iuf" and coordinate.shape == (size,)
 
 
 def _values(variables: Variables, name: str) -> str:
@@ -202,9 +226,3 @@ def _values(variables: Variables, name: str) -> str:
     shown = ", ".join(f"{value:g}" for value in values[:_SHOWN].tolist()) + (", ..." if len(values) > _SHOWN else "")
     units = coordinate.text("units")
     return f" ({shown}{f' {units[:40]}' if units else ''})"
-
-
-def _advice(name: str) -> str:
-    if name.lower() == "expver":  # of the Climate Data Store
-        return ": 1 is the final ERA5, 5 the preliminary one of the last months. To use both, combine them first"
-    return ""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import struct
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from convlstm.datasets.readers.base import Contents, without_infinity
+from convlstm.datasets.readers.base import Contents
 from convlstm.datasets.readers.cf.axes import Axes, Variables, find_axes, has_frames, is_place, sides
+from convlstm.datasets.readers.cf.differences import Differences, differences
 from convlstm.datasets.readers.cf.grid import find_grid
-from convlstm.datasets.readers.cf.period import FrameTimes, frame_times, periods_of
+from convlstm.datasets.readers.cf.period import TAKE_DIFFERENCES, FrameTimes, check_begins, frame_times, periods_of
 from convlstm.datasets.readers.cf.quantity import Quantity, named_rain, quantity_of
+from convlstm.datasets.readers.cf.source import Source, decode, names_missing
+from convlstm.datasets.readers.cf.time import minutes_of
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import POLAR, UnreadableError
 from convlstm.datasets.readers.grid import Field, Grid
@@ -21,26 +23,10 @@ from convlstm.datasets.readers.limits import check_frame
 import numpy as np
 
 _SHOWN = 20
+# Characters of a text in which a pattern is searched for.
+_TEXT = 500
 # Frames that are compared to know whether amounts add up, and wet pixels of each that are enough.
 _COMPARED, _ENOUGH = 4, 64
-
-
-class Source(NamedTuple):
-    """A variable of a file, and the way from its stored numbers to a channel of the frames."""
-
-    name: str
-    attributes: Mapping[str, Any]
-    field: Field
-    factors: np.ndarray  # of each frame, from the units in the file to the field's
-    axes: Axes
-    flips: tuple[int, ...]  # axes of a frame to flip
-    frame_bytes: int  # of a frame as stored
-    block: int  # frames that are stored together
-
-    def values(self, stored: np.ndarray, position: int) -> np.ndarray:
-        """Returns rows and columns of values from the stored numbers of the frame at a position."""
-        values = decode(stored, self.attributes, float(self.factors[position]))
-        return np.flip(without_infinity(values, self.field.kind), self.flips)
 
 
 class Sources(NamedTuple):
@@ -58,6 +44,8 @@ def find_sources(
     units: str | Mapping[str, str] | None = None,
     step_minutes: float | None = None,
     select: Mapping[str, Any],
+    accumulated: str | None = None,
+    missing: Sequence[float] = (),
 ) -> Sources:
     """Returns the fields to read from a file, with their times and their grid.
 
@@ -68,12 +56,15 @@ def find_sources(
         units: Units instead of those in the file, of all variables or by name. Default: those in the file.
         step_minutes: Period of accumulations. Default: the one in the file.
         select: Values of the coordinates to read of further dimensions.
+        accumulated: One of `convlstm.datasets.readers.cf.differences.SINCE` for sums since a start, whose differences
+            are read. Default: None, sums have periods of their own.
+        missing: Further stored numbers that mean missing. Default: none.
 
     Raises:
         UnreadableError: If there is no such field, it is not clear which one is wanted, the fields do not fit
             together, or needed information is missing.
     """
-    chosen = [variables[name] for name in _choose(variables, names)]
+    chosen = [_with_missing(variables[name], missing) for name in _choose(variables, names)]
     all_dimensions = {name for variable in chosen for name in variable.dimensions}
     for name in select:
         if name not in all_dimensions:
@@ -85,23 +76,28 @@ def find_sources(
     # A field without times, such as the height of the ground, is the same in all frames.
     first = next((n for n, axes in enumerate(all_axes) if axes.frames), 0)
     shared = frame_times(variables, chosen[first], all_axes[first], file_name)
+    quantities = [quantity_of(v, units.get(v.name) if isinstance(units, Mapping) else units) for v in chosen]
+    sums = [quantity.is_amount or is_sum(variable) for variable, quantity in zip(chosen, quantities, strict=True)]
+    steps = None
+    if accumulated is not None:
+        steps = _differences(variables, chosen, all_axes, sums, file_name, accumulated)
     sources: list[Source] = []
     grids: list[Grid] = []
-    times = shared.times
-    for n, (variable, axes) in enumerate(zip(chosen, all_axes, strict=True)):
+    times = shared.times if steps is None else steps.times
+    for n, (variable, axes, quantity) in enumerate(zip(chosen, all_axes, quantities, strict=True)):
         is_static = n != first and axes.frames is None
         found = shared if n == first or is_static else frame_times(variables, variable, axes, file_name)
-        quantity = quantity_of(variable, units.get(variable.name) if isinstance(units, Mapping) else units)
-        field, factors = _rates(variable, quantity, found, step_minutes)
+        field, factors = _rates(variable, quantity, found, step_minutes, steps if sums[n] else None)
+        field = replace(field, remark="; ".join(filter(None, (axes.remark, _packing(variable)))))
         grid, flips = find_grid(variables, variable, axes, (field,))
         check_frame(grid.shape)
         if grids and (grid.dimensions, grid.shape) != (grids[0].dimensions, grids[0].shape):
             raise UnreadableError(f"has {variable.name!r} on another grid than {chosen[0].name!r}")
         if found is not shared and not np.array_equal(found.times, shared.times):
             raise UnreadableError(f"has {variable.name!r} at other times than {chosen[first].name!r}")
-        if quantity.is_amount and step_minutes is None and found.begins is None:
+        if quantity.is_amount and steps is None and step_minutes is None and found.begins is None:
             _check_falls(variable, axes, len(found.times))
-        if quantity.is_amount and found.ends is not None and len(chosen) == 1:
+        if quantity.is_amount and found.ends is not None and len(chosen) == 1 and steps is None:
             times = found.ends
         grids.append(grid)
         along = None if axes.frames is None else variable.dimensions.index(axes.frames)
@@ -112,59 +108,80 @@ def find_sources(
                 field,
                 factors,
                 axes,
-                flips,
-                frame_bytes=variable.dtype.itemsize * grid.shape[0] * grid.shape[1],
+                tuple(axis - 2 for axis in flips),
+                frame_bytes=variable.dtype.itemsize * grid.shape[0] * grid.shape[1] * max(1, len(axes.versions)),
                 block=max(1, variable.chunks[along]) if variable.chunks and along is not None else 1,
+                count=1 if along is None else variable.shape[along],
+                differences=None if axes.frames is None else steps,
+                is_sum=sums[n],
             )
         )
     grid = replace(grids[first], fields=tuple(source.field for source in sources))
     return Sources(Contents(times, grid), tuple(sources))
 
 
-def decode(stored: np.ndarray, attributes: Mapping[str, Any], factor: float = 1.0) -> np.ndarray:
-    """Returns float32 values of stored numbers: scaled, and NaN where the attributes call them missing."""
-    if str(attributes.get("_Unsigned", "")).lower() == "true" and stored.dtype.kind == "i":
-        stored = stored.view(f"u{stored.dtype.itemsize}")
-    missing = np.isnan(stored) if stored.dtype.kind == "f" else np.zeros(stored.shape, bool)
-    with np.errstate(invalid="ignore", over="ignore"):  # a code may lie outside the range of the dtype
-        codes = [_codes(attributes.get(name), stored.dtype) for name in ("_FillValue", "missing_value")]
-    for code in np.concatenate(codes):
-        missing |= stored == code
-    low, high = (attributes.get(f"valid_{end}") for end in ("min", "max"))
-    low, high = attributes.get("valid_range", (low, high))
-    if low is not None:
-        missing |= stored < np.asarray(low).astype(stored.dtype)
-    if high is not None:
-        missing |= stored > np.asarray(high).astype(stored.dtype)
-    scale, offset = (float(attributes.get(name, default)) for name, default in (("scale_factor", 1), ("add_offset", 0)))
-    values = stored * np.float32(scale * factor) + np.float32(offset * factor)
-    values[missing] = np.nan
-    return values.astype(np.float32, copy=False)
+def is_sum(variable: Variable) -> bool:
+    """Returns True if the attributes of a variable say that it is summed over time."""
+    return re.search(r"\btime\d?\s*:\s*sum\b", variable.text("cell_methods")[:_TEXT]) is not None
 
 
-def _codes(value: Any, dtype: np.dtype) -> np.ndarray:
-    """Returns fill values as numbers of `dtype`; xarray writes those of floats as base64 into Zarr 3."""
-    if value is None:
-        return np.zeros(0, dtype)
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = struct.unpack("<d", base64.standard_b64decode(value))[0]
-    # The code of unsigned numbers may be stored as the signed number of the same bits.
-    return np.ravel(np.asarray(value).astype(dtype))
+def _with_missing(variable: Variable, missing: Sequence[float]) -> Variable:
+    """Returns a variable whose attributes name further numbers as missing."""
+    if not missing:
+        return variable
+    known = np.ravel(variable.attributes.get("missing_value", []))
+    numbers = [*(known.tolist() if known.dtype.kind in "iuf" else []), *missing]
+    return replace(variable, attributes={**variable.attributes, "missing_value": numbers})
+
+
+def _differences(
+    variables: Variables,
+    chosen: Sequence[Variable],
+    all_axes: Sequence[Axes],
+    sums: Sequence[bool],
+    file_name: str,
+    accumulated: str,
+) -> Differences:
+    """Returns the periods of the frames, by the times of the first of the sums."""
+    if not any(sums):
+        names = ", ".join(variable.name for variable in chosen)
+        raise UnreadableError(
+            f"has no sums among {names}, by their units and cell_methods, for the option 'accumulated'. Leave it out"
+        )
+    n = list(sums).index(True)
+    return differences(variables, frame_times(variables, chosen[n], all_axes[n], file_name), accumulated)
 
 
 def _rates(
-    variable: Variable, quantity: Quantity, found: FrameTimes, step_minutes: float | None
+    variable: Variable, quantity: Quantity, found: FrameTimes, step_minutes: float | None, steps: Differences | None
 ) -> tuple[Field, np.ndarray]:
     """Returns the field, and the factors of the frames from the units in the file."""
-    factors = np.full(len(found.times), quantity.factor)
-    if not quantity.is_amount:
+    count = len(found.times) if steps is None else len(steps.times)
+    factors, periods = np.full(count, quantity.factor), None
+    if steps is not None:
+        periods = steps.minutes
+    elif quantity.is_amount:
+        periods = periods_of(variable, found) if step_minutes is None else np.full(count, step_minutes)
+    elif is_sum(variable) and found.begins is not None:
+        check_begins(found)
+        periods = minutes_of(found.ends - found.begins)  # type: ignore[operator]
+    if periods is None:
         return quantity.field, factors
-    periods = periods_of(variable, found) if step_minutes is None else np.full(len(factors), step_minutes)
-    source = f"{quantity.field.file_units} in {np.median(periods):g} min"
-    return replace(quantity.field, file_units=source), factors * 60 / periods
+    usual = float(np.median(periods))
+    made = f"{quantity.field.file_units} in {usual:g} min"
+    if steps is not None:
+        made = f"the differences of {quantity.field.file_units or quantity.field.units} in {usual:g} min"
+    if not quantity.is_amount:
+        return replace(quantity.field, file_units="" if steps is None else made, minutes=usual), factors
+    return replace(quantity.field, file_units=made, minutes=usual), factors * 60 / periods
+
+
+def _packing(variable: Variable) -> str:
+    """Returns a remark on packed numbers of which none is named as missing, or ""."""
+    packed = variable.dtype.kind in "iu" and {"scale_factor", "add_offset"} & {*variable.attributes}
+    return f"packed as {variable.dtype} without a number for missing values" * (
+        bool(packed) and not names_missing(variable.attributes)
+    )
 
 
 def _check_falls(variable: Variable, axes: Axes, frames: int) -> None:
@@ -181,8 +198,7 @@ def _check_falls(variable: Variable, axes: Axes, frames: int) -> None:
         before = amounts
     raise UnreadableError(
         f"has {variable.name!r}, amounts of rain that never fall from frame to frame, so they seem to add up from a "
-        "start on. Take their differences first, as xarray's .diff('time') does, or give the minutes of each with the "
-        "option 'step_minutes'"
+        f"start on. {TAKE_DIFFERENCES}, or give the minutes of each with the option 'step_minutes'"
     )
 
 

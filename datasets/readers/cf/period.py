@@ -17,6 +17,10 @@ import numpy as np
 
 # Characters of a text in which a pattern is searched for.
 _TEXT = 500
+TAKE_DIFFERENCES = (
+    "Have their differences taken: reader.accumulated=since_start (of a forecast) or since_midnight (0 UTC of each day)"
+)
+"""What to do with sums since a start."""
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hr|hours?|d|days?)\b", re.IGNORECASE)
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?", re.IGNORECASE)
 
@@ -64,12 +68,8 @@ def periods_of(variable: Variable, found: FrameTimes) -> np.ndarray:
         UnreadableError: If the period is not known, or all accumulations begin at the same time.
     """
     if found.begins is not None and found.ends is not None:
+        check_begins(found)
         periods = minutes_of(found.ends - found.begins)
-        if len(periods) > 1 and len(np.unique(found.begins)) == 1 and len(np.unique(found.ends)) > 1:
-            raise UnreadableError(
-                f"has accumulations that all begin at {found.begins[0]}, the start of a forecast or of a day, and not "
-                "one for each frame. Take their differences first, as xarray's .diff('time') does"
-            )
         if not (periods > 0).all():
             periods = np.full(len(periods), _most_common(periods))
     else:
@@ -80,6 +80,18 @@ def periods_of(variable: Variable, found: FrameTimes) -> np.ndarray:
         period = "an unknown period" if np.isnan(periods[0]) else f"{periods[0]:g} minutes"
         raise UnreadableError(f"has accumulations of {period}. Give the minutes with the option 'step_minutes'")
     return periods
+
+
+def check_begins(found: FrameTimes) -> None:
+    """Raises UnreadableError if sums begin at the same time and end at others."""
+    assert found.begins is not None
+    pairs = np.unique(np.stack([found.begins, found.ends], axis=1).astype(np.int64), axis=0)  # type: ignore[list-item]
+    same = np.flatnonzero((pairs[1:, 0] == pairs[:-1, 0]) & (pairs[:-1, 1] > pairs[:-1, 0]))
+    if len(same):
+        raise UnreadableError(
+            f"has sums of different length that begin at {pairs[same[0], 0].astype('datetime64[s]')}, the start of a "
+            f"forecast or of a day, and not one for each frame. {TAKE_DIFFERENCES}"
+        )
 
 
 def _time_of(variables: Variables, dimension: str | None, frames: int) -> Variable | None:

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 
 from convlstm.datasets.readers.base import Contents, Reader, frame_number
 from convlstm.datasets.readers.block_cache import BLOCKS, LARGEST_BLOCK
-from convlstm.datasets.readers.cf.field import Source, Sources, find_sources
+from convlstm.datasets.readers.cf.differences import SINCE
+from convlstm.datasets.readers.cf.field import Sources, find_sources
+from convlstm.datasets.readers.cf.source import Source
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.kept_files import keeps_open
-from convlstm.datasets.readers.options import check_step, frozen_names, frozen_select, frozen_units
+from convlstm.datasets.readers.options import check_step, frozen_names, frozen_numbers, frozen_select, frozen_units
 
 import numpy as np
 
@@ -36,13 +38,21 @@ class CFReader(Reader):
             `"raw"` keeps the values unchanged. Default: the units in the file.
         step_minutes: Period of accumulations in minutes. Default: the period in the file.
         select: Position to read of further dimensions, by the value of its coordinate: `{level: 500}`. A dimension
-            without coordinates takes the number of the position. Default: none.
+            without coordinates takes the number of the position. Without a choice of `expver`, of ERA5's two versions
+            the final one counts, and the preliminary one where it has no value. Default: none.
+        accumulated: `"since_start"` or `"since_midnight"` for sums since the start of a forecast, or since 0 UTC of
+            each day: the frames are the differences from one time to the next. Those of rain become rates; falls of up
+            to 0.1 mm, the rounding of packed numbers, are none. Default: sums have periods of their own.
+        missing: Stored number, or numbers, that mean missing, such as -9999, if the file does not say so. Default:
+            those that the file names.
     """
 
     variable: str | Sequence[str] | None = None
     units: str | Mapping[str, str] | None = None
     step_minutes: float | None = None
     select: Mapping[str, Any] | None = None
+    accumulated: str | None = None
+    missing: float | Sequence[float] | None = None
 
     # Bytes of small frames to read at once; 0 unless opening takes long and `_identity` tells of every change.
     _bytes_at_once: ClassVar[int] = 0
@@ -53,6 +63,11 @@ class CFReader(Reader):
         object.__setattr__(self, "variable", frozen_names(self.format, self.variable))
         object.__setattr__(self, "units", frozen_units(self.format, self.units))
         object.__setattr__(self, "select", frozen_select(self.format, self.select))
+        object.__setattr__(self, "missing", frozen_numbers(self.format, "missing", self.missing))
+        if self.accumulated is not None and self.accumulated not in SINCE:
+            raise ValueError(
+                f"[{self.format}] 'accumulated' must be {' or '.join(SINCE)} but got {self.accumulated!r}."
+            )
 
     def _open(self, path: Path) -> AbstractContextManager[Mapping[str, Variable]]:
         """Opens a file and yields its arrays by name."""
@@ -69,10 +84,15 @@ class CFReader(Reader):
         identity = self._identity(path)
         contents, sources = _sources(self, path, identity)
         position = frame_number(position, len(contents.times))
-        channels = [self._channel(path, identity, source, position, len(contents.times)) for source in sources]
+        channels = [self._channel(path, identity, source, position) for source in sources]
         return channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
 
-    def _channel(self, path: Path, identity: Any, source: Source, position: int, frames: int) -> np.ndarray:
+    def _channel(self, path: Path, identity: Any, source: Source, position: int) -> np.ndarray:
+        return source.frame(lambda number: self._stored(path, identity, source, number), position)
+
+    def _stored(self, path: Path, identity: Any, source: Source, position: int) -> np.ndarray:
+        """Returns the stored numbers of a frame in the file."""
+
         def load(part: int | slice) -> np.ndarray:
             with self._open(path) as variables:
                 variable = variables[source.name]
@@ -83,18 +103,17 @@ class CFReader(Reader):
             if block == 1:
                 return load(position)
             start = position - position % block
-            chunk = slice(start, min(start + block, frames))
+            chunk = slice(start, min(start + block, source.count))
             key = (path, identity, source.name, tuple(source.axes.fixed.items()), start, block)
             return BLOCKS.get(key, lambda: load(chunk))[position - start]
 
         block, blocks = _blocks_of(source, self._bytes_at_once) if source.axes.frames else (1, 1)
         try:
-            stored = part_of(block * blocks)
+            return part_of(block * blocks)
         except Exception:  # libraries raise anything for damaged files; others may be damaged, and not this frame
             if blocks == 1:
                 raise
-            stored = part_of(block)
-        return source.values(stored, position)
+            return part_of(block)
 
 
 def _blocks_of(source: Source, bytes_at_once: int) -> tuple[int, int]:
@@ -118,4 +137,6 @@ def _sources(reader: CFReader, path: Path, _: Any) -> Sources:
             units=dict(units) if isinstance(units, tuple) else units,  # type: ignore[arg-type]
             step_minutes=reader.step_minutes,
             select=dict(reader.select or ()),
+            accumulated=reader.accumulated,
+            missing=reader.missing or (),  # type: ignore[arg-type]
         )

@@ -95,13 +95,23 @@ def test_heights_are_no_rows(tmp_path):
     np.testing.assert_array_equal(first_frames(path), VALUES[:2])
 
 
-def test_versions_of_era5_are_asked_for(tmp_path):
-    values = frames(6, 2, 3, 4)
-    expver = (("expver",), np.array([1, 5], np.int32), {})
-    path = write_cf(tmp_path / "a.nc", {"t2m": (("time", "expver", "lat", "lon"), values, KELVIN)}, expver=expver)
-    with pytest.raises(ReadError, match=r"'expver' of 2 \(1, 5\) .*: 1 is the final ERA5, 5 the preliminary one"):
-        open_file(path)
-    np.testing.assert_array_equal(first_frames(path, select={"expver": 5}), values[:2, 1])
+@pytest.mark.parametrize("dimensions", [("time", "expver", "lat", "lon"), ("expver", "lat", "time", "lon")])
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_versions_of_era5_complement_each_other(tmp_path, dimensions, order):
+    """The final version counts, and the preliminary one where it has no value, in whichever order the file has them."""
+    final, early = frames(6, 3, 4), 1000 + frames(6, 3, 4)
+    final[4:] = np.nan
+    final[0, 1, 2] = np.nan
+    early[:2, 0] = np.nan
+    values = np.stack([final, early], axis=1)[:, order]
+    axes = [("time", "expver", "lat", "lon").index(name) for name in dimensions]
+    expver = (("expver",), np.array([1, 5], np.int32)[order], {})
+    path = write_cf(tmp_path / "a.nc", {"t2m": (dimensions, values.transpose(axes), KELVIN)}, expver=expver)
+    reader, contents = open_file(path)
+    assert str(contents.fields[0]) == "t2m: K (expver 1, where it is missing expver 5)"
+    read = np.stack([reader.read(path, n) for n in range(6)])
+    np.testing.assert_array_equal(read, np.where(np.isnan(final), early, final))
+    np.testing.assert_array_equal(first_frames(path, select={"expver": 5}), early[:2])
 
 
 def test_lead_times_of_a_single_forecast(tmp_path):

@@ -119,7 +119,9 @@ def test_accumulations_since_the_start_of_a_forecast_are_refused(tmp_path):
     time = (("time",), np.arange(1, 7), {**HOURS, "bounds": "time_bnds"})
     rain = (GRID, frames(6, 3, 4), {"units": "kg m-2", "standard_name": "precipitation_amount"})
     write_cf(tmp_path / "file.nc", {"tp": rain, "time_bnds": (("time", "two"), bounds, {})}, time=time)
-    message = r"accumulations that all begin at 2020-01-01T00:00:00.* Take their differences first"
+    message = (
+        r"has sums of different length that begin at 2020-01-01T00:00:00.* Have their differences taken: reader.acc"
+    )
     with pytest.raises(ReadError, match=message):
         open_file(tmp_path / "file.nc")
 

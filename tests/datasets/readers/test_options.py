@@ -27,7 +27,7 @@ TEXTS = {
 NUMBERS = ("scale", "offset", "missing")
 # What options take beside these, except for the name of ODIM's only quantity, and values of the others.
 SEVERAL = {"variable": [["a"]], "select": [{}, {"a": 1}], "luminance": [True]}
-OTHERS = {"select": {"level": 500}, "luminance": True}
+OTHERS = {"select": {"level": 500}, "luminance": True, "accumulated": "since_start"}
 WRONG = [True, [], ["a"], {}, {"a": 1}, b"mm/h", object(), float("nan"), float("inf")]
 
 
