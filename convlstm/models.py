@@ -20,6 +20,7 @@ from convlstm.architectures.resample import Resample
 from convlstm.architectures.trajgru import TrajGRU, TrajGRUCell
 from convlstm.arguments import check_flags, check_number, check_whole, check_wholes
 from convlstm.layers import ConvLSTM, ConvLSTMCell
+from convlstm.ops.circular import is_circular
 from convlstm.ops.convolution import Pair
 
 import mlx.core as mx
@@ -67,8 +68,8 @@ class EncoderForecaster(nn.Module):
             its gradient. Without it, training from scratch forecasts only blurs for a long time. Default: 0.
         output_mean: Mean value of the data, to which the output's bias is set, so that training need not learn it.
             Default: none, a bias of 0.
-        padding: None, or 'circular' for frames whose columns go round the earth; not for TrajGRU, nor with resampling
-            or `head_channels`, whose borders are zeros. Default: None.
+        padding: None, zeros around the frames, or 'circular' for frames whose columns go round the earth. The strides
+            must then divide the width. Default: None.
         **layer: The other arguments of the layers: `bias`, `dropout`, ConvLSTM's `peepholes`, GRUs' `state_activation`,
             ... None is the layers' own default.
 
@@ -122,11 +123,7 @@ class EncoderForecaster(nn.Module):
             _channels(1, down), _channels(1, up)  # refuse what is no entry
         if concatenate and (any(downs) or any(ups)):
             raise ValueError("[EncoderForecaster] 'concatenate' needs all levels on one grid, but there is resampling.")
-        if padding not in (None, "circular") or (padding and (any(downs) or any(ups) or len(head_channels))):
-            raise ValueError(
-                f"[EncoderForecaster] 'padding' must be None or, without 'downsample', 'upsample' and 'head_channels', "
-                f"'circular', but got {padding!r}."
-            )
+        self.circular = is_circular("EncoderForecaster", padding)
         layer |= {} if padding is None else {"padding": padding}
         if next_frame_weight < 0 or (next_frame_weight > 0 and in_channels != out_channels):
             raise ValueError(
@@ -143,16 +140,16 @@ class EncoderForecaster(nn.Module):
         for n, hidden in enumerate(hidden_channels):
             layer |= {name: values[n] for name, values in of_level.items()}
             self.encoder.append(Layer(_channels(channels, downs[n]), hidden, **layer))
-            self.downsample.append(_resample(channels, downs[n]))
+            self.downsample.append(_resample(channels, downs[n], circular=self.circular))
             channels = hidden
             above = 0 if n + 1 == levels else _channels(hidden_channels[n + 1], ups[n + 1])
             self.forecaster.append(Layer(above, hidden, **layer))
-            self.upsample.append(_resample(hidden, ups[n], up=True))
+            self.upsample.append(_resample(hidden, ups[n], up=True, circular=self.circular))
 
         channels = sum(hidden_channels) if concatenate else _channels(hidden_channels[0], ups[0])
         self.head = []
         for width in head_channels:
-            self.head.append(Resample(channels, width, 3, padding=1))
+            self.head.append(Resample(channels, width, 3, padding=1, circular=self.circular))
             channels = width
         self.output = nn.Conv2d(channels, out_channels * patch_size**2, 1)
         if output_mean is not None:
@@ -295,11 +292,11 @@ def _channels(channels: int, resample: Mapping | None) -> int:
     return check_whole("EncoderForecaster", "channels", resample["channels"])
 
 
-def _resample(channels: int, resample: Mapping | None, up: bool = False) -> nn.Module:
+def _resample(channels: int, resample: Mapping | None, *, up: bool = False, circular: bool) -> nn.Module:
     if resample is None:
         return nn.Identity()
     try:
-        return Resample(channels, up=up, **resample)
+        return Resample(channels, up=up, circular=circular, **resample)
     except (TypeError, ValueError) as error:
         name = "upsample" if up else "downsample"
         raise ValueError(f"[EncoderForecaster] '{name}' has an entry {dict(resample)}: {error}") from error

@@ -17,6 +17,7 @@ from convlstm.architectures.input_frames import (
 from convlstm.architectures.motion import motion
 from convlstm.arguments import check_flags, check_number, check_whole
 from convlstm.layers import ConvLSTM
+from convlstm.ops.circular import go_round
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -51,6 +52,8 @@ class AdvectionResidual(nn.Module):
         matches: If True, forecasts get the extrapolation's distribution outside training. Default: True.
         spread: Growth of the areas of rain with lead time if `matches`: added to the exponent of `match` per
             `lead_scale` frames. Default: 0.15.
+        padding: None, zeros around the frames of the layers and the extrapolation's values at the border, or 'circular'
+            for frames whose columns go round the earth, in all parts. Default: None.
         **layer: The other arguments of the ConvLSTM layers.
 
     Raises:
@@ -72,6 +75,7 @@ class AdvectionResidual(nn.Module):
         points: int = 32,
         matches: bool = True,
         spread: float = 0.15,
+        padding: str | None = None,
         **layer,
     ):
         super().__init__()
@@ -85,6 +89,8 @@ class AdvectionResidual(nn.Module):
         check_layer_options("AdvectionResidual", layer, patch_size)
         self.in_channels, self.patch_size = in_channels, patch_size
         self.lead_scale, self.points, self.matches, self.spread = lead_scale, points, matches, spread
+        self.circular = padding == "circular"
+        layer |= {} if padding is None else {"padding": padding}
         channels = in_channels * patch_size**2
         sizes = [channels + 1, *hidden_channels]
         self.layers = [ConvLSTM(C, O, kernel_size, **layer) for C, O in pairwise(sizes)]
@@ -114,7 +120,9 @@ class AdvectionResidual(nn.Module):
 
     def advance(self, inputs: mx.array, horizon: int) -> mx.array:
         """Returns E_1 .. E_T, (N, horizon, H, W, C). They depend on the whole frame, since the motion does."""
-        return mx.stop_gradient(advect(inputs[:, -1], motion(inputs, points=self.points), horizon))
+        flow = motion(inputs, points=self.points, circular=self.circular)
+        border = "circular" if self.circular else "edge"
+        return mx.stop_gradient(advect(inputs[:, -1], flow, horizon, border=border))
 
     def correction(self, inputs: mx.array, advected: mx.array, *, key: mx.array | None = None) -> mx.array:
         """Returns the correction of E_1 .. E_T, of the same shape. It is local, so it can be computed in tiles."""
@@ -126,7 +134,7 @@ class AdvectionResidual(nn.Module):
         for layer, k in zip(self.layers, keys, strict=True):
             x, _ = layer(x, key=k)
         correction = x[:, -horizon:] @ self.output.weight[:, 0, 0].T + self.output.bias
-        return smooth(depth_to_space(correction, self.patch_size), self.patch_size)
+        return smooth(depth_to_space(correction, self.patch_size), self.patch_size, circular=self.circular)
 
     def finish(self, forecast: mx.array, advected: mx.array) -> mx.array:
         """Returns the forecast. With `matches` and outside training it gets the distribution of E_1 .. E_T."""
@@ -162,7 +170,7 @@ def match(forecast: mx.array, reference: mx.array, exponent: mx.array | None = N
     return mx.take_along_axis(-mx.sort(-values, axis=2), ranks, axis=2).reshape(forecast.shape)
 
 
-def smooth(frames: mx.array, width: int) -> mx.array:
+def smooth(frames: mx.array, width: int, *, circular: bool = False) -> mx.array:
     """Returns averages over windows as wide as a patch, which removes patterns that repeat from patch to patch.
 
         y_i = (x_{i - width/2} / 2 + x_{i - width/2 + 1} + ... + x_{i + width/2 - 1} + x_{i + width/2} / 2) / width
@@ -172,6 +180,7 @@ def smooth(frames: mx.array, width: int) -> mx.array:
     Args:
         frames: (N, T, H, W, C).
         width: Width of the window, in pixels; 1 changes nothing.
+        circular: If True, the columns go round. Default: False.
 
     Returns:
         (N, T, H, W, C).
@@ -182,7 +191,10 @@ def smooth(frames: mx.array, width: int) -> mx.array:
         weights[0] = weights[-1] = 0.5 / width
     for axis in (2, 3):
         length = frames.shape[axis]
-        padded = mx.pad(frames, [(reach, reach) if n == axis else (0, 0) for n in range(5)], mode="edge")
+        if circular and axis == 3:
+            padded = go_round(frames, reach, reach, axis)
+        else:
+            padded = mx.pad(frames, [(reach, reach) if n == axis else (0, 0) for n in range(5)], mode="edge")
         shifted = [padded[(*[slice(None)] * axis, slice(n, n + length))] for n in range(len(weights))]
         frames = sum((w * x for w, x in zip(weights[1:], shifted[1:], strict=True)), weights[0] * shifted[0])
     return frames

@@ -34,6 +34,8 @@ class ConvLSTMStack(FeedbackForecaster):
         bias: If True, the gates have biases. Default: False.
         peepholes: If True, the gates see the cell state. Default: False.
         forget_bias: Initial value of the forget gate's bias, if the gates have biases. Default: 0.
+        padding: None, zeros around the frames, or 'circular' for frames whose columns go round the earth. Default:
+            None.
         **layer: The other arguments of the ConvLSTM layers (`dropout`, `grid_size`, `algorithm`, ...).
 
     Raises:
@@ -52,6 +54,7 @@ class ConvLSTMStack(FeedbackForecaster):
         bias: bool = False,
         peepholes: bool = False,
         forget_bias: float = 0.0,
+        padding: str | None = None,
         **layer,
     ):
         super().__init__(in_channels, patch_size)
@@ -60,9 +63,11 @@ class ConvLSTMStack(FeedbackForecaster):
         check_channels("ConvLSTMStack", in_channels, hidden_channels, patch_size)
         check_layer_options("ConvLSTMStack", layer, patch_size)
         layer |= {"bias": bias, "peepholes": peepholes, "forget_bias": forget_bias}
+        layer |= {} if padding is None else {"padding": padding}
         channels = in_channels * patch_size**2
         sizes = [channels, *hidden_channels]
         self.layers = [ConvLSTM(C, O, kernel_size, **layer) for C, O in pairwise(sizes)]
+        self.circular = padding == "circular"
         self.output = nn.Conv2d(sizes[-1], channels, 1, bias=False)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:

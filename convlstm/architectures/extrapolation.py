@@ -13,7 +13,7 @@ import mlx.nn as nn
 BORDERS = ("edge", "zero", "circular")
 
 
-def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge") -> mx.array:
+def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge", circular: bool = False) -> mx.array:
     """Returns a field moved along a steady flow, (N, H, W, C) -> (N, leads, H, W, C).
 
     The scheme is backward and semi-Lagrangian. The air that arrives at x has come along the flow from x_t,
@@ -30,6 +30,7 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
         border: Values that enter over the border: 'edge', the value at which the path left the frame, or 'zero'; or
             'circular': the columns go round, as on a map of the earth, and rows are as for 'edge'. Default: 'edge',
             which scores better than 'zero' if all pixels count, since rain rarely ends at the border.
+        circular: If True, the columns go round, and `border` is that of the rows. Default: False.
 
     Returns:
         (N, leads, H, W, C), of the field's type.
@@ -49,8 +50,9 @@ def advect(field: mx.array, flow: mx.array, leads: int, *, border: str = "edge")
             f"{tuple(flow.shape)}."
         )
     channels = field.astype(mx.float32).transpose(0, 3, 1, 2)
-    places = paths(flow, leads, circular=border == "circular")
-    frames = [arrived(channels, y, x, border=border).transpose(0, 2, 3, 1) for y, x in places]
+    circular = circular or border == "circular"
+    places = paths(flow, leads, circular=circular)
+    frames = [arrived(channels, y, x, border=border, circular=circular).transpose(0, 2, 3, 1) for y, x in places]
     return mx.stack(frames, axis=1).astype(field.dtype)
 
 
@@ -71,12 +73,14 @@ def paths(flow: mx.array, leads: int, *, circular: bool = False) -> Iterator[tup
         yield y, x
 
 
-def arrived(channels: mx.array, y: mx.array, x: mx.array, *, border: str = "edge") -> mx.array:
+def arrived(channels: mx.array, y: mx.array, x: mx.array, *, border: str = "edge", circular: bool = False) -> mx.array:
     """Returns the values of fields (N, C, H, W) that arrive at each pixel from the rows y and columns x."""
-    frame = bilinear(channels, y, x, border == "circular")
+    circular = circular or border == "circular"
+    frame = bilinear(channels, y, x, circular)
     if border == "zero":
         bottom, right = edges(*channels.shape[-2:])
-        inside = (y >= -0.5) & (y <= bottom + 0.5) & (x >= -0.5) & (x <= right + 0.5)
+        inside = (y >= -0.5) & (y <= bottom + 0.5)
+        inside = inside if circular else inside & (x >= -0.5) & (x <= right + 0.5)
         frame = mx.where(inside, frame, 0)
     return frame
 
@@ -107,7 +111,7 @@ class Extrapolation(nn.Module):
         check_motion("Extrapolation", frames, points, window, iterations)
         check_border("Extrapolation", border)
         self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
-        self.border = border
+        self.border, self.circular = border, border == "circular"
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
@@ -131,7 +135,7 @@ class Extrapolation(nn.Module):
             points=self.points,
             window=self.window,
             iterations=self.iterations,
-            circular=self.border == "circular",
+            circular=self.circular,
         )
         return advect(inputs[:, -1], flow, horizon, border=self.border)
 

@@ -9,6 +9,7 @@ from convlstm.architectures.feedback import Feed, FeedbackForecaster
 from convlstm.architectures.input_frames import check_channels, check_frames
 from convlstm.architectures.st_lstm import STLSTMCell, STState
 from convlstm.arguments import check_flags, check_number
+from convlstm.ops.circular import is_circular
 from convlstm.ops.convolution import Pair
 
 import mlx.core as mx
@@ -43,6 +44,8 @@ class PredRNN(FeedbackForecaster):
             and the model works on frames of this size only. Default: None, no normalisation.
         forget_bias: Added to the pre-activations of the forget gates; not learned. Default: 1.
         decoupling: Weight of the decoupling loss. Default: None, no such loss and no W_a.
+        padding: None, zeros around the frames, or 'circular' for frames whose columns go round the earth, which is
+            slower. Default: None.
         algorithm: Algorithm of the convolutions: 'auto', 'native' or 'winograd', as in the cell. Default: 'auto'.
         recompute: If True, the gradient computes each step again instead of keeping its gates: less memory, more time.
             Default: False.
@@ -65,6 +68,7 @@ class PredRNN(FeedbackForecaster):
         norm_grid: Pair | None = None,
         forget_bias: float = 1.0,
         decoupling: float | None = None,
+        padding: str | None = None,
         algorithm: str = "auto",
         recompute: bool = False,
     ):
@@ -79,8 +83,10 @@ class PredRNN(FeedbackForecaster):
             raise ValueError(f"[PredRNN] 'decoupling' must be above 0, or None for none, but got {decoupling}.")
         check_flags("PredRNN", recompute=recompute)
         self.decoupling, self.recompute = decoupling, recompute
+        self.circular = is_circular("PredRNN", padding)
         O, channels = hidden_channels[0], in_channels * patch_size**2
         options: dict[str, Any] = {"norm_grid": norm_grid, "forget_bias": forget_bias, "algorithm": algorithm}
+        options |= {} if padding is None else {"padding": padding}
         self.cells = [STLSTMCell(O if n else channels, O, kernel_size, **options) for n in range(len(hidden_channels))]
         self.output = nn.Conv2d(O, channels, 1, bias=False)
         if decoupling is not None:

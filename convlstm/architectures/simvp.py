@@ -7,6 +7,7 @@ from itertools import pairwise
 from convlstm.architectures.input_frames import check_frames
 from convlstm.architectures.simvp_translators import TRANSLATORS
 from convlstm.arguments import check_whole
+from convlstm.ops.circular import is_circular
 from convlstm.ops.convolution import conv2d
 from convlstm.ops.norms import group_norm
 
@@ -26,13 +27,21 @@ class ConvBlock(nn.Module):
         kernel_size: Kernel of the convolution, odd. Default: 3.
         down: If True, a stride of 2 halves the grid. Default: False.
         up: If True, the convolution has 4 O channels, which become 2 x 2 pixels: the grid doubles. Default: False.
+        circular: If True, the columns go round. Default: False.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, *, down: bool = False, up: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        down: bool = False,
+        up: bool = False,
+        circular: bool = False,
     ):
         super().__init__()
-        self.stride, self.up = 2 if down else 1, up
+        self.stride, self.up, self.circular = 2 if down else 1, up, circular
         padding = (kernel_size - self.stride + 1) // 2
         channels = 4 * out_channels if up else out_channels
         self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride=self.stride, padding=padding)
@@ -44,7 +53,7 @@ class ConvBlock(nn.Module):
         weight, bias = self.conv.weight, self.conv.bias
         if self.up:  # puts the channels into the order of `pixels`, which then moves whole rows of channels
             weight, bias = (a.reshape(-1, 4, *a.shape[1:]).swapaxes(0, 1).reshape(a.shape) for a in (weight, bias))
-        y = conv2d(x, weight, (self.stride, self.stride), self.conv.padding)
+        y = conv2d(x, weight, (self.stride, self.stride), self.conv.padding, circular=self.circular)
         if self.up:
             y, bias = pixels(y + bias), mx.zeros(y.shape[-1] // 4)
         return group_norm(
@@ -83,6 +92,8 @@ class SimVP(nn.Module):
         kernel_size: Kernel of the encoder and the decoder, odd. Default: 3.
         translator: 'gsta', gated spatiotemporal attention, or 'incepu', inceptions in the form of a U.
             Default: 'gsta'.
+        padding: None, zeros around the frames, or 'circular' for frames whose columns go round the earth. Default:
+            None.
         recompute: If True, the gradient computes the values between the translator's norms again instead of keeping
             them: less memory, more time. Default: False.
         **options: Other arguments of the translator: `mlp_ratio` (8) and `large_kernel` (21) of 'gsta'; `kernel_sizes`
@@ -106,6 +117,7 @@ class SimVP(nn.Module):
         blocks: int = 8,
         kernel_size: int = 3,
         translator: str = "gsta",
+        padding: str | None = None,
         recompute: bool = False,
         **options,
     ):
@@ -123,13 +135,19 @@ class SimVP(nn.Module):
         if not isinstance(translator, str) or translator not in TRANSLATORS:
             raise ValueError(f"[SimVP] 'translator' must be one of {', '.join(TRANSLATORS)} but got {translator!r}.")
         self.in_channels, self.frames, self.multiple = in_channels, frames, 2 ** (levels // 2)
+        self.circular = circular = is_circular("SimVP", padding)
         halves = [n % 2 == 1 for n in range(levels)]
         sizes = [in_channels] + [hidden_channels] * levels
-        self.encoder = [ConvBlock(C, O, kernel_size, down=d) for (C, O), d in zip(pairwise(sizes), halves, strict=True)]
+        self.encoder = [
+            ConvBlock(C, O, kernel_size, down=d, circular=circular)
+            for (C, O), d in zip(pairwise(sizes), halves, strict=True)
+        ]
         self.translator = TRANSLATORS[translator](
-            frames * hidden_channels, translator_channels, blocks, recompute=recompute, **options
+            frames * hidden_channels, translator_channels, blocks, circular=circular, recompute=recompute, **options
         )
-        self.decoder = [ConvBlock(hidden_channels, hidden_channels, kernel_size, up=u) for u in reversed(halves)]
+        self.decoder = [
+            ConvBlock(hidden_channels, hidden_channels, kernel_size, up=u, circular=circular) for u in reversed(halves)
+        ]
         self.output = nn.Conv2d(hidden_channels, in_channels, 1)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:

@@ -49,14 +49,14 @@ class Depthwise(nn.Module):
     It starts as in OpenSTL's blocks of gated attention, by the rule of `Pointwise` for one output per channel.
     """
 
-    def __init__(self, channels: int, kernel_size: int, dilation: int = 1):
+    def __init__(self, channels: int, kernel_size: int, dilation: int = 1, *, circular: bool = False):
         super().__init__()
-        self.dilation = dilation
+        self.dilation, self.circular = dilation, circular
         self.weight = mx.random.normal((kernel_size, kernel_size, channels), scale=math.sqrt(2) / kernel_size)
         self.bias = mx.zeros(channels)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return depthwise_conv2d(x, self.weight, self.dilation) + self.bias
+        return depthwise_conv2d(x, self.weight, self.dilation, circular=self.circular) + self.bias
 
 
 class LargeKernelGate(nn.Module):
@@ -68,12 +68,12 @@ class LargeKernelGate(nn.Module):
     third pixel.
     """
 
-    def __init__(self, channels: int, large_kernel: int = 21, dilation: int = 3):
+    def __init__(self, channels: int, large_kernel: int = 21, dilation: int = 3, *, circular: bool = False):
         super().__init__()
         across = large_kernel // dilation
         across += across % 2 - 1
-        self.near = Depthwise(channels, 2 * dilation - 1)
-        self.far = Depthwise(channels, across, dilation)
+        self.near = Depthwise(channels, 2 * dilation - 1, circular=circular)
+        self.far = Depthwise(channels, across, dilation, circular=circular)
         self.mix = Pointwise(channels, 2 * channels, gated=True)
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -83,10 +83,10 @@ class LargeKernelGate(nn.Module):
 class GatedAttention(nn.Module):
     """The attention of a pixel to its surroundings, W_2 gate(GELU(W_1 x)) + x: (N, H, W, C) -> (N, H, W, C)."""
 
-    def __init__(self, channels: int, large_kernel: int):
+    def __init__(self, channels: int, large_kernel: int, *, circular: bool = False):
         super().__init__()
         self.project1, self.project2 = (Pointwise(channels, channels, gated=True) for _ in range(2))
-        self.gate = LargeKernelGate(channels, large_kernel)
+        self.gate = LargeKernelGate(channels, large_kernel, circular=circular)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.project2(self.gate(gelu(self.project1(x)))) + x
@@ -95,11 +95,11 @@ class GatedAttention(nn.Module):
 class MixedPerceptron(nn.Module):
     """A perceptron that also mixes neighbouring pixels, V_2 GELU(depthwise(V_1 x)): (N, H, W, C) -> (N, H, W, C)."""
 
-    def __init__(self, channels: int, hidden_channels: int):
+    def __init__(self, channels: int, hidden_channels: int, *, circular: bool = False):
         super().__init__()
         self.expand = Pointwise(channels, hidden_channels, gated=True)
         self.contract = Pointwise(hidden_channels, channels, gated=True)
-        self.depthwise = Depthwise(hidden_channels, 3)
+        self.depthwise = Depthwise(hidden_channels, 3, circular=circular)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.contract(gelu(self.depthwise(self.expand(x))))
@@ -114,13 +114,20 @@ class GatedBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, mlp_ratio: float = 8.0, large_kernel: int = 21, recompute: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        mlp_ratio: float = 8.0,
+        large_kernel: int = 21,
+        circular: bool = False,
+        recompute: bool,
     ):
         super().__init__()
         C = in_channels
         self.norm1, self.norm2 = BatchNorm(C), BatchNorm(C)
-        self.attention = GatedAttention(C, large_kernel)
-        self.perceptron = MixedPerceptron(C, int(C * mlp_ratio))
+        self.attention = GatedAttention(C, large_kernel, circular=circular)
+        self.perceptron = MixedPerceptron(C, int(C * mlp_ratio), circular=circular)
         self.scale1, self.scale2 = mx.full((C,), 1e-2), mx.full((C,), 1e-2)
         self.reduce = None if in_channels == out_channels else Pointwise(in_channels, out_channels)
         self.recompute = recompute
@@ -145,6 +152,7 @@ class GatedTranslator(nn.Module):
         blocks: Number of blocks, at least 2.
         mlp_ratio: Channels inside a block's perceptron, relative to the block's. Default: 8.
         large_kernel: Side of the square that attention sees. Default: 21.
+        circular: If True, the columns go round. Default: False.
         recompute: If True, the gradient computes the values between the norms again. Default: False.
 
     Raises:
@@ -159,16 +167,15 @@ class GatedTranslator(nn.Module):
         *,
         mlp_ratio: float = 8.0,
         large_kernel: int = 21,
+        circular: bool = False,
         recompute: bool = False,
     ):
         super().__init__()
         check_number("GatedTranslator", "mlp_ratio", mlp_ratio, 1)
         check_whole("GatedTranslator", "large_kernel", large_kernel, 9)
         sizes = [channels, *[hidden_channels] * (blocks - 1), channels]
-        self.blocks = [
-            GatedBlock(C, O, mlp_ratio=mlp_ratio, large_kernel=large_kernel, recompute=recompute)
-            for C, O in pairwise(sizes)
-        ]
+        about = {"mlp_ratio": mlp_ratio, "large_kernel": large_kernel, "circular": circular, "recompute": recompute}
+        self.blocks = [GatedBlock(C, O, **about) for C, O in pairwise(sizes)]
 
     def __call__(self, x: mx.array) -> mx.array:
         for block in self.blocks:
@@ -179,14 +186,15 @@ class GatedTranslator(nn.Module):
 class GroupedConv(nn.Module):
     """A grouped convolution on the same grid, group normalisation and a leaky ReLU: (N, H, W, C) -> (N, H, W, O)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int, circular: bool):
         super().__init__()
+        self.circular = circular
         self.groups = groups if in_channels % groups == 0 and out_channels % groups == 0 else 1
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=self.groups)
         self.norm = nn.GroupNorm(self.groups, out_channels, pytorch_compatible=True)
 
     def __call__(self, x: mx.array) -> mx.array:
-        y = grouped_conv2d(x, self.conv.weight, self.groups)
+        y = grouped_conv2d(x, self.conv.weight, self.groups, circular=self.circular)
         norm = self.norm
         return group_norm(y, self.conv.bias, norm.weight, norm.bias, norm.num_groups, "leaky_relu", epsilon=norm.eps)
 
@@ -194,10 +202,12 @@ class GroupedConv(nn.Module):
 class Inception(nn.Module):
     """A pointwise convolution, then the sum of convolutions with several kernels: (N, H, W, C) -> (N, H, W, O)."""
 
-    def __init__(self, in_channels: int, out_channels: int, inner: int, kernel_sizes: Sequence[int], groups: int):
+    def __init__(
+        self, in_channels: int, out_channels: int, inner: int, kernel_sizes: Sequence[int], groups: int, circular: bool
+    ):
         super().__init__()
         self.inner = Pointwise(in_channels, inner)
-        self.branches = [GroupedConv(inner, out_channels, k, groups) for k in kernel_sizes]
+        self.branches = [GroupedConv(inner, out_channels, k, groups, circular) for k in kernel_sizes]
 
     def __call__(self, x: mx.array) -> mx.array:
         x = self.inner(x)
@@ -213,6 +223,7 @@ class InceptionTranslator(nn.Module):
         blocks: Inceptions in each half, at least 2.
         kernel_sizes: Kernels of an inception's convolutions, odd. Default: (3, 5, 7, 11).
         groups: Groups of these convolutions; 1 if the channels cannot be divided by it. Default: 8.
+        circular: If True, the columns go round. Default: False.
         recompute: If True, the gradient computes each inception again. Default: False.
 
     Raises:
@@ -227,6 +238,7 @@ class InceptionTranslator(nn.Module):
         *,
         kernel_sizes: Sequence[int] = (3, 5, 7, 11),
         groups: int = 8,
+        circular: bool = False,
         recompute: bool = False,
     ):
         super().__init__()
@@ -239,7 +251,7 @@ class InceptionTranslator(nn.Module):
         hidden = hidden_channels
 
         def inception(C: int, O: int) -> Inception:
-            return Inception(C, O, hidden // 2, kernel_sizes, groups)
+            return Inception(C, O, hidden // 2, kernel_sizes, groups, circular)
 
         self.down = [inception(channels, hidden)] + [inception(hidden, hidden) for _ in range(blocks - 1)]
         self.up = [inception(hidden, hidden)] + [inception(2 * hidden, hidden) for _ in range(blocks - 2)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from convlstm.architectures.cascade import cascade, continued
 from convlstm.architectures.distribution import in_order, ranks
-from convlstm.architectures.extrapolation import advect, arrived, paths
+from convlstm.architectures.extrapolation import advect, arrived, check_border, paths
 from convlstm.architectures.input_frames import check_frames
 from convlstm.architectures.motion import check_motion, motion
 from convlstm.architectures.rain_decibels import REFLECTIVITY, RainDecibels
@@ -15,7 +15,7 @@ from convlstm.arguments import check_whole
 import mlx.core as mx
 import mlx.nn as nn
 
-MATCHING, BORDERS = ("cdf", "mean", "none"), ("edge", "zero")
+MATCHING = ("cdf", "mean", "none")
 
 FRAMES = 3
 """Frames from which the processes of the bands are estimated."""
@@ -43,7 +43,7 @@ class SPROG(nn.Module):
         rates: Rain rates in mm/h of 0 and 1 on the model's scale. Default: those of `Reflectivity` with its defaults.
         frames: Number of last input frames that show the motion. Default: 5.
         points, window, iterations: As in `motion`. Default: 128, 2, 3.
-        border: Values that enter over the border: 'edge' or 'zero', as in `advect`. Default: 'edge'.
+        border: Values that enter over the border: 'edge', 'zero' or 'circular', as in `advect`. Default: 'edge'.
 
     Raises:
         ValueError: An argument, or the shape of the input, does not fit.
@@ -69,11 +69,11 @@ class SPROG(nn.Module):
         owner = type(self).__name__
         check_whole(owner, "levels", levels, 3, 32)
         check_motion(owner, frames, points, window, iterations)
-        if border not in BORDERS:
-            raise ValueError(f"[{owner}] 'border' must be one of {', '.join(BORDERS)} but got {border!r}.")
+        check_border(owner, border)
         if matching not in MATCHING:
             raise ValueError(f"[{owner}] 'matching' must be one of {', '.join(MATCHING)} but got {matching!r}.")
-        self.levels, self.matching, self.border = levels, matching, border
+        self.levels, self.matching = levels, matching
+        self.border, self.circular = border, border == "circular"
         self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
         self._scale = RainDecibels(owner, rates, threshold)
         self.rates = list(rates)
@@ -90,12 +90,15 @@ class SPROG(nn.Module):
 
     def flow(self, inputs: mx.array) -> mx.array:
         """Returns the motion of the inputs, (N, H, W, 2)."""
-        return motion(inputs, frames=self.frames, points=self.points, window=self.window, iterations=self.iterations)
+        options = {"frames": self.frames, "points": self.points, "iterations": self.iterations}
+        return motion(inputs, window=self.window, circular=self.circular, **options)
 
     def lagrangian(self, inputs: mx.array, flow: mx.array) -> mx.array:
         """Returns the last three frames in decibels, moved to where the last one is, (N, 3, H, W)."""
         z = self._scale.forward(inputs[:, -FRAMES:])
-        moved = [advect(z[:, i], flow, FRAMES - 1 - i, border="zero")[:, -1] for i in range(FRAMES - 1)]
+        # Nothing is known of what enters over the border.
+        options = {"border": "zero", "circular": self.circular}
+        moved = [advect(z[:, i], flow, FRAMES - 1 - i, **options)[:, -1] for i in range(FRAMES - 1)]
         return mx.stack([*moved, z[:, -1]], axis=1)[..., 0]
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
@@ -116,7 +119,7 @@ class SPROG(nn.Module):
         z = mx.where(missing(inputs)[:, None], mx.nan, z)
         moved = [
             arrived(z[:, lead, None], y, x, border=self.border)[:, 0]
-            for lead, (y, x) in enumerate(paths(flow, horizon))
+            for lead, (y, x) in enumerate(paths(flow, horizon, circular=self.circular))
         ]
         return self._scale.inverse(mx.stack(moved, axis=1))[..., None].astype(inputs.dtype)
 

@@ -8,7 +8,7 @@ from convlstm.arguments import check_number, check_whole
 from convlstm.ops import st_lstm
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
 from convlstm.ops.cell import check_array, uniform
-from convlstm.ops.convolution import Pair, conv2d, int_pair, odd_pair
+from convlstm.ops.convolution import Pair, conv2d, grid_padding, int_pair, odd_pair
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -61,6 +61,7 @@ class STLSTMCell(nn.Module):
         norm_grid: Height and width of the frames. Every convolution but W_1 is then normalised over the whole frame
             (`layer_norm` of the published code), and the cell works on this grid only. Default: None, no normalisation.
         forget_bias: b_f. Default: 1.
+        padding: 'same', or 'circular' for columns that go round, which is slower. Default: 'same'.
         algorithm: Algorithm of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU if it fits
             (3x3 and 5x5, float32); 'winograd' raises an error if it does not. Default: 'auto'.
 
@@ -79,6 +80,7 @@ class STLSTMCell(nn.Module):
         *,
         norm_grid: Pair | None = None,
         forget_bias: float = 1.0,
+        padding: str = "same",
         algorithm: str = "auto",
     ):
         super().__init__()
@@ -87,6 +89,7 @@ class STLSTMCell(nn.Module):
         self.kernel_size = odd_pair("STLSTMCell", "kernel_size", kernel_size)
         self.norm_grid = None if norm_grid is None else int_pair("STLSTMCell", "norm_grid", norm_grid, 1)
         self.forget_bias = check_number("STLSTMCell", "forget_bias", forget_bias)
+        self.padding = grid_padding("STLSTMCell", padding)
         self.algorithm = check_algorithm("STLSTMCell", algorithm)
 
         O = out_channels
@@ -100,7 +103,7 @@ class STLSTMCell(nn.Module):
     def _extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, norm_grid={self.norm_grid}, "
-            f"forget_bias={self.forget_bias}"
+            f"forget_bias={self.forget_bias}, padding={self.padding!r}"
         )
 
     def initial_state(self, batch: int, height: int, width: int) -> STState:
@@ -134,7 +137,7 @@ class STLSTMCell(nn.Module):
         fits = takes_winograd("STLSTMCell", self.algorithm, self.kernel_size, self.Wh.dtype)
         if self.norm_grid is not None:
             return None
-        if fits:
+        if fits and self.padding == "same":
             return st_lstm.prepare(self.Wx, self.Wh, self.Wm, self.Wo, trains=self.training)
         return self._joined()
 
@@ -166,7 +169,7 @@ class STLSTMCell(nn.Module):
         else:
             z, z_m = self._convolved(x, h, m, filters)
             c, m, z, *added = st_lstm.gates(z, z_m, c, m, mx.array(self.forget_bias, z.dtype))
-            z = z + self._normed("o", conv2d(mx.concatenate([c, m], axis=-1), self.Wo, algorithm=self.algorithm))
+            z = z + self._normed("o", self._convolve(mx.concatenate([c, m], axis=-1), self.Wo))
             both = (added[0], added[1]) if products else None
         W1, O = self.W1[:, 0, 0].T, self.out_channels
         h = st_lstm.gated(z, mx.addmm(c @ W1[:O], m, W1[O:]), kernels=kernels)
@@ -174,15 +177,15 @@ class STLSTMCell(nn.Module):
 
     def _convolved(self, x: mx.array, h: mx.array, m: mx.array, filters: CellFilters) -> tuple[mx.array, mx.array]:
         """Returns the pre-activations of i, f, g, o (that of o without the memories' part) and of i', f', g'."""
-
-        def convolve(x: mx.array, W: mx.array) -> mx.array:
-            return conv2d(x, W, algorithm=self.algorithm)
-
+        convolve = self._convolve
         if self.norm_grid is None:
             W, W_m = self._joined() if isinstance(filters, st_lstm.StepFilters | None) else filters
             return convolve(mx.concatenate([h, x], axis=-1), W), convolve(mx.concatenate([x, m], axis=-1), W_m)
         zx, zx_m = st_lstm.by_memory(self._normed("x", convolve(x, self.Wx)), -1)
         return zx + self._normed("h", convolve(h, self.Wh)), zx_m + self._normed("m", convolve(m, self.Wm))
+
+    def _convolve(self, x: mx.array, W: mx.array) -> mx.array:
+        return conv2d(x, W, padding=self.padding, algorithm=self.algorithm)
 
     def _normed(self, name: str, z: mx.array) -> mx.array:
         return z if self.norm_grid is None else self[f"norm_{name}"](z)

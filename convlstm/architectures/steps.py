@@ -14,6 +14,7 @@ from convlstm.architectures.motion import bilinear, positions
 from convlstm.architectures.rain_decibels import REFLECTIVITY
 from convlstm.architectures.sprog import SPROG, missing
 from convlstm.arguments import check_number, check_numbers, check_whole
+from convlstm.ops.circular import go_round
 
 import mlx.core as mx
 import numpy as np
@@ -110,7 +111,11 @@ class STEPS(SPROG):
         """Returns the members of one sequence (1, T, H, W, 1), (M, horizon, H, W, 1)."""
         flow = self.flow(inputs)
         frames = self.lagrangian(inputs, flow)
-        parts = cascade(frames, self.levels), noise_spectrum(frames[0]), mx.sort(frames[:, -1].flatten(1), axis=1)
+        parts = (
+            cascade(frames, self.levels),
+            noise_spectrum(frames[0], circular=self.circular),
+            mx.sort(frames[:, -1].flatten(1), axis=1),
+        )
         first, gone = self._mask(frames[:, -1]), missing(inputs)
         keys = mx.random.split(key, self.size)
         members = []
@@ -146,8 +151,8 @@ class STEPS(SPROG):
         place = rows + nowhere, columns + nowhere
         frames = []
         for lead in range(horizon):
-            white = mx.stack([mx.random.normal((H, W), key=mx.random.split(k, horizon)[lead]) for k in noises])
-            noise = mx.fft.rfft2(white) * spectrum
+            white = [white_noise(mx.random.split(k, horizon)[lead], H, W) for k in noises]
+            noise = mx.fft.rfft2(mx.stack(white)) * spectrum
             power = (noise.real**2 + noise.imag**2).reshape(m, -1) @ powers
             scale = phi0 * mx.rsqrt(mx.maximum(power, 1e-12))[..., None, None]
             x, y = phi1 * x + phi2 * y + scale * (weights * noise[:, None]), x
@@ -157,8 +162,8 @@ class STEPS(SPROG):
             mask = self._mask(z)
             # The field moves from where the member's own motion has brought it.
             moving = u + error((lead + 1) * self.minutes)
-            d = bilinear(moving, *place)
-            d = bilinear(moving, place[0] - d[:, :1] / 2, place[1] - d[:, 1:] / 2)
+            d = bilinear(moving, *place, self.circular)
+            d = bilinear(moving, place[0] - d[:, :1] / 2, place[1] - d[:, 1:] / 2, self.circular)
             place = place[0] - d[:, :1], place[1] - d[:, 1:]
             frame = arrived(mx.where(gone, mx.nan, z)[:, None], *place, border=self.border)[:, 0]
             frames.append(self._scale.inverse(frame))
@@ -174,7 +179,7 @@ class STEPS(SPROG):
     def _mask(self, z: mx.array) -> mx.array:
         """Returns 1 near the rain of (m, H, W), and less up to 0 over the rim around."""
         reach = max(1, int((self.minutes / self.pixel_km - 1) / 2))
-        distance = city_blocks(z >= self._scale.threshold - 1e-4, reach + _RIM + 1)
+        distance = city_blocks(z >= self._scale.threshold - 1e-4, reach + _RIM + 1, circular=self.circular)
         return mx.clip(_RIM + 1 - mx.maximum(distance - reach, 0), 0, _RIM + 1) / (_RIM + 1)
 
     def _motion_error(self, flow: mx.array, keys: mx.array) -> Callable[[float], mx.array]:
@@ -204,24 +209,36 @@ def laplace(number: int, key: mx.array) -> mx.array:
     return -mx.sign(u) * mx.log(mx.maximum(1 - 2 * mx.abs(u), 1e-7)) / math.sqrt(2)
 
 
-def noise_spectrum(frames: mx.array) -> mx.array:
+def white_noise(key: mx.array, H: int, W: int) -> mx.array:
+    """Returns draws from the normal distribution for the pixels of a frame, (H, W)."""
+    return mx.random.normal((H, W), key=key)
+
+
+def noise_spectrum(frames: mx.array, *, circular: bool = False) -> mx.array:
     """Returns the amplitudes of rain, (T, H, W) -> (H, W // 2 + 1): the spectrum that noise gets.
 
     The step from no rain to rain, which has a spectrum of its own, is removed before, and a Tukey window lets the field
-    fade at its border. Without rain the noise is white.
+    fade at its border, only at that of the rows if the columns go round. Without rain the noise is white.
     """
     _, H, W = frames.shape
     wet = frames > 0
     step = mx.where(wet, frames, mx.inf).min()
     field = mx.where(wet, frames - step, 0).mean(axis=0)
-    r = np.hypot(np.arange(H)[:, None] / H - 0.5, np.arange(W) / W - 0.5)
+    across = np.zeros(W) if circular else np.arange(W) / W - 0.5
+    r = np.hypot(np.arange(H)[:, None] / H - 0.5, across)
     window = np.where(r < 0.5, 0.5 * (1 + np.cos(np.pi * (np.clip(r, 0.4, 0.5) / 0.1 - 4))), 0)
     amplitude = mx.abs(mx.fft.rfft2(field * mx.array(window.astype(np.float32))))
     return mx.where(amplitude.max() > 0, amplitude, 1)
 
 
-def city_blocks(wet: mx.array, most: int) -> mx.array:
-    """Returns the distance of each pixel (..., H, W) to the next wet one in steps down or across, up to `most`."""
+def city_blocks(wet: mx.array, most: int, *, circular: bool = False) -> mx.array:
+    """Returns the distance of each pixel (..., H, W) to the next wet one in steps down or across, up to `most`.
+
+    With `circular` the columns go round.
+    """
+    if circular:
+        W = wet.shape[-1]
+        return city_blocks(go_round(wet, most, most, -1), most)[..., most : most + W]
     distance = mx.where(wet, 0, float(most))
     for axis in (-1, -2):
         steps = mx.arange(wet.shape[axis], dtype=mx.float32).reshape((-1,) + (1,) * (-1 - axis))

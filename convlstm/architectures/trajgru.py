@@ -5,7 +5,7 @@ from __future__ import annotations
 from convlstm.architectures.convgru import ConvGRU, ConvGRUCell
 from convlstm.arguments import check_whole
 from convlstm.ops.cell import uniform
-from convlstm.ops.convolution import Pair, conv2d, odd_pair
+from convlstm.ops.convolution import Pair, conv2d, grid_padding, odd_pair
 from convlstm.ops.gru_gates import ACTIVATIONS
 from convlstm.ops.warp import warp_product
 
@@ -22,8 +22,8 @@ class TrajGRUCell(ConvGRUCell):
         g = f(W_xh * x + b_xh + r . (W_hh w + b_hh))
         h' = (1 - z) . g + z . h
 
-    `warp(h, flow)[i, j]` is `h` at (i, j) - flow[i, j], bilinear between the pixels and 0 beyond the border. Every
-    convolution has stride 1 and keeps the grid.
+    `warp(h, flow)[i, j]` is `h` at (i, j) - flow[i, j], bilinear between the pixels and 0 beyond the border, unless the
+    columns go round. Every convolution has stride 1 and keeps the grid.
 
     Parameters: `Wx` (3O, kh, kw, C), `bx` (3O,), `Wfx` (F, fh, fw, C) and `bfx` (F,), only with an input;
     `Wfh` (F, fh, fw, O), `bfh` (F,), `Wf` (2L, fh, fw, F) and `bf` (2L,), row and column of one link after the other;
@@ -36,6 +36,8 @@ class TrajGRUCell(ConvGRUCell):
         links: Number L of flows. Default: 13.
         flow_channels: Channels F between the two convolutions of the flows. Default: 32.
         flow_kernel_size: Size of the flows' kernels, odd; an int or (height, width). Default: 5.
+        padding: 'same', or 'circular' for columns that go round, in the convolutions and along the flows. Default:
+            'same'.
         bias: If True, the cell has biases. Default: True.
         state_activation: f: 'leaky_relu', of slope 0.2 below zero as in the paper, or 'tanh'. Default: 'leaky_relu'.
         algorithm: Algorithm of the convolutions: 'native' is MLX's own; 'auto' takes Winograd's on a CPU if it fits,
@@ -57,6 +59,7 @@ class TrajGRUCell(ConvGRUCell):
         links: int = 13,
         flow_channels: int = 32,
         flow_kernel_size: int | Pair = 5,
+        padding: str = "same",
         bias: bool = True,
         state_activation: str = "leaky_relu",
         algorithm: str = "auto",
@@ -70,6 +73,7 @@ class TrajGRUCell(ConvGRUCell):
             out_channels,
             kernel_size,
             recurrent_kernel_size=1,
+            padding=grid_padding(name, padding),
             bias=bias,
             state_activation=state_activation,
             algorithm=algorithm,
@@ -89,28 +93,30 @@ class TrajGRUCell(ConvGRUCell):
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, links={self.links}, "
             f"flow_channels={self.Wf.shape[-1]}, flow_kernel_size={self.Wf.shape[1:3]}, bias={'bh' in self}, "
-            f"state_activation={self.state_activation!r}"
+            f"state_activation={self.state_activation!r}, padding={self.padding!r}"
         )
 
     def project(self, x: mx.array) -> tuple[mx.array, ...]:
         """Returns everything that a step reads of the input: NHWC -> (N, H, W, 3O) and, for the flows, (N, H, W, F)."""
         gates = super().project(x)
-        flow = conv2d(x, self.Wfx, algorithm=self.algorithm)
+        flow = conv2d(x, self.Wfx, padding=self.padding, algorithm=self.algorithm)
         return *gates, flow + self.bfx if "bfx" in self else flow
 
     def flow(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
         """Returns the flows (N, H, W, 2L) of a step, in pixels."""
-        f = conv2d(h, self.Wfh, algorithm=self.algorithm)
+        f = conv2d(h, self.Wfh, padding=self.padding, algorithm=self.algorithm)
         if projected:
             f = f + projected[1]
         if "bfh" in self:
             f = f + self.bfh
-        flow = conv2d(ACTIVATIONS[self.state_activation](f), self.Wf, algorithm=self.algorithm)
+        f = ACTIVATIONS[self.state_activation](f)
+        flow = conv2d(f, self.Wf, padding=self.padding, algorithm=self.algorithm)
         return flow + self.bf if "bf" in self else flow
 
     def recur(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
         """Returns the hidden state's part of the pre-activations, (N, H, W, O) -> (N, H, W, 3O)."""
-        return warp_product(h, self.flow(projected, h), self.Wh[:, 0, 0], self.algorithm)
+        flow, circular = self.flow(projected, h), self.padding == "circular"
+        return warp_product(h, flow, self.Wh[:, 0, 0], self.algorithm, circular=circular)
 
 
 class TrajGRU(ConvGRU):

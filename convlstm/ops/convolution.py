@@ -8,6 +8,7 @@ from functools import cache
 
 from convlstm.arguments import check_whole
 from convlstm.ops.algorithm import takes_kernels, takes_winograd
+from convlstm.ops.circular import go_round, over_seam, ring_pads
 from convlstm.ops.cpu.library import library
 from convlstm.ops.patches import patch_conv2d
 
@@ -61,6 +62,13 @@ def padding_rule(owner: str, value: str | int | Sequence[int]) -> str | Pair:
     return value
 
 
+def grid_padding(owner: str, value: str) -> str:
+    """Returns the padding of a cell that always keeps the grid; raises ValueError if it is not 'same' or 'circular'."""
+    if value not in ("same", "circular"):
+        raise ValueError(f"[{owner}] 'padding' must be 'same' or 'circular' but got {value!r}.")
+    return value
+
+
 def pads(
     size: Sequence[int], kernel_size: Sequence[int], stride: Pair, padding: str | Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
@@ -104,8 +112,13 @@ def conv2d(
     padding: str | Pair = "same",
     dilation: Pair = (1, 1),
     algorithm: str = "auto",
+    *,
+    circular: bool = False,
 ) -> mx.array:
     """Returns the convolution (cross-correlation) of `x` (N, H, W, C) with `weight` (O, kh, kw, C): (N, H', W', O).
+
+    With `circular`, or the padding 'circular', the columns go round: there are ceil(W / stride) columns of the output,
+    and the first one sees as many columns before the frame as the padding has.
 
     The algorithm 'native' is MLX's. On a CPU the others use Winograd's algorithm if it fits, or a matrix product if
     there are strides or few channels. In all other cases they are MLX's, too.
@@ -118,8 +131,8 @@ def conv2d(
             f"[conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C) with the same C but got shapes "
             f"{tuple(x.shape)} and {tuple(weight.shape)}."
         )
-    if padding == "circular":
-        return _circular_conv2d(x, weight, stride, dilation, algorithm)
+    if circular or padding == "circular":
+        return _circular_conv2d(x, weight, stride, padding, dilation, algorithm)
     (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
     kernel = (weight.shape[1], weight.shape[2])
     keeps_grid = stride == dilation == (1, 1) and (top, left) == (bottom, right) == (kernel[0] // 2, kernel[1] // 2)
@@ -136,21 +149,25 @@ def conv2d(
     return mx.conv2d(x, weight, stride, 0, dilation)
 
 
-def _circular_conv2d(x: mx.array, weight: mx.array, stride: Pair, dilation: Pair, algorithm: str) -> mx.array:
+def _circular_conv2d(
+    x: mx.array, weight: mx.array, stride: Pair, padding: str | Pair, dilation: Pair, algorithm: str
+) -> mx.array:
     """Returns `conv2d` with zeros above and below, and with columns that go round."""
-    W = x.shape[2]
-    (top, bottom), (left, right) = pads(x.shape[1:3], weight.shape[1:3], stride, "same", dilation)
-    # More columns than the frame has go round several times.
-    x = mx.take(x, mx.arange(-left, W + right) % W, axis=2) if left or right else x
-    if stride == dilation == (1, 1) and left == right and top == bottom:
+    (_, H, W, _), (kh, kw) = x.shape, weight.shape[1:3]
+    (top, bottom), (left, _) = pads((H, W), (kh, kw), stride, padding, dilation)
+    left, right = ring_pads(W, kw, stride[1], left, dilation[1])
+    if stride == dilation == (1, 1) and left == right == kw // 2 and top == bottom == kh // 2:
         # The kernels have 'same' padding only. Their outer columns have seen zeros and are cut off.
-        y = conv2d(x, weight, algorithm=algorithm)
-        return y[:, :, left : left + W]
-    x = mx.pad(x, [(0, 0), (top, bottom), (0, 0), (0, 0)]) if top or bottom else x
-    return conv2d(x, weight, stride, "valid", dilation, algorithm)
+        return over_seam(lambda x: conv2d(x, weight, algorithm=algorithm), x, left)
+    x = go_round(x, left, right)
+    if top != bottom:
+        x, top = mx.pad(x, [(0, 0), (top, bottom), (0, 0), (0, 0)]), 0
+    return conv2d(x, weight, stride, (top, 0), dilation, algorithm)
 
 
-def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = "auto") -> mx.array:
+def grouped_conv2d(
+    x: mx.array, weight: mx.array, groups: int, algorithm: str = "auto", *, circular: bool = False
+) -> mx.array:
     """Returns the convolution of each group of channels on its own, on the same grid and with zeros around it.
 
     Args:
@@ -159,6 +176,7 @@ def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = 
         groups: Number of groups. The channels of a group are adjacent, in the input and in the output.
         algorithm: 'native' is MLX's own convolution; the others use the kernels of `convlstm.ops.cpu` if they fit.
             Default: 'auto'.
+        circular: If True, the columns go round. Default: False.
 
     Returns:
         (N, H, W, O).
@@ -172,6 +190,8 @@ def grouped_conv2d(x: mx.array, weight: mx.array, groups: int, algorithm: str = 
             f"[grouped_conv2d] expected an input (N, H, W, C) and a kernel (O, kh, kw, C / {groups}) of odd sizes, O a "
             f"multiple of {groups}, but got shapes {tuple(x.shape)} and {tuple(weight.shape)}."
         )
+    if circular:
+        return over_seam(lambda x: grouped_conv2d(x, weight, groups, algorithm), x, kw // 2)
     if groups > 1 and takes_kernels(algorithm, x, weight):
         return _in_groups(groups)(x, weight)
     width = O // groups

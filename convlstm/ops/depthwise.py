@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from convlstm.ops.algorithm import takes_kernels
+from convlstm.ops.circular import over_seam
 from convlstm.ops.cpu.library import library
 
 import mlx.core as mx
 
 
-def depthwise_conv2d(x: mx.array, weight: mx.array, dilation: int = 1, algorithm: str = "auto") -> mx.array:
+def depthwise_conv2d(
+    x: mx.array, weight: mx.array, dilation: int = 1, algorithm: str = "auto", *, circular: bool = False
+) -> mx.array:
     """Returns the convolution of each channel with its own kernel, on the same grid and with zeros around it.
 
     Args:
@@ -17,6 +20,7 @@ def depthwise_conv2d(x: mx.array, weight: mx.array, dilation: int = 1, algorithm
         dilation: Distance between the pixels that the kernel sees. Default: 1.
         algorithm: 'native' is MLX's own convolution, whose groups are slow on a CPU; the others use the kernel of
             `convlstm.ops.cpu` if it fits. Default: 'auto'.
+        circular: If True, the columns go round. Default: False.
 
     Returns:
         (N, H, W, C).
@@ -32,6 +36,8 @@ def depthwise_conv2d(x: mx.array, weight: mx.array, dilation: int = 1, algorithm
     kh, kw, C = weight.shape
     if kh % 2 == 0 or kw % 2 == 0:
         raise ValueError(f"[depthwise_conv2d] the kernel must have odd sizes but is {kh}x{kw}.")
+    if circular:
+        return over_seam(lambda x: depthwise_conv2d(x, weight, dilation, algorithm), x, dilation * (kw // 2))
     if takes_kernels(algorithm, x, weight):
         return _kernel(dilation)(x, weight)
     padding = (dilation * (kh // 2), dilation * (kw // 2))

@@ -7,6 +7,7 @@ GPUs use `warp`. `warp_product` is the TrajGRU's use of it, with a kernel for CP
 from __future__ import annotations
 
 from convlstm.ops.algorithm import takes_kernels
+from convlstm.ops.circular import go_round
 from convlstm.ops.cpu.library import library
 
 import mlx.core as mx
@@ -65,7 +66,9 @@ def warp(h: mx.array, flow: mx.array) -> mx.array:
     return sum(corners[1:], corners[0]).reshape(N, H, W, -1)
 
 
-def warp_product(h: mx.array, flow: mx.array, weight: mx.array, algorithm: str = "auto") -> mx.array:
+def warp_product(
+    h: mx.array, flow: mx.array, weight: mx.array, algorithm: str = "auto", *, circular: bool = False
+) -> mx.array:
     """Returns `warp(h, flow) @ weight.T`.
 
     The warped field is L times as large as the field. The CPU's kernel never holds all of it; its gradient reads the
@@ -77,6 +80,7 @@ def warp_product(h: mx.array, flow: mx.array, weight: mx.array, algorithm: str =
         weight: (M, L O).
         algorithm: 'native' is MLX's own operations; the others use the kernel of `convlstm.ops.cpu` if it fits.
             Default: 'auto'.
+        circular: If True, the columns of the field go round. Default: False.
 
     Returns:
         (N, H, W, M).
@@ -90,9 +94,24 @@ def warp_product(h: mx.array, flow: mx.array, weight: mx.array, algorithm: str =
             f"[warp_product] 'weight' must have {flow.shape[3] // 2} x {h.shape[3]} columns, those of the flows' "
             f"fields, but got shape {tuple(weight.shape)}."
         )
+    if circular:
+        return warp_product(*_unrolled(h, flow), weight, algorithm)[:, :, : h.shape[2]]
     if takes_kernels(algorithm, h, flow, weight):
         return _warp_product(h, flow, weight)  # type: ignore[return-value]
     return warp(h, flow) @ weight.T
+
+
+def _unrolled(h: mx.array, flow: mx.array) -> tuple[mx.array, mx.array]:
+    """Returns a field whose columns go round, and its flows, for `warp` without that.
+
+    All flows then begin within the frame. A column more has the first one's values, and flows that nobody needs.
+    """
+    W = h.shape[2]
+    _, x = _origins(flow)
+    turns = mx.stop_gradient(mx.floor(x / W)) * W
+    v, u = flow[..., 0::2], flow[..., 1::2] + turns.astype(flow.dtype)
+    flow = mx.stack([v, u], axis=-1).reshape(flow.shape)
+    return go_round(h, 0, 1), mx.pad(flow, [(0, 0), (0, 0), (0, 1), (0, 0)])
 
 
 def _numbers(h: mx.array, flow: mx.array, weight: mx.array) -> list[int]:

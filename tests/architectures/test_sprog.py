@@ -102,7 +102,7 @@ def test_the_model_from_its_yaml():
         ({"threshold": 0.01}, "[SPROG] 'threshold' must be"),
         ({"matching": "best"}, "[SPROG] 'matching' must be one of cdf, mean, none but got 'best'."),
         ({"rates": [1, 0.1]}, "[SPROG] 'rates' must be two rain rates, 0 < low < high, but got [1, 0.1]."),
-        ({"border": "wrap"}, "[SPROG] 'border' must be one of edge, zero but got 'wrap'."),
+        ({"border": "wrap"}, "[SPROG] 'border' must be one of edge, zero, circular but got 'wrap'."),
         ({"frames": 1}, "[SPROG] 'frames' must be"),
     ],
 )
