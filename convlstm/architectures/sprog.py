@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from convlstm.architectures.cascade import cascade, continued
 from convlstm.architectures.distribution import in_order, ranks
@@ -14,6 +15,7 @@ from convlstm.arguments import check_whole
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 MATCHING = ("cdf", "mean", "none")
 
@@ -40,7 +42,8 @@ class SPROG(nn.Module):
         levels: Number of bands, at least 3. Default: 6.
         threshold: Lowest rain rate that counts as rain, in mm/h. Default: 0.1.
         matching: 'cdf', the last frame's distribution; 'mean', its mean in decibels; or 'none'. Default: 'cdf'.
-        rates: Rain rates in mm/h of 0 and 1 on the model's scale. Default: those of `Reflectivity` with its defaults.
+        rates: Rain rates in mm/h of 0 and 1 on the model's scale. Default: those of `Reflectivity` with its defaults,
+            unless `adopt` takes those of the data.
         frames: Number of last input frames that show the motion. Default: 5.
         points, window, iterations: As in `motion`. Default: 128, 2, 3.
         border: Values that enter over the border: 'edge', 'zero' or 'circular', as in `advect`. Default: 'edge'.
@@ -58,7 +61,7 @@ class SPROG(nn.Module):
         threshold: float = 0.1,
         *,
         matching: str = "cdf",
-        rates: Sequence[float] = REFLECTIVITY,
+        rates: Sequence[float] | None = None,
         frames: int = 5,
         points: int = 128,
         window: float = 2.0,
@@ -75,7 +78,33 @@ class SPROG(nn.Module):
         self.levels, self.matching = levels, matching
         self.border, self.circular = border, border == "circular"
         self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
-        self._scale = RainDecibels(owner, rates, threshold)
+        self.threshold = threshold
+        self._given: dict[str, Any] = {"rates": rates}
+        self._take(rates=REFLECTIVITY if rates is None else rates)
+
+    def adopt(self, **facts: Any) -> None:
+        """Takes facts about the data, by the names of the arguments, for those arguments that were not given.
+
+        Raises:
+            ValueError: An argument was given and differs, or neither the data nor an argument says a fact.
+        """
+        owner = type(self).__name__
+        for name, value in facts.items():
+            given = self._given[name]
+            if value is None and given is None:
+                raise ValueError(f"[{owner}] needs '{name}', which the data do not say. Give it: model.{name}=NUMBER.")
+            if value is None:
+                continue
+            if given is not None and not np.allclose(given, value, rtol=1e-3):
+                key = f"{value:.6g}" if name != "rates" else f"[{value[0]:.6g},{value[1]:.6g}]"
+                raise ValueError(
+                    f"[{owner}] '{name}' must be that of the data, {key}, but got {given}: model.{name}={key}."
+                )
+            if given is None:
+                self._take(**{name: value})
+
+    def _take(self, *, rates: Sequence[float]) -> None:
+        self._scale = RainDecibels(type(self).__name__, rates, self.threshold)
         self.rates = list(rates)
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:

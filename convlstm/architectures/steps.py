@@ -11,7 +11,6 @@ from convlstm.architectures.cascade import Cascade, bands, cascade, weights_of_p
 from convlstm.architectures.distribution import in_order, ranks
 from convlstm.architectures.extrapolation import arrived
 from convlstm.architectures.motion import bilinear, positions
-from convlstm.architectures.rain_decibels import REFLECTIVITY
 from convlstm.architectures.sprog import SPROG, missing
 from convlstm.arguments import check_number, check_numbers, check_whole
 from convlstm.ops.circular import go_round
@@ -40,8 +39,8 @@ class STEPS(SPROG):
 
     Args:
         members: Number of members, at least 2. Default: 24.
-        minutes: Minutes from frame to frame. Default: 5.
-        pixel_km: Side of a pixel in km. Default: 1.
+        minutes: Minutes from frame to frame. Default: 5, unless `adopt` takes those of the data.
+        pixel_km: Side of a pixel in km. Default: 1, unless `adopt` takes that of the data.
         parallel, perpendicular: The three parameters of the motion's error along and across it, in km/h. Default: those
             of Bowler et al.; zeros for none.
         seed: Seed of all draws. Default: 0.
@@ -60,24 +59,31 @@ class STEPS(SPROG):
     def __init__(
         self,
         members: int = 24,
-        minutes: float = 5.0,
-        pixel_km: float = 1.0,
+        minutes: float | None = None,
+        pixel_km: float | None = None,
         *,
         parallel: Sequence[float] = (10.88, 0.23, -7.68),
         perpendicular: Sequence[float] = (5.76, 0.31, -2.72),
         seed: int = 0,
-        rates: Sequence[float] = REFLECTIVITY,
+        rates: Sequence[float] | None = None,
         **options: Any,
     ):
         if options.pop("matching", "cdf") != "cdf":
             raise ValueError("[STEPS] 'matching' must be cdf: members get the distribution of the last frame.")
         super().__init__(rates=rates, **options)
         self.size = check_whole("STEPS", "members", members, 2)
-        self.minutes = check_number("STEPS", "minutes", minutes, above=0)
-        self.pixel_km = check_number("STEPS", "pixel_km", pixel_km, above=0)
+        self._given |= {"minutes": minutes, "pixel_km": pixel_km}
+        self._take(minutes=5.0 if minutes is None else minutes, pixel_km=1.0 if pixel_km is None else pixel_km)
         self.parallel = _three("parallel", parallel)
         self.perpendicular = _three("perpendicular", perpendicular)
         self.seed = check_whole("STEPS", "seed", seed, 0, (1 << 63) - 1)
+
+    def _take(self, **facts: Any) -> None:
+        for name in ("minutes", "pixel_km"):
+            if name in facts:
+                setattr(self, name, check_number("STEPS", name, facts.pop(name), above=0))
+        if facts:
+            super()._take(**facts)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Returns the members' forecasts.

@@ -38,7 +38,6 @@ from convlstm.report.pictures import MARKS as CHART_MARKS
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -92,7 +91,7 @@ def execute(config: DictConfig) -> None:
     fields = data if hasattr(data, "target_fields") else None
     rain = data if hasattr(data, "physical") and fields is None else None
     with fitting(settings, "model", "data"):
-        check_facts(models, rain)
+        adopt_facts(models, rain)
         compared = baselines(settings["baselines"], models, rain, fields)
     ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
 
@@ -209,18 +208,11 @@ def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict
     return {name: SomeChannels(baseline, fields.target_channels) for name, baseline in chosen.items()}
 
 
-def check_facts(models: dict[str, nn.Module], rain: Any) -> None:
-    """Raises ValueError if S-PROG or STEPS counts with another scale, pixel size or step than those of the data."""
+def adopt_facts(models: dict[str, nn.Module], rain: Any) -> None:
+    """Gives S-PROG and STEPS the scale, pixel size and step of the data; raises ValueError if they have others."""
     for model in models.values():
         if isinstance(model, SPROG):
-            for name, value in of_rain(type(model), rain).items():
-                given = getattr(model, name)
-                if value is not None and not np.allclose(given, value, rtol=1e-3):
-                    key = f"{value:.6g}" if name != "rates" else f"[{value[0]:.6g},{value[1]:.6g}]"
-                    raise ValueError(
-                        f"[{type(model).__name__}] '{name}' must be that of the data, {key}, but got {given}: "
-                        f"model.{name}={key}."
-                    )
+            model.adopt(**of_rain(type(model), rain))
 
 
 def of_rain(kind: type[nn.Module], rain: Any) -> dict[str, Any]:

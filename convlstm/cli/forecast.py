@@ -21,7 +21,7 @@ from convlstm.cli.forecast_fields import (
     in_units_of_training,
     place_of,
 )
-from convlstm.cli.forecast_model import ensemble_of, fitted_to, is_without_weights, loaded, without_weights
+from convlstm.cli.forecast_model import ensemble_of, fewest, fitted_to, is_without_weights, loaded, without_weights
 from convlstm.cli.forecast_output import Output, name_of, stamp
 from convlstm.cli.forecast_watch import watch
 from convlstm.cli.ignored_keys import check_members, say_ignored
@@ -197,7 +197,7 @@ def forecast_frames_up_to(
         return f"the frame of {stamp(until)}"
     factors = conversions(forecaster, latest)
     early = sum(window.times[n] < latest.times[0] for n in window.absent)
-    if early and is_without_weights(forecaster) and count - early > 1:
+    if early and is_without_weights(forecaster) and count - early >= fewest(forecaster):
         absent = [n - early for n in window.absent if n >= early]
         window, count = Window(window.frames[early:], window.times[early:], absent), count - early
     elif early:
@@ -235,7 +235,10 @@ def forecast_frames_up_to(
             frames = window.frames if window.frames.ndim == 4 else window.frames[..., None]
             frames = in_units_of_training(frames, factors)
             if is_without_weights(forecaster):
-                forecaster = fitted_to(forecaster, [f.physical for f in latest.grid.fields], frames, settings)
+                km = None if latest.grid.pixel_km is None else latest.grid.pixel_km * latest.coarsen
+                facts = {"minutes": latest.step, "pixel_km": km}
+                fields_now = [f.physical for f in latest.grid.fields]
+                forecaster = fitted_to(forecaster, fields_now, frames, settings, **facts)
             context: dict[str, Any] = {"times": window.times, "degrees": degrees_of(latest)}
             values, inputs = forecast_frames(forecaster, frames, settings, **context)
     except NotFiniteError as error:

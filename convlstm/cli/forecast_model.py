@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.architectures.baselines import Persistence
-from convlstm.architectures.sprog import SPROG
+from convlstm.architectures.rain_decibels import rates_of
+from convlstm.architectures.sprog import FRAMES, SPROG
 from convlstm.architectures.steps import STEPS
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.cli.ensemble_members import check_count, perturbation
+from convlstm.cli.ignored_keys import changed
 from convlstm.cli.instantiation import check_described, check_types, instantiate
 from convlstm.cli.program import fail
 from convlstm.datasets.channels import Channel, Channels
 from convlstm.datasets.fitted_scales import scale_of
 from convlstm.datasets.readers.grid import Field
 from convlstm.datasets.transforms import default_transform
+from convlstm.forecasting.drawn_members import DrawnForecaster
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.forecasting.scale import AsItIs, FieldScale, Scale
@@ -69,7 +72,7 @@ def without_weights(config: DictConfig, settings: dict[str, Any]) -> Forecaster:
             "checkpoint: model=extrapolation or model=persistence."
         )
     if isinstance(model, STEPS):
-        fail("model=steps is for evaluations: its members cannot be written yet. Choose model=sprog.")
+        _check_drawn(settings)
     record = {
         "checkpoint": _NO_CHECKPOINT,
         "step": None,
@@ -86,8 +89,19 @@ def is_without_weights(forecaster: Forecaster) -> bool:
     return forecaster.record.get("checkpoint") == _NO_CHECKPOINT
 
 
+def fewest(forecaster: Forecaster) -> int:
+    """Returns the number of input frames below which a model without weights forecasts nothing."""
+    return FRAMES if isinstance(forecaster.model, SPROG) else _FEWEST
+
+
 def fitted_to(
-    forecaster: Forecaster, fields: Sequence[Field], frames: np.ndarray, settings: dict[str, Any]
+    forecaster: Forecaster,
+    fields: Sequence[Field],
+    frames: np.ndarray,
+    settings: dict[str, Any],
+    *,
+    minutes: float,
+    pixel_km: float | None,
 ) -> Forecaster:
     """Returns the forecaster of a model without weights for input of some fields.
 
@@ -99,6 +113,8 @@ def fitted_to(
         fields: The fields of the input.
         frames: The frames (T, H, W, C) of the input.
         settings: The configuration of `forecast`.
+        minutes: Minutes from frame to frame.
+        pixel_km: Side of a pixel in km, or None if the input does not say it.
     """
     model: Any = forecaster.model
     scale: Scale | FieldScale
@@ -107,11 +123,25 @@ def fitted_to(
     elif len(fields) == 1 and fields[0].kind == "mm/h":
         scale = default_transform("mm/h")
     elif isinstance(model, SPROG):
-        fail(f"model=sprog is for rain in mm/h, but the input is in {', '.join(field.units for field in fields)}.")
+        name = HydraConfig.get().runtime.choices["model"]
+        fail(f"model={name} is for rain in mm/h, but the input is in {', '.join(field.units for field in fields)}.")
     else:
         channels = [Channel(field, scale_of("range", field, frames[..., n])) for n, field in enumerate(fields)]
         scale = Channels(channels)
+    if isinstance(model, SPROG):
+        facts: dict[str, Any] = {"rates": rates_of(type(model).__name__, scale)}
+        model.adopt(**facts | ({"minutes": minutes, "pixel_km": pixel_km} if isinstance(model, STEPS) else {}))
     return _without_weights(model, scale, len(frames), forecaster.record, settings)
+
+
+def _check_drawn(settings: dict[str, Any]) -> None:
+    """Ends the program if the settings do not fit a model that draws its members itself."""
+    if not settings["ensemble"]:
+        fail("model=steps is an ensemble: add ensemble=true. A single forecast of its kind: model=sprog.")
+    if given := changed("forecast", settings, "members"):
+        fail(f"'members.{given[0]}' is for other ensembles: the members of model=steps are those of model.members.")
+    if settings["tile"] is not None:
+        fail("'tile' must be null for model=steps, whose members would differ from tile to tile. Leave it out.")
 
 
 def _without_weights(
@@ -121,6 +151,15 @@ def _without_weights(
     record: dict[str, Any],
     settings: dict[str, Any],
 ) -> Forecaster:
+    if isinstance(model, STEPS):
+        return DrawnForecaster(
+            model,
+            scale,
+            thresholds=settings["thresholds"],
+            input_frames=frames,
+            most_clipped=settings["most_clipped"],
+            record=record,
+        )
     forecaster = Forecaster(
         model,
         scale,

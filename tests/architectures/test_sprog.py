@@ -114,3 +114,14 @@ def test_refusals(options, message):
 def test_two_frames_are_too_few():
     with pytest.raises(ValueError, match="at least 3 input frames are needed"):
         SPROG()(mx.zeros((1, 2, 16, 16, 1)), 1)
+
+
+def test_facts_of_the_data_are_adopted_unless_an_argument_says_another():
+    model = SPROG()
+    model.adopt(rates=[0.05, 300])
+    assert model.rates == [0.05, 300]
+    x = rain()
+    np.testing.assert_array_equal(model(x, 1), SPROG(rates=[0.05, 300])(x, 1))
+    SPROG(rates=[0.05, 300]).adopt(rates=(0.050001, 300.0))
+    with pytest.raises(ValueError, match=re.escape("'rates' must be that of the data, [0.1,300], but got [0.05, 300]")):
+        SPROG(rates=[0.05, 300]).adopt(rates=[0.1, 300])

@@ -114,6 +114,23 @@ def test_an_evaluation_scores_the_members():
     assert result.scores["steps"]["spread_skill"]["overall"] > 0
 
 
+def test_step_and_pixels_of_the_data_are_adopted():
+    model = STEPS(2)
+    assert (model.minutes, model.pixel_km) == (5, 1)
+    model.adopt(minutes=10, pixel_km=2)
+    model.adopt(minutes=15, pixel_km=2)
+    assert (model.minutes, model.pixel_km) == (15, 2)
+    given = STEPS(2, minutes=15, pixel_km=2)
+    given.adopt(minutes=None, pixel_km=2)
+    x = rain()[:, :, :48, :64]
+    np.testing.assert_array_equal(model(x, 2), given(x, 2))
+    for facts, message in (({"minutes": 5}, "model.minutes=5"), ({"pixel_km": 1.5}, "'pixel_km' must be that of the")):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            given.adopt(**facts)
+    with pytest.raises(ValueError, match=re.escape("[STEPS] needs 'minutes', which the data do not say")):
+        STEPS(2).adopt(minutes=None)
+
+
 def test_the_model_from_its_yaml():
     with hydra.initialize_config_dir(str(PROJECT / "configs"), version_base=None):
         model = hydra.utils.instantiate(hydra.compose("model/steps").model)

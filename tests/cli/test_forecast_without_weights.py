@@ -1,5 +1,7 @@
 """Forecasts of models without weights, which need no checkpoint."""
 
+import json
+
 from tests.support.cf_files import frames, write_cf
 from tests.support.forecast_runs import READER, stored
 from tests.support.radar_archives import SHAPE, picture, write_picture, write_pictures
@@ -91,6 +93,70 @@ def test_an_ensemble_from_perturbed_inputs(forecast, tmp_path):
     status, _, err = forecast(*line)
     assert status == 1
     assert "ensemble=true needs at least two members" in err
+
+
+def write_cells(folder, frames=5):
+    """Writes moving cells of rain, 2 pixels a frame, with times 10 minutes apart."""
+    wide = np.kron(np.random.default_rng(0).integers(0, 200, (12, 20)), np.ones((4, 4)))
+    wide = np.where(wide > 120, wide - 100, 0).astype(np.uint8)
+    for n in range(frames):
+        write_picture(folder, n, wide[:, 2 * (frames - n) :][:, :64], step=10)
+
+
+def test_the_members_of_steps(forecast, tmp_path):
+    pytest.importorskip("netCDF4")
+    write_cells(tmp_path / "radar")
+    line = ("model=steps", "model.members=3", "model.pixel_km=2", READER, "ensemble=true", "horizon=2")
+    status, out, err = forecast(*line, "thresholds=[1]", f"out={tmp_path}/a.nc")
+    assert (status, err) == (0, "")
+    assert "5 frames from 2020-06-01 00:00 to 2020-06-01 00:40 UTC, 10 min apart" in out
+    reader, contents = open_file(tmp_path / "a.nc")
+    assert contents.times[-1] == np.datetime64("2020-06-01T01:00")
+    mean = reader.read(tmp_path / "a.nc", 1)
+    import netCDF4
+
+    with netCDF4.Dataset(tmp_path / "a.nc") as file:
+        spread, share = (np.array(file[name][:]) for name in ("spread", "probability_at_least_1_mmh"))
+        assert json.loads(file.ensemble) == {"members": 3}
+    assert spread.max() > 0
+    assert mean.max() > 1
+    np.testing.assert_allclose(3 * share, np.round(3 * share), atol=1e-5)
+    assert 0 < share.mean() < 1
+
+
+def test_sprog(forecast, tmp_path):
+    write_cells(tmp_path / "radar")
+    status, out, err = forecast("model=sprog", READER, "horizon=2", "format=npy")
+    assert (status, err) == (0, "")
+    values, description = stored(tmp_path / "out", "forecast_20200601T004000")
+    assert description["provenance"]["model"] == "SPROG"
+    assert 0.2 < (values > 0).mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["model=steps"], "model=steps is an ensemble: add ensemble=true"),
+        (["model=steps", "ensemble=true"], "[STEPS] needs 'pixel_km', which the data do not say. Give it: model.pixel"),
+        (["model=steps", "ensemble=true", "model.pixel_km=1", "model.minutes=5"], "model.minutes=10"),
+        (["model=steps", "ensemble=true", "members.perturbed=3"], "'members.perturbed' is for other ensembles"),
+        (["model=steps", "ensemble=true", "tile=32"], "'tile' must be null for model=steps"),
+        (["model=sprog", "model.rates=[0.1,10]"], "'rates' must be that of the data, [0.0168283,516.677]"),
+    ],
+)
+def test_what_does_not_fit_sprog_and_steps(forecast, tmp_path, arguments, text):
+    write_cells(tmp_path / "radar")
+    status, _, err = forecast(*arguments, READER, "horizon=2")
+    assert status != 0
+    assert text in err
+    assert "Traceback" not in err
+
+
+def test_sprog_waits_for_a_third_frame(forecast, tmp_path):
+    write_cells(tmp_path / "radar", 2)
+    status, _, err = forecast("model=sprog", READER, "horizon=2")
+    assert status != 0
+    assert "needs 5 frames" in err
 
 
 def test_fewer_frames_than_the_model_reads_are_enough(forecast, tmp_path):

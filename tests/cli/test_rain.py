@@ -158,9 +158,12 @@ def test_sprog_is_a_baseline_on_the_scale_of_the_data(archive, tmp_path, monkeyp
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]
     assert 0 < scores["sprog"]["scores"]["csi@0.5mmh"]["overall"] <= 1
     line[0] = "model=sprog"
-    status, _, err = call("evaluate", monkeypatch, capsys, *line, f"out={tmp_path / 'other'}")
+    line.append(f"out={tmp_path / 'other'}")
+    status, _, err = call("evaluate", monkeypatch, capsys, *line, "model.rates=[0.1,500]")
     assert status != 0
     assert "model.rates=[0.05,200]" in err
+    assert call("evaluate", monkeypatch, capsys, *line, "baselines=[]")[0] == 0
+    assert json.loads((tmp_path / "other" / "metrics.json").read_text())["forecasters"]["sprog"] == scores["sprog"]
 
 
 def test_sprog_is_for_rain(tmp_path, monkeypatch, capsys):
@@ -172,14 +175,15 @@ def test_sprog_is_for_rain(tmp_path, monkeypatch, capsys):
 
 def test_steps_is_a_model_with_members(archive, tmp_path, monkeypatch, capsys):
     line = [*data(archive), "sequences=1", "examples=[]", f"out={tmp_path / 'out'}"]
-    facts = ["model.members=3", "model.minutes=10", "baselines=[]"]
+    facts = ["model.members=3", "model.pixel_km=1", "baselines=[]"]
     status, _, err = call("evaluate", monkeypatch, capsys, "model=steps", *facts, *line)
     assert (status, err) == (0, "")
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]["steps"]["scores"]
     assert scores["crps_mmh"]["overall"] > 0
     for options, message in (
-        (["model=steps", "model.minutes=5"], "model.minutes=10"),
-        (["model=steps", "model.minutes=10", "ensemble=true", "members.perturbed=2"], "an ensemble by itself"),
+        (["model=steps", "model.pixel_km=1", "model.minutes=5"], "model.minutes=10"),
+        (["model=steps", "model.pixel_km=1", "ensemble=true", "members.perturbed=2"], "an ensemble by itself"),
+        (["model=steps"], "[STEPS] needs 'pixel_km', which the data do not say. Give it: model.pixel_km=NUMBER."),
         (["model=persistence", "baselines=[steps]"], "[STEPS] needs 'pixel_km', which the data do not say"),
     ):
         status, _, err = call("evaluate", monkeypatch, capsys, *options, *line)
@@ -192,10 +196,3 @@ def test_no_summary_of_steps(monkeypatch, capsys):
     assert status != 0
     assert "model=steps has no layers" in err
     assert "Traceback" not in err
-
-
-def test_forecasts_of_steps_are_refused(archive, tmp_path, monkeypatch, capsys):
-    line = ["model=steps", f"input={archive}", f"out={tmp_path / 'forecast.nc'}", "horizon=2"]
-    status, _, err = call("forecast", monkeypatch, capsys, *line)
-    assert status != 0
-    assert "its members cannot be written yet" in err
