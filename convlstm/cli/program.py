@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from convlstm.backend import stop_guard
+from convlstm.backend import precompiled_header, stop_guard
 from convlstm.backend.jit import prepare
 from convlstm.backend.program_frame import end_if_nobody_reads, framed
 from convlstm.backend.terminal import printable
@@ -77,6 +77,8 @@ def _run(config_name: str, main: Callable[[DictConfig], None], *, open_sections:
             update_names(config)
             with stop_guard.guarded(program()):
                 prepare()
+                if config_name == "train":  # others compile less than this takes
+                    precompiled_header.start()
                 return main(config)
         except USER_ERRORS as error:
             end_if_nobody_reads(error)
