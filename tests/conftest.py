@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+from convlstm.backend import precompiled_header
 from convlstm.backend.blas import hold_to_one_thread  # before mlx.core, so that the tests run with a fast BLAS
 from convlstm.ops.algorithm import on_cpu
 from convlstm.ops.cpu.library import available
@@ -30,10 +32,32 @@ settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# The tests compile hundreds of functions.
+if waiting := precompiled_header.start():
+    waiting.join()
+
 # The kernels are built here, once. Where they cannot be, the warning is given here, and not in whichever test is first.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     KERNELS = on_cpu() and available() is not None
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_signals() -> Iterator[None]:
+    """Keeps what a test does to the handlers of signals, such as a command's end at Ctrl-C, from those after it."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, former, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory) -> Iterator[None]:
+    """Keeps the tests' runs from the list of those that this user has trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture
