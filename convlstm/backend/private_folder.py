@@ -1,4 +1,4 @@
-"""Folders of this user alone, for libraries that later processes load and run."""
+"""Folders of this user alone, for what later processes load, run or rely on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,17 +30,42 @@ def create_cache() -> Path:
         OSError: It cannot be created.
         RuntimeError: The user has no home folder.
     """
-    cache = os.environ.get("XDG_CACHE_HOME")
-    parent = Path(cache) if cache else Path.home() / ".cache"
-    parent.mkdir(parents=True, exist_ok=True)
+    return _create_first(_folders_of("XDG_CACHE_HOME", ".cache"))
+
+
+def create_state() -> Path:
+    """Returns the folder of what this package notes about this user's work, created if it is missing.
+
+    It is `convlstm` in XDG_STATE_HOME or in `~/.local/state`, with the same fallback and errors as `create_cache`.
+    """
+    return _create_first(state_folders())
+
+
+def state_folders() -> list[Path]:
+    """Returns the folders that `create_state` may return, which need not exist. RuntimeError: there is no home."""
+    return _folders_of("XDG_STATE_HOME", ".local/state")
+
+
+def _folders_of(variable: str, default: str) -> list[Path]:
+    parent = os.environ.get(variable)
+    return [Path(parent) / "convlstm"] if parent else [Path.home() / default / "convlstm", Path.home() / ".convlstm"]
+
+
+def _create_first(folders: Sequence[Path]) -> Path:
+    """Returns the first folder that can be had for this user alone; the error is that of the first of them."""
+    folders[0].parent.mkdir(parents=True, exist_ok=True)
     try:
-        return create_own(parent / "convlstm")
+        return create_own(folders[0])
     except PermissionError:
-        if cache:
-            raise
-        with suppress(OSError):
-            return create_own(Path.home() / ".convlstm")
+        for folder in folders[1:]:
+            with suppress(OSError):
+                return create_own(folder)
         raise
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Returns True if a file or a folder belongs to this user or to root, and nobody else may write to it."""
+    return status.st_uid in (0, os.getuid()) and not status.st_mode & _writing_by_others(status)
 
 
 def check_own(folder: Path, *, closed: bool = False) -> None:

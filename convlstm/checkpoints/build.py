@@ -61,7 +61,8 @@ def resolve(target: Any, trusted: Sequence[str] = TRUSTED, kind: type = object) 
         raise UntrustedTargetError(
             f"'_target_: {target}' is outside the trusted packages ({', '.join(trusted)}), so it was not loaded. If "
             "you know where this checkpoint comes from, name the package as trusted: "
-            f"trusted=[{target.partition('.')[0]}]."
+            f"trusted=[{target.partition('.')[0]}]. What you have trained yourself is trusted where it was trained, "
+            "unless its configuration was edited."
         )
     parts = target.split(".")
     value: Any = importlib.import_module(parts[0])

@@ -12,8 +12,9 @@ from convlstm.backend import files
 from convlstm.checkpoints import tensors
 from convlstm.checkpoints.build import TRUSTED, build
 from convlstm.checkpoints.frozen import frozen_names, recorded_patterns
+from convlstm.checkpoints.own_runs import trusted_packages
 from convlstm.checkpoints.replaced import again_if_replaced
-from convlstm.checkpoints.search import find
+from convlstm.checkpoints.search import find, run_of
 from convlstm.checkpoints.verification import (
     CONFIG,
     EMA,
@@ -144,7 +145,8 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
 
     Args:
         path: A run's folder, of which the best checkpoint is taken, or a checkpoint's folder.
-        trusted: Packages whose classes the checkpoint's configuration may name. Default: convlstm and mlx.nn.
+        trusted: Packages whose classes the checkpoint's configuration may name, beside those of a run that this user
+            has trained by `train` in the same folder. Default: convlstm and mlx.nn.
         ema: True for the averaged weights (`trainer.ema`), False for the plain ones. Default: None, the averaged ones
             if there are any.
 
@@ -154,7 +156,7 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
         ValueError: A class does not take the arguments in its configuration, or an argument has another type.
     """
     _check_arguments(trusted, ema)
-    return _load(find(path), trusted, ema)
+    return _load_all(find(path), trusted, ema).model
 
 
 @dataclass(frozen=True)
@@ -166,12 +168,14 @@ class Loaded:
         model: The model, ready to forecast.
         config: The configuration.
         state: The training state.
+        trusted: Packages whose classes the configuration may name.
     """
 
     folder: Path
     model: nn.Module
     config: dict[str, Any]
     state: dict[str, Any]
+    trusted: tuple[str, ...]
 
 
 def load_all(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None = None) -> Loaded:
@@ -194,13 +198,13 @@ def _check_arguments(trusted: Any, ema: Any) -> None:
 
 @again_if_replaced
 def _load_all(folder: Path, trusted: Sequence[str], ema: bool | None) -> Loaded:
-    return Loaded(folder, _load(folder, trusted, ema), read_config(folder), read_state(folder))
-
-
-@again_if_replaced
-def _load(folder: Path, trusted: Sequence[str], ema: bool | None) -> nn.Module:
     verify(folder)
-    description = read_config(folder)["model"]
+    config = read_config(folder)
+    trusted = (*trusted, *trusted_packages(run_of(folder.resolve()), config))
+    return Loaded(folder, _load(folder, config["model"], trusted, ema), config, read_state(folder), trusted)
+
+
+def _load(folder: Path, description: dict[str, Any], trusted: Sequence[str], ema: bool | None) -> nn.Module:
     try:
         model = build(description, trusted, nn.Module)
     except ValueError:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from convlstm import checkpoints
 from convlstm.checkpoints.build import build, check_targets, resolve
+from convlstm.checkpoints.own_runs import trusted_packages
 from convlstm.cli.error_wording import led_by_keys
 from convlstm.cli.instantiation import check_types, instantiate
 from convlstm.cli.program import fail
@@ -37,7 +38,7 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
         config: The configuration.
         changes: Its section `data`, or None.
         folder: The checkpoint, or None.
-        trusted: Further packages whose classes the checkpoint may name.
+        trusted: Further packages whose classes the checkpoint may name, beside those of a run of this user's own.
     """
     if folder is None or (changes is not None and "_target_" in changes):
         check_types({"data": changes} if changes else {})
@@ -47,7 +48,7 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
         fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
     changes = changes or {}
     description = {key: value for key, value in saved["data"].items() if key not in NOT_FROM_CHECKPOINTS} | changes
-    packages = ("convlstm.datasets", *trusted)
+    packages = ("convlstm.datasets", *trusted, *trusted_packages(checkpoints.run_of(folder.resolve()), saved))
     try:
         # This must come first: all that follows imports what the checkpoint names.
         check_targets(description := {"_target_": ""} | description, packages, Data, inside=Transform)

@@ -9,6 +9,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED, check_targets
 from convlstm.checkpoints.frozen import freeze
+from convlstm.checkpoints.own_runs import trusted_packages
 from convlstm.checkpoints.transfer import Transfer, take_weights
 from convlstm.cli.configuration import plain, typed_changes
 from convlstm.cli.program import fail
@@ -34,7 +35,7 @@ def follow_checkpoint(config: DictConfig, ranks: Ranks) -> None:
         fail(
             "'init' starts a new run, and 'resume' continues one, which has its weights already. Leave out one of them."
         )
-    folder, model = ranks.share(_source(settings) if ranks.main else None)
+    folder, model, own = ranks.share(_source(settings) if ranks.main else None)
     if folder is None:
         return
     if settings["init"] is not None:
@@ -42,7 +43,7 @@ def follow_checkpoint(config: DictConfig, ranks: Ranks) -> None:
     changes = [(change.key_or_group, change) for change in typed_changes()]
     if any(key == "model" for key, _ in changes):
         return
-    trusted = (*TRUSTED, *settings["trusted"])
+    trusted = (*TRUSTED, *settings["trusted"], *own)
     try:
         check_targets(model, trusted, nn.Module)
         for text in _hydra_words(model):
@@ -58,19 +59,28 @@ def follow_checkpoint(config: DictConfig, ranks: Ranks) -> None:
 
 
 def _source(settings: dict[str, Any]) -> list[Any]:
-    """Returns the checkpoint whose model a run has, and the model's description; None twice if there is none."""
+    """Returns the checkpoint whose model a run has, the model's description, and packages that this user's run names.
+
+    The checkpoint and the model are None if there is none.
+    """
     if settings["init"] is not None:
         try:
             folder = checkpoints.find(str(settings["init"]))
         except checkpoints.CheckpointError as error:
             raise checkpoints.CheckpointError(f"init: {error}") from error
-        return [str(folder.resolve()), checkpoints.read_config(folder)["model"]]
+        return _described_by(folder.resolve(), str(folder.resolve()))
     resumed = settings["resume"]
     if resumed == "auto":
         resumed = Path(str(settings["output"])).expanduser() / str(settings["name"])
         resumed = resumed if holds_checkpoints(resumed) else None
-    saved = {} if resumed is None else checkpoints.read_config(newest(resumed))
-    return [str(resumed), saved["model"]] if saved.get("init") else [None, None]
+    if resumed is None or not checkpoints.read_config(folder := newest(resumed)).get("init"):
+        return [None, None, []]
+    return _described_by(folder.resolve(), str(resumed))
+
+
+def _described_by(folder: Path, name: str) -> list[Any]:
+    config = checkpoints.read_config(folder)
+    return [name, config["model"], list(trusted_packages(checkpoints.run_of(folder), config))]
 
 
 def _hydra_words(node: Any) -> Iterator[str]:

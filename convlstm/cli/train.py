@@ -9,12 +9,14 @@ import signal
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
+from convlstm.checkpoints.own_runs import packages_of, remember, trusted_packages
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.data_channels import before_data, follow_channels
@@ -31,7 +33,6 @@ from convlstm.runs.comparison import NAMING, differences
 from convlstm.runs.folder import holds_checkpoints
 from convlstm.runs.progress import Progress
 from convlstm.runs.resume import changes_on_resume, check_same_data, check_same_run, choose_run, trained_digits
-from convlstm.runs.summary import flat
 from convlstm.summary import parameters
 from convlstm.training.settings import Settings
 
@@ -110,6 +111,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
         make_folder(folder)
         announce(folder, checkpoint, settings, objects, record, ranks)
         print("\n".join(lines), end="\n" if lines else "")
+        keep_trusted(folder, settings)
     again = command("train", *given_arguments("resume", "name", "init"), name=folder.name, resume="auto")
     ranks.advise(f"This rank ends, too. To resume from the last checkpoint, with any number of ranks:  {again}")
     progress = trainer.fit(
@@ -125,7 +127,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
         loggers=objects.loggers,
         ranks=ranks,
     )
-    report(folder, progress, trainer.settings, own_packages(settings))
+    report(folder, progress, trainer.settings, settings)
 
 
 def check_sections(settings: dict[str, Any]) -> None:
@@ -232,23 +234,22 @@ def announce(
         print(f"warning     {warning}", file=sys.stderr)
 
 
-def own_packages(settings: dict[str, Any]) -> list[str]:
-    """Returns the packages of the user's own that the model and the data come from, which a checkpoint may not name."""
-    targets = [value for key, value in flat({key: settings[key] for key in ("model", "data")}).items() if _names(key)]
-    return sorted({str(target).partition(".")[0] for target in targets} - {"convlstm", "mlx"})
+def keep_trusted(folder: Path, settings: dict[str, Any]) -> None:
+    """Notes that this user trains these classes in a folder, so that its checkpoints need no `trusted` later."""
+    # Without the note the command that is printed at the end has `trusted=[...]`.
+    with suppress(OSError, RuntimeError):
+        remember(folder, settings)
 
 
-def _names(key: str) -> bool:
-    return key.rpartition(".")[2] == "_target_"
-
-
-def report(folder: Path, progress: Progress, settings: Settings, packages: list[str]) -> None:
+def report(folder: Path, progress: Progress, settings: Settings, config: dict[str, Any]) -> None:
     """Prints how training ended and the command that comes next; ends the program if a signal stopped it."""
     best = ""
     if progress.best is not None:
         best = f"; best {settings.monitor} {progress.best:.4g} at step {progress.best_step}"
     print(f"{progress.status} at step {progress.step} of {settings.max_steps}{best}")
     if not progress.status.startswith("interrupted"):
+        known = trusted_packages(folder, config)
+        packages = [package for package in packages_of(config) if package not in known]
         trusted = [f"trusted=[{','.join(packages)}]"] if packages else []
         print(f"Next:  {command('evaluate', *trusted, ckpt=folder)}")
         return

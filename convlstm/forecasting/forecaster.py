@@ -126,7 +126,8 @@ class Forecaster:
         Args:
             path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
             scale: Replaces the scale of the checkpoint's data. Default: None.
-            trusted: Packages whose classes the checkpoint may name. Default: convlstm and mlx.nn.
+            trusted: Packages whose classes the checkpoint may name, as in `convlstm.load`. Default: convlstm and
+                mlx.nn.
             ema: As in `convlstm.load`. Default: None, averaged weights if there are any.
             **options: `tile`, `overlap`, `most_clipped`, `input_frames` and `horizon` of the class.
 
@@ -153,7 +154,8 @@ class Forecaster:
             "config": config,
             "data": trained,
         }
-        return cls(model, scale_of(section, trained, trusted) if scale is None else scale, **settings, record=record)
+        scaling = scale_of(section, trained, loaded.trusted) if scale is None else scale
+        return cls(model, scaling, **settings, record=record)
 
     def __call__(
         self,

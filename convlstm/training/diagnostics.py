@@ -18,6 +18,7 @@ from convlstm import checkpoints
 from convlstm.backend.plain_files import open_plain, parse_json, read_bytes
 from convlstm.checkpoints.build import TRUSTED, build
 from convlstm.checkpoints.frozen import freeze, recorded_patterns, training_mode
+from convlstm.checkpoints.own_runs import trusted_packages
 from convlstm.losses import Loss
 from convlstm.training.batches import Arrays, Batches
 from convlstm.training.precision import check_precision
@@ -141,7 +142,7 @@ def reproduce(
         model: Model that takes the weights. Default: the model that the configuration describes.
         loss: Loss to compute. Default: the one that was minimised, if it is defined in `convlstm.losses` or in a
             package that is named as trusted.
-        trusted: Packages whose classes the configuration may name. Default: as for `convlstm.load`.
+        trusted: Packages whose classes the configuration may name, as for `convlstm.load`.
 
     Raises:
         ValueError: There is no such step, or the loss that was minimised cannot be built again.
@@ -158,6 +159,7 @@ def reproduce(
             "another one."
         ) from error
     config = checkpoints.read_config(folder / CHECKPOINT)
+    trusted = (*trusted, *trusted_packages(folder.resolve().parent.parent, config))
     model = build(config["model"], trusted, nn.Module) if model is None else model
     if loss is None:
         loss = build(report["minimised"], ["convlstm.losses", *(name for name in trusted if name not in TRUSTED)])

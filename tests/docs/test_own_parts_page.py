@@ -23,6 +23,7 @@ def page(tmp_path, monkeypatch):
     text = (PROJECT / "docs" / "own_parts.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "my_parts.py").write_text(code)
+    (tmp_path / "my_parts.py").chmod(0o644)
     for name, content in re.findall(r"`(\w+/\w+/\w+\.yaml)`:\n\n```yaml\n(.*?)```", text, re.DOTALL):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
