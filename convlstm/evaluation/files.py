@@ -72,7 +72,7 @@ def _json(result: Evaluation, record: Mapping[str, Any]) -> str:
                 "skill_against": {other: result.skill(name, other) for other in result.scores if other != name},
                 "coverage": result.coverage[name],
                 "sequences_per_second": result.speed[name],
-                **({"ensemble": _ensemble(result.ensembles[name])} if name in result.ensembles else {}),
+                **_ensemble(name, result),
             }
             for name, scores in result.scores.items()
         },
@@ -94,8 +94,14 @@ def _csv(result: Evaluation) -> str:
     return text.getvalue()
 
 
-def _ensemble(metrics: EnsembleMetrics) -> dict[str, Any]:
-    """Returns the tables behind the scores of an ensemble, for all lead times together."""
+def _ensemble(name: str, result: Evaluation) -> dict[str, Any]:
+    """Returns the tables behind the scores of an ensemble, of each field if there are any; {} for other forecasters."""
+    tables = {field: _tables(metrics_of[name]) for field, metrics_of in result.ensembles.items() if name in metrics_of}
+    return {"ensemble": tables.get("", tables)} if tables else {}
+
+
+def _tables(metrics: EnsembleMetrics) -> dict[str, Any]:
+    """Returns the reliability and the ranks of an ensemble, for all lead times together."""
     return {
         "members": metrics.settings.members,
         "reliability": metrics.reliability(),

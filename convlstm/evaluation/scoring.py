@@ -14,6 +14,7 @@ from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.steps import STEPS
 from convlstm.arguments import check_flags, check_whole
 from convlstm.evaluation import guards
+from convlstm.evaluation.ensemble_metrics import by_field, ensemble_metrics
 from convlstm.evaluation.physical_data import FieldData, RainField
 from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import EnsembleMetrics, FieldMetrics, FrameMetrics, RainMetrics, Scores, score
@@ -66,7 +67,8 @@ class Evaluation:
             field the CSI at `middle_threshold` over all lead times, for other fields the RMSE of the first one in its
             units, else the MSE per pixel.
         spectra: By forecaster, the power spectra of `RainMetrics`; empty without a rain field.
-        ensembles: By forecaster, the metrics of those that are ensembles, for their tables.
+        ensembles: By field of its own units, and then by forecaster, the metrics of those that are ensembles, for their
+            tables; the name of rain and of frames is "".
         frame_interval: Minutes from frame to frame, or None if they are unknown.
     """
 
@@ -79,7 +81,7 @@ class Evaluation:
     best: list[Case[Example]] = field(default_factory=list)
     worst: list[Case[Example]] = field(default_factory=list)
     spectra: dict[str, dict[str, Any]] = field(default_factory=dict)
-    ensembles: dict[str, EnsembleMetrics] = field(default_factory=dict)
+    ensembles: dict[str, dict[str, EnsembleMetrics]] = field(default_factory=dict)
     frame_interval: float | None = None
 
     def skill(self, name: str, reference: str) -> float | None:
@@ -132,8 +134,8 @@ def evaluate(
     A forecaster is called as `forecaster(inputs, horizon)` with inputs (N, T_in, H, W, C), float32 in [0, 1], and
     returns (N, horizon, H, W, C). An `nn.Module` is in evaluation mode during the evaluation and gets its former mode
     back. An `Ensemble`, or `STEPS`, is scored by its members, and its mean like any other forecast: the mean of the
-    values in [0, 1] for the scores of frames, the mean of the physical values for the scores of rain. Without a rain
-    field its events are values of 0.5 or more.
+    values in [0, 1] for the scores of frames, the mean of the physical values for the scores of rain and of fields.
+    Without either its events are values of 0.5 or more.
 
     Args:
         forecasters: The forecasters by name, such as `{"model": model, "persistence": Persistence()}`.
@@ -206,7 +208,7 @@ def evaluate(
         best=ranking.best,
         worst=ranking.worst,
         spectra={name: one.rain.spectrum() for name, one in metrics.items() if one.rain is not None},
-        ensembles={name: one.ensemble for name, one in metrics.items() if one.ensemble is not None},
+        ensembles=by_field({name: one.ensembles for name, one in metrics.items()}),
         frame_interval=getattr(rain or fields, "frame_interval", None),
     )
 
@@ -224,15 +226,13 @@ class _Metrics:
             self.fields = FieldMetrics(names, getattr(fields, "thresholds", ()))
         self.frames = FrameMetrics(ssim=ssim)
         self.rain: RainMetrics | None = None
-        self.ensemble: EnsembleMetrics | None = None
+        # By field; rain and frames have no name.
+        self.ensembles: dict[str, EnsembleMetrics] = {}
         self.times: list[tuple[int, float]] = []
         if field is not None:
             self.rain = RainMetrics(field.thresholds, units=field.units, pixel_km=field.pixel_km)
         if isinstance(forecaster, Ensemble | STEPS):
-            thresholds, units = ([0.5], "intensity") if field is None else (field.thresholds, field.units)
-            # If neither the truth nor any member has rain, a rank says nothing.
-            least = None if field is None else min(field.thresholds)
-            self.ensemble = EnsembleMetrics(forecaster.size, thresholds, units=units, rank_from=least)
+            self.ensembles = ensemble_metrics(forecaster.size, field, fields)
 
     def update(
         self,
@@ -252,26 +252,35 @@ class _Metrics:
             reference: The physical values to which forecast changes add, or None.
         """
         members = None
-        if self.ensemble is not None:
+        if self.ensembles:
             members, forecast = np.array(forecast.astype(mx.float32)), forecast.mean(axis=0)
         guards.check_forecast(self.name, forecast, targets.shape)
         frames = np.array(mx.array(forecast).astype(mx.float32))
         self.frames.update(frames, targets, mask)
-        values = frames if self.field is None else self.field.physical(frames)
-        if self.ensemble is not None and members is not None:
-            if self.field is not None:
-                members = np.stack([self.field.physical(member) for member in members])
-            self.ensemble.update(members, targets if self.field is None else truth, mask)
+        values = self._physical(frames, reference)
+        if members is not None:
+            members = np.stack([self._physical(member, reference) for member in members])
             values = members.mean(axis=0)
+            for channel, ensemble in enumerate(self.ensembles.values()):
+                # Each field is a channel; rain and frames are scored with all of theirs.
+                c = slice(channel, channel + 1) if self.fields is not None else slice(None)
+                known = mask if mask is None else np.broadcast_to(mask, targets.shape)[..., c]
+                ensemble.update(members[..., c], truth[..., c], known)
         if self.rain is not None:
             self.rain.update(values, truth, mask)
-        if self.fields is not None and self.data is not None:
-            self.fields.update(self.data.physical(frames, reference), truth, mask)
+        if self.fields is not None:
+            self.fields.update(values, truth, mask)
         return frames
+
+    def _physical(self, frames: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
+        """Returns frames in the units of the data, or as they are if these have none."""
+        if self.data is not None:
+            return self.data.physical(frames, reference)
+        return frames if self.field is None else self.field.physical(frames)
 
     def scores(self) -> Scores:
         """Returns the scores of all metrics."""
-        others = [one.compute() for one in (self.rain, self.fields, self.ensemble) if one is not None]
+        others = [one.compute() for one in (self.rain, self.fields, *self.ensembles.values()) if one is not None]
         return {name: values for scores in (self.frames.compute(), *others) for name, values in scores.items()}
 
     def speed(self) -> float:

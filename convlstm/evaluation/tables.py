@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from convlstm.evaluation.lead_times import lead_time, lead_times
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.metrics import score
+from convlstm.metrics import EnsembleMetrics, score
 from convlstm.metrics.table import FRAMES, RAIN
 
 import numpy as np
@@ -98,9 +98,8 @@ def table(result: Evaluation) -> str:
     """Returns the scores as text for a terminal: means, skill against the baselines, and error by lead time.
 
     The tables of rain show CSI at each threshold, and how wet and how blurred the forecasts are; those of other fields
-    are in their units. If there is more than
-    one forecaster, the best value of a column has a star. Lines have at most 100 characters for names of up to 18
-    letters, a few thresholds and the usual baselines; longer names are cut.
+    are in their units. If there is more than one forecaster, the best value of a column has a star. Lines have at most
+    100 characters for names of up to 18 letters, a few thresholds and the usual baselines; longer names are cut.
     """
     names = list(result.scores)
     ahead = ("1 frame" if result.horizon == 1 else f"{result.horizon} frames") + " ahead"
@@ -121,7 +120,8 @@ def table(result: Evaluation) -> str:
         parts += ["", "Frames on the model's scale, 0 to 1"]
     parts += _aligned(names, frame_columns(result))
     parts += _by_lead(result, "mse_per_frame", "MSE per frame")
-    parts += _ensemble_table(result)
+    for field, metrics_of in result.ensembles.items():
+        parts += _ensemble_table(result, field, metrics_of)
     notes = ["* best"] if len(names) > 1 else []
     if len(names) > 1 and set(BASELINES) & set(names):
         notes.append("skill = 1 - MSE / MSE of the baseline")
@@ -138,19 +138,15 @@ def _rain_table(result: Evaluation) -> list[str]:
     return [*_aligned(list(result.scores), rain_columns(result)), note, *by_lead]
 
 
-def _ensemble_table(result: Evaluation) -> list[str]:
-    """Returns the table of the scores that only ensembles have, or nothing if there is no ensemble."""
-    names = list(result.ensembles)
-    if not names:
-        return []
-    columns = [
-        _column(result, names, metric, "overall")._replace(choose=None)
-        for metric in result.ensembles[names[0]].compute()
-    ]
-    members = ", ".join(f"{metrics.settings.members}" for metrics in result.ensembles.values())
+def _ensemble_table(result: Evaluation, field: str, metrics_of: Mapping[str, EnsembleMetrics]) -> list[str]:
+    """Returns the table of the scores that only ensembles have, of a field or, named "", of rain or frames."""
+    names = list(metrics_of)
+    scores = next(iter(metrics_of.values())).compute()
+    columns = [_column(result, names, metric, "overall")._replace(choose=None) for metric in scores]
+    members = ", ".join(f"{metrics.settings.members}" for metrics in metrics_of.values())
     ensembles = "Ensemble" if len(names) == 1 else "Ensembles"
-    scale = ", on the model's scale" if result.field_scores else ""
-    return ["", f"{ensembles} of {members} members{scale}, all lead times together", *_aligned(names, columns)]
+    title = f"{ensembles} of {members} members, all lead times together"
+    return ["", f"{field}: {title}" if field else title, *_aligned(names, columns)]
 
 
 def _by_lead(result: Evaluation, metric: str, title: str) -> list[str]:

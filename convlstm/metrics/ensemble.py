@@ -26,10 +26,11 @@ class Settings:
     thresholds: tuple[float, ...]
     units: str
     rank_from: float | None
+    field: str = ""
 
     def __post_init__(self) -> None:
         check_whole("EnsembleMetrics", "members", self.members, 2)
-        if self.units not in table.SUFFIXES:
+        if not self.field and self.units not in table.SUFFIXES:
             raise ValueError(
                 f"[EnsembleMetrics] 'units' must be one of {', '.join(table.SUFFIXES)} but got {self.units!r}."
             )
@@ -43,8 +44,24 @@ class Settings:
 
     @property
     def at(self) -> list[str]:
-        """The thresholds as the names of scores have them, such as "@2mmh"."""
+        """The thresholds as the names of scores have them, such as "@2mmh"; "@20 degC" for those of a field."""
+        if self.field:
+            return [f"@{threshold:g} {self.units}" for threshold in self.thresholds]
         return [table.at(threshold, self.units) for threshold in self.thresholds]
+
+    def name(self, kind: str) -> str:
+        """Returns the name of a score in the units of the data, or in those of the field."""
+        if self.field:
+            return table.of_field(f"field_{kind}", self.field, self.units)
+        return kind if kind == "spread_skill" else table.in_units(kind, self.units)
+
+    @property
+    def briers(self) -> list[str]:
+        """The names of the Brier scores, one for each threshold."""
+        if self.field:
+            events = [f"{self.field}>={threshold:g}" for threshold in self.thresholds]
+            return [table.of_field("field_brier", event, self.units) for event in events]
+        return [f"brier{at}" for at in self.at]
 
 
 class EnsembleMetrics:
@@ -75,6 +92,8 @@ class EnsembleMetrics:
         units: 'mm/h', 'dBZ', 'raw', or 'intensity' for frames in [0, 1]. Default: 'mm/h'.
         rank_from: Lowest value that counts in the rank histogram. Lower values count as equal to each other, and pixels
             whose truth and members are all lower are left out. Default: none, every value and pixel counts.
+        field: Name of the field if the data are another one than rain. `units` are then any text, and the names are
+            "field_crps[sst degC]", "field_brier[sst>=20 degC]" and so on. Default: none.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -91,8 +110,9 @@ class EnsembleMetrics:
         *,
         units: str = "mm/h",
         rank_from: float | None = None,
+        field: str = "",
     ):
-        self.settings = Settings(members, tuple(float(threshold) for threshold in thresholds), units, rank_from)
+        self.settings = Settings(members, tuple(float(threshold) for threshold in thresholds), units, rank_from, field)
         self._horizon: int | None = None
 
     def update(self, members: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> None:
@@ -163,22 +183,22 @@ class EnsembleMetrics:
             ValueError: There was no update.
         """
         self._check_begun()
-        M, units = self.settings.members, self.settings.units
+        M, name = self.settings.members, self.settings.name
         totals, events = (np.concatenate([a, a.sum(axis=0)[None]]) for a in (self._sums.value, self._events))
         with np.errstate(invalid="ignore", over="ignore"):
             absolute, pairs, squared, variance = ratio(totals[:, 1:], totals[:, :1]).T
             spread, error = np.sqrt(variance), np.sqrt(squared)
             scores = {
-                table.in_units("crps", units): absolute - pairs / M**2,
-                table.in_units("crps_fair", units): absolute - pairs / (M * (M - 1)),
-                table.in_units("spread", units): spread,
-                table.in_units("rmse_of_mean", units): error,
-                "spread_skill": math.sqrt((M + 1) / M) * ratio(spread, error),
+                name("crps"): absolute - pairs / M**2,
+                name("crps_fair"): absolute - pairs / (M * (M - 1)),
+                name("spread"): spread,
+                name("rmse_of_mean"): error,
+                name("spread_skill"): math.sqrt((M + 1) / M) * ratio(spread, error),
             }
             p = np.arange(M + 1) / M
-            for k, at in enumerate(self.settings.at):
+            for k, brier in enumerate(self.settings.briers):
                 count, event = events[:, k].sum(axis=-1), events[:, k, :, 1]
-                scores[f"brier{at}"] = ratio((count * p**2 + event * (1 - 2 * p)).sum(axis=-1), count.sum(axis=-1))
+                scores[brier] = ratio((count * p**2 + event * (1 - 2 * p)).sum(axis=-1), count.sum(axis=-1))
         return {
             name: {
                 "overall": float(values[-1]),

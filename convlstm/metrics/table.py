@@ -186,7 +186,18 @@ ENSEMBLE = {
 }  # fmt: skip
 """Scores of ensembles."""
 
-TABLE = {"loss": Score("Loss", "loss", LOWER), **FRAMES, **RAIN, **FIELDS, **ENSEMBLE}
+FIELD_ENSEMBLE = {
+    f"field_{kind}": replace(
+        entry,
+        title="Brier score of {field} {units}" if kind == "brier" else f"{entry.title} of {{field}}",
+        axis=entry.axis.replace("{unit}", "{units}"),
+        heading=("Brier", "{field}") if kind == "brier" else entry.heading,
+    )
+    for kind, entry in ENSEMBLE.items()
+}
+"""Scores of ensembles of fields in their own units."""
+
+TABLE = {"loss": Score("Loss", "loss", LOWER), **FRAMES, **RAIN, **FIELDS, **ENSEMBLE, **FIELD_ENSEMBLE}
 """All scores by kind."""
 
 PLAIN_IN_MMH = ("b_mse", "b_mae")
@@ -272,7 +283,12 @@ def in_units(kind: str, units: str) -> str:
 def of_field(kind: str, name: str, units: str) -> str:
     """Returns the name of a score of a field: "field_rmse[sst degC]"."""
     plain_units = units.translate(str.maketrans("", "", "[]")).strip() or "raw"
-    return f"{kind}[{'_'.join(name.translate(str.maketrans('[]', '  ')).split())} {plain_units}]"
+    return f"{kind}[{plain_field(name)} {plain_units}]"
+
+
+def plain_field(name: str) -> str:
+    """Returns the name of a field as names of scores have it, without spaces and brackets."""
+    return "_".join(name.translate(str.maketrans("[]", "  ")).split())
 
 
 def unit_in_words(units: str) -> str:

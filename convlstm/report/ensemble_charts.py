@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.evaluation.lead_times import lead_times
-from convlstm.metrics import Scores, score
-from convlstm.metrics.table import spelled, unit_in_words
+from convlstm.metrics import EnsembleMetrics, Scores, score
+from convlstm.metrics.table import at, plain_field, spelled, unit_in_words
 from convlstm.report.chart_descriptions import Bars, Chart, Histogram, Line, check_positive
 from convlstm.report.matplotlib_charts import draw
 from convlstm.report.score_charts import lead_chart
@@ -49,21 +49,21 @@ def reliability_charts(tables: Mapping[str, Tables]) -> dict[str, Chart]:
     """Returns a reliability diagram for each threshold ("@2mmh") that all ensembles have."""
     first, *others = tables.values()
     charts = {}
-    for at, table in first.items():
-        if not all(at in other for other in others):
+    for event, table in first.items():
+        if not all(event in other for other in others):
             continue
         lines = {"reliable": Line([0, 1], [0, 1], role="guide", dashed=True)}
         for name, tables_of_one in tables.items():
-            often = tables_of_one[at]["count"] >= FEWEST
-            lines[name] = Line(*(tables_of_one[at][key][often].tolist() for key in ("probability", "observed")))
+            often = tables_of_one[event]["count"] >= FEWEST
+            lines[name] = Line(*(tables_of_one[event][key][often].tolist() for key in ("probability", "observed")))
         count = table["count"]
         if count.sum():
             share = float(np.nansum(table["observed"] * count) / count.sum())
             lines["overall frequency"] = Line([0, 1], [share, share], role="guide")
         bars = Bars(np.linspace(0, 1, len(count)).tolist(), count.tolist(), next(iter(tables)))
         words: dict[str, Any] = {"x": "forecast probability", "y": "observed frequency"}
-        words |= {"title": f"Event: {spelled(at[1:])} or more", "note": "the diagonal is best"}
-        charts[at] = Chart(**words, lines=lines, span=(0.0, 1.0), bars=bars)
+        words |= {"title": f"Event: {spelled(event[1:])} or more", "note": "the diagonal is best"}
+        charts[event] = Chart(**words, lines=lines, span=(0.0, 1.0), bars=bars)
     return charts
 
 
@@ -93,10 +93,16 @@ def rank_histogram(
 
 
 def rank_chart(name: str, counts: np.ndarray, ranked_from: str | None) -> Histogram:
-    """Returns the rank histogram of an ensemble."""
+    """Returns the rank histogram of an ensemble, or of one of its fields."""
     y = "share of the pixels" + ("" if ranked_from is None else f" with {ranked_from} or more")
     shares = (counts / counts.sum()).tolist() if counts.sum() else []
     return Histogram(name, "members below the truth", y, shares, name, "flat is best", 1 / len(counts))
+
+
+def ranked_from(metrics: EnsembleMetrics) -> str | None:
+    """Returns the lowest value that counts in a rank histogram, as text with its unit, or None if all values count."""
+    least, units = metrics.settings.rank_from, metrics.settings.units
+    return None if least is None else spelled(at(least, units)[1:])
 
 
 def spread_skill(
@@ -105,6 +111,7 @@ def spread_skill(
     *,
     title: str | None = None,
     frame_interval: float | None = None,
+    field: str = "",
 ) -> Figure:
     """Draws the spread of each ensemble beside the error of its mean, and their ratio, against lead time, as a PNG.
 
@@ -115,21 +122,23 @@ def spread_skill(
         scores: Return values of `EnsembleMetrics.compute`, by ensemble.
         title: Heading of the picture. Default: none.
         frame_interval: Minutes between two frames. Default: unknown, the axis counts frames.
+        field: Name of the field whose scores are drawn, in its own units. Default: none, those of rain or frames.
 
     Raises:
         ValueError: There is no ensemble, or `frame_interval` is not positive.
     """
     _check_any("spread_skill", scores)
     check_positive("spread_skill", "frame_interval", frame_interval)
-    return draw(path, spread_charts(scores, frame_interval), title)
+    return draw(path, spread_charts(scores, frame_interval, field), title)
 
 
-def spread_charts(scores: Mapping[str, Scores], frame_interval: float | None) -> list[Chart]:
-    """Returns the charts of spread and error, and of their ratio, by lead time."""
-    error = next(name for name in next(iter(scores.values())) if name.startswith("rmse_of_mean_"))
+def spread_charts(scores: Mapping[str, Scores], frame_interval: float | None, field: str = "") -> list[Chart]:
+    """Returns the charts of spread and error, and of their ratio, by lead time; of a field in its units if named."""
+    error = _name_of("rmse_of_mean", scores, field)
+    ratio_name = _name_of("spread_skill", scores, field)
     lines = {}
     for name, values in scores.items():
-        errors, ratios = values[error]["per_lead"], values["spread_skill"]["per_lead"]
+        errors, ratios = values[error]["per_lead"], values[ratio_name]["per_lead"]
         leads, unit = lead_times(len(errors), frame_interval)
         prefix = "" if len(scores) == 1 else f"{name}, "
         lines[f"{prefix}error"] = Line(leads, errors, name)
@@ -137,8 +146,15 @@ def spread_charts(scores: Mapping[str, Scores], frame_interval: float | None) ->
         lines[f"{prefix}spread"] = Line(leads, spread, name, dashed=True)
     y = f"RMSE of the mean; dashed: spread ({unit_in_words(score(error).unit)})"
     look: dict[str, Any] = {"note": "equal is best", "from_zero": True, "ticks": leads}
-    errors_and_spread = Chart("Error and spread", f"lead time ({unit})", y, lines, **look)
-    return [errors_and_spread, lead_chart(scores, "spread_skill", frame_interval)]
+    errors_and_spread = Chart("Error and spread" + (field and f" of {field}"), f"lead time ({unit})", y, lines, **look)
+    return [errors_and_spread, lead_chart(scores, ratio_name, frame_interval)]
+
+
+def _name_of(kind: str, scores: Mapping[str, Scores], field: str) -> str:
+    """Returns the name of a score of an ensemble, with its units, among the scores of the first one."""
+    wanted = f"field_{kind}" if field else kind
+    entries = ((name, score(name)) for name in next(iter(scores.values())))
+    return next(name for name, entry in entries if entry.kind == wanted and entry.field == plain_field(field))
 
 
 def _check_any(owner: str, given: Mapping) -> None:

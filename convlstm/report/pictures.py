@@ -11,8 +11,7 @@ from typing import Any
 from convlstm.arguments import check_path
 from convlstm.backend.own_files import check_own_file
 from convlstm.evaluation.scoring import Evaluation
-from convlstm.metrics.table import at, spelled
-from convlstm.report.ensemble_charts import rank_histogram, reliability_diagram, spread_skill
+from convlstm.report.ensemble_charts import rank_histogram, ranked_from, reliability_diagram, spread_skill
 from convlstm.report.field_pictures import field_gif, field_panel
 from convlstm.report.frame_animation import forecast_gif
 from convlstm.report.frame_panel import forecast_panel
@@ -22,7 +21,8 @@ from convlstm.report.score_charts import lead_curves, score_curves, training_cur
 from convlstm.report.shown_sequences import check_shown, field_scales, selected, shown, times_of
 from convlstm.runs.metrics_log import MetricsLog
 
-CHARTS = ("lead_times", "training", "csi", "fss", "spectra", "reliability", "rank_histogram", "spread_skill")
+ENSEMBLE_CHARTS = ("reliability", "rank_histogram", "spread_skill")
+CHARTS = ("lead_times", "training", "csi", "fss", "spectra", *ENSEMBLE_CHARTS)
 """Pictures that every evaluation, or one of rain or of an ensemble, draws."""
 PNG, GIF = ("Software\0Matplotlib", "Software\0convlstm"), ("NETSCAPE2.0",)
 """Texts by which pictures are recognised: the program that has drawn them, or the endless loop of an animation."""
@@ -78,7 +78,8 @@ def write_pictures(
         pictures = _frames(folder, result, animated)
     pictures.append(folder / "lead_times.png")
     lead_curves(pictures[-1], result.scores, title=title, frame_interval=result.frame_interval)
-    pictures += _ensembles(folder, result, title, rain)
+    for field in result.ensembles:
+        pictures += _ensembles(folder, result, field, title)
     if log is not None:
         try:
             training_curve(folder / "training.png", MetricsLog.read(log))
@@ -97,6 +98,9 @@ def _check_own_pictures(folder: Path, result: Evaluation) -> None:
             for pattern in (f"forecast_{example.index}.{ending}", f"forecast_{example.index}_*.{ending}"):
                 for path in folder.glob(pattern):
                     check_own_file(path, marks)
+    for field in result.ensembles:
+        for name in ENSEMBLE_CHARTS:
+            check_own_file(folder / f"{name}_{file_name(field)}.png", PNG)
 
 
 def _frames(folder: Path, result: Evaluation, animated: Sequence[str] | None) -> list[Path]:
@@ -167,20 +171,22 @@ def file_name(field: str) -> str:
     return re.sub(r"[^\w.+-]", "_", field)
 
 
-def _ensembles(folder: Path, result: Evaluation, title: str, rain: Any) -> list[Path]:
-    """Draws reliability, rank histogram and spread beside error, if there is an ensemble."""
-    ensembles = result.ensembles
-    if not ensembles:
-        return []
-    title += ", on the model's scale" if result.field_scores else ""
-    pictures = [folder / f"{name}.png" for name in ("reliability", "rank_histogram", "spread_skill")]
-    least = None if rain is None else spelled(at(min(rain.thresholds), rain.units)[1:])
-    reliability_diagram(pictures[0], {name: metrics.reliability() for name, metrics in ensembles.items()}, title=title)
+def _ensembles(folder: Path, result: Evaluation, field: str, title: str) -> list[Path]:
+    """Draws reliability, rank histogram and spread beside error of ensembles of a field, or, named "", of others."""
+    ensembles = result.ensembles[field]
+    ending = f"_{file_name(field)}.png" if len(result.ensembles) > 1 else ".png"
+    title += f", {field}" if field else ""
+    ranks_path, skill_path = folder / f"rank_histogram{ending}", folder / f"spread_skill{ending}"
+    tables = {name: metrics.reliability() for name, metrics in ensembles.items()}
+    pictures = []
+    if any(tables.values()):
+        pictures.append(folder / f"reliability{ending}")
+        reliability_diagram(pictures[-1], tables, title=title)
     ranks = {name: metrics.rank_histogram() for name, metrics in ensembles.items()}
-    rank_histogram(pictures[1], ranks, ranked_from=least, title=title)
+    rank_histogram(ranks_path, ranks, ranked_from=ranked_from(next(iter(ensembles.values()))), title=title)
     scores = {name: result.scores[name] for name in ensembles}
-    spread_skill(pictures[2], scores, title=title, frame_interval=result.frame_interval)
-    return pictures
+    spread_skill(skill_path, scores, title=title, frame_interval=result.frame_interval, field=field)
+    return [*pictures, ranks_path, skill_path]
 
 
 def _shown(forecasts: dict[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def test_missing_pixels_are_missing_where_they_move():
 def test_an_evaluation_scores_the_members():
     x = np.array(rain())
     result = evaluate({"steps": STEPS(4)}, [{"inputs": x[:, :3], "targets": x[:, 3:]}], ssim=False)
-    assert result.ensembles["steps"].settings.members == 4
+    assert result.ensembles[""]["steps"].settings.members == 4
     assert result.scores["steps"]["spread_skill"]["overall"] > 0
 
 

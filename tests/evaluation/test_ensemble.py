@@ -5,7 +5,7 @@ from convlstm.architectures.ensemble import Ensemble
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
 from convlstm.metrics import EnsembleMetrics
-from tests.support.sea import Sea, batch, evaluation
+from tests.support.sea import SST, Sea, batch, evaluation
 from tests.support.tiny import Fade
 
 import mlx.core as mx
@@ -31,7 +31,7 @@ def test_evaluation_of_an_ensemble_of_frames(rng):
     metrics.update(np.array(ensemble(mx.array(inputs), 2)), targets, mask)
     scores = metrics.compute()
     assert {name: result.scores["ensemble"][name] for name in scores} == scores
-    assert result.ensembles["ensemble"].settings == metrics.settings
+    assert result.ensembles[""]["ensemble"].settings == metrics.settings
     for name, score in result.scores["mean"].items():
         assert result.scores["ensemble"][name]["overall"] == pytest.approx(score["overall"], rel=1e-6)
     text = table(result)
@@ -39,16 +39,62 @@ def test_evaluation_of_an_ensemble_of_frames(rng):
     assert f"{scores['crps_intensity']['overall']:.4f}" in text
 
 
-def test_an_ensemble_of_fields_is_scored_on_the_models_scale():
+def test_ensembles_of_fields_are_scored_in_the_units_of_each():
     data = Sea()
-    ensemble = Ensemble([Fade(0.9, 0.0), Fade(0.5, 0.0)])
+    ensemble = Ensemble([Fade(0.9, 0.0), Fade(0.5, 0.0), Fade(0.2, 0.3)])
     result = evaluation(data, {"ensemble": ensemble})
-    scores = result.scores["ensemble"]
-    assert "Ensemble of 2 members, on the model's scale, all lead times together" in table(result)
+    scores, given = result.scores["ensemble"], batch(data)
+    members = data.physical(np.array(ensemble(mx.array(given["inputs"]), 3)))
+    assert list(result.ensembles) == ["sst", "u10"]
+    for n, (name, units) in enumerate((("sst", "degC"), ("u10", "m s-1"))):
+        x, y = members[..., n].astype(np.float64), given["truth"][..., n].astype(np.float64)
+        known = ~np.isnan(y)
+        x, y = x[:, known], y[known]
+        pairs = np.abs(x[:, None] - x[None]).mean(axis=(0, 1))
+        expected = {
+            "crps": np.mean(np.abs(x - y).mean(axis=0) - pairs / 2),
+            "crps_fair": np.mean(np.abs(x - y).mean(axis=0) - pairs * 3 / 4),
+            "spread": np.sqrt(x.var(axis=0, ddof=1).mean()),
+            "rmse_of_mean": np.sqrt(((x.mean(axis=0) - y) ** 2).mean()),
+        }
+        for kind, value in expected.items():
+            found = scores[f"field_{kind}[{name} {units}]"]["overall"]
+            assert found == pytest.approx(value, rel=1e-5), kind
+        ratio = np.sqrt(4 / 3) * expected["spread"] / expected["rmse_of_mean"]
+        assert scores[f"field_spread_skill[{name} {units}]"]["overall"] == pytest.approx(ratio, rel=1e-5)
+        assert scores[f"field_rmse[{name} {units}]"]["overall"] == pytest.approx(expected["rmse_of_mean"], rel=1e-5)
+        # Land does not score, and every known pixel has a rank.
+        assert result.ensembles[name]["ensemble"].rank_histogram().sum() == pytest.approx(known.sum())
+    assert not [name for name in scores if name.startswith(("crps", "spread", "brier"))]
+    text = table(result)
+    for line in ("sst: Ensemble of 3 members, all lead times together", "u10: Ensemble of 3 members"):
+        assert line in text
+    assert f"{scores['field_crps[sst degC]']['overall']:.4f}" in text
+
+
+def test_ensembles_of_changes_add_to_the_last_frame():
+    data = Sea()
     given = batch(data)
-    metrics = EnsembleMetrics(2, [0.5], units="intensity")
-    members = np.array(ensemble(mx.array(given["inputs"]), 3))
-    metrics.update(members, given["targets"], given["mask"])
-    assert scores["crps_intensity"] == metrics.compute()["crps_intensity"]
-    error = data.physical(members.mean(axis=0)) - given["truth"]
-    assert scores["field_rmse[u10 m s-1]"]["overall"] == pytest.approx(np.sqrt(np.mean(error[..., 1] ** 2)), rel=1e-5)
+    given["reference"] = np.full((3, 1, 12, 16, 2), 5.0, np.float32)
+    given["truth"] = given["truth"] + 5
+    ensemble = Ensemble([Fade(0.9, 0.0), Fade(0.5, 0.0)])
+    with_changes = evaluate({"a": ensemble}, [given], fields=data, ssim=False).scores["a"]
+    without = evaluate({"a": ensemble}, [batch(data)], fields=data, ssim=False).scores["a"]
+    for name in ("field_crps[sst degC]", "field_spread[u10 m s-1]"):
+        assert with_changes[name]["overall"] == pytest.approx(without[name]["overall"], rel=1e-5)
+
+
+def test_the_probability_of_a_field_at_a_threshold_is_scored():
+    data = Sea([SST])
+    data.thresholds = [20]
+    ensemble = Ensemble([Fade(0.9, 0.0), Fade(0.9, 0.3)])
+    result = evaluation(data, {"ensemble": ensemble})
+    given = batch(data)
+    members = data.physical(np.array(ensemble(mx.array(given["inputs"]), 3)))
+    known = ~np.isnan(given["truth"])
+    squares = ((members >= 20).mean(axis=0) - (given["truth"] >= 20))[known] ** 2
+    assert result.scores["ensemble"]["field_brier[sst>=20 degC]"]["overall"] == pytest.approx(squares.mean())
+    reliability = result.ensembles["sst"]["ensemble"].reliability()
+    assert list(reliability) == ["@20 degC"]
+    assert reliability["@20 degC"]["count"].sum() == known.sum()
+    assert "sst>=20" in table(result)

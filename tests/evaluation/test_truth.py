@@ -61,7 +61,7 @@ def test_a_perfect_forecast_gets_the_best_scores_at_every_threshold(transform, s
     assert members["crps_mmh"]["overall"] < 1e-3
     assert members["brier@30mmh"]["overall"] == 0
     # A truth that equals all members has every rank alike.
-    ranks = result.ensembles["members"].rank_histogram()
+    ranks = result.ensembles[""]["members"].rank_histogram()
     assert ranks == pytest.approx(np.full(3, ranks.sum() / 3))
 
 

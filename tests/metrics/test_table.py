@@ -28,7 +28,9 @@ def test_every_score_has_an_entry_and_every_entry_a_score():
     fields = FieldMetrics([("sst", "degC")], [20])
     fields.update(np.zeros((1, 1, 8, 8, 1)), np.zeros((1, 1, 8, 8, 1)))
     names = [*computed("mm/h"), *computed("raw"), *computed("dBZ", balance=([1.0], [1, 2])), *frames.compute()]
-    names += fields.compute()
+    members = EnsembleMetrics(2, [20], units="degC", field="sst")
+    members.update(np.zeros((2, 1, 1, 8, 8, 1)), np.zeros((1, 1, 8, 8, 1)))
+    names += [*fields.compute(), *members.compute()]
     kinds = {score(name).kind for name in names}
     assert kinds == set(TABLE) - {"loss"}
 
@@ -66,6 +68,10 @@ def test_names_carry_thresholds_and_units():
         ("b_mae", "weighted mm/h per frame", False),
         ("b_mse_raw", "weighted (raw)^2 per frame", False),
         ("crps_mmh", "mm/h", False),
+        ("field_crps[sst degC]", "degC", False),
+        ("field_spread[sst degC]", "degC", None),
+        ("field_spread_skill[sst degC]", "1", None),
+        ("field_brier[sst>=20 degC]", "1", False),
         ("crps_fair_dBZ", "dBZ", False),
         ("spread_raw", "raw", None),
         ("rmse_of_mean_intensity", "intensity", False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.report import pictures, write_pictures
-from tests.support import tiny
+from tests.support import sea, tiny
 from tests.support.pages import Rain, evaluation, run
 
 import pytest
@@ -17,7 +17,7 @@ def drawn(monkeypatch):
     calls = {}
     for name in (
         "forecast_gif", "forecast_panel", "rain_gif", "rain_panel", "lead_curves", "training_curve", "score_curves",
-        "fss_by_scale", "spectra", "reliability_diagram", "rank_histogram", "spread_skill",
+        "fss_by_scale", "spectra", "reliability_diagram", "rank_histogram", "spread_skill", "field_gif", "field_panel",
     ):  # fmt: skip
         monkeypatch.setattr(pictures, name, lambda path, *a, _name=name, **how: calls.setdefault(_name, (path, a, how)))
     return calls
@@ -54,6 +54,22 @@ def test_rain_has_maps_scales_and_times_of_its_split(drawn, tmp_path):
 def test_frames_too_small_for_waves_have_no_spectra(size, drawn, tmp_path):
     found = write_pictures(tmp_path, evaluation(rain=Rain(), missing=False, size=size, keep=0), rain=Rain())
     assert [path.name for path in found] == ["csi.png", "fss.png", "lead_times.png"]
+
+
+@pytest.mark.parametrize(("fields", "thresholds"), [([sea.SST], [20]), ([sea.SST], ()), ([sea.SST, sea.WIND], ())])
+def test_ensembles_of_fields_have_pictures_of_each(fields, thresholds, drawn, tmp_path):
+    data = sea.Sea(fields)
+    data.thresholds = thresholds
+    ensemble = Ensemble([tiny.Fade(0.9, 0.0), tiny.Fade(0.6, 0.0)])
+    result = sea.evaluation(data, {"e": ensemble})
+    found = [path.name for path in write_pictures(tmp_path, result, fields=data)]
+    endings = [f"_{field.name}" for field in fields] if len(fields) > 1 else [""]
+    kinds = (*(["reliability"] if thresholds else []), "rank_histogram", "spread_skill")
+    assert found[found.index("lead_times.png") + 1 :] == [f"{kind}{end}.png" for end in endings for kind in kinds]
+    if len(fields) > 1:
+        (tmp_path / "rank_histogram_u10.png").write_bytes(b"foreign")
+        with pytest.raises(FileExistsError, match="rank_histogram_u10"):
+            write_pictures(tmp_path, result, fields=data)
 
 
 def test_a_log_and_an_ensemble_add_pictures(drawn, tmp_path):

@@ -3,7 +3,7 @@
 import math
 
 from convlstm.architectures.ensemble import Ensemble
-from tests.support import tiny
+from tests.support import sea, tiny
 from tests.support.pages import ODD, Rain, cells, charts, described, evaluation, names, of, page, read
 
 import numpy as np
@@ -47,7 +47,7 @@ def test_errors_of_an_ensemble(members, tmp_path):
 
 def test_reliability_and_ranks(members, tmp_path):
     result = evaluation(rain=Rain(), more={"ensemble": members})
-    section, metrics = of("ensemble", read(page(tmp_path, result, rain=Rain()))), result.ensembles["ensemble"]
+    section, metrics = of("ensemble", read(page(tmp_path, result, rain=Rain()))), result.ensembles[""]["ensemble"]
     found = charts(section)
     assert [name for name in found if name.startswith("Event")][1] == "Event: 2 mm/h or more"
     heads, rows = cells(section, "Event: 2 mm/h or more, ensemble")
@@ -72,7 +72,7 @@ def test_reliability_and_ranks(members, tmp_path):
 
 def test_rare_probabilities_have_no_point(members, tmp_path):
     result = evaluation(rain=Rain(), more={"ensemble": members})
-    metrics = result.ensembles["ensemble"]
+    metrics = result.ensembles[""]["ensemble"]
     metrics._events[:, 1, 1] = 0
     metrics._events[0, 1, 1] = [5, 4]
     section = of("ensemble", read(page(tmp_path, result, rain=Rain())))
@@ -101,3 +101,23 @@ def test_an_ensemble_of_nan(tmp_path):
     found = charts(of("ensemble", read(page(tmp_path, result, rain=Rain()))))
     assert "ensemble: no value." in described(found["CRPS"])
     assert "no value" in found["ensemble"].text()
+
+
+def test_each_field_has_a_part_in_its_own_units(members, tmp_path):
+    data = sea.Sea()
+    result = sea.evaluation(data, {"ensemble": members})
+    section, score = of("ensemble", read(page(tmp_path, result, fields=data))), result.scores["ensemble"]
+    assert "sst, in degC. ensemble: 3 members." in section.text()
+    assert "u10, in m s-1. ensemble: 3 members." in section.text()
+    found = charts(section)
+    for name, units in (("sst", "degC"), ("u10", "m s-1")):
+        _, rows = cells(section, f"CRPS of {name} by lead time (h); lower is better")
+        values = {"ensemble": score[f"field_crps[{name} {units}]"]}
+        values["persistence"] = result.scores["persistence"][f"field_mae[{name} {units}]"]
+        for forecaster, value in values.items():
+            given = [float(cell.split()[0]) for cell in rows[forecaster]]
+            assert given == pytest.approx(value["per_lead"], rel=2e-3)
+        assert f"Error and spread of {name}" in found
+        _, rows = cells(section, f"Rank histogram of ensemble, {name}")
+        assert list(rows) == ["0", "1", "2", "3"]
+    assert "model's scale" not in section.text()
