@@ -10,10 +10,14 @@ from convlstm.architectures.ensemble import check_members
 from convlstm.architectures.perturbation import Perturbation
 from convlstm.arguments import check_numbers
 from convlstm.forecasting.forecaster import Forecaster
+from convlstm.forecasting.scale import FieldScale
 from convlstm.metrics.events import lowest_event
 from convlstm.writers.forecast import Layer
 
 import numpy as np
+
+# Units in which 0.5 is a threshold that makes sense.
+_WITH_THRESHOLD = ("mm/h", "dBZ", "raw", "")
 
 
 class EnsembleForecaster(Forecaster):
@@ -23,16 +27,17 @@ class EnsembleForecaster(Forecaster):
         forecasters: The forecasters of the members. Their units and numbers of input frames must be the same, and the
             frame intervals and pixel sizes of their training must not differ by more than 5 percent.
         perturbed, perturbation: As in `Ensemble`.
-        thresholds: Thresholds of the probabilities, in physical units. Default: those of the checkpoint's data, else
-            0.5.
+        thresholds: Thresholds of the probabilities, in physical units; for a single field only. Default: those of the
+            checkpoint's data, else 0.5 for rain and for values in [0, 1], and none for other fields.
 
     Attributes:
         layers: Fields of the last call by name: `spread`, the standard deviation around the mean, and for each
-            threshold `probability_at_least_...`, the share of members at or above it. Empty if frames have several
-            channels.
+            threshold `probability_at_least_...`, the share of members at or above it. Of several fields each has its
+            own, such as `spread_sst`. Empty for batches, and for frames of several channels that are no fields.
 
     Raises:
-        ValueError: There are fewer than two members, or the forecasters do not fit each other.
+        ValueError: There are fewer than two members, the forecasters do not fit each other, or there are thresholds
+            and several fields.
     """
 
     def __init__(
@@ -64,9 +69,22 @@ class EnsembleForecaster(Forecaster):
         self.forecasters, self.perturbed = list(forecasters), perturbed
         self.perturbation = Perturbation() if perturbation is None else perturbation
         if thresholds is None:
-            thresholds = (first.record.get("data") or {}).get("thresholds") or [0.5]
+            of_data = (first.record.get("data") or {}).get("thresholds")
+            thresholds = of_data or ([0.5] if self.units in _WITH_THRESHOLD else [])
         self.thresholds = tuple(check_numbers("EnsembleForecaster", "thresholds", thresholds))
+        if self.thresholds and len(names := [name for name, _ in self._fields()]) > 1:
+            raise ValueError(
+                f"[EnsembleForecaster] 'thresholds' need a single field but the forecast has {', '.join(names)}. Leave "
+                "them out."
+            )
         self.layers: dict[str, Layer] = {}
+
+    def _fields(self) -> list[tuple[str, str]]:
+        """Returns names and units of the fields; a single one, or frames that are no fields, have no name."""
+        targets = self.scale.targets if isinstance(self.scale, FieldScale) else ()
+        if len(targets) > 1:
+            return [(target.field.name, target.field.units) for target in targets]
+        return [("", self.units)]
 
     @property
     def size(self) -> int:
@@ -123,21 +141,25 @@ class EnsembleForecaster(Forecaster):
 
     def _set_layers(self, spread: np.ndarray, shares: np.ndarray) -> None:
         """Sets `layers` from the spread and from the share of members at or above each threshold."""
-        self.layers = {}
-        if spread.ndim == 5 or (spread.ndim == 4 and spread.shape[-1] != 1):
+        self.layers, fields = {}, self._fields()
+        if spread.ndim == 3:
+            spread, shares = spread[..., None], shares[..., None]
+        if spread.ndim == 5 or spread.shape[-1] != len(fields):
             return
-        spread, shares = (a[..., 0] if spread.ndim == 4 else a for a in (spread, shares))
-        units = {"mm/h": "mm h-1", "dBZ": "dBZ"}.get(self.units, "1")
-        self.layers["spread"] = Layer(spread, units, f"standard deviation of {self.size} members")
-        for threshold, share in zip(self.thresholds, shares, strict=True):
-            text = f"{threshold:g}".replace("-", "minus_").replace(".", "p")
-            short = {"mm/h": "_mmh", "dBZ": "_dBZ"}.get(self.units, "")
-            self.layers[f"probability_at_least_{text}{short}"] = Layer(
-                share,
-                "1",
-                f"probability of {threshold:g} {self.units or 'of 1'} or more, the share of {self.size} members",
-                {"threshold": threshold, "threshold_units": units},
-            )
+        for channel, (name, own_units) in enumerate(fields):
+            units = {"mm/h": "mm h-1", "raw": "1", "": "1"}.get(own_units, own_units)
+            ending, of = (f"_{name}", f" of {name}") if name else ("", "")
+            text = f"standard deviation{of} of {self.size} members"
+            self.layers[f"spread{ending}"] = Layer(spread[..., channel], units, text)
+            for threshold, share in zip(self.thresholds, shares[..., channel], strict=True):
+                text = f"{threshold:g}".replace("-", "minus_").replace(".", "p")
+                short = {"mm/h": "_mmh", "dBZ": "_dBZ"}.get(own_units, "")
+                self.layers[f"probability_at_least_{text}{short}"] = Layer(
+                    share,
+                    "1",
+                    f"probability of {threshold:g} {own_units or 'of 1'} or more, the share of {self.size} members",
+                    {"threshold": threshold, "threshold_units": units},
+                )
 
     def provenance(self) -> dict[str, Any]:
         """Returns the provenance of the first forecaster, with all checkpoints and the perturbation of the inputs."""

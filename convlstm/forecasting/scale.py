@@ -25,10 +25,12 @@ class Scale(Protocol):
 class FieldScale(Protocol):
     """The way from several fields to a model's channels and back, `convlstm.datasets.channels.Channels`."""
 
+    @property
+    def targets(self) -> Sequence[Any]: ...
     def inputs(self, frames: np.ndarray, times: np.ndarray | None, degrees: Any) -> tuple[np.ndarray, Missing]: ...
-    def reference(self, frames: np.ndarray) -> np.ndarray | None: ...
+    def reference(self, frames: np.ndarray, times: np.ndarray | None, count: int) -> np.ndarray | None: ...
     def physical(self, y: np.ndarray, reference: np.ndarray | None) -> np.ndarray: ...
-    def clipped(self, frames: np.ndarray) -> dict[str, float]: ...
+    def clipped(self, frames: np.ndarray, times: np.ndarray | None) -> dict[str, float]: ...
     def of_targets(self, frames: np.ndarray) -> np.ndarray: ...
     def target_units(self) -> str: ...
 
@@ -61,7 +63,10 @@ class AsItIs:
 
 
 def scale_of(
-    section: Mapping[str, Any], record: Mapping[str, Any], trusted: Sequence[str]
+    section: Mapping[str, Any],
+    record: Mapping[str, Any],
+    trusted: Sequence[str],
+    maps: Mapping[str, np.ndarray] | None = None,
 ) -> Scale | FieldScale | None:
     """Returns the scale of a checkpoint's data, or None if the data has none.
 
@@ -69,13 +74,15 @@ def scale_of(
         section: The configuration's section `data`.
         record: The description of the data in the checkpoint's state.
         trusted: Packages whose classes the checkpoint may name, beside the scales of convlstm.
+        maps: Arrays of the checkpoint's data, as `checkpoints.read_maps` returns them. Default: none.
 
     Raises:
         UntrustedTargetError: The class of the scale lies outside these packages.
         ValueError: The scale cannot be built.
     """
     if isinstance(record.get("channels"), dict):
-        return build({"_target_": f"{_CHANNELS}.Channels", **record["channels"]}, (_CHANNELS,), FieldScale)
+        arrays = {"arrays": dict(maps)} if maps else {}
+        return build({"_target_": f"{_CHANNELS}.Channels", **record["channels"], **arrays}, (_CHANNELS,), FieldScale)
     described = section.get("transform")
     if described is None and isinstance(record.get("transform"), dict):
         transform = dict(record["transform"])

@@ -4,7 +4,9 @@ import re
 
 from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.perturbation import Perturbation
-from convlstm.datasets.transforms import LogRain
+from convlstm.datasets.channels import Channel, Channels
+from convlstm.datasets.readers.grid import Field
+from convlstm.datasets.transforms import Linear, LogRain
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from tests.support.forecast_runs import RAIN
@@ -115,3 +117,37 @@ def test_pixels_and_steps_of_nearly_the_same_size_fit_each_other():
 def test_too_few_members():
     with pytest.raises(ValueError, match=re.escape("[EnsembleForecaster] an ensemble must have at least 2 members")):
         EnsembleForecaster([Forecaster(Persistence())])
+
+
+def fields(*names_and_units):
+    """Returns the scale of fields from 0 to 40, all of them targets."""
+    return Channels([Channel(Field(name, units), Linear(minimum=0, maximum=40)) for name, units in names_and_units])
+
+
+def test_layers_of_fields_are_in_their_units(rain):
+    frames = np.nan_to_num(rain)[..., None]
+    scale = fields(("sst", "degC"))
+    ensemble = EnsembleForecaster([Forecaster(Fade(w, 0.0), scale) for w in (1.0, 0.5)], thresholds=[2])
+    ensemble(frames, 1)
+    spread, share = ensemble.layers["spread"], ensemble.layers["probability_at_least_2"]
+    assert (spread.units, share.units, share.attributes["threshold_units"]) == ("degC", "1", "degC")
+    assert share.long_name == "probability of 2 degC or more, the share of 2 members"
+    np.testing.assert_allclose(spread.values, frames[-1:, ..., 0] / 2 / np.sqrt(2), atol=1e-5)
+    # Half a degree is the threshold of nothing.
+    assert EnsembleForecaster([Forecaster(Fade(1.0), scale)] * 2).thresholds == ()
+
+
+def test_each_of_several_fields_has_its_spread(rain):
+    frames = np.repeat(np.nan_to_num(rain)[..., None], 2, axis=-1) * [1, 0.5]
+    scale = fields(("sst", "degC"), ("u10", "m s-1"))
+    ensemble = EnsembleForecaster([Forecaster(Fade(w, 0.0), scale) for w in (1.0, 0.5)])
+    ensemble(frames, 1)
+    assert {name: layer.units for name, layer in ensemble.layers.items()} == {
+        "spread_sst": "degC",
+        "spread_u10": "m s-1",
+    }
+    assert ensemble.layers["spread_u10"].long_name == "standard deviation of u10 of 2 members"
+    for n, layer in enumerate(ensemble.layers.values()):
+        np.testing.assert_allclose(layer.values, frames[-1:, ..., n] / 2 / np.sqrt(2), atol=1e-5)
+    with pytest.raises(ValueError, match="'thresholds' need a single field but the forecast has sst, u10"):
+        EnsembleForecaster([Forecaster(Fade(1.0), scale)] * 2, thresholds=[20])
