@@ -10,9 +10,9 @@ from typing import Any
 from convlstm.arguments import check_whole
 from convlstm.backend.child_pool import Hold
 from convlstm.datasets import arguments
-from convlstm.datasets.archives.files import Problem, RadarFiles
+from convlstm.datasets.archives.files import Problem, RadarFiles, coarse
 from convlstm.datasets.archives.index import Entry, Store
-from convlstm.datasets.archives.known_pixels import KnownPixels
+from convlstm.datasets.archives.kept_frames import KeptFrames
 from convlstm.datasets.archives.scan import scan
 from convlstm.datasets.archives.series import Problems, Series, assemble, first_of
 from convlstm.datasets.array_cache import ArrayCache
@@ -88,9 +88,9 @@ class Archive:
 
         folder = None if cache is None else arguments.path("Archive", "cache", cache)
         store = Store(folder, [str(self._root), format, sorted((options or {}).items()), self.zr])
-        known = KnownPixels()
+        kept = KeptFrames(self._files, self._cache.room)
         with Hold():
-            entries, stored, changed = self._index(store, known, progress)
+            entries, stored, changed = self._index(store, kept, progress)
         series = assemble(entries, self._problems)
         if series is None:
             raise ValueError(
@@ -103,8 +103,9 @@ class Archive:
         self.grid, self.fingerprint = series.grid, series.fingerprint
         self.fields = tuple(field.physical for field in self.grid.fields)
         self.units, self.format = self.grid.physical_units, self._files.format
+        self._keep(kept)
         if changed or str(stored.get("known_of")) != self.fingerprint:
-            self._known = self._count_known(known)
+            self._known = self._count_known()
             store.save(entries, {"known": self._known, "known_of": np.array(self.fingerprint)})
         else:
             self._known = stored["known"]
@@ -138,10 +139,11 @@ class Archive:
         """
 
         def load() -> np.ndarray:
-            path, position = self._paths[self.file(index)], int(self._series.position[index])
-            return self._files.frame(path, position, self.grid, coarsen)
+            if coarsen > 1 and (whole := self._cache.find(self._key(index, 1))) is not None:
+                return coarse(whole, coarsen)
+            return self._files.frame(*self._place(index), self.grid, coarsen)
 
-        return self._cache.get((self.fingerprint, index, coarsen), load)
+        return self._cache.get(self._key(index, coarsen), load)
 
     def known(self, coarsen: int = 1) -> np.ndarray:
         """Returns in how many of up to 64 frames, evenly over the archive, each pixel is known: (H, W) whole numbers.
@@ -173,7 +175,7 @@ class Archive:
         }
 
     def _index(
-        self, store: Store, known: KnownPixels, progress: bool
+        self, store: Store, kept: KeptFrames, progress: bool
     ) -> tuple[dict[str, Entry], dict[str, np.ndarray], bool]:
         """Returns the entries of the archive's files, the other stored arrays, and True if files were read."""
         before, stored = store.load()
@@ -195,12 +197,12 @@ class Archive:
         usual = Counter(entry.format for entry in before.values()).most_common(1)
         new = {self._paths[name]: entry for name, entry in entries.items() if entry.grid is None}
         try:
-            self._scan(new, usual[0][0] if usual else "", known, progress)
+            self._scan(new, usual[0][0] if usual else "", kept, progress)
             format = self._choose_format(entries)
             entries = {name: entry for name, entry in entries.items() if entry.format == format}
             # Those of the format, if another one had been expected.
             unread = [self._paths[name] for name, entry in entries.items() if entry.grid is None and not entry.problem]
-            self._scan({path: new[path] for path in unread}, format, known, progress)
+            self._scan({path: new[path] for path in unread}, format, kept, progress)
         except BaseException:
             # Files that have been read are not read again when the user comes back.
             store.save(entries, {})
@@ -209,8 +211,8 @@ class Archive:
         changed = before.keys() != readable or any(entry.grid is not None for entry in new.values())
         return entries, stored, changed
 
-    def _scan(self, entries: Mapping[Path, Entry], format: str, known: KnownPixels, progress: bool) -> None:
-        scan(entries, self._files.readers, self.zr, known, format=format, progress=progress, name=self.name)
+    def _scan(self, entries: Mapping[Path, Entry], format: str, kept: KeptFrames, progress: bool) -> None:
+        scan(entries, self._files.readers, self.zr, kept, format=format, progress=progress, name=self.name)
 
     def _choose_format(self, entries: Mapping[str, Entry]) -> str:
         """Sets the format to the most common one and notes the files of other formats."""
@@ -250,16 +252,26 @@ class Archive:
             text += f", or refuse them: {self._files.refused[-1]}" if self._files.refused else "."
         return text
 
-    def _count_known(self, known: KnownPixels) -> np.ndarray:
+    def _key(self, index: int, coarsen: int) -> tuple[Path, str, int, int]:
+        return self._root, self.fingerprint, index, coarsen
+
+    def _place(self, index: int) -> tuple[Path, int]:
+        """Returns the file of frame `index` and the frame's position in it."""
+        return self._paths[self.file(index)], int(self._series.position[index])
+
+    def _keep(self, kept: KeptFrames) -> None:
+        """Puts the frames that have been decoded for the index into the cache."""
+        for index in range(len(self) if kept else 0):
+            if (frame := kept.get(*self._place(index))) is not None:
+                self._cache.put(self._key(index, 1), frame)
+
+    def _count_known(self) -> np.ndarray:
         counts = np.zeros(self.grid.shape, np.uint16)
         for index in np.linspace(0, len(self) - 1, min(len(self), _COUNTED_FRAMES)).round().astype(int).tolist():
             # Many radars miss nothing.
             if self.missing[index] == 0:
                 counts += 1
                 continue
-            pixels = known.of(self._paths[self.file(index)], int(self._series.position[index]), self.grid.shape)
-            if pixels is None:
-                pixels = ~np.isnan(self.frame(index))
-                pixels = pixels if pixels.ndim == 2 else pixels.all(-1)
-            counts += pixels
+            pixels = ~np.isnan(self.frame(index))
+            counts += pixels if pixels.ndim == 2 else pixels.all(-1)
         return counts

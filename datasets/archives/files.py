@@ -139,11 +139,20 @@ class RadarFiles:
         """
         read = elsewhere.read if self._apart else from_reader
         frame = stored_frame(path, position, self.reader, grid.frame_shape, read)
-        channels = [frame] if frame.ndim == 2 else [frame[..., n] for n in range(frame.shape[2])]
-        values = [self._physical(channel, kind) for channel, kind in zip(channels, grid.kinds, strict=True)]
-        return coarse(values[0] if frame.ndim == 2 else np.stack(values, axis=-1), coarsen)
+        return coarse(self.physical(frame, grid.kinds), coarsen)
 
-    def _physical(self, values: np.ndarray, kind: str) -> np.ndarray:
+    def physical(self, frame: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
+        """Returns a stored frame, (H, W) or (H, W, C), in physical units. The frame may be returned unchanged.
+
+        Args:
+            frame: The frame as its reader returned it.
+            kinds: Treatment of each field's values, as in `convlstm.datasets.archives.frame_statistics.measure`.
+        """
+        if frame.ndim == 2:
+            return self._field(frame, kinds[0])
+        return np.stack([self._field(frame[..., n], kind) for n, kind in enumerate(kinds)], axis=-1)
+
+    def _field(self, values: np.ndarray, kind: str) -> np.ndarray:
         possible = cleaned(values, kind)
         return rain_rate(possible, *self.zr) if kind == "dBZ" else possible
 

@@ -11,7 +11,7 @@ from convlstm.backend.child_pool import Jobs
 from convlstm.backend.child_process import ChildError, EndedError
 from convlstm.datasets.archives.frame_statistics import UNREADABLE, blocks_of
 from convlstm.datasets.archives.index import Entry
-from convlstm.datasets.archives.known_pixels import MOST_FILES, KnownPixels
+from convlstm.datasets.archives.kept_frames import KeptFrames
 from convlstm.datasets.archives.scan_file import reader_of, scan_file, scan_frames
 from convlstm.datasets.readers import Contents, MissingLibraryError, Reader
 from convlstm.datasets.readers.elsewhere import read_error
@@ -32,7 +32,7 @@ def scan(
     entries: Mapping[Path, Entry],
     readers: Sequence[Reader],
     zr: tuple[float, float],
-    known: KnownPixels,
+    kept: KeptFrames,
     *,
     format: str,
     progress: bool,
@@ -47,7 +47,7 @@ def scan(
         entries: The entry to fill for each path. An entry that has a format has been recognised.
         readers: The readers to try.
         zr: `(a, b)` of Z = a R^b.
-        known: It takes the known pixels of the frames of small archives.
+        kept: It takes the frames of small archives.
         format: The format of the files to read, or `""` for that of most of the first few.
         progress: Show a bar with the rate and the time left.
         name: Name of the archive, for the bar.
@@ -60,7 +60,7 @@ def scan(
     named = {path for path, entry in entries.items() if entry.format}
     format = format or _most_common_of_some(entries, readers)
     with tqdm(total=0, unit="frame", desc=f"indexing {name}", disable=not progress, delay=_DELAY, leave=False) as bar:
-        _Scan(entries, named, readers, zr, known, format, bar).run()
+        _Scan(entries, named, readers, zr, kept, format, bar).run()
 
 
 class _Scan:
@@ -72,12 +72,12 @@ class _Scan:
         named: set[Path],
         readers: Sequence[Reader],
         zr: tuple[float, float],
-        known: KnownPixels,
+        kept: KeptFrames,
         format: str,
         bar: tqdm,
     ):
         self._entries, self._readers, self._zr, self._format, self._bar = entries, readers, zr, format, bar
-        self._known, self._with_known = known, len(entries) <= MOST_FILES
+        self._kept, self._room = kept, kept.room // len(entries)
         self._named = named
         self._jobs = Jobs()
         self._contents: dict[Path, Contents] = {}
@@ -91,7 +91,7 @@ class _Scan:
             if entry.problem or entry.format not in ("", self._format):
                 continue
             recognised = bool(entry.format)
-            self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, recognised, self._with_known)
+            self._jobs.add(path, scan_file, path, self._readers, self._format, self._zr, recognised, self._room)
         for path, value in self._jobs:
             if isinstance(value, ChildError):
                 self._note(path, value)
@@ -116,14 +116,14 @@ class _Scan:
         self._known_frames += frames
         self._bar.total = round(self._known_frames / len(self._contents) * len(self._entries))
 
-    def _fill(self, path: Path, problem: str, statistics: Sequence[Any], known: np.ndarray | None = None) -> None:
+    def _fill(self, path: Path, problem: str, statistics: Sequence[Any], frame: np.ndarray | None = None) -> None:
         entry, position = self._entries[path], self._frames[path]
         if problem:
             entry.problem = entry.problem or problem
         else:
             entry.missing[position], entry.wet[position], entry.flags[position], entry.blocks[position] = statistics
-            if known is not None:
-                self._known.add(path, position, known)
+            if frame is not None:
+                self._kept.add(path, position, frame, self._contents[path].grid.kinds)
         self._frames[path] += 1
         self._bar.update()
 
@@ -158,7 +158,7 @@ def _most_common_of_some(entries: Mapping[Path, Entry], readers: Sequence[Reader
     """Returns the most common format of some files, and fills in their formats, or that they end the process."""
     jobs, paths, formats = Jobs(), list(entries), Counter[str]()
     for path in paths[:: -(-len(paths) // _ASKED)]:
-        jobs.add(path, scan_file, path, readers, "", (1.0, 1.0), False, False)
+        jobs.add(path, scan_file, path, readers, "", (1.0, 1.0), False, 0)
     for path, value in jobs:
         if isinstance(value, EndedError):
             entries[path].problem = str(read_error(value, path))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from convlstm.datasets.archives.frame_statistics import known_in_all, measure
-from convlstm.datasets.archives.known_pixels import MOST_FRAMES, pack
+from convlstm.datasets.archives.frame_statistics import measure
 from convlstm.datasets.archives.stored_frame import stored_frame
 from convlstm.datasets.readers import MissingLibraryError, Reader, ReadError, recognise
 from convlstm.datasets.readers.jobs import to_record
 from convlstm.datasets.readers.kept_files import keep_open
 
+import numpy as np
+
+_VALUE = np.dtype(np.float32).itemsize
+
 
 def scan_file(
-    path: Path, readers: Sequence[Reader], format: str, zr: tuple[float, float], recognised: bool, with_known: bool
+    path: Path, readers: Sequence[Reader], format: str, zr: tuple[float, float], recognised: bool, room: int
 ) -> Iterator[Any]:
-    """Yields the format of a file. If it is `format`, then the contents, and the values of `scan_frames`."""
+    """Yields the format of a file. If it is `format`, then the contents, and the values of `scan_frames`.
+
+    The values have the frames if all frames of the file together are at most `room` bytes.
+    """
     with keep_open():
         reader = reader_of(readers, format) if recognised else recognise(path, readers)
         yield "" if reader is None else reader.format
@@ -26,8 +33,8 @@ def scan_file(
         contents = reader.contents(path)
         yield to_record(contents)
         grid, frames = contents.grid, len(contents.times)
-        with_known = with_known and frames <= MOST_FRAMES
-        yield from scan_frames(path, reader, grid.frame_shape, grid.kinds, zr, 0, frames, with_known)
+        with_frames = frames * math.prod(grid.frame_shape) * _VALUE <= room
+        yield from scan_frames(path, reader, grid.frame_shape, grid.kinds, zr, 0, frames, with_frames)
 
 
 def scan_frames(
@@ -38,12 +45,9 @@ def scan_frames(
     zr: tuple[float, float],
     start: int,
     count: int,
-    with_known: bool,
+    with_frames: bool,
 ) -> Iterator[Any]:
-    """Yields of each frame from `start` on a problem, or `""`, the statistics, and the packed known pixels or None.
-
-    Known pixels are those of a frame that misses some, if `with_known`.
-    """
+    """Yields of each frame from `start` on a problem, or `""`, the statistics, and the frame or, by default, None."""
     for position in range(start, start + count):
         try:
             frame = stored_frame(path, position, reader, tuple(shape))
@@ -52,8 +56,7 @@ def scan_frames(
         except ReadError as error:
             yield str(error), (), None
         else:
-            statistics = measure(frame, kinds, zr)
-            yield "", statistics, pack(known_in_all(frame, kinds)) if with_known and statistics[0] > 0 else None
+            yield "", measure(frame, kinds, zr), frame if with_frames else None
 
 
 def reader_of(readers: Sequence[Reader], format: str) -> Reader | None:

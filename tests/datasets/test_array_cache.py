@@ -22,3 +22,12 @@ def test_the_size_is_bounded():
     assert loads[-1] == 5, "one that is larger than the bound stays until the next one comes"
     with pytest.raises(ValueError, match="read-only"):
         get(5)[0] = 1
+
+
+def test_room_is_what_can_be_added():
+    cache = ArrayCache(3 * 80)
+    assert cache.room == 240
+    cache.put("a", np.zeros(10))
+    assert (cache.room, cache.find("a").shape, cache.find("b")) == (160, (10,), None)
+    cache.put("b", np.zeros(30))
+    assert (cache.room, cache.find("a")) == (0, None)

@@ -76,7 +76,7 @@ def test_the_process_goes_on_and_ends_normally(pictures):
         warnings.simplefilter("ignore", UserWarning)
         folder = Path({str(pictures)!r})
         data = RadarEcho(archive=str(folder), input_frames=2, target_frames=1, cache_bytes=0, threads=3,
-                         reader={OPTIONS!r})
+                         reader={OPTIONS!r}, progress=False)
         stream = data.stream("train", 1)
         next(stream)
         for path in folder.iterdir():

@@ -3,6 +3,7 @@
 import shutil
 
 from convlstm.datasets.archives.archive import Archive
+from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.readers.png import PNG
 from tests.support.radar_archives import (
     OPTIONS,
@@ -21,30 +22,38 @@ def opened(folder, **settings):
     return Archive(folder, **{"options": OPTIONS, "progress": False, **settings})
 
 
-def test_frames_are_not_decoded_again_to_count_known_pixels(tmp_path, reads):
-    paths = write_pictures(tmp_path / "radar", 3)
-    pixels = picture(1)
-    pixels[0, 0] = 255
-    write_picture(tmp_path / "radar", 1, pixels)
-    archive = opened(tmp_path / "radar")
-    assert [reads.count(path.name) for path in paths] == [2, 2, 2]
-    assert archive.known()[0].tolist() == [2, *[3] * 47]
-
-
-@pytest.mark.parametrize("limit", ["known_pixels._BYTES", "scan.MOST_FILES", "scan_file.MOST_FRAMES"])
-def test_known_pixels_are_counted_in_decoded_frames_if_there_are_many(tmp_path, reads, monkeypatch, limit):
-    folder = tmp_path / "radar"
+def masked_pictures(folder):
+    """Writes four pictures. Each lacks another pixel of the first column."""
     for number in range(4):
         pixels = picture(number)
         pixels[number, 0] = 255
         write_picture(folder, number, pixels)
-    kept = opened(folder, cache=tmp_path / "kept").known()
-    count = len(reads)
-    monkeypatch.setattr(f"convlstm.datasets.archives.{limit}", 0)
-    assert np.array_equal(opened(folder, cache=tmp_path / "decoded").known(), kept)
-    assert len(reads) == 2 * count + 4
-    assert kept[:4, 0].tolist() == [3] * 4
-    assert kept[0, 1] == 4
+    return folder
+
+
+@pytest.mark.parametrize(("coarsen", "times"), [(1, 1), (2, 2)])  # coarse frames take room, too
+def test_frames_are_kept_from_the_index_if_all_of_them_fit_the_cache(tmp_path, reads, coarsen, times):
+    folder = masked_pictures(tmp_path / "radar")
+    sizes = 4 * int(np.prod(SHAPE)) * 4
+    kept = opened(folder, cache=tmp_path / "kept", cache_bytes=times * sizes)
+    assert len(reads) == 2 * 4  # the header and the figures
+    frames = [kept.frame(n, coarsen) for n in range(4)]
+    assert len(reads) == 2 * 4
+    decoded = opened(folder, cache=tmp_path / "decoded", cache_bytes=sizes - 1)
+    assert len(reads) == 4 * 4 + 4  # to count the known pixels
+    for n, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame, decoded.frame(n, coarsen))
+    assert np.array_equal(kept.known(), decoded.known())
+    assert kept.known()[:4, 0].tolist() == [3] * 4
+    assert kept.known()[0, 1] == 4
+
+
+def test_archives_that_share_a_cache_do_not_mix_their_frames(tmp_path, stacks):
+    cache = ArrayCache(1 << 20)
+    paths = [write_stack(tmp_path / name / "a.stack", np.full((4, 3, 3), n)) for n, name in enumerate("ab")]
+    archives = [Archive(path, cache_bytes=cache) for path in paths]
+    assert archives[0].fingerprint == archives[1].fingerprint
+    assert [archive.frame(2)[0, 0] for archive in archives] == [0, 1]
 
 
 def test_files_are_read_only_once(tmp_path, index_folder, reads):
