@@ -12,7 +12,7 @@ from convlstm.datasets import arguments
 from convlstm.datasets.digits import MIRRORS, Digits, load_digits, resize
 from convlstm.datasets.folders import data_folder
 from convlstm.datasets.readers.errors import UnreadableError
-from convlstm.datasets.readers.numpy_arrays import Member, array_of, read_across
+from convlstm.datasets.readers.numpy_arrays import Member, array_of, read_blocks
 from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 
 import numpy as np
@@ -172,7 +172,7 @@ class MovingMNIST(SequenceDataset):
         # Read, not mapped into memory: a mapped file that somebody shortens ends the whole process.
         assert self._published is not None
         try:
-            return read_across(self._path, self._published, index, self._frames)
+            return read_blocks(self._path, self._published, [(t, index) for t in range(self._frames)])
         except (OSError, UnreadableError) as error:
             raise ValueError(f"[MovingMNIST] {self._path} cannot be read any more ({error}).") from error
 

@@ -20,6 +20,11 @@ class Layout:
         """Returns the size of each axis by its letter; 1 for an axis that is absent."""
         return {"N": 1, "C": 1} | {letter: int(size) for letter, size in zip(self.order, shape, strict=True)}
 
+    @property
+    def first(self) -> str:
+        """The first axes that count clips or frames, such as NT of NTHWC."""
+        return self.order[: len(self.order) - len(self.order.lstrip("NT"))]
+
     def frames(self, array: np.ndarray, clip: int, positions: Sequence[int]) -> np.ndarray:
         """Returns frames of a clip as (T, H, W, C)."""
         view = np.transpose(array, [self.order.index(letter) for letter in "NTHWC" if letter in self.order])

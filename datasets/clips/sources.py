@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -12,9 +11,10 @@ from typing import Protocol
 
 from convlstm.datasets.clips.fitting import coloured
 from convlstm.datasets.clips.layouts import Layout
+from convlstm.datasets.readers.block_cache import BLOCKS, identity
 from convlstm.datasets.readers.errors import ReadError, UnreadableError
 from convlstm.datasets.readers.limits import check_frame
-from convlstm.datasets.readers.numpy_arrays import Member, read
+from convlstm.datasets.readers.numpy_arrays import Member, read, read_blocks, read_values
 from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.video import VideoError, decode_video
 
@@ -212,12 +212,11 @@ class Stack:
         sizes = self.layout.sizes(self.member.shape)
         facts = Facts(sizes["T"], sizes["H"], sizes["W"], ((0, sizes["T"]),))
         try:
-            array = self._array()
-            if not self.eight_bits and array.size:
-                rows = array.reshape(array.shape[0], -1)
+            if not self.eight_bits and self.member.nbytes:
+                pieces = read_values(self.path, self.member) if self.member.start is not None else iter([self._whole()])
                 with np.errstate(invalid="ignore"):
-                    facts.low = float(np.min([row.min() for row in rows]))
-                    facts.high = float(np.max([row.max() for row in rows]))
+                    ends = np.array([(piece.min(), piece.max()) for piece in pieces], float)
+                    facts.low, facts.high = float(ends[:, 0].min()), float(ends[:, 1].max())
             facts.sha256 = _digest([self.path])
         except Exception as error:  # zipfile and zlib raise errors of their own
             return Facts(problem=f"{self.path} cannot be read ({error}); it may be damaged")
@@ -226,23 +225,27 @@ class Stack:
     def frames(self, clip: int, positions: Sequence[int]) -> np.ndarray:
         """Returns frames, (T, H, W, C), uint8 or float32 in [0, 1]."""
         try:
-            frames = self.layout.frames(self._array(), clip, positions)
+            frames = self._frames(clip, positions)
         except Exception as error:
             raise ReadError(f"[VideoClips] {self.path} can no longer be read: {error}") from error
         if self.eight_bits:
             return frames
         return frames.astype(np.float32) / np.float32(self.scale)
 
-    def _array(self) -> np.ndarray:
-        # A packed array has no place in the file.
-        return read(self.path, self.member, share=1 / 4) if self.member.start is None else self._mapped
+    def _frames(self, clip: int, positions: Sequence[int]) -> np.ndarray:
+        # Read, not mapped into memory: a mapped file that somebody shortens ends the whole process.
+        first, order = self.layout.first, self.layout.order
+        if self.member.start is None or self.member.fortran or "T" not in first:
+            return self.layout.frames(self._whole(), clip, positions)
+        places = [tuple({"N": clip, "T": t}[axis] for axis in first) for t in positions]
+        rest = Layout("T" + order[len(first) :])
+        return rest.frames(read_blocks(self.path, self.member, places), clip, range(len(places)))
 
-    @functools.cached_property
-    def _mapped(self) -> np.ndarray:
-        with open_plain(self.path):  # which refuses pipes
-            order = "F" if self.member.fortran else "C"
-            place = {"offset": self.member.start, "shape": self.member.shape, "order": order}
-            return np.memmap(self.path, self.member.dtype, "r", **place)  # type: ignore[call-overload]
+    def _whole(self) -> np.ndarray:
+        if self.member.start is None:  # which is cached
+            return read(self.path, self.member, share=1 / 4)
+        key = (self.path, identity(self.path), self.member.name)
+        return BLOCKS.get(key, lambda: read(self.path, self.member, share=1 / 4))
 
 
 @dataclass(frozen=True)

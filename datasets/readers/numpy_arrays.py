@@ -10,6 +10,7 @@ import math
 import os
 import struct
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
@@ -144,30 +145,44 @@ def read_frame(path: Path, member: Member, position: int) -> np.ndarray:
         return read(path, member)[position]
     if member.fortran:
         return BLOCKS.get((path, identity(path), member.name), lambda: read(path, member))[position]
-    shape = member.shape[1:]
-    size = member.dtype.itemsize * math.prod(shape)
-    check_frame(shape)
-    with open_plain(path) as file:
-        file.seek(member.start + position * size)
-        return _array(file, member.dtype, shape, False)
+    check_frame(member.shape[1:])
+    return read_blocks(path, member, [(position,)])[0]
 
 
-def read_across(path: Path, member: Member, position: int, count: int) -> np.ndarray:
-    """Returns `array[:count, position]` of a stored array in the order of C, and reads nothing else.
+def read_blocks(path: Path, member: Member, places: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Returns `numpy.stack([array[place] for place in places])` of a stored array in the order of C.
+
+    Each place has an index for each of the first axes, the same number of them. Nothing else is read.
 
     Raises:
         UnreadableError: If the file is cut off.
         OSError: If it cannot be read.
     """
     assert member.start is not None
-    shape = member.shape[2:]
+    assert not member.fortran
+    outer, shape = member.shape[: len(places[0])], member.shape[len(places[0]) :]
     size = member.dtype.itemsize * math.prod(shape)
     parts = []
     with open_plain(path) as file:
-        for row in range(count):
-            file.seek(member.start + (row * member.shape[1] + position) * size)
+        for place in places:
+            file.seek(member.start + int(np.ravel_multi_index(place, outer)) * size)
             parts.append(_array(file, member.dtype, shape, False))
     return np.stack(parts)
+
+
+def read_values(path: Path, member: Member) -> Iterator[np.ndarray]:
+    """Yields all values of a stored array in pieces (K), in the order of the file.
+
+    Raises:
+        UnreadableError: If the file is cut off.
+        OSError: If it cannot be read.
+    """
+    assert member.start is not None
+    size, piece = math.prod(member.shape), _PIECE // member.dtype.itemsize
+    with open_plain(path) as file:
+        file.seek(member.start)
+        for first in range(0, size, piece):
+            yield _array(file, member.dtype, (min(piece, size - first),), False)
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, bool]:
