@@ -18,6 +18,8 @@ from convlstm.datasets.readers.projection import UnplacedError, project
 import numpy as np
 
 _MISSING = 255
+_DBZ = (np.arange(256, dtype=np.float32) - 64) / 2
+_DBZ[_MISSING] = np.nan
 _RADIUS = 6371288  # m, of FMI's spherical earth; the files do not give it
 _HEADER = 65536
 
@@ -46,10 +48,7 @@ class FMI(Reader):
             data = file.read(width * height)
         if len(data) < width * height:
             raise UnreadableError(f"is cut off: {len(data)} of its {width * height} pixels are there")
-        pixels = np.frombuffer(data, np.uint8).reshape(height, width)
-        values = (pixels.astype(np.float32) - 64) / 2
-        values[pixels == _MISSING] = np.nan
-        return values
+        return _DBZ[np.frombuffer(data, np.uint8)].reshape(height, width)
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, int], dict[str, list[str]]]:

@@ -10,49 +10,51 @@ from typing import Any
 
 from convlstm.datasets.readers.block_cache import identity
 
-# The file that was opened last, and its key.
+# The file that was opened last, and the part of a packed file that was unpacked last, with their keys.
 _kept = threading.local()
 
 
 @contextmanager
 def keep_open() -> Iterator[None]:
     """Keeps the file that was opened last open for further reading in this thread."""
-    _kept.file = _kept.key = None
+    _kept.files = {}
     try:
         yield
     finally:
-        _close()
-        del _kept.file
+        for packed in list(_kept.files):
+            _close(packed)
+        del _kept.files
 
 
 def keeps_open() -> bool:
     """Returns True within `keep_open`."""
-    return hasattr(_kept, "file")
+    return hasattr(_kept, "files")
 
 
 @contextmanager
-def opened(path: Path, opener: Callable[[Path], Any]) -> Iterator[Any]:
+def opened(path: Path, opener: Callable[..., Any], *part: Any) -> Iterator[Any]:
     """Opens a file, or takes the one that is kept. It is closed at the end unless it is kept.
 
     Args:
         path: The file.
         opener: Opens the file and returns an object with a method `close`, the same function for the same kind.
+        part: A part to unpack, a further argument of `opener`. A file is kept beside the part in which it lies.
     """
     if not keeps_open():
-        file = opener(path)
+        file = opener(path, *part)
         try:
             yield file
         finally:
             file.close()
         return
-    key = (path, identity(path), opener)
-    if _kept.key != key:
-        _close()
-        _kept.file, _kept.key = opener(path), key
-    yield _kept.file
+    key, packed = (path, identity(path), opener, part), bool(part)
+    if packed not in _kept.files or _kept.files[packed][0] != key:
+        _close(packed)
+        _kept.files[packed] = key, opener(path, *part)
+    yield _kept.files[packed][1]
 
 
-def _close() -> None:
-    file, _kept.file, _kept.key = _kept.file, None, None
+def _close(packed: bool) -> None:
+    _, file = _kept.files.pop(packed, (None, None))
     if file is not None:
         file.close()

@@ -24,6 +24,7 @@ from typing import IO, Any, NamedTuple
 
 from convlstm.datasets.readers.block_cache import BLOCKS, identity
 from convlstm.datasets.readers.errors import UnreadableError
+from convlstm.datasets.readers.kept_files import opened
 from convlstm.datasets.readers.limits import check_bytes
 from convlstm.datasets.readers.plain_files import open_plain
 
@@ -93,19 +94,32 @@ def lent(path: Path, member: Member) -> Iterator[Path]:
     Raises:
         UnreadableError: If it is too large for the memory, or cut off.
     """
-    key = (path, identity(path), member.start)
-    data = BLOCKS.get(key, lambda: np.frombuffer(_unpacked_member(path, member), np.uint8))
-    folder = Path(tempfile.gettempdir(), f"convlstm-{_TOKEN}-{os.getpid()}-{threading.get_ident()}")
-    folder.mkdir(mode=0o700)
-    try:
-        name = PurePosixPath(member.name).name
-        target = folder / (name.removesuffix(PurePosixPath(name).suffix) if name.lower().endswith(_ENDINGS) else name)
-        target.write_bytes(data.data)
-        changed = identity(path)[0] + member.start  # differs from file to file, unlike the name
-        os.utime(target, ns=(changed, changed))
-        yield target
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with opened(path, _Lent, member) as lent:
+        yield lent.path
+
+
+class _Lent:
+    """A file within a packed one, in a private folder that `close` removes."""
+
+    def __init__(self, path: Path, member: Member):
+        changed = identity(path)
+        key = (path, changed, member.start)
+        data = BLOCKS.get(key, lambda: np.frombuffer(_unpacked_member(path, member), np.uint8))
+        folder = Path(tempfile.gettempdir(), f"convlstm-{_TOKEN}-{os.getpid()}-{threading.get_ident()}")
+        folder.mkdir(mode=0o700)
+        try:
+            name = PurePosixPath(member.name).name
+            ending = PurePosixPath(name).suffix if name.lower().endswith(_ENDINGS) else ""
+            self.path = folder / name.removesuffix(ending)
+            self.path.write_bytes(data.data)
+            time = changed[0] + member.start  # differs from file to file, unlike the name
+            os.utime(self.path, ns=(time, time))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def close(self) -> None:
+        shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
 def first_of(path: Path, recognise: Callable[[Path], Any], tries: int = 10) -> Any:

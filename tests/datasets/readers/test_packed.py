@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.readers import ReadError, limits, make_reader, recognise
+from convlstm.datasets.readers.kept_files import keep_open
 from tests.support.radar_files import open_file, write_fmi, write_odim, write_png, write_rainfields
 from tests.support.radolan_files import radolan_bytes
 
@@ -84,6 +85,27 @@ def test_a_tar_is_a_series(tmp_path, mode, pack):
     for position in (4, -1):
         with pytest.raises(ReadError, match=f"has no frame {position}"):
             reader.read(path, position)
+
+
+@pytest.mark.parametrize("packed", ["comp.h5.gz", "frames.tar"])
+def test_a_file_is_unpacked_once_within_keep_open(tmp_path, temporary, monkeypatch, packed):
+    if packed == "frames.tar":
+        path, count = tar(tmp_path / packed, {f"{hour}": data for hour, data in enumerate(frames().values())}), 4
+    else:
+        path, count = tmp_path / packed, 1
+        path.write_bytes(gzip.compress(write_odim(tmp_path / "comp.h5", {"DBZH": PIXELS}).read_bytes()))
+    folders, make = [], Path.mkdir
+    monkeypatch.setattr(Path, "mkdir", lambda self, *mode, **modes: folders.append(self) or make(self, *mode, **modes))
+    with keep_open():
+        reader = recognise(path)
+        reader.contents(path)
+        times = len(folders)
+        within = [reader.read(path, n) for n in range(count) for _ in range(2)]
+        assert len(folders) == times + count - (count == 1)
+        assert len(list(temporary.iterdir())) == 1
+    assert list(temporary.iterdir()) == []
+    for n, frame in enumerate(within):
+        np.testing.assert_array_equal(frame, reader.read(path, n // 2))
 
 
 def test_an_archive_of_tars(tmp_path):
