@@ -144,7 +144,7 @@ def test_what_training_stands_on_does_not_know_it(name):
 
 def test_every_room_is_in_the_graph():
     assert {*ORDER, *BELOW_TRAINING, "datasets", "convert", "backend"} <= set(imports_of_rooms())
-    top = {"layers", "models", "losses", "summary", "doctor", "arguments", "gaps"}
+    top = {"layers", "models", "losses", "ensemble_losses", "summary", "doctor", "arguments", "gaps"}
     assert {file.stem for file in (PROJECT / "convlstm").glob("*.py")} == top | {"__init__"}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.architectures.model_facts import told
 from convlstm.backend.memory import check_parameters
 from convlstm.backend.signals import StopRequested, stop_came, stop_requests
 from convlstm.checkpoints.frozen import training_mode
@@ -70,8 +71,8 @@ class Trainer:
             )
         batch = to_device(next(Batches(data, size, ranks=ranks).training(0)))
         targets = batch["targets"]
-        forecast = model(batch["inputs"], targets.shape[1], key=mx.random.key(0))
-        if forecast.shape != targets.shape:
+        forecast = model(batch["inputs"], targets.shape[1], key=mx.random.key(0), **told(model, batch))
+        if forecast.shape[forecast.ndim - targets.ndim :] != targets.shape or forecast.ndim > targets.ndim + 1:
             raise ValueError(
                 f"[Trainer] the model's forecasts are {forecast.shape} but the data's targets {targets.shape}, each "
                 "(sequences, frames, height, width, channels). Change the model or the data."

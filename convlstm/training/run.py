@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from convlstm.architectures.model_facts import compiles
 from convlstm.backend.signals import StopRequested, stop_came
 from convlstm.backend.stop_guard import computing, saved
 from convlstm.checkpoints.frozen import training_mode
@@ -69,7 +70,11 @@ class Run:
         saved(
             f"Everything up to step {self.progress.step} is saved." if self.progress.step else "Nothing is saved yet."
         )
-        self._forecast = mx.compile(lambda x, horizon: self.model(x, horizon), inputs=self.model.state)
+        self._forecast: Any = self.model
+        if compiles(self.model):
+            self._forecast = mx.compile(
+                lambda x, horizon, **facts: self.model(x, horizon, **facts), inputs=self.model.state
+            )
         self._step = make_step(
             self.model,
             self.optimizer,
@@ -183,7 +188,7 @@ class Run:
         batches = self.batches.validation(size if limit is None else min(size, limit))
         self.model.eval()
         with nullcontext() if self.average is None else self.average.applied(self.model):
-            row = validate(self._forecast, self.loss, batches, self.ranks)
+            row = validate(self._forecast, self.loss, batches, self.ranks, facts=getattr(self.model, "told", ()))
         training_mode(self.model)
         return row
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convlstm.architectures.input_frames import as_unit
+from convlstm.architectures.model_facts import FACTS, compiles, told
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.training.precision import check_precision, in_float32, to_bfloat16, weights_in_bfloat16
@@ -25,10 +26,10 @@ Step = Callable[..., tuple[mx.array, mx.array]]
 
 
 def to_device(batch: dict[str, np.ndarray]) -> Batch:
-    """Returns a batch as MLX arrays: frames as float32 in [0, 1], the masks unchanged."""
+    """Returns a batch as MLX arrays: frames as float32 in [0, 1], masks and facts about the data unchanged."""
     arrays = {name: as_unit(np.asarray(batch[name])) for name in ("inputs", "targets")}
-    masks = {name: batch[name] for name in ("mask", "input_mask") if batch.get(name) is not None}
-    return arrays | {name: mx.array(np.asarray(mask)) for name, mask in masks.items()}
+    others = {name: batch[name] for name in ("mask", "input_mask", *FACTS) if batch.get(name) is not None}
+    return arrays | {name: mx.array(np.asarray(other)) for name, other in others.items()}
 
 
 def number(scalar: mx.array) -> float:
@@ -59,7 +60,8 @@ def make_step(
     different numbers of known pixels: each call of `loss` is weighted by the number of values in its mean.
 
     Args:
-        model: Called as `model(inputs, horizon, key=key)`. If it has a method `training_loss`, that is called instead,
+        model: Called as `model(inputs, horizon, key=key)`, and with the facts about the data that it names in `told`,
+            see `convlstm.architectures.model_facts`. If it has a method `training_loss`, that is called instead,
             as `model.training_loss(loss, inputs, targets, mask, key) -> (loss to minimise, loss of the forecast)`. The
             targets stay float32: a model that reads them beside the inputs casts them to the inputs' type. If it has
             an argument `input_mask`, it gets that of the batch, nonzero for known inputs: losses of predicted inputs
@@ -82,12 +84,13 @@ def make_step(
 
     def objective(loss: Loss, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
         inputs, targets, mask = batch["inputs"], batch["targets"], batch.get("mask")
+        facts = told(model, batch)
         if hasattr(model, "training_loss"):
-            options = {} if share is None else {"truth_share": share}
+            options = facts if share is None else facts | {"truth_share": share}
             if predicts_inputs and "input_mask" in batch:
                 options["input_mask"] = batch["input_mask"]
             return model.training_loss(loss, inputs, targets, mask, key, **options)
-        value = loss(model(inputs, targets.shape[1], key=key), targets, mask)
+        value = loss(model(inputs, targets.shape[1], key=key, **facts), targets, mask)
         return value, value
 
     def in_precision(loss: Loss, batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
@@ -109,7 +112,7 @@ def make_step(
             (_, value), gradients = value_and_grad(batch, key, share)
             return value, clipped_update(gradients)
 
-        advance = mx.compile(whole, inputs=state, outputs=state)
+        advance = mx.compile(whole, inputs=state, outputs=state) if compiles(model) else whole
     else:
         gradient = gradient_in_parts(model, in_precision, loss, parts, ranks)
         update = mx.compile(clipped_update, inputs=state, outputs=state)
@@ -174,8 +177,10 @@ def gradient_in_parts(
         (_, value), gradients = value_and_grad(weights, batch, key, share)
         return value, gradients
 
-    compiled_count = mx.compile(count_values, inputs=state)
-    compiled_gradient = mx.compile(part_gradient, inputs=state, outputs=state)
+    compiled_count, compiled_gradient = count_values, part_gradient
+    if compiles(model):
+        compiled_count = mx.compile(count_values, inputs=state)
+        compiled_gradient = mx.compile(part_gradient, inputs=state, outputs=state)
 
     def gradient(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
         length, rest = divmod(len(batch["inputs"]), parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from convlstm.backend.signals import StopRequested
 from convlstm.backend.stop_guard import computing
@@ -22,19 +22,23 @@ MONITORED = ("val_loss", *(f"val_{name}" for name in SCORES))
 
 
 def validate(
-    forecast: Callable[[mx.array, int], mx.array],
+    forecast: Callable[..., mx.array],
     loss: Loss,
     batches: Iterable[tuple[Arrays, int]],
     ranks: Ranks = ALONE,
+    *,
+    facts: Sequence[str] = (),
 ) -> dict[str, float]:
     """Returns the scores named in `MONITORED`, which are columns of `metrics.csv`. They are the same on every rank.
 
     Args:
-        forecast: Called as `forecast(inputs, horizon)`.
+        forecast: Called as `forecast(inputs, horizon)`, and with the facts. The frames of a forecast with members, (M,
+            N, T, H, W, C), are scored by their mean.
         loss: Called as `loss(forecast, targets, mask)`.
         batches: Batches, each with the number of its first sequences to score. Ranks may have different numbers of
             batches.
         ranks: The processes whose scores are combined. Default: only this one.
+        facts: Names of the facts in batches that the model wants to be told. Default: none.
 
     Raises:
         DataError: The data failed. If they fail on one rank, every rank raises it.
@@ -49,9 +53,11 @@ def validate(
             with computing():
                 arrays = {name: array[:take] for name, array in to_device(batch).items()}
                 targets, mask = arrays["targets"], arrays.get("mask")
-                y = forecast(arrays["inputs"], targets.shape[1])
+                options = {name: arrays[name] for name in facts if name in arrays}
+                y = forecast(arrays["inputs"], targets.shape[1], **options)
                 losses.append(number(loss(y, targets, mask)))
                 weights.append(take * known_share(targets, mask))
+                y = y if y.ndim == targets.ndim else y.mean(axis=0)
                 metrics.update(np.array(y), np.array(targets), None if mask is None else np.array(mask))
     except DataError as error:
         problem = error
