@@ -47,8 +47,11 @@ class Ensemble(nn.Module):
         """Yields the forecasts, (N, horizon, H, W, C) each: all members of the first model first."""
         frames = None if self.perturbed == 1 else np.array(inputs.astype(mx.float32))
         for number in range(self.size):
-            perturbed = inputs if frames is None else mx.array(self.perturbation(frames, number)).astype(inputs.dtype)
-            yield self.models[number // self.perturbed](perturbed, horizon)
+            model, perturbed = self.models[number // self.perturbed], inputs
+            if frames is not None:
+                circular = getattr(model, "circular", False)
+                perturbed = mx.array(self.perturbation(frames, number, circular=circular)).astype(inputs.dtype)
+            yield model(perturbed, horizon)
 
     def __call__(self, inputs: mx.array, horizon: int) -> mx.array:
         """Returns the members' forecasts: (N, T_in, H, W, C) -> (M, N, horizon, H, W, C)."""

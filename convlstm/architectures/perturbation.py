@@ -20,8 +20,8 @@ class Perturbation:
 
         Y_{-s}(x) = X_{-s}(x + s d) (1 + field g(x)),   d ~ motion N(0, 1),   g ~ N(0, 1)
 
-    interpolated linearly, with the border's value outside, and clipped to [0, 1]. The last frame does not move, but its
-    content seems to have come along a motion that is faster by d. Dry pixels stay dry.
+    interpolated linearly, with the border's value outside unless the columns go round, and clipped to [0, 1]. The last
+    frame does not move, but its content seems to have come along a motion that is faster by d. Dry pixels stay dry.
 
     The draw depends on the seed, on the number of the member and on the values of the frames. So the same sequence
     always gets the same draw, in a batch of any size, and another sequence gets another draw.
@@ -49,12 +49,13 @@ class Perturbation:
             check_number("Perturbation", name, getattr(self, name), 0)
         check_whole("Perturbation", "seed", self.seed, 0, (1 << 63) - 1)
 
-    def __call__(self, inputs: np.ndarray, member: int) -> np.ndarray:
+    def __call__(self, inputs: np.ndarray, member: int, *, circular: bool = False) -> np.ndarray:
         """Returns the inputs of a member, float32 and of the same shape.
 
         Args:
             inputs: (N, T, H, W, C), in [0, 1], without missing values.
             member: Number of the member, from 0 on.
+            circular: True if the columns go round. Default: False.
         """
         result = np.array(inputs, np.float32)
         for n, sequence in enumerate(result):
@@ -62,7 +63,7 @@ class Perturbation:
             rng = np.random.default_rng([self.seed, member, content])
             error, noise = rng.normal(size=2) * self.motion, rng.normal(size=sequence.shape[1:3])
             for t in range(len(sequence)):
-                sequence[t] = shifted(sequence[t], (t - len(sequence) + 1) * error)
+                sequence[t] = shifted(sequence[t], (t - len(sequence) + 1) * error, circular=circular)
             if self.field:
                 sequence *= (1 + self.field * smoothed(noise, self.length)).astype(np.float32)[..., None]
             result[n] = np.clip(sequence, 0, 1)
@@ -73,16 +74,21 @@ class Perturbation:
         return asdict(self)
 
 
-def shifted(frame: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Returns a frame (H, W, C) moved by (rows, columns), interpolated linearly, with the border's value outside."""
+def shifted(frame: np.ndarray, by: np.ndarray, *, circular: bool = False) -> np.ndarray:
+    """Returns a frame (H, W, C) moved by (rows, columns), interpolated linearly, with the border's value outside.
+
+    With `circular` the columns go round.
+    """
     for axis, distance in enumerate(np.asarray(by, np.float64).tolist()):
         if distance:
             side = frame.shape[axis]
-            source = np.clip(np.arange(side) - distance, 0, side - 1)
-            low = np.minimum(source.astype(np.int64), max(side - 2, 0))
+            around = circular and axis == 1
+            source = np.arange(side) - distance
+            source = source if around else np.clip(source, 0, side - 1)
+            low = np.floor(source).astype(np.int64)
             share = (source - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-            high = np.minimum(low + 1, side - 1)
-            frame = (1 - share) * frame.take(low, axis) + share * frame.take(high, axis)
+            below, above = (frame.take(n, axis, mode="wrap" if around else "clip") for n in (low, low + 1))
+            frame = (1 - share) * below + share * above
     return frame
 
 

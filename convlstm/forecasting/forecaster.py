@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.architectures.members import draws_members
 from convlstm.arguments import check_mapping, check_number, check_whole, check_wholes
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.finite import check_finite
 from convlstm.forecasting.scale import FieldScale, Scale, Unscaled, scale_of
-from convlstm.forecasting.tiles import accepted, tiles
+from convlstm.forecasting.tiles import accepted, folded, tiles, unrolled
 from convlstm.gaps import Missing, fill
 from convlstm.runs.record import code
 from convlstm.runs.summary import RECORD, entries
@@ -42,7 +43,8 @@ class Forecaster:
     Frames of any size are padded to the next size that the model takes, and the forecast is cropped again. Large
     frames, and those of a model that takes a single size, are forecast in overlapping tiles, which are blended
     smoothly. (An `AdvectionResidual` estimates the motion on the whole frame, and only its correction is computed in
-    tiles. A model without weights is not cut up unless `tile` is given.)
+    tiles. A model without weights is not cut up unless `tile` is given.) The columns of a model with
+    `padding='circular'` are never padded: where it does not take their number, and in tiles, they go on over the seam.
 
     A pixel that is missing in some frames is interpolated in time. A pixel that is missing in all of them counts as 0
     on the model's scale (0.5 for several fields), as in training, and is missing from the forecast.
@@ -288,20 +290,32 @@ class Forecaster:
             forecast = self._tiled(lambda part: self.model(part, horizon), (y,), tile, multiple)
         return forecast[:, :, : size[0], : size[1]]
 
+    @property
+    def _circular(self) -> bool:
+        """True if the model's columns go round."""
+        return bool(getattr(self.model, "circular", False))
+
     def _tiled(
         self, run: Callable[..., mx.array], arrays: tuple[np.ndarray, ...], tile: tuple[int, int], multiple: int
     ) -> np.ndarray:
         """Returns the blended results of `run` on the tiles of (N, T, H, W, C) arrays."""
-        padded = arrays[0].shape[2:4]
-        overlap = min(OVERLAP if self.overlap is None else self.overlap, min(tile) // 2)
+        size = padded = arrays[0].shape[2:4]
+        overlap = self._overlap(tile)
+        if self._circular and tile[1] != size[1]:
+            arrays = tuple(unrolled(array, tile, overlap, multiple) for array in arrays)
+            padded = arrays[0].shape[2:4]
         total, weight = np.zeros(0, np.float32), np.zeros(padded, np.float32)
-        for rows, columns, w in tiles(padded, tile, overlap, multiple):
+        for rows, columns, w in tiles(size, tile, overlap, multiple, circular=self._circular):
             part = np.array(run(*(mx.array(array[:, :, rows, columns]) for array in arrays)), np.float32)
             if total.size == 0:
                 total = np.zeros((*part.shape[:2], *padded, part.shape[-1]), np.float32)
             total[:, :, rows, columns] += part * w[..., None]
             weight[rows, columns] += w
+        total, weight = folded(total, size[1], 3), folded(weight, size[1], 1)
         return total / weight[..., None]
+
+    def _overlap(self, tile: tuple[int, int]) -> int:
+        return min(OVERLAP if self.overlap is None else self.overlap, min(tile) // 2)
 
     def _layout(self, y: np.ndarray, horizon: int) -> tuple[tuple[int, int], tuple[int, int], int, Any]:
         """Returns the sizes of a tile and of the padded frame, the multiple that tiles start at, and the padding."""
@@ -319,18 +333,21 @@ class Forecaster:
             if self.grid is None or not takes(self.grid):
                 self._check((1, T, H, W, C), horizon)
                 raise ValueError(f"[Forecaster] the model takes no frames of {H}x{W}, padded or not.")
-            padded = (max(H, self.grid[0]), max(W, self.grid[1]))
+            padded = (max(H, self.grid[0]), W if self._circular else max(W, self.grid[1]))
             return self.grid, padded, 1, "constant"
         padded, multiple = accepted_size
         # Narrow padding repeats the border; wide padding is 0, as missing pixels are.
         pad = "edge" if multiple <= _NARROW else "constant"
+        if self._circular and padded[1] != W:
+            # A tile that reaches over the seam as far as neighbours overlap, else as far as the model takes.
+            wide = -(-(W + self._overlap((padded[0], W))) // multiple) * multiple
+            padded = (padded[0], wide if takes((padded[0], wide)) else padded[1])
         side = self.tile
         if side is None and padded[0] * padded[1] > LARGEST and tree_flatten(self.model.parameters()):
             side = TILE
-        if side is None:
-            return padded, padded, multiple, pad
-        side = -(-side // multiple) * multiple
-        return (min(side, padded[0]), min(side, padded[1])), padded, multiple, pad
+        side = max(padded) if side is None else -(-side // multiple) * multiple
+        tile = (min(side, padded[0]), min(side, padded[1]))
+        return tile, (padded[0], W) if self._circular else padded, multiple, pad
 
     def _check(self, shape: tuple[int, ...], horizon: int) -> None:
         if hasattr(self.model, "check_input"):

@@ -53,22 +53,52 @@ def ramp(length: int, overlap: int, before: bool, after: bool) -> np.ndarray:
     return weights
 
 
-def tiles(size: Size, tile: Size, overlap: int, multiple: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
+def tiles(
+    size: Size, tile: Size, overlap: int, multiple: int, *, circular: bool = False
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Yields the rows, the columns and the weights (h, w) of the tiles that cover a frame.
+
+    If the columns go round, a tile of another width than the frame has neighbours on both sides, and the last one
+    reaches over the seam: its columns are counted on from the frame's last one, see `folded`.
 
     Args:
         size: Height and width of the frame, multiples of `multiple`.
-        tile: Height and width of a tile, multiples of `multiple`, at most those of the frame.
+        tile: Height and width of a tile, multiples of `multiple`, at most those of the frame; if the columns go round,
+            it may be wider.
         overlap: Pixels that neighbours share at least, less than the tile's sides.
         multiple: Tiles start at multiples of it, so that patches and strides lie as in the whole frame.
+        circular: True if the columns go round. Default: False.
     """
     sides = []
-    for length, side in zip(size, tile, strict=True):
+    for axis, (length, side) in enumerate(zip(size, tile, strict=True)):
         stride = max((side - overlap) // multiple, 1) * multiple
         shared = min(overlap, side // 2)
+        if circular and axis == 1 and side != length:
+            whole = ramp(side, max(shared, side - length), True, True)
+            sides.append([(slice(n, n + side), whole) for n in range(0, length, stride)])
+            continue
         firsts = starts(length, side, stride)
         sides.append([(slice(n, n + side), ramp(side, shared, n > 0, n + side < length)) for n in firsts])
     for rows, down in sides[0]:
         for columns, across in sides[1]:
             # Never 0, so that a pixel on the edge of all its tiles has a weight, too.
             yield rows, columns, np.maximum(np.outer(down, across), np.float32(1e-6))
+
+
+def unrolled(array: np.ndarray, tile: Size, overlap: int, multiple: int) -> np.ndarray:
+    """Returns frames (N, T, H, W, C) whose columns go round, with all columns that the tiles of `tiles` name."""
+    H, W = array.shape[2:4]
+    width = max(columns.stop for _, columns, _ in tiles((H, W), tile, overlap, multiple, circular=True))
+    return array.take(np.arange(width) % W, axis=3)
+
+
+def folded(array: np.ndarray, width: int, axis: int) -> np.ndarray:
+    """Returns sums over columns that are the same on a ring of `width` columns."""
+    if array.shape[axis] == width:
+        return array
+    parts = [array.take(range(n, min(n + width, array.shape[axis])), axis) for n in range(0, array.shape[axis], width)]
+    total = parts[0]
+    for part in parts[1:]:
+        # A part at the end may be shorter.
+        total[(slice(None),) * (axis % total.ndim) + (slice(part.shape[axis]),)] += part
+    return total
