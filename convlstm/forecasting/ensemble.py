@@ -10,7 +10,6 @@ from convlstm.architectures.ensemble import check_members
 from convlstm.architectures.perturbation import Perturbation
 from convlstm.arguments import check_numbers
 from convlstm.forecasting.forecaster import Forecaster
-from convlstm.forecasting.scale import FieldScale
 from convlstm.metrics.events import lowest_event
 from convlstm.writers.forecast import Layer
 
@@ -81,7 +80,7 @@ class EnsembleForecaster(Forecaster):
 
     def _fields(self) -> list[tuple[str, str]]:
         """Returns names and units of the fields; a single one, or frames that are no fields, have no name."""
-        targets = self.scale.targets if isinstance(self.scale, FieldScale) else ()
+        targets = getattr(self.scale, "targets", ())
         if len(targets) > 1:
             return [(target.field.name, target.field.units) for target in targets]
         return [("", self.units)]
@@ -107,8 +106,7 @@ class EnsembleForecaster(Forecaster):
 
             def perturbed(y: np.ndarray, number: int = number) -> np.ndarray:
                 y = y if perturb is None else perturb(y)
-                circular = getattr(self.forecasters[number // self.perturbed].model, "circular", False)
-                return y if self.perturbed == 1 else self.perturbation(y, number, circular=circular)
+                return y if self.perturbed == 1 else self.perturbation(y, number)
 
             forecast = forecaster(frames, steps, times=times, degrees=degrees, perturb=perturbed)
             self.missing, self.clipped = forecaster.missing, forecaster.clipped
