@@ -131,6 +131,19 @@ class ArchiveSequences:
         number, start, _ = self._draw(split, seed, epoch, index)
         return self.archives[number].times[self._positions(number, start)]
 
+    def all_times(self, split: str) -> np.ndarray:
+        """Returns the times of all frames of a split, each once, datetime64[s] of (F,)."""
+        return np.unique(np.concatenate([self.archives[n].times[frames] for n, frames in self.used(split)]))
+
+    def used(self, split: str) -> list[tuple[int, np.ndarray]]:
+        """Returns the numbers of the archives of a split, and of all their frames that its sequences have."""
+        windows, found = self._windows[split], []
+        for number in np.unique(windows.series).tolist():
+            starts = windows.start[windows.series == number]
+            offsets = np.arange(self._length) * self._every[number]
+            found.append((number, np.unique(starts[:, None] + offsets)))
+        return found
+
     def place(self, split: str, seed: int, epoch: int, index: int) -> tuple[int, int, int]:
         """Returns the number of the archive of a sequence, and top and left of its crop in pixels after `coarsen`."""
         number, _, (top, left) = self._draw(split, seed, epoch, index)

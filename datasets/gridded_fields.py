@@ -9,9 +9,11 @@ from convlstm.arguments import check_flags
 from convlstm.datasets import arguments
 from convlstm.datasets.archive_options import ArchiveOptions
 from convlstm.datasets.channels import Channel, Channels, Degrees
+from convlstm.datasets.climatology import Climatology, check_kind
 from convlstm.datasets.fitted_scales import check_clipped, scale_choices, scale_of, scale_of_changes
 from convlstm.datasets.readers.grid import Field
-from convlstm.datasets.sequence_dataset import SequenceDataset
+from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
+from convlstm.datasets.static_fields import FoundMaps, maps_of
 from convlstm.gaps import fill
 
 import numpy as np
@@ -44,6 +46,10 @@ class GriddedFields(SequenceDataset):
             `{"sst": {"minimum": -2, "maximum": 35}, "wind": {"mean": 0, "std": 5}}`. Rain has the scale of
             `convlstm.datasets.transforms.Reflectivity`. Default: `"range"`.
         changes: If True, the model forecasts changes since the last input frame. Default: False.
+        climatology: Kind of the climatology of the training split whose departures the model forecasts, one of
+            `convlstm.datasets.climatology.KINDS`. Default: None, no climatology.
+        static: File of fixed fields on the same grid, such as the height of the ground, or `{"file": PATH, "variable":
+            NAME}`, also with several names, and with `"format"` and `"reader"`. Default: none.
         most_clipped: Largest share of the values of a field that may lie beyond its scale, where they are clipped.
             Default: 0.03.
         split, split_dates: As for `RadarEcho`. Default: shares of 0.7, 0.1 and 0.2.
@@ -56,9 +62,12 @@ class GriddedFields(SequenceDataset):
         thresholds: Lowest values of the events that are scored, in the units of the only target. Default: none.
         train_sequences, validation_sequences, test_sequences: Most sequences of a split. Default: all.
         index, cache_bytes, prefetch, threads, progress: As for `RadarEcho`.
+        channels: Channels of a checkpoint, whose scales, fixed fields and climatology are taken as they are. Default:
+            None, they are fitted to the training split.
 
     Attributes:
         channels: The fields with their scales, the targets and the extras.
+        maps: Fixed fields and climatology by name, arrays on the whole grid; empty if there are none.
         frame_shape: `(H, W, C)` of inputs.
         target_fields: The fields of the targets.
         frame_interval: Minutes from frame to frame.
@@ -84,6 +93,8 @@ class GriddedFields(SequenceDataset):
         extras: Sequence[str] = (),
         scale: str | Mapping[str, Any] = "range",
         changes: bool = False,
+        climatology: str | None = None,
+        static: str | Mapping[str, Any] | None = None,
         most_clipped: float = 0.03,
         split: Sequence[float] = (0.7, 0.1, 0.2),
         split_dates: Sequence[str] | None = None,
@@ -104,6 +115,7 @@ class GriddedFields(SequenceDataset):
         prefetch: int = 4,
         threads: int = 1,
         progress: bool = True,
+        channels: Channels | None = None,
     ):
         super().__init__(
             "GriddedFields", input_frames=input_frames, target_frames=target_frames, prefetch=prefetch, threads=threads
@@ -111,6 +123,13 @@ class GriddedFields(SequenceDataset):
         if archive is None:
             raise ValueError("[GriddedFields] 'archive' must be a path or a list of paths but got None.")
         check_flags("GriddedFields", changes=changes)
+        if climatology is not None:
+            check_kind("GriddedFields", "climatology", climatology)
+            if changes:
+                raise ValueError(
+                    "[GriddedFields] 'changes' must be False with 'climatology' but got True: a model forecasts "
+                    "changes or departures."
+                )
         most_clipped = arguments.number("GriddedFields", "most_clipped", most_clipped, 0, 1)
         extras = arguments.texts("GriddedFields", "extras", extras)
         if variable is not None:
@@ -147,17 +166,22 @@ class GriddedFields(SequenceDataset):
         self._check_extras(extras)
         wanted = None if targets is None else arguments.texts("GriddedFields", "targets", targets)
         choices = scale_choices("GriddedFields", scale, names)
-        frames = self._some_frames("train" if self._sizes["train"] else "test")
-        fields = []
-        for number, (field, choice) in enumerate(zip(sequences.fields, choices, strict=True)):
-            values = frames[..., number]
-            last = fill(frames[:, : self.input_frames], np.nan)[0][:, -1:, ..., number]
-            change = scale_of_changes(field, values - last) if changes else None
-            fields.append(Channel(field, scale_of(choice, field, values), change))
-        self.channels = Channels(fields, wanted, extras)
-        for number, channel in enumerate(fields):
-            values = frames[..., number]
-            check_clipped("GriddedFields", channel.field.name, channel.scale, values, most_clipped, "scale")
+        if channels is None:
+            maps = maps_of(sequences, options.coarsen, climatology, static, names, progress)
+            channels = self._fitted(choices, wanted, extras, changes, maps)
+        elif [one.field.name for one in channels.fields] != names:
+            raise ValueError(
+                f"[GriddedFields] 'channels' must be of the fields {', '.join(names)} but are of "
+                f"{', '.join(one.field.name for one in channels.fields)}."
+            )
+        self.channels = channels
+        for one in sequences.archives:
+            channels.check_place(one.grid, options.coarsen)
+        self.maps = {} if channels.maps is None else channels.maps.arrays
+        if channels.maps is not None and channels.maps.climatology is not None:
+            for name in (name for name in SPLITS if self._sizes[name]):
+                channels.maps.climatology.check(sequences.all_times(name))
+        self._check_clipped(most_clipped)
         self.frame_shape = (*sequences.frame_size, self.channels.inputs_count)
         self.target_channels = self.channels.target_channels
         self.thresholds = [] if thresholds is None else self._checked_thresholds(thresholds)
@@ -174,16 +198,20 @@ class GriddedFields(SequenceDataset):
         It has `inputs` (T_in, H, W, C) and `targets` (T_out, H, W, C_out), float32 in [0, 1], and `mask`, bool of the
         targets' shape, and `input_mask`, bool (T_in, H, W, C), True where the value is known. With `truth` it
         also has `truth`, the targets' physical values, NaN where missing, and if the model forecasts changes
-        `reference`, (1, H, W, C_out), the values that they add to. `seed` and `epoch` matter to training sequences
-        only.
+        `reference`, the values that they add to: (1, H, W, C_out), or (T_out, H, W, C_out) of a climatology, and then
+        also `input_reference`, that of the inputs. `seed` and `epoch` matter to training sequences only.
         """
         key = self._key(split, index, seed, epoch)
         frames, start = self._frames(split, key), self.input_frames
         number, top, left = self._sequences.place(split, *key)
         times = self._sequences.times(split, *key)
-        inputs, _ = self.channels.inputs(frames[None, :start], times[None, :start], self._degrees_of(number, top, left))
-        reference = self.channels.reference(frames[None, :start])
-        targets = self.channels.scaled_targets(frames[None, start:], reference)[0]
+        channels = self.channels.part(top, left, *self._sequences.frame_size)
+        inputs, _ = channels.inputs(frames[None, :start], times[None, :start], self._degrees_of(number, top, left))
+        if (climatology := channels.input_reference(times[None])) is None:
+            reference = channels.reference(frames[None, :start])
+        else:
+            reference = climatology[:, start:]
+        targets = channels.scaled_targets(frames[None, start:], reference)[0]
         mask = ~np.isnan(targets)
         known = np.ones(inputs[0].shape, bool)
         known[..., : frames.shape[-1]] = ~np.isnan(frames[:start])
@@ -192,6 +220,8 @@ class GriddedFields(SequenceDataset):
             sample["truth"] = self.channels.of_targets(frames[start:])
             if reference is not None:
                 sample["reference"] = reference[0]
+            if climatology is not None:
+                sample["input_reference"] = climatology[0, :start]
         return sample
 
     def physical(self, x: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
@@ -202,6 +232,13 @@ class GriddedFields(SequenceDataset):
             reference: `reference` of their batch if the model forecasts changes. Default: none.
         """
         return self.channels.physical(np.asarray(x), reference)
+
+    def unclipped(self, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """Returns values in the units of the fields on the model's scale, the inverse of `physical`.
+
+        It is for departures from a climatology, and values beyond [0, 1] are not clipped.
+        """
+        return self.channels.unclipped(np.asarray(x), reference)
 
     def times(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
         """Returns the times (UTC) of a sequence's frames, datetime64[s] of (T_in + T_out,)."""
@@ -233,8 +270,50 @@ class GriddedFields(SequenceDataset):
 
     def _some_frames(self, split: str) -> np.ndarray:
         """Returns sequences evenly over a split, (N, T, H, W, C) in physical units."""
+        return np.stack([self._frames(split, self._key(split, n, 0, 0)) for n in self._some(split)])
+
+    def _some(self, split: str) -> list[int]:
+        """Returns the numbers of sequences evenly over a split."""
         numbers = np.linspace(0, self._sizes[split] - 1, min(self._sizes[split], _FITTED_ON)).round().astype(int)
-        return np.stack([self._frames(split, self._key(split, int(n), 0, 0)) for n in numbers])
+        return numbers.tolist()  # type: ignore[no-any-return]
+
+    def _fitted(
+        self,
+        choices: Sequence[Any],
+        targets: Sequence[str] | None,
+        extras: Sequence[str],
+        changes: bool,
+        maps: FoundMaps,
+    ) -> Channels:
+        """Returns the channels whose scales are fitted to the training split."""
+        split = "train" if self._sizes["train"] else "test"
+        frames, fields = self._some_frames(split), []
+        for number, (field, choice) in enumerate(zip(self._sequences.fields, choices, strict=True)):
+            values, change = frames[..., number], None
+            if changes:
+                last = fill(frames[:, : self.input_frames], np.nan)[0][:, -1:, ..., number]
+                change = scale_of_changes(field, values - last)
+            elif maps.climatology is not None:
+                change = scale_of_changes(field, self._departures(split, frames, maps.climatology)[..., number])
+            fields.append(Channel(field, scale_of(choice, field, values), change))
+        return Channels(
+            fields, targets, extras, step=self.frame_interval if maps.climatology else None, **maps.arguments
+        )
+
+    def _departures(self, split: str, frames: np.ndarray, climatology: Climatology) -> np.ndarray:
+        """Returns the departures of the frames of `_some_frames` from a climatology of the whole grid."""
+        keys = [self._key(split, number, 0, 0) for number in self._some(split)]
+        parts = []
+        for key in keys:
+            _, top, left = self._sequences.place(split, *key)
+            cut = climatology.part(top, left, *self._sequences.frame_size)
+            parts.append(cut.at(self._sequences.times(split, *key)))
+        return frames - np.stack(parts)
+
+    def _check_clipped(self, most: float) -> None:
+        frames = self._some_frames("train" if self._sizes["train"] else "test")
+        for number, channel in enumerate(self.channels.fields):
+            check_clipped("GriddedFields", channel.field.name, channel.scale, frames[..., number], most, "scale")
 
     def _degrees_of(self, number: int, top: int, left: int) -> Degrees | None:
         degrees = self._degrees[number]

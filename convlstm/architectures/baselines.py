@@ -52,6 +52,24 @@ class Zeros(nn.Module):
         return mx.zeros((N, horizon, H, W, C), inputs.dtype)
 
 
+class Climatology(nn.Module):
+    """The climatology, of data whose frames are departures from it: 0.5, no departure, everywhere.
+
+    Raises:
+        ValueError: The inputs are not NTHWC, or the horizon is below 1.
+    """
+
+    def check_input(self, inputs: mx.array, horizon: int) -> None:
+        """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
+        check_frames("Climatology", inputs, horizon, inputs.shape[-1], 1)
+
+    def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
+        """Returns the forecast: (N, T_in, H, W, C) -> (N, horizon, H, W, C). `key` is not used."""
+        self.check_input(inputs, horizon)
+        N, _, H, W, C = inputs.shape
+        return mx.full((N, horizon, H, W, C), 0.5, inputs.dtype)
+
+
 class SomeChannels(nn.Module):
     """A baseline that sees some of the input channels, since it forecasts the channels that it sees.
 
@@ -70,6 +88,7 @@ class SomeChannels(nn.Module):
 
 
 BASELINES: dict[str, type[nn.Module]] = {
+    "climatology": Climatology,
     "extrapolation": Extrapolation,
     "persistence": Persistence,
     "sprog": SPROG,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError
-    from convlstm.checkpoints.loading import Loaded, load, load_all, load_weights, read_ema, restore
+    from convlstm.checkpoints.loading import Loaded, load, load_all, load_weights, read_ema, read_maps, restore
     from convlstm.checkpoints.saving import CheckpointWriteError, save
     from convlstm.checkpoints.search import FOLDER, find, run_of
     from convlstm.checkpoints.verification import (
@@ -50,6 +50,7 @@ __all__ = [
     "load_weights",
     "read_config",
     "read_ema",
+    "read_maps",
     "read_state",
     "restore",
     "run_of",

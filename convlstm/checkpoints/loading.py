@@ -18,6 +18,7 @@ from convlstm.checkpoints.search import find, run_of
 from convlstm.checkpoints.verification import (
     CONFIG,
     EMA,
+    MAPS,
     MODEL,
     OPTIMIZER,
     STATE,
@@ -34,6 +35,7 @@ from convlstm.checkpoints.verification import (
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 from mlx.utils import tree_unflatten
 
 
@@ -113,6 +115,24 @@ def read_ema(folder: Path, model: nn.Module) -> dict[str, mx.array] | None:
     trained = tensors.named(model.trainable_parameters())
     frozen = set(frozen_names(trained, patterns))
     return _fitting(path, {name: array for name, array in trained.items() if name not in frozen}, "model")
+
+
+@again_if_replaced
+def read_maps(folder: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of a checkpoint's data, fixed fields and climatology, by name; empty if it has none.
+
+    Raises:
+        CheckpointError: They are damaged.
+    """
+    checksums = read_checksums(folder)
+    if checksums is None or MAPS not in checksums:
+        return {}
+    path = regular_file(folder, MAPS)
+    compare(path, checksums[MAPS], files.record(path))
+    try:
+        return {name: np.array(array.astype(mx.float32)) for name, array in tensors.read(path).items()}
+    except (OSError, tensors.TensorFileError) as error:
+        raise damaged(path, error) from error
 
 
 @again_if_replaced

@@ -19,6 +19,7 @@ from convlstm.checkpoints.verification import (
     CONFIG,
     EMA,
     FORMAT,
+    MAPS,
     MODEL,
     OPTIMIZER,
     STATE,
@@ -30,6 +31,7 @@ from convlstm.checkpoints.verification import (
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 import yaml
 
 
@@ -52,6 +54,7 @@ def save(
     config: dict[str, Any],
     *,
     ema: Mapping[str, mx.array] | None = None,
+    maps: Mapping[str, np.ndarray] | None = None,
     keep: int = 1,
 ) -> None:
     """Writes a checkpoint. The one that was in `folder` becomes `<folder>.previous`.
@@ -65,6 +68,7 @@ def save(
         state: The step and everything else that training needs to resume, as values that JSON can hold.
         config: The resolved configuration, from which `load` builds the model.
         ema: Averaged weights by name, which `load` prefers. Default: none.
+        maps: Arrays of the data that forecasts need, by name, see `read_maps`. Default: none.
         keep: Number of earlier checkpoints to keep: `<folder>.previous`, `<folder>.previous.2` and so on, the newest
             first. Default: 1.
 
@@ -77,6 +81,7 @@ def save(
     temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
     arrays = {MODEL: tensors.named(model.parameters()), OPTIMIZER: tensors.named(optimizer.state)}
     arrays |= {} if ema is None else {EMA: dict(ema)}
+    arrays |= {MAPS: {name: mx.array(array) for name, array in maps.items()}} if maps else {}
     texts = {
         STATE: json.dumps({"format": FORMAT} | state, indent=2) + "\n",
         CONFIG: yaml.dump(config, Dumper=_Plain, sort_keys=False),

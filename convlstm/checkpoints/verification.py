@@ -17,7 +17,9 @@ from convlstm.checkpoints.old_names import updated
 from convlstm.checkpoints.replaced import CheckpointError, again_if_replaced
 
 MODEL, OPTIMIZER, STATE, CONFIG = FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
-EMA, CHECKSUMS = "ema.safetensors", "checksums.json"
+EMA, MAPS, CHECKSUMS = "ema.safetensors", "maps.safetensors", "checksums.json"
+# Files that not all checkpoints have: averaged weights, and the data's fixed fields and climatology.
+FURTHER = (EMA, MAPS)
 # The number of the format, kept in `state.json`. Older checkpoints have neither this number nor checksums.
 FORMAT = 2
 # The largest size of each text, in bytes.
@@ -69,17 +71,18 @@ def read_checksums(folder: Path) -> dict[str, dict[str, Any]] | None:
     if not isinstance(checksums, dict) or content != sealed(checksums).encode():
         raise damaged(path, "it does not match its own checksum")
     described = all(isinstance(r, dict) and [type(v) for v in r.values()] == [int, str] for r in checksums.values())
-    if not described or {*checksums, EMA} != {*FILES, EMA}:
+    if not described or {*checksums, *FURTHER} != {*FILES, *FURTHER}:
         raise damaged(path, f"it does not list {', '.join(FILES)}")
-    if EMA not in checksums and os.path.lexists(folder / EMA):
-        raise damaged(folder / EMA, f"it was not written with this checkpoint: {CHECKSUMS} does not list it")
+    for name in FURTHER:
+        if name not in checksums and os.path.lexists(folder / name):
+            raise damaged(folder / name, f"it was not written with this checkpoint: {CHECKSUMS} does not list it")
     return checksums
 
 
 def seal(folder: str | Path) -> None:
     """Writes new checksums for a checkpoint's files, after one of them was edited on purpose."""
     folder = Path(folder)
-    names = [*FILES, *([EMA] if (folder / EMA).exists() else [])]
+    names = [*FILES, *(name for name in FURTHER if (folder / name).exists())]
     files.replace(folder / CHECKSUMS, sealed({name: files.record(regular_file(folder, name)) for name in names}))
 
 

@@ -24,6 +24,10 @@ def data_lines(record: Mapping[str, Any]) -> list[str]:
         for channel in channels.get("fields") or []:
             text = f"{_field(channel['field'])}, scaled from {_scale(channel['scale'])}"
             lines.append(text + ("" if channel["field"]["name"] in targets else ", an input only"))
+        for channel in channels.get("static") or []:
+            lines.append(f"fixed field {_field(channel['field'])}, scaled from {_scale(channel['scale'])}")
+        if channels.get("climatology"):
+            lines.append(f"departures from the climatology ({channels['climatology']}) of the training split")
         if channels.get("extras"):
             lines.append(f"further inputs: {', '.join(channels['extras'])}")
     if not lines:

@@ -30,6 +30,7 @@ from convlstm.cli.program import fail, make_folder, run
 from convlstm.cli.run_results import check_no_links, check_own_results
 from convlstm.evaluation.files import MARKS as SCORE_MARKS
 from convlstm.evaluation.files import write_scores
+from convlstm.evaluation.in_units import InUnits
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
 from convlstm.report import write_page, write_pictures
@@ -60,6 +61,8 @@ KEYS: dict[str, Values] = {
     "trusted": PACKAGES,
 }
 
+# The baseline of data whose frames are departures from a climatology.
+CLIMATOLOGY = ("climatology",)
 # Texts in the files of an evaluation. Older reports are recognised by their policy, charts by what has drawn them.
 MARKS: dict[str, tuple[str, ...]] = {
     "report.html": PAGE_MARKS,
@@ -186,7 +189,7 @@ def load(folder: Path, trusted: Sequence[str], ema: bool | None = None) -> check
     return loaded
 
 
-def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict[str, nn.Module]:
+def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict[str, Any]:
     """Returns the baselines to compare with, by name, except those that are evaluated themselves.
 
     Args:
@@ -198,14 +201,30 @@ def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict
     if names == "auto":
         names = ["extrapolation", "persistence"]
         if rain is None:
-            names = ["persistence"] if fields else ["persistence", "zeros"]
+            names = ["persistence", *CLIMATOLOGY] if has_climatology(fields) else ["persistence"]
+            names = names if fields else ["persistence", "zeros"]
+    if "climatology" in names and not has_climatology(fields):
+        fail(
+            "the baseline 'climatology' needs data with one, which is fitted to their training split: "
+            "data.climatology=month."
+        )
     chosen = {}
     for name in names:
         if name not in models:
             chosen[name] = baseline(BASELINES[name], rain)
     if fields is None:
         return chosen
+    if has_climatology(fields):
+        return {
+            name: SomeChannels(one, fields.target_channels) if name in CLIMATOLOGY else InUnits(one, fields)
+            for name, one in chosen.items()
+        }
     return {name: SomeChannels(baseline, fields.target_channels) for name, baseline in chosen.items()}
+
+
+def has_climatology(fields: Any) -> bool:
+    """Returns True if the frames of the data are departures from a climatology."""
+    return getattr(getattr(fields, "channels", None), "climatology", None) is not None
 
 
 def adopt_facts(models: dict[str, nn.Module], rain: Any) -> None:
@@ -302,9 +321,10 @@ def log_of(folders: list[Path]) -> Path | None:
     return log if log is not None and log.is_file() and not log.is_symlink() else None
 
 
-def compiled(model: nn.Module) -> Any:
+def compiled(model: Any) -> Any:
     """Returns the model's forecast as one compiled function, which raises ValueError if no value of it is finite."""
-    if isinstance(model, STEPS):  # scored by its members, and it evaluates them one after the other
+    # STEPS is scored by its members, and evaluates them one after the other.
+    if isinstance(model, STEPS | InUnits):
         return model
     forward = mx.compile(lambda inputs, horizon: model(inputs, horizon), inputs=model.state)
 

@@ -12,14 +12,18 @@ from convlstm.checkpoints.own_runs import trusted_packages
 from convlstm.cli.error_wording import led_by_keys
 from convlstm.cli.instantiation import check_types, instantiate
 from convlstm.cli.program import fail
+from convlstm.datasets.gridded_fields import GriddedFields
 from convlstm.datasets.moving_mnist import MovingMNIST
 from convlstm.datasets.transforms import Transform
+from convlstm.forecasting.scale import scale_of
 from convlstm.runs.comparison import differences
 
 from omegaconf import DictConfig
 
 # Keys that are never taken from a checkpoint: only the user decides where files are written and what is downloaded.
 NOT_FROM_CHECKPOINTS = ("index", "mirrors")
+# Keys of the data of fields by which their channels are found: those of training count unless one is changed.
+FITTED = ("variable", "targets", "extras", "scale", "changes", "climatology", "static")
 
 
 @runtime_checkable
@@ -57,10 +61,23 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
             # Nothing is downloaded into a folder that the user did not name.
             description = {"mirrors": []} | description
         check_types({"data": description})
+        if resolve(description["_target_"], packages) is GriddedFields and not {*changes} & {*FITTED}:
+            description |= trained_channels(folder, saved)
         return build(description, packages, Data, inside=Transform)
     except (OSError, TypeError, ValueError) as error:
         text = led_by_keys(str(error), {"data": description}, "data")
         raise ValueError(f"{text}\nThe data come from '{folder / checkpoints.CONFIG}' and the changes.") from error
+
+
+def trained_channels(folder: Path, saved: dict[str, Any]) -> dict[str, Any]:
+    """Returns the channels of a checkpoint as an argument of its data of fields, if it has recorded them.
+
+    Scales, fixed fields and climatology are those of training, whatever data are evaluated.
+    """
+    record = checkpoints.read_state(folder).get("data")
+    if not isinstance(record, dict) or not isinstance(record.get("channels"), dict):
+        return {}
+    return {"channels": scale_of(saved["data"], record, (), checkpoints.read_maps(folder))}
 
 
 def differences_in_training(models: Iterable[str], folders: list[Path]) -> dict[str, list[str]]:

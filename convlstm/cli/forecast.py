@@ -20,6 +20,7 @@ from convlstm.cli.forecast_fields import (
     forecast_fields,
     in_units_of_training,
     place_of,
+    put_in_place,
 )
 from convlstm.cli.forecast_model import ensemble_of, fewest, fitted_to, is_without_weights, loaded, without_weights
 from convlstm.cli.forecast_output import Output, name_of, stamp
@@ -239,6 +240,7 @@ def forecast_frames_up_to(
                 facts = {"minutes": latest.step, "pixel_km": km}
                 fields_now = [f.physical for f in latest.grid.fields]
                 forecaster = fitted_to(forecaster, fields_now, frames, settings, **facts)
+            put_in_place(forecaster, latest)
             context: dict[str, Any] = {"times": window.times, "degrees": degrees_of(latest)}
             values, inputs = forecast_frames(forecaster, frames, settings, **context)
     except NotFiniteError as error:

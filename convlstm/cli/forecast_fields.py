@@ -8,6 +8,7 @@ from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.datasets.channels import Channels, Degrees
 from convlstm.datasets.field_units import conversion
 from convlstm.datasets.readers.grid import Field
+from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.writers import Coordinate, Place, Quantity
 
@@ -73,6 +74,19 @@ def forecast_fields(forecaster: Forecaster, latest: ForecastInput) -> tuple[Quan
     else:
         return ()
     return tuple(Quantity(one.name, one.units, one.standard_name, one.long_name) for one in fields)
+
+
+def put_in_place(forecaster: Forecaster, latest: ForecastInput) -> None:
+    """Cuts fixed fields and the climatology of a model to the pixels of a window.
+
+    Raises:
+        ValueError: The input has another grid than that of training.
+    """
+    members = forecaster.forecasters if isinstance(forecaster, EnsembleForecaster) else []
+    for one in (forecaster, *members):
+        if isinstance(one.scale, Channels):
+            one.scale.check_place(latest.grid, latest.coarsen)
+            one.scale = one.scale.part(*latest.place)
 
 
 def degrees_of(latest: ForecastInput) -> Degrees | None:

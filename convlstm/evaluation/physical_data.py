@@ -31,7 +31,8 @@ class RainField(Protocol):
 class FieldData(Protocol):
     """Data whose frames stand for fields in their own units; `convlstm.datasets.gridded_fields.GriddedFields` is one.
 
-    Its batches have the true values as `truth`, and if changes are forecast also `reference`, to which they add.
+    Its batches have the true values as `truth`, and if changes are forecast also `reference`, to which they add. With
+    a climatology, `input_reference` is that of the inputs, and `unclipped` is the inverse of `physical`.
 
     Attributes:
         target_fields: The fields of the targets, each with `name` and `units`, in the order of the channels.

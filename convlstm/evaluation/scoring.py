@@ -15,6 +15,7 @@ from convlstm.architectures.steps import STEPS
 from convlstm.arguments import check_flags, check_whole
 from convlstm.evaluation import guards
 from convlstm.evaluation.ensemble_metrics import by_field, ensemble_metrics
+from convlstm.evaluation.in_units import InUnits
 from convlstm.evaluation.physical_data import FieldData, RainField
 from convlstm.evaluation.ranking import LEAST_EVENTS, Case, Ranking, critical_success, middle, squared_error
 from convlstm.metrics import EnsembleMetrics, FieldMetrics, FrameMetrics, RainMetrics, Scores, score
@@ -38,7 +39,9 @@ class Example:
             the targets.
         targets: (horizon, H, W, C), NaN where the batch's `mask` marks the truth as missing.
         truth: The same in physical units, as the data were read; `targets` if the frames have no units.
-        reference: (1, H, W, C), the physical values to which forecast changes add; None if changes are not forecast.
+        reference: (1, H, W, C), the physical values to which forecast changes add, or (horizon, H, W, C) of a
+            climatology; None if changes are not forecast.
+        input_reference: (T_in, H, W, C) of a climatology, to which those of the inputs add; else None.
         forecasts: (horizon, H, W, C) of every forecaster, by name, not clipped.
     """
 
@@ -48,6 +51,7 @@ class Example:
     truth: np.ndarray
     reference: np.ndarray | None = None
     forecasts: dict[str, np.ndarray] = field(default_factory=dict)
+    input_reference: np.ndarray | None = None
 
 
 @dataclass
@@ -180,7 +184,10 @@ def evaluate(
             ranked: list[Example] = []
             for order, (name, forecaster) in enumerate(forecasters.items()):
                 start = time.perf_counter()
-                forecast = forecaster(inputs, horizon)
+                if isinstance(forecaster, InUnits):
+                    forecast = forecaster(inputs, horizon, batch)
+                else:
+                    forecast = forecaster(inputs, horizon)
                 mx.eval(forecast)
                 metrics[name].times.append((n, time.perf_counter() - start))
                 frames = metrics[name].update(forecast, targets, truth, mask, reference)
@@ -328,13 +335,16 @@ def _example(
 ) -> Example:
     """Returns sequence i of a batch whose sequences are counted from `first`, with these channels of its inputs."""
     shown = _masked(inputs, batch.get("input_mask"), i)
-    reference = None if batch.get("reference") is None else np.array(batch["reference"][i])
+    reference, of_inputs = (
+        None if batch.get(name) is None else np.array(batch[name][i]) for name in ("reference", "input_reference")
+    )
     return Example(
         first + i,
         shown if channels is None else shown[..., channels],
         _masked(targets, mask, i),
         _masked(truth, mask, i),
         reference,
+        input_reference=of_inputs,
     )
 
 

@@ -13,7 +13,7 @@ from convlstm.metrics.table import FRAMES, RAIN
 
 import numpy as np
 
-BASELINES = ("persistence", "zeros")
+BASELINES = ("persistence", "climatology", "zeros")
 """Forecasters that others are compared with."""
 
 

@@ -156,7 +156,8 @@ class Forecaster:
             "config": config,
             "data": trained,
         }
-        scaling = scale_of(section, trained, loaded.trusted) if scale is None else scale
+        maps = checkpoints.read_maps(folder)
+        scaling = scale_of(section, trained, loaded.trusted, maps) if scale is None else scale
         return cls(model, scaling, **settings, record=record)
 
     def __call__(
@@ -196,11 +197,12 @@ class Forecaster:
         x = self._sequences(array)
         x = np.where(np.isposinf(x), np.nan, x) if x.dtype.kind == "f" else x
         steps = check_whole("Forecaster", "horizon", self.horizon if horizon is None else horizon)
-        self._check_clipped(x)
+        times_of_each = _of_each(times, x)
+        self._check_clipped(x, times_of_each)
         reference = None
         if isinstance(self.scale, FieldScale):
-            y, self.missing = self.scale.inputs(x, _of_each(times, x), degrees)
-            reference = self.scale.reference(x)
+            y, self.missing = self.scale.inputs(x, times_of_each, degrees)
+            reference = self.scale.reference(x, times_of_each, steps)
         else:
             y, self.missing = fill(self.scale.forward(x).astype(np.float32))
         if self.missing.everything:
@@ -240,7 +242,7 @@ class Forecaster:
             "data": {key: value for key, value in (self.record.get("data") or {}).items() if key in _FACTS},
         }
 
-    def _check_clipped(self, x: np.ndarray) -> None:
+    def _check_clipped(self, x: np.ndarray, times: np.ndarray | None) -> None:
         """Warns of values beyond the scale; raises ValueError if there are too many."""
         if isinstance(self.scale, Unscaled):
             if np.nanmin(x, initial=0) < 0 or np.nanmax(x, initial=1) > 1:
@@ -249,7 +251,11 @@ class Forecaster:
                     f"{np.nanmin(x):g} to {np.nanmax(x):g}. Scale them, or pass a scale: scale=..."
                 )
             return
-        shares = getattr(self.scale, "clipped", lambda _: 0.0)(x)
+        shares: Any
+        if isinstance(self.scale, FieldScale):
+            shares = self.scale.clipped(x, times)
+        else:
+            shares = getattr(self.scale, "clipped", lambda _: 0.0)(x)
         shares = shares if isinstance(shares, dict) else {"frames": shares}
         self.clipped = {name: share for name, share in shares.items() if share > 0}
         for name, share in self.clipped.items():

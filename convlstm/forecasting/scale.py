@@ -80,7 +80,12 @@ def scale_of(
     """
     if isinstance(record.get("channels"), dict):
         arrays = {"arrays": dict(maps)} if maps else {}
-        return build({"_target_": f"{_CHANNELS}.Channels", **record["channels"], **arrays}, (_CHANNELS,), FieldScale)
+        description = {"_target_": f"{_CHANNELS}.Channels", **record["channels"], **arrays}
+        try:
+            channels: FieldScale = build(description, (_CHANNELS,))
+            return channels
+        except (KeyError, TypeError, AttributeError, IndexError) as error:  # the record may come from anybody
+            raise ValueError(f"[Forecaster] the channels of the checkpoint cannot be built ({error!r}).") from error
     described = section.get("transform")
     if described is None and isinstance(record.get("transform"), dict):
         transform = dict(record["transform"])

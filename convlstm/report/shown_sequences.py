@@ -69,7 +69,8 @@ def shown(example: Example, data: Any = None) -> list[Shown]:
     if not hasattr(data, "target_fields"):
         values = {name: data.physical(frames) for name, frames in forecasts.items()}
         return [Shown(example.index, None, data.physical(example.inputs), example.truth, values)]
-    inputs = data.physical(example.inputs, example.reference)
+    base = example.reference if example.input_reference is None else example.input_reference
+    inputs = data.physical(example.inputs, base)
     never = np.isnan(inputs).all(axis=0) & np.isnan(example.truth).all(axis=0)
     values = {
         name: np.where(never, np.nan, data.physical(frames, example.reference)) for name, frames in forecasts.items()

@@ -13,6 +13,7 @@ MISSING = "#e3c9a0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 BASELINES = {
     "persistence": ("#767676", "--"),
+    "climatology": ("#9a7fb8", ":"),
     "extrapolation": ("#8a6d3b", "-."),
     "sprog": ("#6b8e23", "-."),
     "steps": ("#4b6a9b", "-."),

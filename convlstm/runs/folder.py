@@ -20,6 +20,7 @@ from convlstm.runs.summary import CONFIG, METRICS
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 import yaml
 
 ON_FULL_DISK = ("stop", "warn")
@@ -39,6 +40,7 @@ class RunFolder:
 
     Attributes:
         loggers: Loggers that get every row, while the folder is open.
+        maps: Arrays of the data that each checkpoint gets, see `checkpoints.save`; None if there are none.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class RunFolder:
         files.replace(path / CONFIG, yaml.safe_dump(config, sort_keys=False))
         self.log = MetricsLog(path / METRICS, columns, step)
         self.loggers: Loggers | None = None
+        self.maps: Mapping[str, np.ndarray] | None = None
 
     def add(self, row: Row) -> None:
         """Appends a row to `metrics.csv`, and gives it to the loggers.
@@ -85,6 +88,7 @@ class RunFolder:
         """
         options: dict[str, Any] = {} if ema is None else {"ema": ema}
         options |= {"keep": self.keep} if name == LAST else {}
+        options |= {"maps": self.maps} if self.maps else {}
 
         def write() -> None:
             self.log.flush()

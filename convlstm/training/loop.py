@@ -158,6 +158,8 @@ class Trainer:
                 overwrite=overwrite,
             )
         with opened as run_folder:
+            if isinstance(run_folder, RunFolder):
+                run_folder.maps = getattr(data, "maps", None)
             console = Console(progress.step, settings.max_steps, settings.batch_size, quiet=not ranks.main)
             run = Run(
                 settings,

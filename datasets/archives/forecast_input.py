@@ -136,9 +136,23 @@ class ForecastInput:
         return self.grid.shape
 
     @property
+    def place(self) -> list[int]:
+        """Top, left, height and width of the frames of a window, in pixels of squares of `coarsen`."""
+        height, width = (side // self.coarsen for side in self.grid.shape)
+        if self._crop is None:
+            return [0, 0, height, width]
+        top, left, high, wide = self._crop
+        if min(top, left) < 0 or min(high, wide) < 1 or top + high > height or left + wide > width:
+            raise ValueError(
+                f"[ForecastInput] 'crop' must lie within frames of {height}x{width} but got {self._crop}: top, left, "
+                "height and width in pixels, after 'coarsen'."
+            )
+        return self._crop
+
+    @property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames of a window."""
-        _, _, height, width = self._cropped()
+        _, _, height, width = self.place
         return height, width
 
     @property
@@ -202,7 +216,7 @@ class ForecastInput:
             ValueError: If the crop lies outside the frame.
         """
         window, problems = self._newest.window(self.frames, self.step, until=until, coarsen=self.coarsen)
-        top, left, height, width = self._cropped()
+        top, left, height, width = self.place
         frames = np.ascontiguousarray(window.frames[:, top : top + height, left : left + width])
         return Window(frames, window.times, window.absent), problems
 
@@ -216,7 +230,7 @@ class ForecastInput:
         Those of a whole frame are the same value for value, those of a crop are a part, and those of squares of pixels
         are means.
         """
-        top, left, height, width = self._cropped()
+        top, left, height, width = self.place
         return self.grid.coordinates_of(top, left, height, width, self.coarsen)
 
     def extent(self) -> tuple[float, float, float, float] | None:
@@ -237,7 +251,7 @@ class ForecastInput:
             return None
         x_min, y_min, x_max, y_max = grid.extent
         dy, dx = (y_max - y_min) / grid.shape[0], (x_max - x_min) / grid.shape[1]
-        top, left, height, width = self._cropped()
+        top, left, height, width = self.place
         dy, dx = dy * self.coarsen, dx * self.coarsen
         return x_min + left * dx, y_max - (top + height) * dy, x_min + (left + width) * dx, y_max - top * dy
 
@@ -253,18 +267,6 @@ class ForecastInput:
         """Returns True if a step of some months is one of other months, such as 31 days and 28."""
         wanted, known = months_of(interval), months_of(step)
         return on_months(self.times) and wanted > 0 and known > 0 and wanted % known == 0
-
-    def _cropped(self) -> list[int]:
-        height, width = (side // self.coarsen for side in self.grid.shape)
-        if self._crop is None:
-            return [0, 0, height, width]
-        top, left, high, wide = self._crop
-        if min(top, left) < 0 or min(high, wide) < 1 or top + high > height or left + wide > width:
-            raise ValueError(
-                f"[ForecastInput] 'crop' must lie within frames of {height}x{width} but got {self._crop}: top, left, "
-                "height and width in pixels, after 'coarsen'."
-            )
-        return self._crop
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:

@@ -100,7 +100,8 @@ def find_axes(variables: Variables, variable: Variable, select: Mapping[str, Any
     if frames is None:
         unnamed = [name for name in left if sizes[name] > 1 and name not in variables]
         frames = unnamed[0] if len(unnamed) == 1 else None
-    version_name, versions, remark = "", (), ""
+    version_name, remark = "", ""
+    versions: tuple[int, ...] = ()
     for name in left:
         if name == _VERSIONS and name != frames and sizes[name] > 1 and _has_numbers(variables, name, sizes[name]):
             numbers = variables[name].decoded()

@@ -46,6 +46,7 @@ def find_sources(
     select: Mapping[str, Any],
     accumulated: str | None = None,
     missing: Sequence[float] = (),
+    timeless: bool = False,
 ) -> Sources:
     """Returns the fields to read from a file, with their times and their grid.
 
@@ -59,6 +60,7 @@ def find_sources(
         accumulated: One of `convlstm.datasets.readers.cf.differences.SINCE` for sums since a start, whose differences
             are read. Default: None, sums have periods of their own.
         missing: Further stored numbers that mean missing. Default: none.
+        timeless: If True, a field without times has one frame, of 1970-01-01. Default: False.
 
     Raises:
         UnreadableError: If there is no such field, it is not clear which one is wanted, the fields do not fit
@@ -75,7 +77,10 @@ def find_sources(
     all_axes = [find_axes(variables, variable, select) for variable in chosen]
     # A field without times, such as the height of the ground, is the same in all frames.
     first = next((n for n, axes in enumerate(all_axes) if axes.frames), 0)
-    shared = frame_times(variables, chosen[first], all_axes[first], file_name)
+    if timeless and all(axes.frames is None for axes in all_axes):
+        shared = FrameTimes(np.zeros(1, "datetime64[s]"))
+    else:
+        shared = frame_times(variables, chosen[first], all_axes[first], file_name)
     quantities = [quantity_of(v, units.get(v.name) if isinstance(units, Mapping) else units) for v in chosen]
     sums = [quantity.is_amount or is_sum(variable) for variable, quantity in zip(chosen, quantities, strict=True)]
     steps = None
@@ -111,7 +116,7 @@ def find_sources(
                 tuple(axis - 2 for axis in flips),
                 frame_bytes=variable.dtype.itemsize * grid.shape[0] * grid.shape[1] * max(1, len(axes.versions)),
                 block=max(1, variable.chunks[along]) if variable.chunks and along is not None else 1,
-                count=1 if along is None else variable.shape[along],
+                frames=1 if along is None else variable.shape[along],
                 differences=None if axes.frames is None else steps,
                 is_sum=sums[n],
             )

@@ -45,6 +45,7 @@ class CFReader(Reader):
             to 0.1 mm, the rounding of packed numbers, are none. Default: sums have periods of their own.
         missing: Stored number, or numbers, that mean missing, such as -9999, if the file does not say so. Default:
             those that the file names.
+        timeless: If True, a file without times has one frame, of 1970-01-01: for fixed fields. Default: False.
     """
 
     variable: str | Sequence[str] | None = None
@@ -53,12 +54,15 @@ class CFReader(Reader):
     select: Mapping[str, Any] | None = None
     accumulated: str | None = None
     missing: float | Sequence[float] | None = None
+    timeless: bool = False
 
     # Bytes of small frames to read at once; 0 unless opening takes long and `_identity` tells of every change.
     _bytes_at_once: ClassVar[int] = 0
 
     def __post_init__(self):
         check_step(self.format, self.step_minutes)
+        if not isinstance(self.timeless, bool):
+            raise ValueError(f"[{self.format}] 'timeless' must be True or False but got {self.timeless!r}.")
         # Readers are keys of caches.
         object.__setattr__(self, "variable", frozen_names(self.format, self.variable))
         object.__setattr__(self, "units", frozen_units(self.format, self.units))
@@ -103,7 +107,7 @@ class CFReader(Reader):
             if block == 1:
                 return load(position)
             start = position - position % block
-            chunk = slice(start, min(start + block, source.count))
+            chunk = slice(start, min(start + block, source.frames))
             key = (path, identity, source.name, tuple(source.axes.fixed.items()), start, block)
             return BLOCKS.get(key, lambda: load(chunk))[position - start]
 
@@ -139,4 +143,5 @@ def _sources(reader: CFReader, path: Path, _: Any) -> Sources:
             select=dict(reader.select or ()),
             accumulated=reader.accumulated,
             missing=reader.missing or (),  # type: ignore[arg-type]
+            timeless=reader.timeless,
         )

@@ -30,7 +30,7 @@ class Source(NamedTuple):
     flips: tuple[int, ...]  # axes of a frame to flip, counted from the last
     frame_bytes: int  # of a frame as stored
     block: int  # frames that are stored together
-    count: int  # frames in the file
+    frames: int  # in the file
     differences: Differences | None = None  # the sums in the file that frames belong to, if they are others
     is_sum: bool = False  # True if the frames are differences of the sums
 

@@ -26,8 +26,8 @@ TEXTS = {
 }
 NUMBERS = ("scale", "offset", "missing")
 # What options take beside these, except for the name of ODIM's only quantity, and values of the others.
-SEVERAL = {"variable": [["a"]], "select": [{}, {"a": 1}], "luminance": [True]}
-OTHERS = {"select": {"level": 500}, "luminance": True, "accumulated": "since_start"}
+SEVERAL = {"variable": [["a"]], "select": [{}, {"a": 1}], "luminance": [True], "timeless": [True]}
+OTHERS = {"select": {"level": 500}, "luminance": True, "accumulated": "since_start", "timeless": True}
 WRONG = [True, [], ["a"], {}, {"a": 1}, b"mm/h", object(), float("nan"), float("inf")]
 
 
