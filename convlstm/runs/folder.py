@@ -165,7 +165,9 @@ def open_folder(
             if holds_checkpoints(path):
                 print(f"The run in '{path}' was moved to '{move_aside(path)}'.", flush=True)
     with lock(path):
-        folder = RunFolder(path, config, columns, step=progress.step, keep=keep, on_full_disk=on_full_disk)
+        # A process that was killed may have written the row of a validation that is done again now.
+        step = progress.step - bool(progress.unvalidated)
+        folder = RunFolder(path, config, columns, step=step, keep=keep, on_full_disk=on_full_disk)
         with Loggers(loggers, folder.log, path, config, progress, ranks=ranks) as folder.loggers:
             yield folder
 

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from unittest import mock
 
 from convlstm.backend.signals import StopRequested, stop_requests
 from convlstm.checkpoints import read_state, seal
@@ -215,16 +216,38 @@ def test_a_validation_whose_compilation_was_interrupted_is_done_after_resuming(t
     whole, _ = fit(tmp_path / "whole")
     failures = []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **more):
         if not failures:
             failures.append(1)
             signal.raise_signal(signal.SIGINT)
             raise RuntimeError("the compiler was interrupted")
-        return validate(*arguments)
+        return validate(*arguments, **more)
 
     monkeypatch.setattr("convlstm.training.run.validate", interrupted)
     _, progress = fit(tmp_path / "cut")
     assert (progress.step, progress.status) == (5, "interrupted by SIGINT")
     model, _ = fit(tmp_path / "cut", resume=last(tmp_path / "cut"))
     assert strip(tmp_path / "cut") == strip(tmp_path / "whole")
+    assert weights(model) == weights(whole)
+
+
+def test_a_row_whose_checkpoint_was_not_written_is_there_once_after_resuming(tmp_path, monkeypatch):
+    whole, _ = fit(tmp_path / "whole")
+    run = tmp_path / "cut"
+
+    def interrupted(*arguments, **more):
+        signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("the compiler was interrupted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("convlstm.training.run.validate", interrupted)
+        fit(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("convlstm.training.run.Run.keep_if_best", mock.Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            fit(run, resume=last(run))
+    assert read_state(last(run))["unvalidated"]["step"] == 5
+    assert "\n5," in (run / "metrics.csv").read_text()
+    model, _ = fit(run, resume=last(run))
+    assert strip(run) == strip(tmp_path / "whole")
     assert weights(model) == weights(whole)
