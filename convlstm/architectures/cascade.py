@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from convlstm.ops.band_processes import powers
+
 import mlx.core as mx
 import numpy as np
 
@@ -45,14 +47,7 @@ def bands(H: int, W: int, levels: int) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def weights_of_power(H: int, W: int, levels: int) -> np.ndarray:
     """Returns the matrix (H (W // 2 + 1), levels) that makes the power of a spectrum the variances of its bands."""
-    twice = np.full(W // 2 + 1, 2.0)
-    # The other half of the spectrum repeats all columns but the first, and the last if the width is even.
-    twice[0] = 1
-    if W % 2 == 0:
-        twice[-1] = 1
-    power = bands(H, W, levels).astype(np.float64) ** 2 * twice / (H * W) ** 2
-    power[:, 0, 0] = 0
-    return power.reshape(levels, -1).T.astype(np.float32)
+    return powers(bands(H, W, levels), W)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from convlstm.architectures.input_frames import check_frames
-from convlstm.architectures.motion import LARGEST, bilinear, check_motion, edges, motion, positions
+from convlstm.architectures.motion import check_motion, motion, positions
+from convlstm.ops.sampling import LARGEST, bilinear, edges
 
 import mlx.core as mx
 import mlx.nn as nn

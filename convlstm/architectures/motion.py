@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 from convlstm.arguments import check_number, check_whole
+from convlstm.ops.sampling import LARGEST, bilinear, edges
 
 import mlx.core as mx
-
-LARGEST = 1e6
-"""Values and motions above this, and NaN, count as 0: squares would overflow, and NaN is not a position."""
 
 # Widths of the windows, relative to the narrowest, and the weight of each relative to the one before. The wider ones
 # hardly count if there is texture, and decide if there is none.
@@ -90,47 +88,6 @@ def check_motion(owner: str, frames: int, points: int, window: float, iterations
     check_whole(owner, "points", points)
     check_whole(owner, "iterations", iterations, most=100)
     check_number(owner, "window", window, above=0)
-
-
-def bilinear(field: mx.array, y: mx.array, x: mx.array, circular: bool = False) -> mx.array:
-    """Returns the values of fields between their pixels, or of the nearest pixel beyond the border.
-
-    Args:
-        field: (..., H, W).
-        y, x: (..., H', W'), in pixels: row and column. The leading dimensions broadcast to those of the field.
-        circular: True if the columns go round. Default: False.
-
-    Returns:
-        (..., H', W').
-    """
-    *_, H, W = field.shape
-    bottom, right = edges(H, W)
-    y = mx.clip(y, 0, bottom)
-    x = mx.clip(x, -2 * LARGEST, 2 * LARGEST) if circular else mx.clip(x, 0, right)
-    top, left = mx.floor(y), mx.floor(x)
-    a, b = y - top, x - left
-    rows = [row.astype(mx.int32) for row in (top, mx.minimum(top + 1, bottom))]
-    if circular:
-        columns = [(column.astype(mx.int32) % W + W) % W for column in (left, left + 1)]
-    else:
-        columns = [column.astype(mx.int32) for column in (left, mx.minimum(left + 1, right))]
-    width = right.astype(mx.int32) + 1
-
-    def pixels(row: mx.array, column: mx.array) -> mx.array:
-        # On a CPU ten times faster than indexing.
-        values = mx.take_along_axis(field.flatten(-2), (row * width + column).flatten(-2), axis=-1)
-        return values.reshape(*values.shape[:-1], *row.shape[-2:])
-
-    upper, lower = ((1 - b) * pixels(row, columns[0]) + b * pixels(row, columns[1]) for row in rows)
-    return (1 - a) * upper + a * lower
-
-
-def edges(H: int, W: int) -> mx.array:
-    """Returns the last row and column, H - 1 and W - 1.
-
-    They are elements of an array and not constants of a compiled kernel, so that one kernel serves all sizes.
-    """
-    return mx.array([H - 1.0, W - 1.0])
 
 
 def positions(H: int, W: int) -> tuple[mx.array, mx.array]:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from convlstm.architectures.cascade import cascade, continued
-from convlstm.architectures.distribution import in_order, ranks
-from convlstm.architectures.extrapolation import advect, arrived, check_border, paths
+from convlstm.architectures.extrapolation import check_border
 from convlstm.architectures.input_frames import check_frames
 from convlstm.architectures.motion import check_motion, motion
 from convlstm.architectures.rain_decibels import REFLECTIVITY, RainDecibels
-from convlstm.arguments import check_whole
+from convlstm.arguments import check_number, check_whole
+from convlstm.ops.distribution import matched, ranks, rising
+from convlstm.ops.sampling import drift, starts
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -32,7 +33,7 @@ class SPROG(nn.Module):
         x_{k,t} = phi1_k x_{k,t-1} + phi2_k x_{k,t-2},   z_t = sum_k mean_k + deviation_k x_{k,t}
 
     The wettest pixels of z_t, as many as the last frame had, are rain; the others have none. Their values get the
-    distribution or the mean of the last frame's rain. Then the field moves along the motion as in `advect`.
+    distribution or the mean of the last frame's rain. Then the field moves along the motion by `drift`.
 
     Rain rates are relative to the model's scale, which must be logarithmic, as those of `Reflectivity` and `LogRain`
     are. It has nothing to learn. A pixel that is NaN in one of the last three frames is missing, and so are the pixels
@@ -42,6 +43,7 @@ class SPROG(nn.Module):
         levels: Number of bands, at least 3. Default: 6.
         threshold: Lowest rain rate that counts as rain, in mm/h. Default: 0.1.
         matching: 'cdf', the last frame's distribution; 'mean', its mean in decibels; or 'none'. Default: 'cdf'.
+        dry_share: Share of pixels with rain up to which there is none in the forecast. Default: 0.
         rates: Rain rates in mm/h of 0 and 1 on the model's scale. Default: those of `Reflectivity` with its defaults,
             unless `adopt` takes those of the data.
         frames: Number of last input frames that show the motion. Default: 5.
@@ -61,6 +63,7 @@ class SPROG(nn.Module):
         threshold: float = 0.1,
         *,
         matching: str = "cdf",
+        dry_share: float = 0.0,
         rates: Sequence[float] | None = None,
         frames: int = 5,
         points: int = 128,
@@ -78,7 +81,7 @@ class SPROG(nn.Module):
         self.levels, self.matching = levels, matching
         self.border, self.circular = border, border == "circular"
         self.frames, self.points, self.window, self.iterations = frames, points, window, iterations
-        self.threshold = threshold
+        self.threshold, self.dry_share = threshold, check_number(owner, "dry_share", dry_share, 0, 1)
         self._given: dict[str, Any] = {"rates": rates}
         self._take(rates=REFLECTIVITY if rates is None else rates)
 
@@ -124,11 +127,15 @@ class SPROG(nn.Module):
 
     def lagrangian(self, inputs: mx.array, flow: mx.array) -> mx.array:
         """Returns the last three frames in decibels, moved to where the last one is, (N, 3, H, W)."""
-        z = self._scale.forward(inputs[:, -FRAMES:])
+        z = self._scale.forward(inputs[:, -FRAMES:])[..., 0]
+        N, _, H, W = z.shape
+        still, places, moved = mx.zeros((N, 2)), starts(N, H, W), []
         # Nothing is known of what enters over the border.
-        options = {"border": "zero", "circular": self.circular}
-        moved = [advect(z[:, i], flow, FRAMES - 1 - i, **options)[:, -1] for i in range(FRAMES - 1)]
-        return mx.stack([*moved, z[:, -1]], axis=1)[..., 0]
+        options = {"zero": True, "circular": self.circular}
+        for steps in range(1, FRAMES):
+            frame, places = drift(z[:, -1 - steps], places, flow, still, **options)
+            moved.insert(0, frame)
+        return mx.stack([*moved, z[:, -1]], axis=1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Returns a forecast of the frames after the inputs.
@@ -142,30 +149,42 @@ class SPROG(nn.Module):
             (N, horizon, H, W, 1).
         """
         self.check_input(inputs, horizon)
+        N, _, H, W, _ = inputs.shape
         flow = self.flow(inputs)
         frames = self.lagrangian(inputs, flow)
+        rain = self._scale.forward(inputs[:, -FRAMES:]) > self._scale.threshold + 1e-4
+        dry = rain.mean(axis=(1, 2, 3, 4)) <= self.dry_share
+        frames = mx.where(dry.reshape(N, 1, 1, 1), 0, frames)
         z = self.matched(continued(cascade(frames, self.levels), horizon), frames[:, -1])
         z = mx.where(missing(inputs)[:, None], mx.nan, z)
-        moved = [
-            arrived(z[:, lead, None], y, x, border=self.border)[:, 0]
-            for lead, (y, x) in enumerate(paths(flow, horizon, circular=self.circular))
-        ]
-        return self._scale.inverse(mx.stack(moved, axis=1))[..., None].astype(inputs.dtype)
+        still, places, moved = mx.zeros((N, 2)), starts(N, H, W), []
+        for lead in range(horizon):
+            frame, places = drift(z[:, lead], places, flow, still, **self._drifting())
+            moved.append(frame)
+        return mx.stack(moved, axis=1)[..., None].astype(inputs.dtype)
 
     def matched(self, forecast: mx.array, last: mx.array) -> mx.array:
         """Returns forecasts (N, T, H, W) with as much rain as the last frame (N, H, W), and 0 elsewhere."""
         N, T, H, W = forecast.shape
-        wet = last >= self._scale.threshold - 1e-4
-        share = wet.mean(axis=(1, 2)).reshape(N, 1, 1, 1)
-        rank = ranks(forecast.reshape(N * T, H * W))
-        rain = rank.reshape(N, T, H, W) >= 1 - share
         if self.matching == "cdf":
-            values = mx.repeat(mx.sort(last.reshape(N, H * W), axis=1), T, axis=0)
-            forecast = in_order(values, rank).reshape(N, T, H, W)
-        elif self.matching == "mean":
-            mean = _mean(last, wet)[:, None] - _mean(forecast, rain)
-            forecast = forecast + mean
-        return mx.where(rain, forecast, 0)
+            values, everywhere = rising(last.reshape(N, H * W)), mx.ones((1, H * W))
+            parts = zip(forecast.reshape(N, T, H * W), values, strict=True)
+            return mx.stack([matched(part, everywhere, v) for part, v in parts]).reshape(forecast.shape)
+        share = (last >= self._scale.threshold - 1e-4).mean(axis=(1, 2)).reshape(N, 1, 1, 1)
+        rain = ranks(forecast.reshape(N * T, H * W)).reshape(forecast.shape) >= 1 - share
+        return mx.where(rain, self._shifted(forecast, rain, last[:, None]), 0)
+
+    def _shifted(self, forecast: mx.array, rain: mx.array, last: mx.array) -> mx.array:
+        """Returns forecasts (..., H, W) whose mean where they have rain is that of the last frame's rain, if asked."""
+        if self.matching != "mean":
+            return forecast
+        change = _mean(last, last >= self._scale.threshold - 1e-4) - _mean(forecast, rain)
+        return mx.where(rain, forecast + change, forecast)
+
+    def _drifting(self) -> dict[str, Any]:
+        """Returns the options of `drift` for forecasts, which come on the model's scale."""
+        scale = (self._scale.lowest, self._scale.width, self._scale.threshold - 1e-4)
+        return {"zero": self.border == "zero", "circular": self.circular, "scale": scale}
 
 
 def missing(inputs: mx.array) -> mx.array:

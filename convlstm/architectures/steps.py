@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from convlstm.architectures.cascade import Cascade, bands, cascade, weights_of_power, with_mean
-from convlstm.architectures.distribution import in_order, ranks
-from convlstm.architectures.extrapolation import arrived
-from convlstm.architectures.motion import bilinear, positions
+from convlstm.architectures.cascade import Cascade, bands, cascade, continued
+from convlstm.architectures.noise_filters import noise_spectrum, power_law, strengths, window
 from convlstm.architectures.sprog import SPROG, missing
 from convlstm.arguments import check_number, check_numbers, check_whole
-from convlstm.ops.circular import go_round
+from convlstm.ops.band_processes import BandProcesses
+from convlstm.ops.distribution import matched, near, ranks, rising, weakened
+from convlstm.ops.sampling import drift, starts
 
 import mlx.core as mx
 import numpy as np
 
+NOISES, ADJUSTMENTS = ("nonparametric", "parametric"), ("none", "fixed", "auto")
+MASKS = ("incremental", "obs", "sprog", "none")
+
 # Pixels of the grey rim of the mask around rain.
 _RIM = 10
-# Members that are computed at a time.
-_CHUNK = 4
+# Members are computed together as long as they need less memory, at about so many bytes a pixel.
+_TOGETHER, _PIXEL = 1 << 30, 160
 
 
 class STEPS(SPROG):
@@ -41,6 +44,13 @@ class STEPS(SPROG):
         members: Number of members, at least 2. Default: 24.
         minutes: Minutes from frame to frame. Default: 5, unless `adopt` takes those of the data.
         pixel_km: Side of a pixel in km. Default: 1, unless `adopt` takes that of the data.
+        noise: Spectrum of the noise: 'nonparametric', that of the last frames, or 'parametric', two power laws fitted
+            to it. Default: 'nonparametric'.
+        adjustment: Factors of the noise of the bands, since a mask of no rain weakens it: 'none'; 'fixed',
+            1 / (0.75 + 0.09 k) for the band k from 1 on; or 'auto', from fields of noise with such a mask.
+            Default: 'none'.
+        mask: Where rain is possible: 'incremental', near the rain of the step before; 'obs', where the last frame has
+            rain; 'sprog', where a forecast of `SPROG` has it; or 'none', everywhere. Default: 'incremental'.
         parallel, perpendicular: The three parameters of the motion's error along and across it, in km/h. Default: those
             of Bowler et al.; zeros for none.
         seed: Seed of all draws. Default: 0.
@@ -62,15 +72,24 @@ class STEPS(SPROG):
         minutes: float | None = None,
         pixel_km: float | None = None,
         *,
+        noise: str = "nonparametric",
+        adjustment: str = "none",
+        mask: str = "incremental",
         parallel: Sequence[float] = (10.88, 0.23, -7.68),
         perpendicular: Sequence[float] = (5.76, 0.31, -2.72),
         seed: int = 0,
         rates: Sequence[float] | None = None,
         **options: Any,
     ):
-        if options.pop("matching", "cdf") != "cdf":
-            raise ValueError("[STEPS] 'matching' must be cdf: members get the distribution of the last frame.")
         super().__init__(rates=rates, **options)
+        for name, value, words in (
+            ("noise", noise, NOISES),
+            ("adjustment", adjustment, ADJUSTMENTS),
+            ("mask", mask, MASKS),
+        ):
+            if value not in words:
+                raise ValueError(f"[STEPS] '{name}' must be one of {', '.join(words)} but got {value!r}.")
+        self.noise, self.adjustment, self.mask = noise, adjustment, mask
         self.size = check_whole("STEPS", "members", members, 2)
         self._given |= {"minutes": minutes, "pixel_km": pixel_km}
         self._take(minutes=5.0 if minutes is None else minutes, pixel_km=1.0 if pixel_km is None else pixel_km)
@@ -103,7 +122,7 @@ class STEPS(SPROG):
             own = mx.random.key(self._content(inputs[n])) if key is None else mx.random.split(key, len(inputs))[n]
             sequences.append(self._ensemble(inputs[n : n + 1], horizon, own))
             mx.eval(sequences[-1])
-        return mx.stack(sequences, axis=1)
+        return sequences[0][:, None] if len(sequences) == 1 else mx.stack(sequences, axis=1)
 
     def mean(self, inputs: mx.array, horizon: int) -> mx.array:
         """Returns the mean of the members, on the model's scale, (N, horizon, H, W, 1)."""
@@ -115,143 +134,99 @@ class STEPS(SPROG):
 
     def _ensemble(self, inputs: mx.array, horizon: int, key: mx.array) -> mx.array:
         """Returns the members of one sequence (1, T, H, W, 1), (M, horizon, H, W, 1)."""
+        _, _, H, W, _ = inputs.shape
         flow = self.flow(inputs)
-        frames = self.lagrangian(inputs, flow)
-        parts = (
-            cascade(frames, self.levels),
-            noise_spectrum(frames[0], circular=self.circular),
-            mx.sort(frames[:, -1].flatten(1), axis=1),
-        )
-        first, gone = self._mask(frames[:, -1]), missing(inputs)
-        keys = mx.random.split(key, self.size)
+        frames = self.lagrangian(inputs, flow)[0]
+        inside = mx.array(window(H, W, circular=self.circular) > 0)
+        # Without rain inside the noise's window there is none at all, as in pysteps.
+        dry = mx.logical_and(frames[-1] > self._scale.threshold + 1e-4, inside).mean() <= self.dry_share
+        frames = mx.where(dry, 0, frames)
+        gone = missing(inputs)[0]
+        adjusting, motions, noises = mx.random.split(key, 3)
+        spectrum = power_law if self.noise == "parametric" else noise_spectrum
+        amplitudes = spectrum(frames, circular=self.circular)
+        state = cascade(frames[None], self.levels)
+        masks = self._masks(frames[-1], state, horizon)
+        factors = self._factors(frames[-1], amplitudes, adjusting)
+        keys = mx.random.split(noises, self.size)
+        draws = mx.stack([laplace(2, one) for one in mx.random.split(motions, self.size)])
+        together = max(1, min(self.size, _TOGETHER // (_PIXEL * H * W)))
         members = []
-        for start in range(0, self.size, _CHUNK):
-            members.append(self._members(keys[start : start + _CHUNK], horizon, flow, first, gone, *parts))
-            mx.eval(members[-1])
-        return mx.concatenate(members)[..., None].astype(inputs.dtype)
+        for start in range(0, self.size, together):
+            part = slice(start, start + together)
+            processes = BandProcesses(
+                bands(H, W, self.levels),
+                W,
+                state.spectra[0, 0],
+                state.spectra[0, 1],
+                deviations=state.deviations[0],
+                coefficients=mx.stack([state.phi1[0], state.phi2[0], state.phi0[0] * factors]),
+                amplitudes=amplitudes,
+                keys=keys[part],
+            )
+            members.append(self._members(processes, masks, draws[part], frames[-1], flow, gone))
+        forecast = members[0] if len(members) == 1 else mx.concatenate(members)
+        return forecast[..., None].astype(inputs.dtype)
 
     def _members(
         self,
-        keys: mx.array,
-        horizon: int,
+        processes: BandProcesses,
+        masks: list[mx.array],
+        draws: mx.array,
+        last: mx.array,
         flow: mx.array,
-        mask: mx.array,
         gone: mx.array,
-        state: Cascade,
-        spectrum: mx.array,
-        values: mx.array,
     ) -> mx.array:
         """Returns some members, (m, horizon, H, W), by the processes of the bands and by motions of their own."""
-        (H, W), m = state.size, len(keys)
-        weights, powers = mx.array(bands(H, W, self.levels)), mx.array(weights_of_power(H, W, self.levels))
-        phi1, phi2, phi0, deviation = (
-            a.reshape(-1, 1, 1) for a in (state.phi1, state.phi2, state.phi0, state.deviations[:, 0])
-        )
-        x, y = (weights * state.spectra[0, i] / state.deviations[0, i].reshape(-1, 1, 1) for i in range(2))
-        values = mx.broadcast_to(values, (m, H * W))
-        motions, noises = keys_of(keys)
-        error = self._motion_error(flow, motions)
-        rows, columns = positions(H, W)
-        u = flow.transpose(0, 3, 1, 2)
-        nowhere = mx.zeros((m, 1, H, W))
-        place = rows + nowhere, columns + nowhere
-        frames = []
-        for lead in range(horizon):
-            white = [white_noise(mx.random.split(k, horizon)[lead], H, W) for k in noises]
-            noise = mx.fft.rfft2(mx.stack(white)) * spectrum
-            power = (noise.real**2 + noise.imag**2).reshape(m, -1) @ powers
-            scale = phi0 * mx.rsqrt(mx.maximum(power, 1e-12))[..., None, None]
-            x, y = phi1 * x + phi2 * y + scale * (weights * noise[:, None]), x
-            z = mx.fft.irfft2(with_mean((deviation * x).sum(axis=-3), state.spectra[:, 0]), s=(H, W))
-            z, wet = self._masked(z, mask)
-            z = in_order(values, ranks(z.flatten(1))).reshape(m, H, W) * wet
-            mask = self._mask(z)
+        (H, W), m = processes.size, len(draws)
+        values, places, frames, z = rising(last.reshape(1, -1))[0], starts(m, H, W), [], last[None]
+        for lead, mask in enumerate(masks):
+            mask = self._near(z) if self.mask == "incremental" else mask
+            z = mx.fft.irfft2(processes.step(), s=(H, W)).reshape(m, H * W)
+            if self.matching == "cdf":
+                z = matched(z, mask.reshape(-1, H * W), values).reshape(m, H, W)
+            else:
+                z, _ = weakened(z.reshape(m, H, W), mask)
+                z = self._shifted(z, z >= self._scale.threshold - 1e-4, last)
             # The field moves from where the member's own motion has brought it.
-            moving = u + error((lead + 1) * self.minutes)
-            d = bilinear(moving, *place, self.circular)
-            d = bilinear(moving, place[0] - d[:, :1] / 2, place[1] - d[:, 1:] / 2, self.circular)
-            place = place[0] - d[:, :1], place[1] - d[:, 1:]
-            frame = arrived(mx.where(gone, mx.nan, z)[:, None], *place, border=self.border)[:, 0]
-            frames.append(self._scale.inverse(frame))
-            mx.eval(x, y, mask, *place, frames[-1])
+            field = mx.where(gone, mx.nan, z)
+            frame, places = drift(field, places, flow, draws * self._errors(lead + 1), **self._drifting())
+            frames.append(frame)
+            mx.eval(frame, places, z)
         return mx.stack(frames, axis=1)
 
-    def _masked(self, z: mx.array, mask: mx.array) -> tuple[mx.array, mx.array]:
-        """Returns forecasts (m, H, W) weakened by the mask, and True where rain is possible."""
-        low = z.min(axis=(1, 2), keepdims=True)
-        z = low + (z - low) * mask
-        return z, z > low
+    def _masks(self, last: mx.array, state: Cascade, horizon: int) -> list[mx.array]:
+        """Returns the masks of the lead times, (1, H, W) each; incremental ones follow from the members."""
+        wet = last >= self._scale.threshold - 1e-4
+        if self.mask == "sprog":
+            forecast = continued(state, horizon)[0]
+            rank = ranks(forecast.flatten(1)).reshape(forecast.shape)
+            return list((rank >= 1 - wet.mean()).astype(mx.float32)[:, None])
+        return [wet.astype(mx.float32)[None] if self.mask == "obs" else mx.ones((1, *last.shape))] * horizon
 
-    def _mask(self, z: mx.array) -> mx.array:
+    def _near(self, z: mx.array) -> mx.array:
         """Returns 1 near the rain of (m, H, W), and less up to 0 over the rim around."""
         reach = max(1, int((self.minutes / self.pixel_km - 1) / 2))
-        distance = city_blocks(z >= self._scale.threshold - 1e-4, reach + _RIM + 1, circular=self.circular)
-        return mx.clip(_RIM + 1 - mx.maximum(distance - reach, 0), 0, _RIM + 1) / (_RIM + 1)
+        return near(z, self._scale.threshold - 1e-4, reach, _RIM, circular=self.circular)
 
-    def _motion_error(self, flow: mx.array, keys: mx.array) -> Callable[[float], mx.array]:
-        """Returns the function of the lead time in minutes that gives the members' errors, (m, 2, H, W)."""
-        u = flow.transpose(0, 3, 1, 2)
-        speed = mx.sqrt((u * u).sum(axis=1, keepdims=True))
-        along = mx.where(speed > 1e-6, u / mx.maximum(speed, 1e-6), 0)
-        across = mx.concatenate([-along[:, 1:], along[:, :1]], axis=1)
-        draws = mx.stack([laplace(2, key) for key in keys]) * (self.minutes / (60 * self.pixel_km))
+    def _factors(self, last: mx.array, amplitudes: mx.array, key: mx.array) -> mx.array:
+        """Returns the factors of the noise of the bands, (levels,)."""
+        if self.adjustment == "auto":
+            return strengths(last, self._scale.threshold - 1e-4, amplitudes, self.levels, key)
+        k = np.arange(1, self.levels + 1)
+        return mx.array((1 / (0.75 + 0.09 * k) if self.adjustment == "fixed" else np.ones(len(k))).astype(np.float32))
 
-        def error(minutes: float) -> mx.array:
-            a, b = (p * minutes**q + r for p, q, r in (self.parallel, self.perpendicular))
-            return (a * draws[:, :1])[..., None, None] * along + (b * draws[:, 1:])[..., None, None] * across
-
-        return error
-
-
-def keys_of(keys: mx.array) -> tuple[mx.array, mx.array]:
-    """Returns two keys of each key, one for the motion and one for the noise."""
-    pairs = mx.stack([mx.random.split(key, 2) for key in keys])
-    return pairs[:, 0], pairs[:, 1]
+    def _errors(self, lead: int) -> mx.array:
+        """Returns the deviations of the motion's error along and across it, (2,), in pixels per frame."""
+        minutes = lead * self.minutes
+        errors = [p * minutes**q + r for p, q, r in (self.parallel, self.perpendicular)]
+        return mx.array(errors) * (self.minutes / (60 * self.pixel_km))
 
 
 def laplace(number: int, key: mx.array) -> mx.array:
     """Returns draws from the Laplace distribution of variance 1."""
     u = mx.random.uniform(-0.5, 0.5, (number,), key=key)
     return -mx.sign(u) * mx.log(mx.maximum(1 - 2 * mx.abs(u), 1e-7)) / math.sqrt(2)
-
-
-def white_noise(key: mx.array, H: int, W: int) -> mx.array:
-    """Returns draws from the normal distribution for the pixels of a frame, (H, W)."""
-    return mx.random.normal((H, W), key=key)
-
-
-def noise_spectrum(frames: mx.array, *, circular: bool = False) -> mx.array:
-    """Returns the amplitudes of rain, (T, H, W) -> (H, W // 2 + 1): the spectrum that noise gets.
-
-    The step from no rain to rain, which has a spectrum of its own, is removed before, and a Tukey window lets the field
-    fade at its border, only at that of the rows if the columns go round. Without rain the noise is white.
-    """
-    _, H, W = frames.shape
-    wet = frames > 0
-    step = mx.where(wet, frames, mx.inf).min()
-    field = mx.where(wet, frames - step, 0).mean(axis=0)
-    across = np.zeros(W) if circular else np.arange(W) / W - 0.5
-    r = np.hypot(np.arange(H)[:, None] / H - 0.5, across)
-    window = np.where(r < 0.5, 0.5 * (1 + np.cos(np.pi * (np.clip(r, 0.4, 0.5) / 0.1 - 4))), 0)
-    amplitude = mx.abs(mx.fft.rfft2(field * mx.array(window.astype(np.float32))))
-    return mx.where(amplitude.max() > 0, amplitude, 1)
-
-
-def city_blocks(wet: mx.array, most: int, *, circular: bool = False) -> mx.array:
-    """Returns the distance of each pixel (..., H, W) to the next wet one in steps down or across, up to `most`.
-
-    With `circular` the columns go round.
-    """
-    if circular:
-        W = wet.shape[-1]
-        return city_blocks(go_round(wet, most, most, -1), most)[..., most : most + W]
-    distance = mx.where(wet, 0, float(most))
-    for axis in (-1, -2):
-        steps = mx.arange(wet.shape[axis], dtype=mx.float32).reshape((-1,) + (1,) * (-1 - axis))
-        down = mx.cummin(distance - steps, axis=axis) + steps
-        up = mx.cummin(distance + steps, axis=axis, reverse=True) - steps
-        distance = mx.minimum(down, up)
-    return mx.minimum(distance, most)
 
 
 def _three(name: str, values: Sequence[float]) -> list[float]:

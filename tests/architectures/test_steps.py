@@ -4,8 +4,9 @@ import re
 
 from convlstm.architectures.cascade import bands
 from convlstm.architectures.sprog import SPROG
-from convlstm.architectures.steps import STEPS, city_blocks, laplace, noise_spectrum
+from convlstm.architectures.steps import STEPS, laplace
 from convlstm.evaluation.scoring import evaluate
+from convlstm.ops.algorithm import without_kernels
 from tests.architectures.test_sprog import rain
 from tests.support.project import PROJECT
 
@@ -15,31 +16,6 @@ import numpy as np
 import pytest
 
 STILL = {"parallel": [0, 1, 0], "perpendicular": [0, 1, 0]}
-
-
-@pytest.mark.parametrize("most", [4, 100])
-def test_city_blocks_are_those_of_a_search(most, rng):
-    wet = rng.random((2, 13, 17)) < 0.03
-    wet[0, 3, 5] = wet[1, 9, 2] = True
-    rows, columns = np.indices((13, 17))
-    for field, found in zip(wet, np.array(city_blocks(mx.array(wet), most)), strict=True):
-        distances = [abs(rows - r) + abs(columns - c) for r, c in np.argwhere(field)]
-        np.testing.assert_array_equal(found, np.minimum(np.min(distances, axis=0), most))
-    np.testing.assert_array_equal(city_blocks(mx.zeros((3, 4), mx.bool_), most), most)
-
-
-def test_the_noise_has_the_amplitudes_of_the_rain(rng):
-    frames = np.where(rng.random((3, 32, 45)) < 0.4, 5 + rng.gamma(2, size=(3, 32, 45)), 0).astype(np.float32)
-    field = np.where(frames > 0, frames - frames[frames > 0].min(), 0).mean(axis=0)
-    r = np.hypot(np.arange(32)[:, None] / 32 - 0.5, np.arange(45) / 45 - 0.5)
-    window = np.ones_like(r)
-    rim = (r > 0.4) & (r < 0.5)
-    window[rim] = 0.5 * (1 + np.cos(np.pi * (r[rim] / 0.1 - 4)))
-    window[r >= 0.5] = 0
-    np.testing.assert_allclose(
-        noise_spectrum(mx.array(frames)), abs(np.fft.rfft2(field * window)), rtol=1e-3, atol=1e-3
-    )
-    np.testing.assert_array_equal(noise_spectrum(mx.zeros((3, 8, 8))), 1)
 
 
 def test_laplace_has_the_variance_one():
@@ -85,6 +61,89 @@ def test_no_rain_far_from_rain():
     members = np.array(STEPS(4, **STILL)(x, 3))[:, 0, ..., 0]
     assert (members[:, 0, :, 40 + 13 : 100] == 0).all()
     assert (STEPS(2)(mx.zeros((1, 3, 24, 24, 1)), 2) == 0).all().item()
+
+
+def changing():
+    """Returns rain that stays where it is and changes."""
+    x = rain(0.0, 0.0)
+    noise = mx.random.normal((1, 5, 24, 32, 1), key=mx.random.key(0))
+    noise = mx.repeat(mx.repeat(noise, 4, axis=2), 4, axis=3)
+    return mx.where(x + 0.1 * noise > 0.3, mx.clip(x + 0.1 * noise, 0.25, 1), 0)
+
+
+class Resting(STEPS):
+    """STEPS for rain that stays where it is."""
+
+    def flow(self, inputs):
+        return mx.zeros((len(inputs), *inputs.shape[2:4], 2))
+
+
+def test_where_the_masks_let_rain_be():
+    x = mx.where(mx.arange(128).reshape(1, 1, 1, -1, 1) < 64, changing(), 0)
+    last = np.array(x)[0, -1, ..., 0] > 0
+    wet = {
+        mask: np.array(Resting(3, mask=mask, adjustment="fixed", **STILL)(x, 3))[:, 0, 2, ..., 0] > 0
+        for mask in ("incremental", "obs", "sprog", "none")
+    }
+    assert not (wet["obs"] & ~last).any()
+    # The mean of the process has rain at the same places in all members.
+    anywhere = wet["sprog"].any(axis=0)
+    assert anywhere.mean() <= last.mean() + 0.01
+    assert (anywhere & ~last).any()
+    assert not wet["incremental"][:, :, 102:].any()
+    assert wet["none"][:, :, 102:].any()
+
+
+def test_matching_keeps_the_mean_or_nothing():
+    x = changing()
+    last = np.array(x)[0, -1, ..., 0]
+    means = {}
+    for matching in ("mean", "none"):
+        members = np.array(Resting(3, matching=matching, mask="obs", **STILL)(x, 4))[:, 0, 3, ..., 0]
+        means[matching] = members[members > 0].mean()
+    target = last[last > 0].mean()
+    # Rain that leaves the frame, or falls below the threshold, changes the mean a little.
+    assert abs(means["mean"] - target) < 0.5 * abs(means["none"] - target)
+
+
+@pytest.mark.parametrize("options", [{"noise": "parametric"}, {"adjustment": "auto"}, {"adjustment": "fixed"}])
+def test_options_of_the_noise_change_the_members(options):
+    x = changing()
+    members, plain = (np.array(STEPS(2, **given, **STILL)(x, 2))[:, 0, ..., 0] for given in (options, {}))
+    assert abs(members - plain).mean() > 1e-4
+    assert (members > 0).mean() == pytest.approx((plain > 0).mean(), abs=0.05)
+
+
+def test_so_little_rain_counts_as_none():
+    x = rain(0.0, 0.0)
+    wet = float((x[0, -1] > 0).mean())
+    for model in (STEPS(2, dry_share=wet + 0.01), SPROG(dry_share=wet + 0.01)):
+        assert not np.array(model(x, 2)).any()
+    for model in (STEPS(2, dry_share=0.2 * wet), SPROG(dry_share=0.2 * wet)):
+        assert np.array(model(x, 2)).any()
+    # Rain in a corner, beyond the window of the noise, cannot be continued.
+    corner = mx.zeros((1, 3, 32, 32, 1))
+    corner[:, :, :3, :3] = 0.5
+    assert not np.array(STEPS(2)(corner, 2)).any()
+    assert np.array(SPROG()(corner, 2)).any()
+
+
+def test_members_in_parts_are_the_same(monkeypatch):
+    x = rain(0.0, 0.0)[:, :, :48, :64]
+    whole = np.array(STEPS(5)(x, 2))
+    monkeypatch.setattr("convlstm.architectures.steps._TOGETHER", 160 * 48 * 64 * 2)
+    np.testing.assert_array_equal(STEPS(5)(x, 2), whole)
+
+
+def test_kernels_and_plain_operations_give_the_same_members(kernels):
+    x = rain()[:, :, :48, :64]
+    x[0, -1, 20:24, 30:34] = mx.nan
+    members = np.array(STEPS(3)(x, 3))
+    with without_kernels():
+        plain = np.array(STEPS(3)(x, 3))
+    np.testing.assert_array_equal(np.isnan(members), np.isnan(plain))
+    # Rounding decides on which side of a threshold a few pixels fall.
+    assert (abs(np.nan_to_num(members - plain)) < 5e-3).mean() > 0.99
 
 
 def test_seeds_keys_and_batches():
@@ -146,7 +205,11 @@ def test_the_model_from_its_yaml():
         ({"parallel": [1, 2]}, "[STEPS] 'parallel' must be three numbers a, b, c of a t^b + c but got [1, 2]."),
         ({"perpendicular": [1]}, "[STEPS] 'perpendicular' must be three numbers"),
         ({"seed": -1}, "[STEPS] 'seed' must be"),
-        ({"matching": "mean"}, "[STEPS] 'matching' must be cdf"),
+        ({"matching": "best"}, "[STEPS] 'matching' must be one of cdf, mean, none but got 'best'."),
+        ({"noise": "pink"}, "[STEPS] 'noise' must be one of nonparametric, parametric but got 'pink'."),
+        ({"adjustment": "some"}, "[STEPS] 'adjustment' must be one of none, fixed, auto but got 'some'."),
+        ({"mask": "all"}, "[STEPS] 'mask' must be one of incremental, obs, sprog, none but got 'all'."),
+        ({"dry_share": 2}, "[STEPS] 'dry_share' must be"),
         ({"levels": 2}, "[STEPS] 'levels' must be"),
     ],
 )

@@ -27,7 +27,10 @@ import mlx.core as mx
 SOURCES = Path(__file__).resolve().parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
 # Each .cpp file is compiled on its own.
-PARTS = ("kernels", "st_lstm", "gru", "depthwise", "grouped", "patches", "norms", "activations", "bridge")
+PARTS = (
+    *("kernels", "st_lstm", "gru", "depthwise", "grouped", "patches"),
+    *("norms", "activations", "sampling", "nowcast", "bridge"),
+)
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
 CHECK_SECONDS = 120  # limit of the check of a new library, which takes one or two
 SLOW = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."
