@@ -196,7 +196,7 @@ def forecast_frames_up_to(
     count = len(window.times)
     if count - 1 in window.absent:
         return f"the frame of {stamp(until)}"
-    factors = conversions(forecaster, latest)
+    factors = conversions(forecaster, latest, named="variable" in (settings["reader"] or {}))
     early = sum(window.times[n] < latest.times[0] for n in window.absent)
     if early and is_without_weights(forecaster) and count - early >= fewest(forecaster):
         absent = [n - early for n in window.absent if n >= early]
@@ -217,9 +217,10 @@ def forecast_frames_up_to(
     if not settings["watch"]:
         size, (H, W) = latest.size, window.frames.shape[1:3]
         averaged = "" if latest.coarsen == 1 else f", {latest.coarsen}x{latest.coarsen} averaged to one"
+        kept = "" if size == (H, W) else f": {H}x{W}"
         print(
             f"input       {count} frames from {stamp(window.times[0])} to {stamp(until)} UTC, {latest.step:g} min "
-            f"apart; {size[0]}x{size[1]} pixels{averaged}: {H}x{W}"
+            f"apart; {size[0]}x{size[1]} pixels{averaged}{kept}"
         )
         if age >= 0:
             print(f"age         {spelled(age)} since the newest frame")

@@ -15,10 +15,16 @@ from convlstm.writers import Coordinate, Place, Quantity
 import numpy as np
 
 
-def conversions(forecaster: Forecaster, latest: ForecastInput) -> list[tuple[float, float]]:
+def conversions(forecaster: Forecaster, latest: ForecastInput, *, named: bool = False) -> list[tuple[float, float]]:
     """Returns factor and offset of each field of the input, to the units of training.
 
     Ends the program if the input has other fields, or units that cannot be converted.
+
+    Args:
+        forecaster: The model.
+        latest: The input.
+        named: True if the user has named the variables, which may then have other names than in training. Default:
+            False.
     """
     given = [field.physical for field in latest.grid.fields]
     same = [(1.0, 0.0)] * len(given)
@@ -33,11 +39,14 @@ def conversions(forecaster: Forecaster, latest: ForecastInput) -> list[tuple[flo
         return same
     trained = [channel.field for channel in forecaster.scale.fields]
     pairs = [conversion(a.units, b.units) for a, b in zip(given, trained, strict=False)]
-    if [field.name for field in given] != [field.name for field in trained] or None in pairs:
-        names = ", ".join(field.name for field in trained)
+    names = [field.name for field in trained]
+    others = [a.name for a, b in zip(given, trained, strict=False) if a.name != b.name]
+    if None in pairs or len(given) != len(trained) or (others and (not named or set(others) & set(names))):
         fail(
             f"the model was trained on {'; '.join(map(str, trained))}, but the input has {'; '.join(map(str, given))}. "
-            f'Name the variables: "reader={{variable: [{names}]}}", and convert units that are of another quantity.'
+            f"Name the variables of the input in the order of training, whatever their names: "
+            f'"reader={{variable: [{", ".join(names)}]}}"; and give units that are missing, or convert those of '
+            f'another quantity: "reader={{units: {{{names[0]}: {trained[0].units}}}}}".'
         )
     return [pair for pair in pairs if pair is not None]
 
@@ -51,14 +60,16 @@ def in_units_of_training(frames: np.ndarray, factors: list[tuple[float, float]])
 
 
 def described(forecaster: Forecaster, latest: ForecastInput) -> list[str]:
-    """Returns a description of each field of the input, with the units of training if they are others."""
+    """Returns a description of each field of the input, with the name and the units of training if they differ."""
     lines = [str(field.physical) for field in latest.grid.fields]
     if is_without_weights(forecaster) or not isinstance(forecaster.scale, Channels):
         return lines
-    trained = [channel.field.units for channel in forecaster.scale.fields]
-    given = [field.physical.units for field in latest.grid.fields]
+    trained = [channel.field for channel in forecaster.scale.fields]
+    given = [field.physical for field in latest.grid.fields]
     return [
-        line if conversion(a, b) == (1.0, 0.0) else f"{line}, converted to {b} as in training"
+        line
+        + ("" if conversion(a.units, b.units) == (1.0, 0.0) else f", converted to {b.units} as in training")
+        + ("" if a.name == b.name else f", taken as the {b.name} of training")
         for line, a, b in zip(lines, given, trained, strict=True)
     ]
 

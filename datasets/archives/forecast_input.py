@@ -172,7 +172,7 @@ class ForecastInput:
             return self._interval
         self._warn(
             f"the frames are {step:g} min apart, but the model was trained on steps of {self._interval:g} min, so it "
-            "expects rain to move and change at another speed"
+            "expects fields to move and change at another speed"
         )
         return step
 

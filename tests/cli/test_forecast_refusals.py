@@ -30,11 +30,14 @@ def test_frames_before_the_first_one_are_not_interpolated(forecast, tmp_path):
     assert f"{text} 2020-06-01 00:00. Wait for more." in err
 
 
-def of_temperature(folder, units="degC"):
-    """Writes a run of persistence that was trained on a temperature between -50 and 150."""
-    scale = {"name": "Linear", "minimum": -50.0, "maximum": 150.0, "units": units}
-    channel = {"field": vars(Field("sst", units, "sea_surface_temperature")), "scale": scale}
-    channels = {"fields": [channel], "targets": ["sst"], "extras": []}
+SST = Field("sst", "degC", "sea_surface_temperature")
+
+
+def of_temperature(folder, fields=(SST,)):
+    """Writes a run of persistence that was trained on temperatures between -50 and 150; the first is the target."""
+    scale = {"name": "Linear", "minimum": -50.0, "maximum": 150.0, "units": "degC"}
+    described = [{"field": vars(field), "scale": scale} for field in fields]
+    channels = {"fields": described, "targets": [fields[0].name], "extras": []}
     trained = {"name": "gridded_fields", "input_frames": 3, "target_frames": 2, "channels": channels}
     section = {"_target_": "convlstm.datasets.gridded_fields.GriddedFields"}
     return write_run(folder, PERSISTENCE, trained | {"frame_interval": 60.0}, section)
@@ -61,6 +64,33 @@ def test_fields_in_units_of_another_quantity_are_refused(forecast, tmp_path):
     status, _, err = forecast(f"ckpt={run}", f"input={tmp_path}/sst.nc", "reader=null")
     assert status == 1
     assert "the model was trained on sst: sea surface temperature, degC, but the input has sst: m s-1" in err
+
+
+def test_a_field_of_another_name_is_taken_if_the_user_names_it(forecast, tmp_path):
+    pytest.importorskip("netCDF4")
+    kelvin = frames(6, 3, 4, first=260.0)
+    about = {"units": "K", "standard_name": "sea_surface_temperature"}
+    write_cf(tmp_path / "sst.nc", {"thetao": (("time", "lat", "lon"), kelvin, about)})
+    run = of_temperature(tmp_path / "run")
+    line = (f"ckpt={run}", f"input={tmp_path}/sst.nc", f"out={tmp_path}/next.npy")
+    status, _, err = forecast(*line, "reader=null")
+    assert status == 1
+    assert "thetao" in err
+    status, out, _ = forecast(*line, "reader={variable: thetao}")
+    assert status == 0
+    assert "thetao: sea surface temperature, K, converted to degC as in training, taken as the sst of training" in out
+    np.testing.assert_allclose(stored(tmp_path, "next")[0][1], kelvin[-1] - 273.15, atol=1e-3)
+
+
+def test_the_order_of_training_counts(forecast, tmp_path):
+    pytest.importorskip("netCDF4")
+    one = (("time", "lat", "lon"), frames(6, 3, 4, first=10.0), {"units": "degC"})
+    write_cf(tmp_path / "sst.nc", {"sst": one, "air": one})
+    fields = [Field(name, "degC") for name in ("sst", "air")]
+    run = of_temperature(tmp_path / "run", fields=fields)
+    status, _, err = forecast(f"ckpt={run}", f"input={tmp_path}/sst.nc", "reader={variable: [air,sst]}")
+    assert status == 1
+    assert 'in the order of training, whatever their names: "reader={variable: [sst, air]}"' in err
 
 
 @pytest.mark.parametrize(
