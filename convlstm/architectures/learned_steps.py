@@ -122,6 +122,14 @@ class LearnedSTEPS(nn.Module):
         # and power of the hours of lead time.
         self.motion_errors = mx.array([[math.log(5.0), math.log(0.05), 1.0], [math.log(4.0), math.log(0.05), 1.0]])
 
+    def adopt(self, *, minutes: float | None = None, pixel_km: float | None = None) -> None:
+        """Takes minutes between frames and side of a pixel in km for calls that do not tell them; None keeps them."""
+        owner = type(self).__name__
+        if minutes is not None:
+            self.minutes = check_number(owner, "minutes", minutes, above=0)
+        if pixel_km is not None:
+            self.pixel_km = check_number(owner, "pixel_km", pixel_km, above=0)
+
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
         check_frames(type(self).__name__, inputs, horizon, self.in_channels, self.patch_size)

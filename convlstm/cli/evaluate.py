@@ -12,6 +12,9 @@ from convlstm import checkpoints
 from convlstm.architectures.baselines import BASELINES, SomeChannels
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
+from convlstm.architectures.learned_steps import LearnedSTEPS
+from convlstm.architectures.members import draws_members
+from convlstm.architectures.model_facts import FACTS
 from convlstm.architectures.rain_decibels import rates_of
 from convlstm.architectures.sprog import SPROG
 from convlstm.architectures.steps import STEPS
@@ -232,6 +235,15 @@ def adopt_facts(models: dict[str, nn.Module], rain: Any) -> None:
     for model in models.values():
         if isinstance(model, SPROG):
             model.adopt(**of_rain(type(model), rain))
+        elif isinstance(model, LearnedSTEPS):
+            check_rain(type(model), rain)
+            model.adopt(minutes=rain.frame_interval, pixel_km=rain.pixel_km)
+
+
+def check_rain(kind: type[nn.Module], rain: Any) -> None:
+    """Raises ValueError if the data are not rain."""
+    if not hasattr(rain, "transform") or rain.units != "mm/h":
+        raise ValueError(f"[{kind.__name__}] the data must be rain in mm/h, such as data=radar_echo.")
 
 
 def of_rain(kind: type[nn.Module], rain: Any) -> dict[str, Any]:
@@ -266,8 +278,8 @@ def ensemble_of(
     members = settings["members"]
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     further = [w for w in weights if w.ema is not None or w.folder not in folders]
-    if any(isinstance(model, STEPS) for model in models.values()):
-        fail("model=steps is an ensemble by itself: leave out ensemble=true, or take it as a baseline.")
+    if drawing := [name for name, model in models.items() if draws_members(model)]:
+        fail(f"'{drawing[0]}' is an ensemble by itself: leave out ensemble=true, or take it as a baseline.")
     all_models = [*models.values(), *(load(w.folder, trusted, w.ema).model for w in further)]
     check_count(settings, len(all_models))
     name = "ensemble" if "ensemble" not in models else "ensemble of all"
@@ -299,7 +311,7 @@ def check_model(name: str, model: nn.Module, data: Any, split: str, horizon: int
         forecast = model(as_unit(batch["inputs"]), horizon)
     except ValueError as error:
         raise ValueError(f"the model '{name}' does not fit the data: {error}") from error
-    if isinstance(model, STEPS):
+    if draws_members(model):
         forecast = forecast[0]
     if forecast.shape != frames:
         raise ValueError(
@@ -323,8 +335,8 @@ def log_of(folders: list[Path]) -> Path | None:
 
 def compiled(model: Any) -> Any:
     """Returns the model's forecast as one compiled function, which raises ValueError if no value of it is finite."""
-    # STEPS is scored by its members, and evaluates them one after the other.
-    if isinstance(model, STEPS | InUnits):
+    # Models that draw members are scored by them, and evaluate them one after the other.
+    if draws_members(model) or isinstance(model, InUnits):
         return model
     forward = mx.compile(lambda inputs, horizon: model(inputs, horizon), inputs=model.state)
 
@@ -347,7 +359,8 @@ def batches(data: Any, split: str, batch_size: int, size: int, horizon: int) -> 
         options["truth"] = True
     for batch in data.stream(split, min(batch_size, size), **options):
         batch = {name: array[:left] for name, array in batch.items()}
-        yield {name: a if name.startswith("input") else a[:, :horizon] for name, a in batch.items()}
+        whole = (*FACTS, "inputs", "input_mask", "input_reference")
+        yield {name: a if name in whole else a[:, :horizon] for name, a in batch.items()}
         left -= len(batch["inputs"])
         if left <= 0:
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS
 from convlstm.cli.error_wording import shown
@@ -241,6 +242,8 @@ def forecast_frames_up_to(
                 facts = {"minutes": latest.step, "pixel_km": km}
                 fields_now = [f.physical for f in latest.grid.fields]
                 forecaster = fitted_to(forecaster, fields_now, frames, settings, **facts)
+            elif isinstance(forecaster.model, LearnedSTEPS):
+                adopt_input(forecaster.model, latest)
             put_in_place(forecaster, latest)
             context: dict[str, Any] = {"times": window.times, "degrees": degrees_of(latest)}
             values, inputs = forecast_frames(forecaster, frames, settings, **context)
@@ -277,6 +280,14 @@ def forecast_frames_up_to(
         last = stamp(forecast.times[-1])  # type: ignore[index]
         print(f"forecast    {len(values)} frames to {last} UTC in {time.perf_counter() - started:.1f} s")
     return forecast
+
+
+def adopt_input(model: LearnedSTEPS, latest: ForecastInput) -> None:
+    """Tells a model the step and the pixel size of the input, and prints the size that it takes if there is none."""
+    km = None if latest.grid.pixel_km is None else latest.grid.pixel_km * latest.coarsen
+    model.adopt(minutes=latest.step, pixel_km=km)
+    if km is None:
+        print(f"note        the input does not say the side of its pixels: they are taken as {model.pixel_km:g} km")
 
 
 def age_of(moment: np.datetime64) -> float:

@@ -37,23 +37,37 @@ _FEWEST = 2
 
 
 def loaded(folder: Path, settings: dict[str, Any], ema: bool | None = None) -> Forecaster:
-    """Returns the forecaster of a checkpoint."""
-    return Forecaster.load(
+    """Returns the forecaster of a checkpoint, or ends the program if the settings do not fit it."""
+    forecaster = Forecaster.load(
         folder,
         trusted=(*TRUSTED, *settings["trusted"]),
         ema=settings["ema"] if ema is None else ema,
+        most_clipped=settings["most_clipped"],
         tile=settings["tile"],
         overlap=settings["overlap"],
-        most_clipped=settings["most_clipped"],
     )
+    if isinstance(forecaster, DrawnForecaster):
+        if not settings["ensemble"]:
+            fail(f"the model of '{folder}' is an ensemble: add ensemble=true.")
+        _check_drawn(settings, "of this checkpoint")
+        if settings["thresholds"] is not None:
+            forecaster.thresholds = tuple(settings["thresholds"])
+    return forecaster
 
 
 def ensemble_of(folders: list[Path], settings: dict[str, Any]) -> EnsembleForecaster:
     """Returns one forecaster of the checkpoints and of the further members that the settings ask for."""
     members = settings["members"]
+    first = loaded(folders[0], settings)
+    if isinstance(first, DrawnForecaster) and len(folders) == 1:
+        return first
     weights = weights_of(folders, previous=members["previous"], plain=members["plain"])
     check_count(settings, len(weights))
-    return _ensemble([loaded(w.folder, settings, w.ema) for w in weights], settings)
+    forecasters = [loaded(w.folder, settings, w.ema) for w in weights]
+    for forecaster, weight in zip(forecasters, weights, strict=True):
+        if isinstance(forecaster, DrawnForecaster):
+            fail(f"the model of '{weight.folder}' is an ensemble by itself: give it alone.")
+    return _ensemble(forecasters, settings)
 
 
 def without_weights(config: DictConfig, settings: dict[str, Any]) -> Forecaster:
@@ -72,7 +86,9 @@ def without_weights(config: DictConfig, settings: dict[str, Any]) -> Forecaster:
             "checkpoint: model=extrapolation or model=persistence."
         )
     if isinstance(model, STEPS):
-        _check_drawn(settings)
+        if not settings["ensemble"]:
+            fail("model=steps is an ensemble: add ensemble=true. A single forecast of its kind: model=sprog.")
+        _check_drawn(settings, "of model=steps")
     record = {
         "checkpoint": _NO_CHECKPOINT,
         "step": None,
@@ -134,14 +150,12 @@ def fitted_to(
     return _without_weights(model, scale, len(frames), forecaster.record, settings)
 
 
-def _check_drawn(settings: dict[str, Any]) -> None:
+def _check_drawn(settings: dict[str, Any], whose: str) -> None:
     """Ends the program if the settings do not fit a model that draws its members itself."""
-    if not settings["ensemble"]:
-        fail("model=steps is an ensemble: add ensemble=true. A single forecast of its kind: model=sprog.")
     if given := changed("forecast", settings, "members"):
-        fail(f"'members.{given[0]}' is for other ensembles: the members of model=steps are those of model.members.")
+        fail(f"'members.{given[0]}' is for other ensembles: the members {whose} are those of model.members.")
     if settings["tile"] is not None:
-        fail("'tile' must be null for model=steps, whose members would differ from tile to tile. Leave it out.")
+        fail(f"'tile' must be null: the members {whose} would differ from tile to tile. Leave it out.")
 
 
 def _without_weights(

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.architectures.model_facts import compiles
 from convlstm.architectures.steps import STEPS
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.cli.configuration import plain
@@ -69,6 +70,9 @@ def execute(config: DictConfig) -> None:
     print(f"\nmodel        {name}: {type(model).__name__}")
     print(f"parameters   {parameters(model):,}")
     print(f"a sequence   {frames} frames of {H}x{W}x{shape[-1]} in, {horizon} out")
+    if not compiles(model):
+        print("MACs         not counted, and memory not measured: the model compiles parts of itself")
+        return
     print(f"MACs         {macs(model, shape, horizon) / 1e9:,.2f} G a sequence, of convolutions and products")
     if settings["memory"] and parameters(model):
         measured, batch = memory(model, shape, horizon), settings["batch_size"]

@@ -11,7 +11,8 @@ from typing import Any
 
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
-from convlstm.architectures.steps import STEPS
+from convlstm.architectures.members import draws_members
+from convlstm.architectures.model_facts import told
 from convlstm.arguments import check_flags, check_whole
 from convlstm.evaluation import guards
 from convlstm.evaluation.ensemble_metrics import by_field, ensemble_metrics
@@ -137,9 +138,9 @@ def evaluate(
 
     A forecaster is called as `forecaster(inputs, horizon)` with inputs (N, T_in, H, W, C), float32 in [0, 1], and
     returns (N, horizon, H, W, C). An `nn.Module` is in evaluation mode during the evaluation and gets its former mode
-    back. An `Ensemble`, or `STEPS`, is scored by its members, and its mean like any other forecast: the mean of the
-    values in [0, 1] for the scores of frames, the mean of the physical values for the scores of rain and of fields.
-    Without either its events are values of 0.5 or more.
+    back. An `Ensemble`, or a model that draws members, is scored by them, and its mean like any other forecast: the
+    mean of the values in [0, 1] for the scores of frames, that of the physical values for the scores of rain and of
+    fields. Without either its events are values of 0.5 or more. Facts in batches are told to models that ask for them.
 
     Args:
         forecasters: The forecasters by name, such as `{"model": model, "persistence": Persistence()}`.
@@ -187,7 +188,7 @@ def evaluate(
                 if isinstance(forecaster, InUnits):
                     forecast = forecaster(inputs, horizon, batch)
                 else:
-                    forecast = forecaster(inputs, horizon)
+                    forecast = forecaster(inputs, horizon, **told(forecaster, batch))
                 mx.eval(forecast)
                 metrics[name].times.append((n, time.perf_counter() - start))
                 frames = metrics[name].update(forecast, targets, truth, mask, reference)
@@ -238,7 +239,7 @@ class _Metrics:
         self.times: list[tuple[int, float]] = []
         if field is not None:
             self.rain = RainMetrics(field.thresholds, units=field.units, pixel_km=field.pixel_km)
-        if isinstance(forecaster, Ensemble | STEPS):
+        if isinstance(forecaster, Ensemble) or draws_members(forecaster):
             self.ensembles = ensemble_metrics(forecaster.size, field, fields)
 
     def update(

@@ -133,6 +133,9 @@ class Forecaster:
             ema: As in `convlstm.load`. Default: None, averaged weights if there are any.
             **options: `tile`, `overlap`, `most_clipped`, `input_frames` and `horizon` of the class.
 
+        Returns:
+            The forecaster; a `convlstm.forecasting.drawn_members.DrawnForecaster` if the model draws members.
+
         Raises:
             CheckpointError: There is no checkpoint, it is damaged, or it has weights that are not finite.
             UntrustedTargetError: It names something that is not a class of a trusted package.
@@ -141,6 +144,10 @@ class Forecaster:
         loaded = checkpoints.load_all(path, trusted=trusted, ema=ema)
         folder, model, config, state = loaded.folder, loaded.model, loaded.config, loaded.state
         check_finite(model, folder)
+        if cls is Forecaster and draws_members(model):
+            from convlstm.forecasting.drawn_members import DrawnForecaster  # a subclass of this class
+
+            return DrawnForecaster.load(path, scale=scale, trusted=trusted, ema=ema, **options)
         trained, section = _mapping(state.get("data")), _mapping(config.get("data"))
         facts = {**section, **trained}
         settings = {

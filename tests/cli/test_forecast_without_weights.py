@@ -140,7 +140,7 @@ def test_sprog(forecast, tmp_path):
         (["model=steps", "ensemble=true"], "[STEPS] needs 'pixel_km', which the data do not say. Give it: model.pixel"),
         (["model=steps", "ensemble=true", "model.pixel_km=1", "model.minutes=5"], "model.minutes=10"),
         (["model=steps", "ensemble=true", "members.perturbed=3"], "'members.perturbed' is for other ensembles"),
-        (["model=steps", "ensemble=true", "tile=32"], "'tile' must be null for model=steps"),
+        (["model=steps", "ensemble=true", "tile=32"], "'tile' must be null: the members of model=steps would"),
         (["model=sprog", "model.rates=[0.1,10]"], "'rates' must be that of the data, [0.0168283,516.677]"),
     ],
 )

@@ -1,0 +1,13 @@
+"""Models that draw the members of an ensemble themselves."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from convlstm.architectures.learned_steps import LearnedSTEPS
+from convlstm.architectures.steps import STEPS
+
+
+def draws_members(model: Any) -> TypeGuard[STEPS | LearnedSTEPS]:
+    """Returns True for a model whose call returns members, (M, N, horizon, H, W, C), with M in its attribute `size`."""
+    return isinstance(model, STEPS | LearnedSTEPS)
