@@ -1,112 +1,164 @@
 """S-PROG and STEPS beside those of pysteps: `python -m benchmarks.steps --python PATH --archive PATH [--archive PATH]`.
 
 PATH of `--python` is the interpreter of an environment with pysteps and pyfftw. Each start of each archive is forecast
-by both sides, one after the other, from the same frames and along the same motion. Scores are over the pixels at which
-pysteps has values, in mm/h, pooled over all starts of an archive.
+by both sides from the same frames and along the same motion. Scores are over the pixels at which pysteps has values, in
+mm/h, pooled over the starts of an archive. The interval of a difference is that of 95 % of 2,000 samples of the starts
+with replacement. A difference that is larger than 3 %, and whose interval leaves out 0, is marked by a star.
+
+`--options` compares the options of STEPS instead, each with its own run of both sides.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import tempfile
-import time
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
+from benchmarks.pysteps_process import Pysteps
 from convlstm.architectures.sprog import SPROG
 from convlstm.architectures.steps import STEPS
 from convlstm.datasets.radar_echo import RadarEcho
-from convlstm.metrics import EnsembleMetrics, RainMetrics
 
 import mlx.core as mx
 import numpy as np
 
 THRESHOLDS = (0.5, 2.0, 5.0)
+SIDES = ("ours", "pysteps")
+SAMPLES, ALLOWED = 2000, 0.03
+
+# Options of STEPS by the names of both sides.
+OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "defaults": ({}, {}),
+    "mask=obs": ({"mask": "obs"}, {"mask_method": "obs"}),
+    "mask=sprog": ({"mask": "sprog"}, {"mask_method": "sprog"}),
+    "mask=none": ({"mask": "none"}, {"mask_method": None}),
+    "matching=mean": ({"matching": "mean"}, {"probmatching_method": "mean"}),
+    "matching=none": ({"matching": "none"}, {"probmatching_method": None}),
+    "noise=parametric": ({"noise": "parametric"}, {"noise_method": "parametric"}),
+    "adjustment=fixed": ({"adjustment": "fixed"}, {"noise_stddev_adj": "fixed"}),
+    "adjustment=auto": ({"adjustment": "auto"}, {"noise_stddev_adj": "auto"}),
+    "no error of the motion": (
+        {"parallel": [0, 1, 0], "perpendicular": [0, 1, 0]},
+        {"vel_pert_method": None},
+    ),
+}
 
 
 def main() -> None:
-    """Compares both on the archives and prints a table for each."""
+    """Compares both sides on the archives and prints a table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", required=True, help="interpreter of an environment with pysteps and pyfftw")
     parser.add_argument("--archive", action="append", required=True, help="radar files that a reader knows")
-    parser.add_argument("--starts", type=int, default=4)
+    parser.add_argument("--starts", type=int, default=6)
     parser.add_argument("--size", type=int, default=256, help="side of the crops in pixels")
     parser.add_argument("--leads", type=int, default=12)
     parser.add_argument("--members", type=int, default=24)
     parser.add_argument("--pixel-km", type=float, help="side of a pixel, if the files do not say it")
-    options = parser.parse_args()
-    for archive in options.archive:
-        compare(archive, options)
+    parser.add_argument("--options", action="store_true", help="compare the options of STEPS")
+    arguments = parser.parse_args()
+    with Pysteps(arguments.python) as pysteps:
+        for archive in arguments.archive:
+            for name in OPTIONS if arguments.options else ("defaults",):
+                compare(archive, name, arguments, pysteps)
 
 
-def compare(archive: str, options: argparse.Namespace) -> None:
-    """Prints the scores and the speed of both sides on an archive."""
+def compare(archive: str, name: str, arguments: argparse.Namespace, pysteps: Pysteps) -> None:
+    """Prints the scores of both sides on an archive, with a choice of the options of STEPS."""
     data = RadarEcho(
         archive=archive,
         split=(0, 0, 1),
-        target_frames=options.leads,
-        frame_size=options.size,
-        test_sequences=options.starts,
+        target_frames=arguments.leads,
+        frame_size=arguments.size,
+        test_sequences=arguments.starts,
         progress=False,
     )
-    pixel_km = options.pixel_km or data.pixel_km
-    minutes = data.frame_interval
+    pixel_km, minutes = arguments.pixel_km or data.pixel_km, data.frame_interval
     if pixel_km is None or minutes is None:
         raise SystemExit(f"{archive} does not say the side of its pixels (--pixel-km NUMBER) or its step.")
-    models = {
-        "sprog": SPROG(),
-        "steps": STEPS(options.members, minutes=minutes, pixel_km=pixel_km),
-    }
-    sides = [(name, side) for name in models for side in ("ours", "pysteps")]
-    rain = {of: RainMetrics(THRESHOLDS, units="mm/h", pixel_km=pixel_km) for of in sides}
-    ensembles = {side: EnsembleMetrics(options.members, THRESHOLDS) for side in ("ours", "pysteps")}
-    seconds: dict[tuple[str, str], list[float]] = {of: [] for of in sides}
+    mine, theirs = OPTIONS[name]
+    models = {"steps": STEPS(arguments.members, minutes=minutes, pixel_km=pixel_km, **mine)}
+    if name == "defaults":
+        models = {"sprog": SPROG(), **models}
+    options = {"n_ens_members": arguments.members, "kmperpixel": pixel_km, "timestep": minutes, **theirs}
+    sums: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {(m, s): [] for m in models for s in SIDES}
     for batch in data.stream("test", 1, truth=True):
-        inputs, truth = mx.array(batch["inputs"]), np.array(batch["truth"])
-        frames = data.physical(np.array(inputs))[..., 0]
-        flow = np.array(models["sprog"].flow(inputs))[..., ::-1].transpose(0, 3, 1, 2)
-        theirs = other_side(options, frames, flow, pixel_km, minutes)
-        for name, model in models.items():
-            model(inputs, 1)  # builds kernels
-            begun = time.perf_counter()
-            forecast = model(inputs, options.leads)
-            mx.eval(forecast)
-            seconds[name, "ours"].append(time.perf_counter() - begun)
-            seconds[name, "pysteps"].append(float(theirs["seconds"][0][1 if name == "sprog" else 2]))
-            both = {"ours": data.physical(np.array(forecast)), "pysteps": theirs[name][..., None]}
-            if name == "steps":
-                both["pysteps"] = both["pysteps"].swapaxes(0, 1)
-            known = np.isfinite(both["pysteps"])
-            known = known.all(axis=0) if name == "steps" else known
-            for side, values in both.items():
-                values = np.nan_to_num(values)
-                if name == "steps":
-                    ensembles[side].update(values, truth, known)
-                    values = values.mean(axis=0)
-                rain[name, side].update(values, truth, known)
-    print(f"\n{archive}: {options.size} x {options.size}, {options.leads} leads, {options.members} members")
-    for of in sides:
-        scores = rain[of].compute()
-        if of[0] == "steps":
-            scores |= ensembles[of[1]].compute()
-        names = [f"csi@{t:g}mmh" for t in THRESHOLDS] + ["mae_mmh"]
-        names += ["crps_mmh", "spread_skill"] if of[0] == "steps" else []
-        cells = "  ".join(f"{name} {scores[name]['overall']:.3f}" for name in names)
-        print(f"{' '.join(of):14} {np.median(seconds[of]):7.2f} s a start  {cells}")
+        inputs, truth = mx.array(batch["inputs"]), np.array(batch["truth"])[0, ..., 0]
+        frames = data.physical(np.array(inputs))[0, ..., 0]
+        flow = np.array(models["steps"].flow(inputs))[0, ..., ::-1].transpose(2, 0, 1)
+        options["seed"] = len(sums["steps", "ours"])  # new draws for each start, as ours are
+        result = pysteps(frames, arguments.leads, list(models), options={"steps": options}, flow=flow)
+        for method, model in models.items():
+            ours = data.physical(np.array(model(inputs, arguments.leads)))
+            both = {
+                "ours": ours[:, 0, ..., 0] if method == "steps" else ours[..., 0],
+                "pysteps": result[method] if method == "steps" else result[method][None],
+            }
+            known = np.isfinite(both["pysteps"]).all(axis=0) & np.isfinite(truth)
+            for side, members in both.items():
+                sums[method, side].append(dict(statistics(np.where(known, members, 0), truth, known)))
+    starts = len(sums["steps", "ours"])
+    print(
+        f"\n{archive}: {name}; {starts} starts, {arguments.leads} leads of {minutes:g} minutes, {arguments.members} "
+        f"members, {arguments.size} x {arguments.size} pixels of {pixel_km:.3g} km\n"
+    )
+    print("| score | ours | pysteps | difference | 95 % interval |\n|---|---|---|---|---|")
+    for method in models:
+        for line in lines(method, *(sums[method, side] for side in SIDES)):
+            print(line, flush=True)
 
 
-def other_side(
-    options: argparse.Namespace, frames: np.ndarray, flow: np.ndarray, pixel_km: float, minutes: float
-) -> dict[str, np.ndarray]:
-    """Returns what pysteps forecasts, and its seconds for the motion, S-PROG and STEPS."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "in.npz", Path(folder) / "out.npz"
-        facts = {"leads": options.leads, "members": options.members, "levels": 6, "workers": 1}
-        np.savez(source, allow_pickle=False, rain=frames, flow=flow, pixel_km=pixel_km, minutes=minutes, **facts)
-        side = Path(__file__).with_name("pysteps_side.py")
-        subprocess.run([options.python, str(side), str(source), str(target)], check=True)
-        with np.load(target) as file:
-            return dict(file)
+def statistics(members: np.ndarray, truth: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields names and sums of a start, each a numerator and a denominator, (2,).
+
+    Args:
+        members: (M, T, H, W) in mm/h, 0 where nothing is known.
+        truth, known: (T, H, W).
+    """
+    M, pixels = len(members), known.sum()
+    y = truth[known]
+    values, mean = members[:, known], members.mean(axis=0)[known]
+    for threshold in THRESHOLDS:
+        wet = y >= threshold
+        for name, forecast in {"single": values >= threshold, "mean": mean[None] >= threshold}.items():
+            if M > 1 or name == "single":
+                label = f"CSI at {threshold:g} mm/h" + (f" of {name}s" if name == "mean" else " of members") * (M > 1)
+                yield label.replace("means", "the mean"), np.array([(forecast & wet).sum(), (forecast | wet).sum()])
+    yield "MAE" + " of the mean" * (M > 1), np.array([abs(mean - y).sum(), pixels])
+    if M > 1:
+        rank = (2 * np.arange(M) - M + 1)[:, None] / M**2
+        crps = abs(values - y).mean(axis=0).sum() - (rank * np.sort(values, axis=0)).sum()
+        yield "CRPS", np.array([crps, pixels])
+        # Squared; its root is taken when the sums are known.
+        yield "spread / error", np.array([(1 + 1 / M) * values.var(axis=0, ddof=1).sum(), ((mean - y) ** 2).sum()])
+    decibels = 10 * np.log10(np.maximum(members, 10**-1.5)) + 15
+    H, W = truth.shape[1:]
+    fading = np.hanning(H)[:, None] * np.hanning(W)
+    power = (abs(np.fft.rfft2(decibels * fading)) ** 2).mean(axis=(0, 1))
+    wave = 1 / np.maximum(np.hypot(np.fft.fftfreq(H)[:, None], np.fft.rfftfreq(W)), 1e-9)
+    for low in 2.0 ** np.arange(1, 7):
+        inside = (wave >= low) & (wave < 2 * low)
+        yield f"power at waves of {low:g} to {2 * low:g} pixels", np.array([power[inside].sum(), inside.sum()])
+
+
+def lines(method: str, ours: list[dict[str, np.ndarray]], theirs: list[dict[str, np.ndarray]]) -> Iterator[str]:
+    """Yields a row of the table for each score."""
+    drawn = np.random.default_rng(0).integers(0, len(ours), (SAMPLES, len(ours)))
+    for name in ours[0]:
+        a, b = (np.array([start[name] for start in side], np.float64) for side in (ours, theirs))
+        value, other = score(name, a.sum(axis=0)), score(name, b.sum(axis=0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            differences = score(name, a[drawn].sum(axis=1)) / score(name, b[drawn].sum(axis=1)) - 1
+            difference = value / other - 1
+        low, high = np.nanpercentile(differences, [2.5, 97.5]) if np.isfinite(differences).any() else (np.nan,) * 2
+        star = "*" if abs(difference) > ALLOWED and (low > 0 or high < 0) else ""
+        name = f"{'S-PROG' if method == 'sprog' else 'STEPS'}: {name}"
+        yield f"| {name} | {value:.4g} | {other:.4g} | {difference:+.1%}{star} | {low:+.1%} to {high:+.1%} |"
+
+
+def score(name: str, sums: np.ndarray) -> Any:
+    """Returns the score of sums (..., 2)."""
+    ratio = sums[..., 0] / np.maximum(sums[..., 1], 1e-12)
+    return np.sqrt(ratio) if name == "spread / error" else ratio
 
 
 if __name__ == "__main__":
