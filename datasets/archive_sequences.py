@@ -12,6 +12,7 @@ from typing import Any
 
 from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.archives.frame_statistics import blocks_of
+from convlstm.datasets.columns import Columns, columns_of
 from convlstm.datasets.crops import Crops
 from convlstm.datasets.readers import ReadError
 from convlstm.datasets.readers.errors import printable
@@ -125,6 +126,12 @@ class ArchiveSequences:
                 return np.full_like(frames, np.nan)
             frame[:] = whole[top : top + height, left : left + width]
         return frames
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of the frames in those of the archive of which most are cut off."""
+        width = self.frame_size[1]
+        return max((columns_of(a.grid, width, self._coarsen) for a in self.archives), key=lambda columns: columns.cut)
 
     def times(self, split: str, seed: int, epoch: int, index: int) -> np.ndarray:
         """Returns the times of the frames of a sequence, datetime64[s] of (T,)."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from convlstm.arguments import check_whole
 from convlstm.datasets.arguments import MOST_FRAMES
+from convlstm.datasets.columns import Columns
 from convlstm.datasets.stream import BatchStream, batch_indices, batches
 
 import numpy as np
@@ -47,6 +48,11 @@ class SequenceDataset:
         if split not in SPLITS:
             raise ValueError(f"[{self._owner}] 'split' must be one of {', '.join(SPLITS)} but got {split!r}.")
         return self._sizes[split]
+
+    @property
+    def columns(self) -> Columns | None:
+        """The columns of the frames in those of the files; None if the frames come from no files with a grid."""
+        return getattr(getattr(self, "_sequences", None), "columns", None)
 
     def sample(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
         """Returns sequence `index` of `split`. `seed` and `epoch` matter to training sequences only."""

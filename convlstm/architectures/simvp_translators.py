@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from convlstm.arguments import check_number, check_whole
 from convlstm.ops.activations import gated_halves, gelu
@@ -174,7 +175,12 @@ class GatedTranslator(nn.Module):
         check_number("GatedTranslator", "mlp_ratio", mlp_ratio, 1)
         check_whole("GatedTranslator", "large_kernel", large_kernel, 9)
         sizes = [channels, *[hidden_channels] * (blocks - 1), channels]
-        about = {"mlp_ratio": mlp_ratio, "large_kernel": large_kernel, "circular": circular, "recompute": recompute}
+        about: dict[str, Any] = {
+            "mlp_ratio": mlp_ratio,
+            "large_kernel": large_kernel,
+            "circular": circular,
+            "recompute": recompute,
+        }
         self.blocks = [GatedBlock(C, O, **about) for C, O in pairwise(sizes)]
 
     def __call__(self, x: mx.array) -> mx.array:

@@ -11,6 +11,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.architectures.baselines import BASELINES, SomeChannels
 from convlstm.architectures.ensemble import Ensemble
+from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.members import draws_members
@@ -22,6 +23,7 @@ from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.checkpoints.finite import check_finite
+from convlstm.cli.columns import check_columns, note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
@@ -31,6 +33,7 @@ from convlstm.cli.instantiation import check_described, check_types, fitting, in
 from convlstm.cli.key_checks import PACKAGES, PATH, Values, check, either, list_of, one_of, optional, whole
 from convlstm.cli.program import fail, make_folder, run
 from convlstm.cli.run_results import check_no_links, check_own_results
+from convlstm.datasets.columns import Columns
 from convlstm.evaluation.files import MARKS as SCORE_MARKS
 from convlstm.evaluation.files import write_scores
 from convlstm.evaluation.in_units import InUnits
@@ -98,6 +101,9 @@ def execute(config: DictConfig) -> None:
     rain = data if hasattr(data, "physical") and fields is None else None
     with fitting(settings, "model", "data"):
         adopt_facts(models, rain)
+        columns = getattr(data, "columns", None)
+        for model in models.values():
+            check_columns(model, columns)
         compared = baselines(settings["baselines"], models, rain, fields)
     ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
 
@@ -145,6 +151,8 @@ def execute(config: DictConfig) -> None:
     write_page(page, result, checkpoints=dict(zip(models, folders, strict=False)), record=record, **about_data)
     pictures = write_pictures(folder, result, animated=list(models), log=log_of(folders), **about_data)
     # Printed last: a reader of this output may end the program.
+    for note in dict.fromkeys(filter(None, (note_on_columns(model, columns) for model in models.values()))):
+        print(f"note: {note}.")
     for name, keys in differences_in_training(models, folders).items():
         print(f"note: '{name}' was trained on other data than '{next(iter(models))}' ({', '.join(keys)}).")
     print(table(result))
@@ -214,7 +222,7 @@ def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict
     chosen = {}
     for name in names:
         if name not in models:
-            chosen[name] = baseline(BASELINES[name], rain)
+            chosen[name] = baseline(BASELINES[name], rain, around=getattr(rain or fields, "columns", None))
     if fields is None:
         return chosen
     if has_climatology(fields):
@@ -252,8 +260,14 @@ def of_rain(kind: type[nn.Module], rain: Any) -> dict[str, Any]:
     return facts | ({"pixel_km": rain.pixel_km, "minutes": rain.frame_interval} if issubclass(kind, STEPS) else {})
 
 
-def baseline(kind: type[nn.Module], rain: Any) -> nn.Module:
-    """Returns a baseline; raises ValueError if the data do not say what it needs."""
+def baseline(kind: type[nn.Module], rain: Any, around: Columns | None = None) -> nn.Module:
+    """Returns a baseline; raises ValueError if the data do not say what it needs.
+
+    Args:
+        kind: Its class.
+        rain: The data if they are rain, else None.
+        around: The columns of the data's frames: what moves goes round the earth if they do. Default: they do not.
+    """
     facts = of_rain(kind, rain) if issubclass(kind, SPROG) else {}
     for name, value in facts.items():
         if value is None:
@@ -261,6 +275,8 @@ def baseline(kind: type[nn.Module], rain: Any) -> nn.Module:
                 f"[{kind.__name__}] needs '{name}', which the data do not say: give it by model=steps "
                 f"model.{name}=NUMBER."
             )
+    if around is not None and around.go_round and issubclass(kind, Extrapolation | SPROG):
+        facts |= {"border": "circular"}
     return kind(**facts)
 
 
@@ -346,6 +362,8 @@ def compiled(model: Any) -> Any:
             raise ValueError(f"the forecast of the {type(model).__name__} has no finite value, so it cannot be scored.")
         return frames
 
+    # For an ensemble, which moves its inputs.
+    forecast.circular = getattr(model, "circular", False)  # type: ignore[attr-defined]
     return forecast
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.architectures.learned_steps import LearnedSTEPS
+from convlstm.cli.columns import note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS
 from convlstm.cli.error_wording import shown
@@ -45,6 +46,7 @@ from convlstm.cli.key_checks import (
 from convlstm.cli.program import fail, run
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.datasets.archives.newest_frames import Window
+from convlstm.datasets.columns import columns_of
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
 from convlstm.writers import FORMATS, Forecast
 
@@ -227,6 +229,9 @@ def forecast_frames_up_to(
             print(f"age         {spelled(age)} since the newest frame")
         for line in described(forecaster, latest):
             print(f"field       {line}")
+        columns = columns_of(latest.grid, latest.frame_size[1], latest.coarsen)
+        if note := note_on_columns(forecaster.model, columns):
+            print(f"note        {note}")
         if settings["zr"] is not None and latest.grid.units != "dBZ":
             print(f"ignored     zr={shown(settings['zr'])}: the input is no reflectivity")
     elif age > _OLD * latest.step:

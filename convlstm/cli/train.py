@@ -17,6 +17,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.checkpoints.own_runs import packages_of, remember, trusted_packages
+from convlstm.cli.columns import check_columns, note_on_columns
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.data_channels import before_data, follow_channels
@@ -95,6 +96,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     check_model(objects)
     lines = prepare(model, init, freeze, ranks)
     with fitting(settings, "model", "data", "trainer.batch_size", "trainer.accumulate"):
+        check_columns(model, getattr(data, "columns", None))
         trainer.check(model, objects.loss, data, ranks=ranks)
     record = data.describe()
     check_ranks(ranks, settings, record)
@@ -223,6 +225,8 @@ def announce(
     print(f"model       {type(objects.model).__name__}, {parameters(objects.model):,} parameters")
     for n, line in enumerate(data_lines(record)):
         print(f"{'' if n else 'data':12}{line}")
+    if note := note_on_columns(objects.model, getattr(objects.data, "columns", None)):
+        print(f"note        {note}")
     if 0 < (few := objects.data.size("validation")) < FEW:
         print(
             f"note        the validation split has {few} sequence{'s' * (few > 1)}, by which the best checkpoint is "

@@ -238,7 +238,8 @@ class _Metrics:
         self.ensembles: dict[str, EnsembleMetrics] = {}
         self.times: list[tuple[int, float]] = []
         if field is not None:
-            self.rain = RainMetrics(field.thresholds, units=field.units, pixel_km=field.pixel_km)
+            around = bool(getattr(getattr(field, "columns", None), "go_round", False))
+            self.rain = RainMetrics(field.thresholds, units=field.units, pixel_km=field.pixel_km, circular=around)
         if isinstance(forecaster, Ensemble) or draws_members(forecaster):
             self.ensembles = ensemble_metrics(forecaster.size, field, fields)
 

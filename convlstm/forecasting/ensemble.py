@@ -106,7 +106,8 @@ class EnsembleForecaster(Forecaster):
 
             def perturbed(y: np.ndarray, number: int = number) -> np.ndarray:
                 y = y if perturb is None else perturb(y)
-                return y if self.perturbed == 1 else self.perturbation(y, number)
+                circular = getattr(self.forecasters[number // self.perturbed].model, "circular", False)
+                return y if self.perturbed == 1 else self.perturbation(y, number, circular=circular)
 
             forecast = forecaster(frames, steps, times=times, degrees=degrees, perturb=perturbed)
             self.missing, self.clipped = forecaster.missing, forecaster.clipped

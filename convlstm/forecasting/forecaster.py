@@ -15,7 +15,7 @@ from convlstm.arguments import check_mapping, check_number, check_whole, check_w
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.finite import check_finite
 from convlstm.forecasting.scale import FieldScale, Scale, Unscaled, scale_of
-from convlstm.forecasting.tiles import accepted, folded, tiles, unrolled
+from convlstm.forecasting.tiles import accepted, alignment, folded, tiles, unrolled
 from convlstm.gaps import Missing, fill
 from convlstm.runs.record import code
 from convlstm.runs.summary import RECORD, entries
@@ -358,8 +358,11 @@ class Forecaster:
         side = self.tile
         if side is None and padded[0] * padded[1] > LARGEST and tree_flatten(self.model.parameters()):
             side = TILE
-        side = max(padded) if side is None else -(-side // multiple) * multiple
-        tile = (min(side, padded[0]), min(side, padded[1]))
+        tile = padded
+        if side is not None:
+            multiple = alignment(padded, takes)
+            side = -(-side // multiple) * multiple
+            tile = (min(side, padded[0]), min(side, padded[1]))
         return tile, (padded[0], W) if self._circular else padded, multiple, pad
 
     def _check(self, shape: tuple[int, ...], horizon: int) -> None:

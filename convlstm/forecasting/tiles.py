@@ -27,6 +27,14 @@ def accepted(size: Size, takes: Callable[[Size], bool], most: int = 512) -> tupl
     return None
 
 
+def alignment(size: Size, takes: Callable[[Size], bool], most: int = 512) -> int:
+    """Returns the smallest number by which both sides of an accepted size can grow, or 1 if there is none.
+
+    It is the number that a model's patches and strides divide, whether the size itself is a multiple of more or not.
+    """
+    return next((n for n in range(1, most + 1) if takes((size[0] + n, size[1] + n))), 1)
+
+
 def starts(length: int, tile: int, stride: int) -> list[int]:
     """Returns the first pixels of tiles that cover a side. The last tile ends with the side."""
     return [*range(0, length - tile, stride), length - tile]

@@ -70,27 +70,29 @@ def pooled(x: np.ndarray, size: int) -> np.ndarray:
     return result
 
 
-def window_counts(x: np.ndarray, size: int) -> np.ndarray:
+def window_counts(x: np.ndarray, size: int, *, circular: bool = False) -> np.ndarray:
     """Returns the number of events in the square window of `size` x `size` pixels around each pixel.
 
     In rows and in columns, the window of pixel i starts at i - size // 2. Pixels outside the frame have no event. These
-    are the windows of scipy's `uniform_filter` with mode "constant".
+    are the windows of scipy's `uniform_filter` with mode "constant". With `circular` the columns go round, as in its
+    mode "wrap", and no window has a column twice.
 
     Returns:
         (n, H, W), unsigned integers.
     """
     # A window of twice the frame's side covers the whole frame from every pixel, as any larger one does.
     rows, columns = (min(size, 2 * side) for side in x.shape[1:])
+    columns = min(columns, x.shape[2]) if circular else columns
     counts = _slide(x.astype(np.min_scalar_type(rows)), rows, 1)
-    return _slide(counts.astype(np.min_scalar_type(rows * columns), copy=False), columns, 2)
+    return _slide(counts.astype(np.min_scalar_type(rows * columns), copy=False), columns, 2, circular=circular)
 
 
-def _slide(x: np.ndarray, size: int, axis: int) -> np.ndarray:
+def _slide(x: np.ndarray, size: int, axis: int, *, circular: bool = False) -> np.ndarray:
     """Returns sums over windows of `size` neighbours, from sums over 1, 2, 4, ... of them: few and fast additions."""
     length = x.shape[axis]
     padding = [(0, 0)] * x.ndim
     padding[axis] = (size // 2, size - size // 2 - 1)
-    sums, width = np.pad(x, padding), 1
+    sums, width = np.pad(x, padding, mode="wrap" if circular else "constant"), 1
 
     def part(start: int, count: int) -> np.ndarray:
         return sums[:, start : start + count] if axis == 1 else sums[:, :, start : start + count]
@@ -107,8 +109,10 @@ def _slide(x: np.ndarray, size: int, axis: int) -> np.ndarray:
         width *= 2
 
 
-def fractions(forecast: np.ndarray, target: np.ndarray, size: int) -> np.ndarray:
+def fractions(forecast: np.ndarray, target: np.ndarray, size: int, *, circular: bool = False) -> np.ndarray:
     """Returns sums over a frame of f^2, f t and t^2, where f and t count the events in the window around a pixel.
+
+    With `circular` the columns go round.
 
     Returns:
         (n, 3), float64.
@@ -117,7 +121,7 @@ def fractions(forecast: np.ndarray, target: np.ndarray, size: int) -> np.ndarray
     # Many frames have no event at a high threshold.
     wet = np.flatnonzero(forecast.any(axis=(1, 2)) | target.any(axis=(1, 2)))
     both = np.concatenate([forecast[wet], target[wet]])
-    counts = window_counts(both, size).reshape(2, len(wet), target[0].size).astype(np.float64)
+    counts = window_counts(both, size, circular=circular).reshape(2, len(wet), target[0].size).astype(np.float64)
     for i, f, t in zip(wet, *counts, strict=True):
         # Products of whole numbers below 2^53 are exact, in whatever order they are added.
         result[i] = f @ f, f @ t, t @ t

@@ -38,6 +38,7 @@ class Settings:
     pools: tuple[int, ...]
     spectrum: bool
     balance: tuple[tuple[float, ...], tuple[float, ...]] | None
+    circular: bool = False
 
     def __post_init__(self) -> None:
         if self.units not in table.RAIN_UNITS:
@@ -115,6 +116,8 @@ class RainMetrics:
         balance: Bins and weights of `b_mse` and `b_mae`: the lower ends of all bins but the first, and the weight of
             each bin. Default: HKO-7's for mm/h, (0.5, 2, 5, 10, 30) and (1, 1, 2, 5, 10, 30); no balanced scores for
             other units.
+        circular: True for frames whose columns go round the earth: so do the windows of FSS then. Windows of spectra
+            and squares of pooled CSI end at the seam. Default: False.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -130,6 +133,7 @@ class RainMetrics:
         pools: Sequence[int] = (4, 16),
         spectrum: bool = True,
         balance: tuple[Sequence[float], Sequence[float]] | None = None,
+        circular: bool = False,
     ):
         if balance is None and units == "mm/h":
             balance = HKO7_THRESHOLDS, HKO7_WEIGHTS
@@ -141,6 +145,7 @@ class RainMetrics:
             tuple(pools),
             spectrum,
             None if balance is None else checked_balance("RainMetrics", *balance),
+            circular,
         )
         self._sums: dict[str, ExactSum] = {}
         self._pixels = 0
@@ -316,7 +321,7 @@ def frame_sums(
         counts = [contingency(f, t, known)]
         counts += [contingency(pooled(f, p), pooled(t, p), s) for p, s in zip(settings.pools, squares, strict=True)]
         tables.append(np.stack(counts, axis=1))
-        windows.append([fractions(f, t, scale) for scale in settings.scales])
+        windows.append([fractions(f, t, scale, circular=settings.circular) for scale in settings.scales])
     result["tables"] = np.stack(tables, axis=2)
     if settings.scales:
         result["windows"] = np.moveaxis(np.array(windows), 2, 0)

@@ -54,6 +54,15 @@ def test_a_tiled_forecast_is_the_whole_one_without_a_seam(rng):
     assert np.abs(poor[inner] - whole[inner]).max() > 1e-2
 
 
+@pytest.mark.parametrize(("tile", "overlap"), [(30, 14), (48, 19), (50, 24)])
+def test_tiles_lie_on_the_patches_of_a_frame_that_the_model_takes_as_it_is(rng, tile, overlap):
+    mx.random.seed(0)
+    model = EncoderForecaster(in_channels=1, hidden_channels=(4,), kernel_size=3, patch_size=4)
+    frames = rng.random((2, 96, 96)).astype(np.float32)
+    whole = Forecaster(model)(frames, 2)
+    np.testing.assert_allclose(Forecaster(model, tile=tile, overlap=overlap)(frames, 2), whole, atol=5e-3)
+
+
 def test_an_encoder_forecaster_in_tiles_is_the_whole_to_a_thousandth(rng):
     mx.random.seed(0)
     model = EncoderForecaster(in_channels=1, hidden_channels=(8,), kernel_size=3, patch_size=4)

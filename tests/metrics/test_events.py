@@ -43,3 +43,21 @@ def test_pooled_squares(rng):
         [[x[n, 3 * i : 3 * i + 3, 3 * j : 3 * j + 3].any() for j in range(3)] for i in range(2)] for n in (0, 1)
     ]
     np.testing.assert_array_equal(pooled(x, 3), expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 12, 16, 40])
+def test_windows_over_columns_that_go_round(size):
+    rng = np.random.default_rng(size)
+    x = rng.random((2, 9, 12)) > 0.7
+    counts = window_counts(x, size, circular=True)
+    columns = min(size, 12)
+    rows = np.pad(x.astype(int), [(0, 0), (size, size), (0, 0)])
+    expected = np.zeros(x.shape, int)
+    for i in range(size):
+        for j in range(columns):
+            start = size + i - size // 2
+            expected += np.roll(rows, columns // 2 - j, axis=2)[:, start : start + 9]
+    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_array_equal(window_counts(np.roll(x, 5, 2), size, circular=True), np.roll(counts, 5, 2))
+    moved = fractions(np.roll(x[:1], 5, 2), np.roll(x[1:], 5, 2), size, circular=True)
+    np.testing.assert_array_equal(moved, fractions(x[:1], x[1:], size, circular=True))

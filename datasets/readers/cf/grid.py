@@ -95,8 +95,8 @@ def _turned(variable: Variable, axes: Axes) -> np.ndarray:
 
 def _flips(y: _Axis, x: _Axis, pixels: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     """Returns the axes to flip, by the coordinates of rows and columns, else by latitudes and longitudes."""
-    down = None if y.values is None else y.values[-1] - y.values[0]
-    right = None if x.values is None else x.values[-1] - x.values[0]
+    # Longitudes may pass 180 or 360 degrees on their way.
+    down, right = (None if axis.values is None else _change(axis.values, 0, axis.units) for axis in (y, x))
     for values in pixels.values():
         south, east = _change(values, 0), _change(values, 1)
         # Longitudes change most from column to column.
@@ -107,12 +107,12 @@ def _flips(y: _Axis, x: _Axis, pixels: Mapping[str, np.ndarray]) -> tuple[int, .
     return tuple(axis for axis, turned in ((0, (down or 0) > 0), (1, (right or 0) < 0)) if turned)
 
 
-def _change(values: np.ndarray, axis: int) -> float:
+def _change(values: np.ndarray, axis: int, units: str | None = "deg") -> float:
     """Returns the mean change from neighbour to neighbour along an axis, of angles that may pass 180 degrees."""
     if values.shape[axis] < 2:
         return 0.0
     steps = np.diff(values.astype(np.float64), axis=axis)
-    steps = (steps + 180) % 360 - 180
+    steps = (steps + 180) % 360 - 180 if units == "deg" else steps
     return float(np.nanmean(steps)) if np.isfinite(steps).any() else 0.0
 
 

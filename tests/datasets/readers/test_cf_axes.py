@@ -174,3 +174,13 @@ def test_fields_that_do_not_fit_together(tmp_path):
         open_file(path, variable=["t", "daily"])
     with pytest.raises(ValueError, match=r"'variable' must be one or more different names but got \['t', 't'\]"):
         make_reader("netcdf", variable=["t", "t"])
+
+
+def test_longitudes_that_pass_the_date_line_keep_their_order(tmp_path):
+    east = {"units": "degrees_east"}
+    for lon in ([180.0, 270.0, 0.0, 90.0], [90.0, 180.0, -90.0, 0.0]):
+        path = write_cf(
+            tmp_path / "a.nc", {"t": (("time", "lat", "lon"), VALUES, KELVIN)}, lon=(("lon",), np.array(lon), east)
+        )
+        np.testing.assert_array_equal(first_frames(path), VALUES[:2])
+        np.testing.assert_array_equal(open_file(path)[1].grid.coordinates[1].values, lon)
