@@ -36,6 +36,8 @@ def data_lines(record: Mapping[str, Any]) -> list[str]:
             lines[0] += ", of a synthetic radar"
         if "digits" in record:
             lines[0] += f", digits: {record['digits']}"
+        if isinstance(clips := record.get("clips"), Mapping):
+            lines[0] += f", {', '.join(f'{count:,} {split}' for split, count in clips.items())} clips"
     return [line for line in (*lines, _sequences(record)) if line]
 
 

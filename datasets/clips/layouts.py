@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 _CHANNELS = (1, 3)
+# The test set of Moving-MNIST, whose first axis is that of the frames.
+_PUBLISHED, _PUBLISHED_FRAMES = "mnist_test_seq.npy", 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def layout_of(shape: Sequence[int], length: int, order: str | None, what: str) -
     """Returns the order of the axes of an array, if its shape leaves no doubt.
 
     (T, H, W), (T, H, W, C), (N, T, H, W) and (N, T, H, W, C) are recognised, with C of 1 or 3; and (T, N, H, W, ...) if
-    only that leaves enough frames for a sequence.
+    only that leaves enough frames for a sequence, or if the array is the published test set of Moving-MNIST, (20,
+    10000, 64, 64), under its own name.
 
     Args:
         shape: Shape of the array.
@@ -69,6 +72,8 @@ def layout_of(shape: Sequence[int], length: int, order: str | None, what: str) -
     if len(shape) == 4 and shape[-1] in _CHANNELS:
         return Layout("THWC")
     first, second = shape[:2]
+    if len(shape) == 4 and _PUBLISHED in what and first == _PUBLISHED_FRAMES:
+        return Layout("TNHW")
     tail = "HW" if len(shape) == 4 else "HWC"
     if len(shape) == 5 and shape[-1] not in _CHANNELS and shape[2] in _CHANNELS:
         tail = "CHW"

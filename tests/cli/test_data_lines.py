@@ -44,6 +44,8 @@ def test_data_without_archives():
     ]
     assert data_lines(RadarEcho().describe())[0] == "radar_echo, of a synthetic radar"
     assert data_lines({"name": "mine"}) == ["mine"]
+    clips = {"train": 1048, "validation": 6, "test": 6}
+    assert data_lines({"name": "video", "clips": clips}) == ["video, 1,048 train, 6 validation, 6 test clips"]
     assert data_lines({}) == []
 
 

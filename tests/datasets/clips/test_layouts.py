@@ -33,6 +33,13 @@ def test_a_shape_that_may_mean_several_orders_is_asked_for(shape):
         layout_of(shape, 20, None, "the array a.npy")
 
 
+def test_the_published_test_set_of_moving_mnist_is_known_by_its_name():
+    for length in (6, 20):
+        assert layout_of((20, 10000, 64, 64), length, None, "the array mnist_test_seq.npy").order == "TNHW"
+    # Another file of that name is not taken for it.
+    assert layout_of((10000, 20, 64, 64), 20, None, "the array mnist_test_seq.npy").order == "NTHW"
+
+
 def test_the_order_that_is_named_counts():
     assert layout_of((20, 10000, 64, 64), 20, "TNHW", "a").sizes((20, 10000, 64, 64)) == {
         "N": 10000, "T": 20, "H": 64, "W": 64, "C": 1,
