@@ -69,25 +69,43 @@ def edges(H: int, W: int) -> mx.array:
 
 @cache
 def _kernel_bilinear(circular: bool):
-    @mx.custom_function
-    def run(field, y, x):
+    def call(name: str, arrays: list[mx.array], outputs: list[int | None]) -> list[mx.array]:
+        """Calls a kernel with field, y, x and more; the shapes of its results are those of inputs, None: the values."""
+        field, y, x, *more = arrays
         *leading, H, W = field.shape
         size = y.shape[-2:]
-        # Channels that share their positions are read together.
-        shared = y.ndim == field.ndim > 2 and y.shape[:-3] == tuple(leading[:-1]) and y.shape[-3] == 1
-        C = leading[-1] if shared else 1
+        shared = _is_shared(field, y)
         if not shared:
             y, x = (mx.broadcast_to(a, (*leading, *size)) for a in (y, x))
-        n = y.size // (size[0] * size[1])
-        numbers = [n, C, H, W, size[0] * size[1], int(circular)]
-        return library().call("convlstm_bilinear", [field, y, x], [(*leading, *size)], numbers)[0]
+        numbers = [y.size // (size[0] * size[1]), leading[-1] if shared else 1, H, W, size[0] * size[1], int(circular)]
+        inputs = [field, y, x, *more]
+        shapes = [(*leading, *size) if n is None else inputs[n].shape for n in outputs]
+        return library().call(name, inputs, shapes, numbers)
+
+    @mx.custom_function
+    def run(field, y, x):
+        return call("convlstm_bilinear", [field, y, x], [None])[0]
 
     @run.vjp
     def _(primals, cotangent, _):
-        _, gradients = mx.vjp(lambda *arrays: plain_bilinear(*arrays, circular), list(primals), [cotangent])
-        return tuple(gradients)
+        gradients = call("convlstm_bilinear_backward", [*primals, cotangent], [0, 1, 2])
+        return tuple(_summed(g, primal.shape) for g, primal in zip(gradients, primals, strict=True))
 
     return run
+
+
+def _is_shared(field: mx.array, y: mx.array) -> bool:
+    """Returns True if the channels of fields share their places, which are then read together."""
+    return y.ndim == field.ndim > 2 and y.shape[:-3] == field.shape[:-3] and y.shape[-3] == 1
+
+
+def _summed(a: mx.array, shape: tuple[int, ...]) -> mx.array:
+    """Returns the sum of an array over the axes along which `shape` was broadcast to it."""
+    a = a.sum(axis=tuple(range(a.ndim - len(shape))))
+    for axis, length in enumerate(shape):
+        if length == 1 < a.shape[axis]:
+            a = a.sum(axis=axis, keepdims=True)
+    return a
 
 
 def drift(

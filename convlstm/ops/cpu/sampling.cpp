@@ -1,6 +1,8 @@
 // Kernels that read fields between their pixels: at given positions, and along motions.
 #include "sampling.h"
 
+#include <vector>
+
 #include "calls.h"
 
 namespace {
@@ -49,6 +51,52 @@ void convlstm_bilinear(In in, Out out, Numbers n) {
         places.find(frame, count, in[1] + i * P + first, in[2] + i * P + first);
         for (int64_t c = i * C; c < (i + 1) * C; c++)
             for (int g = 0; g < count; g++) out[0][c * P + first + g] = places.of(fields + c * size, frame.row(), g);
+    });
+}
+
+// field, y, x as above, dout (n, C, H', W') -> dfield, dy, dx. Beyond the border the place makes no difference.
+void convlstm_bilinear_backward(In in, Out out, Numbers n) {
+    const Frame frame{int(n[2]), int(n[3]), n[5] != 0};
+    const int64_t C = n[1], P = n[4], size = frame.size(), pixels = n[2] * n[3];
+    const float bottom = float(frame.H - 1), right = float(frame.W - 1);
+    const int row = frame.row();
+    std::lock_guard<std::mutex> lock(Threads::pool().busy);
+    // A thread has a field of its own, and adds to it in the order of the places.
+    Threads::pool().run(int(n[0]), [&](int i) {
+        static thread_local std::vector<float> field, sums;
+        field.resize(size), sums.resize(size);
+        const float *ys = in[1] + i * P, *xs = in[2] + i * P;
+        float *dys = out[1] + i * P, *dxs = out[2] + i * P;
+        std::memset(dys, 0, sizeof(float) * P);
+        std::memset(dxs, 0, sizeof(float) * P);
+        for (int64_t c = i * C; c < (i + 1) * C; c++) {
+            padded<1>(frame, in[0] + c * pixels, field.data());
+            std::fill(sums.begin(), sums.end(), 0.0f);
+            Places places;
+            for (int64_t first = 0; first < P; first += GROUP) {
+                const int count = int(std::min<int64_t>(GROUP, P - first));
+                places.find(frame, count, ys + first, xs + first);
+                for (int g = 0; g < count; g++) {
+                    const float d = in[3][c * P + first + g], a = places.a[g], b = places.b[g];
+                    const float *upper = field.data() + places.at[g], *lower = upper + row;
+                    float *to = sums.data() + places.at[g], *below = to + row;
+                    to[0] += (1 - a) * (1 - b) * d, to[1] += (1 - a) * b * d;
+                    below[0] += a * (1 - b) * d, below[1] += a * b * d;
+                    dys[first + g] += d * ((1 - b) * (lower[0] - upper[0]) + b * (lower[1] - upper[1]));
+                    dxs[first + g] += d * ((1 - a) * (upper[1] - upper[0]) + a * (lower[1] - lower[0]));
+                }
+            }
+            for (int x = 0; x <= frame.W; x++) sums[(frame.H - 1) * row + x] += sums[frame.H * row + x];
+            for (int y = 0; y < frame.H; y++) {
+                float* from = sums.data() + y * row;
+                from[frame.circular ? 0 : frame.W - 1] += from[frame.W];
+                std::memcpy(out[0] + c * pixels + y * frame.W, from, sizeof(float) * frame.W);
+            }
+        }
+        for (int64_t p = 0; p < P; p++) {
+            if (!(ys[p] > 0 && ys[p] < bottom)) dys[p] = 0;
+            if (!frame.circular && !(xs[p] > 0 && xs[p] < right)) dxs[p] = 0;
+        }
     });
 }
 
