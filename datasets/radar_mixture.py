@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,11 +82,15 @@ class RadarMixture(SequenceDataset):
         for name, part in parts.items():
             check_mapping(owner, f"parts.{name}", part)
         shared = arguments.options(owner, "shared", shared)
-        for name, options in {"shared": shared, **parts}.items():
+        for name, options in (("shared", shared), *parts.items()):
             if given := [key for key in _COMMON if key in options]:
                 raise ValueError(
                     f"[{owner}] '{name}' must not have '{given[0]}', which is one for all: give it beside 'parts'."
                 )
+            known = [key for key in inspect.signature(RadarEcho).parameters if key not in _COMMON]
+            known += [] if name == "shared" else _OWN
+            if unknown := [key for key in options if key not in known]:
+                raise ValueError(f"[{owner}] '{name}' has no '{unknown[0]}' but {', '.join(known)}.")
         height, width = arguments.sides(owner, "frame_size", frame_size)
         self.margin = check_whole(owner, "margin", margin, 0, (min(height, width) - 1) // 2)
         common = {

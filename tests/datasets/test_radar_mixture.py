@@ -127,6 +127,8 @@ def test_the_record_has_the_parts(parts):
         ({"parts": {"a": 3}}, "'parts.a' must be a dict with texts as keys but got 3"),
         ({"parts": {"a": {"frame_size": 8}}}, "'a' must not have 'frame_size', which is one for all"),
         ({"shared": {"target_frames": 8}}, "'shared' must not have 'target_frames', which is one for all"),
+        ({"parts": {"a": {"wet": 8}}}, "'a' has no 'wet' but archive, .*, weight, splits, pixel_km"),
+        ({"shared": {"weight": 2}}, "'shared' has no 'weight' but archive, "),
         ({"parts": {"a": {"weight": -1}}}, "'parts.a.weight' must be at least 0 but got -1"),
         ({"parts": {"a": {"pixel_km": 0}}}, "'parts.a.pixel_km' must be above 0 but got 0"),
         ({"parts": {"a": {"splits": ["tests"]}}}, r"'parts.a.splits' must be a list of train, .* but got \['tests'\]"),

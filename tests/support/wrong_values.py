@@ -17,6 +17,7 @@ from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation
+from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
 from convlstm.architectures.sprog import SPROG
@@ -28,9 +29,11 @@ from convlstm.datasets.archives.newest_frames import NewestFrames
 from convlstm.datasets.gridded_fields import GriddedFields
 from convlstm.datasets.moving_mnist import MovingMNIST
 from convlstm.datasets.radar_echo import RadarEcho
+from convlstm.datasets.radar_mixture import RadarMixture
 from convlstm.datasets.readers import FORMATS, make_reader
 from convlstm.datasets.synthetic_radar import SyntheticRadar
 from convlstm.datasets.video_clips import VideoClips
+from convlstm.ensemble_losses import EnsembleScore
 from convlstm.models import EncoderForecaster
 from convlstm.runs import loggers
 from convlstm.training import sampling, schedules
@@ -134,6 +137,9 @@ def takers(folder: Path) -> dict[str, Taker]:
             radar_archives.OPTIONS,
             ("pattern", "units", "scale", "missing", "luminance"),
         ),
+        "RadarMixture": taker(
+            RadarMixture, sequence, parts={"a": {}}, input_frames=1, target_frames=1, frame_size=16, train_sequences=2
+        ),
         "GriddedFields": taker(GriddedFields, sequence, **of_sea, **shared),
         "VideoClips": taker(VideoClips, sequence, path=str(clips), **shared),
         "MovingMNIST": taker(
@@ -165,6 +171,7 @@ def takers(folder: Path) -> dict[str, Taker]:
         "BalancedMeanSquaredError": taker(losses.BalancedMeanSquaredError, scored, **bins),
         "BalancedMeanAbsoluteError": taker(losses.BalancedMeanAbsoluteError, scored, **bins),
         "SoftCriticalSuccess": taker(losses.SoftCriticalSuccess, scored, thresholds=[0.2, 0.5]),
+        "EnsembleScore": taker(EnsembleScore, lambda loss: mx.eval(loss(mx.stack([x, x]), x))),
         "WeightedSum": taker(
             losses.WeightedSum, scored, losses=[losses.MeanSquaredError(), losses.MeanAbsoluteError()]
         ),
@@ -176,6 +183,7 @@ def takers(folder: Path) -> dict[str, Taker]:
         "AdvectionResidual": taker(AdvectionResidual),
         "SPROG": taker(SPROG),
         "STEPS": taker(STEPS),
+        "LearnedSTEPS": taker(LearnedSTEPS, hidden_channels=[4]),
         "Extrapolation": taker(Extrapolation),
         "Persistence": taker(Persistence),
     }
