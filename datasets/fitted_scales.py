@@ -16,6 +16,8 @@ import numpy as np
 FITS = ("range", "standard")
 """The ways to fit a scale."""
 
+# A value that means missing occurs at least as often, and its distance from the others is as many times their range.
+_REPEATED, _FAR = 3, 10
 # Share of the range that is added on both sides, since other times are warmer and colder.
 _MARGIN = 0.1
 _NUMBERS: dict[frozenset[str], type[Transform]] = {
@@ -102,6 +104,32 @@ def check_clipped(owner: str, name: str, scale: Transform, values: np.ndarray, m
     if share > most:
         raise ValueError(f"{text}, or allow it: most_clipped={math.ceil(100 * share) / 100:g}.")
     warnings.warn(f"{text} if they matter.", stacklevel=4)
+
+
+def check_fill(owner: str, field: Field, values: np.ndarray) -> None:
+    """Warns if the lowest or the highest value occurs often and lies far from all others, as one that means missing.
+
+    Args:
+        owner: Class of the data set, for the message.
+        field: The field.
+        values: Values of the training split, NaN where missing.
+    """
+    known = values[np.isfinite(values)]
+    if known.size == 0 or field.is_rain:
+        return
+    for end in (known.min(), known.max()):
+        others = known[known != end]
+        if others.size == 0 or known.size - others.size < _REPEATED:
+            continue
+        low, high = float(others.min()), float(others.max())
+        gap = max(low - float(end), float(end) - high)
+        if high > low and gap > _FAR * (high - low):
+            share = 1 - others.size / known.size
+            warnings.warn(
+                f"[{owner}] {share:.1%} of the values of {field.name} are {float(end):g}, far from all others ({low:g} "
+                f"to {high:g} {field.units}). If that means missing, name it: reader.missing={float(end):g}.",
+                stacklevel=4,
+            )
 
 
 def _rounded(value: float) -> float:

@@ -10,7 +10,7 @@ from convlstm.datasets import arguments
 from convlstm.datasets.archive_options import ArchiveOptions
 from convlstm.datasets.channels import Channel, Channels, Degrees
 from convlstm.datasets.climatology import Climatology, check_kind
-from convlstm.datasets.fitted_scales import check_clipped, scale_choices, scale_of, scale_of_changes
+from convlstm.datasets.fitted_scales import check_clipped, check_fill, scale_choices, scale_of, scale_of_changes
 from convlstm.datasets.readers.grid import Field
 from convlstm.datasets.sequence_dataset import SPLITS, SequenceDataset
 from convlstm.datasets.static_fields import FoundMaps, maps_of
@@ -313,6 +313,7 @@ class GriddedFields(SequenceDataset):
     def _check_clipped(self, most: float) -> None:
         frames = self._some_frames("train" if self._sizes["train"] else "test")
         for number, channel in enumerate(self.channels.fields):
+            check_fill("GriddedFields", channel.field, frames[..., number])
             check_clipped("GriddedFields", channel.field.name, channel.scale, frames[..., number], most, "scale")
 
     def _degrees_of(self, number: int, top: int, left: int) -> Degrees | None:

@@ -16,6 +16,7 @@ from convlstm.datasets.archives.files import Problem, RadarFiles
 from convlstm.datasets.archives.majority import most_common, strangeness
 from convlstm.datasets.archives.sums import FileOfSums, check_sums
 from convlstm.datasets.calendar_steps import moved
+from convlstm.datasets.maps import outline, same_place, spelled
 from convlstm.datasets.readers import Contents, Grid, MissingLibraryError, ReadError
 from convlstm.datasets.windows import TOLERANCE
 
@@ -217,6 +218,8 @@ class NewestFrames:
                 continue
             if of_file.grid.layout != layout:
                 problems.append(Problem(path.name, f"{of_file.grid.layout} instead of {layout}"))
+            elif not same_place(place := outline(self.grid), given := outline(of_file.grid)):
+                problems.append(Problem(path.name, f"{spelled(given)} instead of {spelled(place)}"))
             else:
                 new += self._add(path, of_file, problems)
         return [time for time in new if time not in known]

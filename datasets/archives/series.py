@@ -14,6 +14,7 @@ from convlstm.datasets.archives.frame_statistics import INFINITE, NEGATIVE, UNRE
 from convlstm.datasets.archives.index import Entry
 from convlstm.datasets.archives.majority import strangeness
 from convlstm.datasets.archives.sums import FileOfSums, check_sums
+from convlstm.datasets.maps import outline, same_place, spelled
 from convlstm.datasets.readers import Grid, Layout
 from convlstm.datasets.readers.errors import printable
 from convlstm.datasets.windows import breaks, step_of
@@ -25,6 +26,8 @@ _KINDS = {
     "format": "files of another format than most are left out",
     "damaged": "files or frames that cannot be read are left out",
     "size": "files with frames of another size or other units than most are left out",
+    "place": "files with frames of another place than most are left out",
+    "remark": "files are read in another way than most",
     "missing": "frames without any known pixel are left out",
     "duplicate": "frames with the time of another one are left out",
     "negative": "negative rain counts as missing",
@@ -101,9 +104,9 @@ class Series:
 def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
     """Returns the series of all usable frames of some files, or None if there are none.
 
-    These are left out: files whose frames have another size or other units than most frames, frames that cannot be read
-    or are all missing, and frames with the time of another one. Of these, the frame counts whose file has the grid and
-    the kind of name of most files, and then that of the first name.
+    These are left out: files whose frames have another size, other units or another place than most frames, frames that
+    cannot be read or are all missing, and frames with the time of another one. Of these, the frame counts whose file
+    has the grid and the kind of name of most files, and then that of the first name.
 
     Raises:
         ValueError: If files hold sums since the same start, see `check_sums`.
@@ -122,7 +125,7 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
         if layout != usual:
             problems.note("size", name, f"{layout} instead of {usual}")
 
-    names = [name for name, layout in layouts.items() if layout == usual]
+    names = _of_one_place([name for name, layout in layouts.items() if layout == usual], entries, problems)
     parts = [entries[name] for name in names]
     check_sums("Archive", (FileOfSums(n, e.times, e.grid) for n, e in zip(names, parts, strict=True) if e.grid))
     sizes = [len(entry.times) for entry in parts]
@@ -173,6 +176,25 @@ def assemble(entries: Mapping[str, Entry], problems: Problems) -> Series | None:
         position=position[order],
         fingerprint=_fingerprint(names, parts, times, file[order]),
     )
+
+
+def _of_one_place(names: list[str], entries: Mapping[str, Entry], problems: Problems) -> list[str]:
+    """Returns the names of the files whose frames lie where most do; notes the others, and other ways of reading."""
+    grids: Counter[Grid] = Counter()
+    remarks: Counter[tuple[str, ...]] = Counter()
+    of_file: dict[str, Grid] = {name: grid for name in names if (grid := entries[name].grid) is not None}
+    for name, grid in of_file.items():
+        grids[grid] += len(entries[name].times)
+        remarks[tuple(field.remark for field in grid.fields)] += len(entries[name].times)
+    usual, usual_remarks = grids.most_common(1)[0][0], remarks.most_common(1)[0][0]
+    place = outline(usual)
+    there = {grid: same_place(place, outline(grid)) for grid in grids}
+    for name, grid in of_file.items():
+        if not there[grid]:
+            problems.note("place", name, f"{spelled(outline(grid))} instead of {spelled(place)}")
+        elif tuple(field.remark for field in grid.fields) != usual_remarks:
+            problems.note("remark", name, f"{' and '.join(map(str, grid.fields))}, most {usual.fields[0]}")
+    return [name for name in names if there[of_file[name]]]
 
 
 def _events(parts: list[Entry]) -> np.ndarray:

@@ -93,7 +93,8 @@ def find_sources(
         is_static = n != first and axes.frames is None
         found = shared if n == first or is_static else frame_times(variables, variable, axes, file_name)
         field, factors = _rates(variable, quantity, found, step_minutes, steps if sums[n] else None)
-        field = replace(field, remark="; ".join(filter(None, (axes.remark, _packing(variable)))))
+        calendar = f"dates of the calendar {found.calendar} are read as real ones" if found.calendar else ""
+        field = replace(field, remark="; ".join(filter(None, (axes.remark, _packing(variable), calendar))))
         grid, flips = find_grid(variables, variable, axes, (field,))
         check_frame(grid.shape)
         if grids and (grid.dimensions, grid.shape) != (grids[0].dimensions, grids[0].shape):

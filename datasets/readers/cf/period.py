@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from convlstm.datasets.readers.cf.axes import Axes, Variables
-from convlstm.datasets.readers.cf.time import decode_times, is_time, minutes_of
+from convlstm.datasets.readers.cf.time import REAL, decode_times, is_time, minutes_of
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.file_names import time_in_name
@@ -26,11 +26,15 @@ _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?", re.IGNORECASE)
 
 
 class FrameTimes(NamedTuple):
-    """The times of frames as the file has them, datetime64[s] of (F,), and the begins and ends of their periods."""
+    """The times of frames as the file has them, datetime64[s] of (F,), and the begins and ends of their periods.
+
+    `calendar` is that of the file if it is none of the real world.
+    """
 
     times: np.ndarray
     begins: np.ndarray | None = None
     ends: np.ndarray | None = None
+    calendar: str = ""
 
 
 def frame_times(variables: Variables, variable: Variable, axes: Axes, file_name: str) -> FrameTimes:
@@ -50,15 +54,17 @@ def frame_times(variables: Variables, variable: Variable, axes: Axes, file_name:
     times = np.ravel(decode_times(time.read(), time))
     if len(times) != frames:
         raise UnreadableError(f"has {frames} frames but {len(times)} times")
+    calendar = time.text("calendar").lower()[:_TEXT]
+    calendar = "" if calendar in ("", *REAL) or time.dtype.kind == "M" else calendar
     start = variables.get("start_time")
     if start is not None and start.shape == time.shape and is_time(start):
-        return FrameTimes(times, np.ravel(decode_times(start.read(), start)), times)
+        return FrameTimes(times, np.ravel(decode_times(start.read(), start)), times, calendar)
     bounds = variables.get(time.text("bounds"))
     if bounds is not None and bounds.shape == (*time.shape, 2):
         # Bounds have the units of their time.
         limits = decode_times(bounds.read(), time).reshape(-1, 2)
-        return FrameTimes(times, limits[:, 0], limits[:, 1])
-    return FrameTimes(times)
+        return FrameTimes(times, limits[:, 0], limits[:, 1], calendar)
+    return FrameTimes(times, calendar=calendar)
 
 
 def periods_of(variable: Variable, found: FrameTimes) -> np.ndarray:

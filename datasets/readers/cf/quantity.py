@@ -26,6 +26,8 @@ _LENGTHS = (*_METRES, "cm", "ms-1", "m/s")
 _TEXT = 500
 _WORD = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")
 _RAIN = re.compile(r"rain(fall|rate|s)?|precip(itation)?|prcp|ppt|qpe|drizzle")
+# Its "thickness" is that of the water, not of a layer.
+_DEPTH_OF_WATER = re.compile(r"lwe_thickness_of_(\w+_)?(precipitation|rainfall)_amount")
 _SHORT = ("pr", "tp", "rr")
 # Words of quantities that are about rain, but are none: these in all units, and those in all but mm and kg m-2.
 _ABOUT = frozenset(
@@ -128,6 +130,8 @@ def named_rain(variable: Variable) -> bool:
     kind, _ = units_of(variable.text("units"))
     # Reflectances of the ground are called reflectivity, too, and have no dBZ.
     if kind == "dBZ" or any(word in ("dbz", "dbzh") for word in words) or "equivalent_reflectivity" in texts[1]:
+        return True
+    if _DEPTH_OF_WATER.fullmatch(texts[1]):
         return True
     corrected = {"corrected", "adjusted"} & {*words}
     if (_ABOUT - {"bias", "error"} if corrected else _ABOUT) & {*words}:

@@ -12,8 +12,8 @@ from convlstm.datasets.readers.errors import UnreadableError
 
 import numpy as np
 
-# Calendars whose dates are those of the real world, at least since 1582.
-_REAL = ("standard", "gregorian", "proleptic_gregorian")
+REAL = ("standard", "gregorian", "proleptic_gregorian")
+"""Calendars whose dates are those of the real world, at least since 1582."""
 _TEXT = 200
 _LEAST_YEAR = 1583
 
@@ -52,7 +52,7 @@ def decode_times(values: np.ndarray, variable: Variable) -> np.ndarray:
     # Days as floats are inexact by microseconds.
     with np.errstate(invalid="ignore"):  # a number may lie outside of all times
         since = np.round((numbers.astype(np.float64) - first) * seconds).astype("timedelta64[s]")
-    if calendar in _REAL and date.year >= _LEAST_YEAR:
+    if calendar in REAL and date.year >= _LEAST_YEAR:
         times = _real(date, calendar) + since
     else:
         unique, places = np.unique(np.where(known, since, since[known].min()), return_inverse=True)

@@ -68,6 +68,7 @@ def test_other_fields_stay_what_they_are(tmp_path, name, units, attributes):
         ("x", "m s-1", {"long_name": "Convective rainfall"}, 3.6e6),
         ("x", "mm/day", {"long_name": "bias-corrected daily precipitation"}, 1 / 24),
         ("tp", "m", {"long_name": "Total precipitation"}, 1000),  # in an hour
+        ("lsp", "m", {"standard_name": "lwe_thickness_of_stratiform_precipitation_amount"}, 1000),
         ("acc", "mm", {"long_name": "Rain accumulation (quality controlled)"}, 1),
         ("rain", "inch", {}, 25.4),
     ],
