@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+from convlstm.checkpoints import MODEL, tensors
 from convlstm.distributed.ranks import ALONE
 from convlstm.distributed.watchdog import LOST
 from convlstm.training.diagnostics import reproduce
@@ -18,7 +19,7 @@ from convlstm.training.replicas import distance
 from tests.support import ranks
 from tests.support.ranks import Gaps, fitted, place_of
 from tests.support.short_runs import MEASURED
-from tests.support.tiny import OVERRIDES, PROJECT, environment
+from tests.support.tiny import OVERRIDES, PROJECT, call, environment
 
 import mlx.core as mx
 import numpy as np
@@ -203,6 +204,22 @@ def test_a_killed_rank_ends_the_run_which_one_process_resumes(tmp_path):
     assert "from step 10 on" in out
     assert "finished at step 20 of 20" in out
     check_same(tmp_path / "pair", tmp_path / "whole")
+
+
+def test_ranks_start_from_the_weights_and_the_model_of_a_checkpoint(tmp_path, monkeypatch, capsys):
+    short = [*FADE, "trainer.max_steps=4", f"output={tmp_path}"]
+    assert call("train", monkeypatch, capsys, *short, "name=first")[0] == 0
+    data = [change for change in short if not change.startswith("model")]
+    line = [*data, f"init={tmp_path / 'first'}", "freeze=[bias]"]
+    assert call("train", monkeypatch, capsys, *line, "name=whole")[0] == 0
+    out, err = ranks.finished(ranks.launched(2, "train.py", *line, "name=pair"))
+    assert "finished at step 4 of 4" in out, err
+    assert out.count("init        2 of 2 arrays from") == 1
+    assert out.count("frozen      1 arrays do not change: bias") == 1
+    check_same(tmp_path / "pair", tmp_path / "whole")
+    start, end = (tensors.read(tmp_path / name / "checkpoints" / "last" / MODEL) for name in ("first", "pair"))
+    assert start["bias"].item() == end["bias"].item()
+    assert start["weight"].item() != end["weight"].item()
 
 
 @pytest.mark.slow
