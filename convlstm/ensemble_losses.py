@@ -25,9 +25,10 @@ class EnsembleScore:
 
     k are the sides of the blocks. With alpha = 1 the CRPS is fair: in the mean, the best members are draws from the
     distribution of the truth, for any number of them. A little less than 1 prevents members that cancel. E_j is the
-    energy of the octave j of waves, from 2^(j+1) to 2^(j+2) pixels, the mean square of Haar's details of each frame;
-    that of the members is their mean. A mean over a block is one over its known pixels, and the block counts if at
-    least half of it is known. Details count where all their pixels are known.
+    energy of the octave j of waves, from 2^(j+1) to 2^(j+2) pixels, the mean square of Haar's details of each frame, in
+    which rates below the floor count as the floor. That of the members is their mean. A mean over a block is one over
+    its known pixels, and the block counts if at least half of it is known. Details count where all their pixels are
+    known.
 
     It is no mean over pixels: the average over parts of a batch, or over several machines, is not quite that of the
     whole.
@@ -36,10 +37,12 @@ class EnsembleScore:
         blocks: Sides of the blocks in pixels; 1 is pixels. Default: (1, 4, 16).
         weights: Weight of each block. Default: 1 each.
         rate_weight: Weight of the CRPS in mm/h. Default: 0.1.
-        spectrum_weight: Weight of the power. Default: 0.02.
+        spectrum_weight: Weight of the power. Default: 0.1.
         octaves: Octaves of the power, from waves of 2 pixels on. Default: 4.
         rates: Rain rates in mm/h of 0 and 1 on the model's scale. Default: those of `Reflectivity`.
-        ceiling: Rates above this count as this, in mm/h. Default: 50.
+        ceiling: Rates above this count as this in the CRPS, in mm/h. Default: 50.
+        floor: Rates below this count as this in the power, in mm/h: radars differ in the weakest rain that they see.
+            Default: 0.1.
         alpha: Share of the fair CRPS. Default: 0.95.
 
     Raises:
@@ -55,10 +58,11 @@ class EnsembleScore:
         weights: Sequence[float] | None = None,
         *,
         rate_weight: float = 0.1,
-        spectrum_weight: float = 0.02,
+        spectrum_weight: float = 0.1,
         octaves: int = 4,
         rates: Sequence[float] = (0.01682826752826455, 516.6767210708891),
         ceiling: float = 50.0,
+        floor: float = 0.1,
         alpha: float = 0.95,
     ):
         owner = type(self).__name__
@@ -77,6 +81,7 @@ class EnsembleScore:
             raise ValueError(f"[{owner}] 'rates' must be two rain rates, 0 < low < high, but got {list(rates)}.")
         self.rates = given
         self.ceiling = check_number(owner, "ceiling", ceiling, above=0)
+        self.floor = check_number(owner, "floor", floor, 0)
         self.alpha = check_number(owner, "alpha", alpha, 0, 1)
 
     def __call__(self, members: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -100,6 +105,9 @@ class EnsembleScore:
         if self.rate_weight:
             total = total + self.rate_weight * self._scores(self.rain(x), self.rain(y), known)
         if self.spectrum_weight:
+            low, high = self.rates
+            floor = math.log(max(self.floor, low) / low) / math.log(high / low)
+            x, y = mx.maximum(x, floor), mx.maximum(y, floor)
             total = total + self.spectrum_weight * self.power_error(x, y, known)
         return total
 

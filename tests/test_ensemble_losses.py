@@ -87,8 +87,20 @@ def test_the_power_of_an_octave_is_that_of_its_details():
     # Details of 2 pixels: energies 1 in the truth, (4 + 16) / 2 = 10 in the members; those of 4 pixels are equal.
     assert loss.power_error(x, y, known).item() == pytest.approx(math.log(10) ** 2 / 2, rel=1e-3)
     assert loss.power_error(mx.stack([y, y]), y, known).item() == pytest.approx(0, abs=1e-9)
+    x, y = x + 10, y + 10  # above the floor
     total = [EnsembleScore((1,), rate_weight=0, spectrum_weight=w, octaves=2)(x, y).item() for w in (0, 2)]
     assert total[1] - total[0] == pytest.approx(math.log(10) ** 2, rel=1e-3)
+
+
+def test_the_power_of_rain_below_the_floor_is_none(rng):
+    y = mx.array(rng.uniform(0, 0.4, SHAPE).astype(np.float32))
+    floor = float(Reflectivity().forward(np.array(0.5, np.float32)))
+    weak = mx.where(y < floor, 0, y)
+    losses = {floor: EnsembleScore((1,), rate_weight=0, floor=floor) for floor in (0.0, 0.5)}
+    without = EnsembleScore((1,), **PLAIN)
+    members = mx.stack([weak, weak])
+    assert losses[0.5](members, y).item() == pytest.approx(without(members, y).item(), abs=1e-6)
+    assert losses[0.0](members, y).item() > without(members, y).item() + 1e-3
 
 
 def test_what_is_missing_neither_scores_nor_has_a_gradient(rng):
@@ -121,6 +133,7 @@ def test_block_means_leave_out_the_rest_at_the_border(rng):
         ({"octaves": 0}, "'octaves' must be a whole number of at least 1 but got 0"),
         ({"rates": [2, 1]}, r"'rates' must be two rain rates, 0 < low < high, but got \[2, 1\]"),
         ({"ceiling": 0}, "'ceiling' must be above 0 but got 0"),
+        ({"floor": -1}, "'floor' must be at least 0 but got -1"),
         ({"alpha": 1.5}, "'alpha' must be at most 1 but got 1.5"),
     ],
 )
