@@ -168,8 +168,8 @@ class EncoderForecaster(nn.Module):
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
-        frame = inputs.shape[2:4]
         size = check_frames("EncoderForecaster", inputs, horizon, self.in_channels, self.patch_size)
+        frame = inputs.shape[2:4]
         for n, (encoder, down, up) in enumerate(zip(self.encoder, self.downsample, self.upsample, strict=True)):
             before = size
             size = down.output_size(size) if isinstance(down, Resample) else size

@@ -29,3 +29,10 @@ def test_arrays_of_numpy_are_refused(name, dtype):
     text = r"^\[\w+\] expected an array of MLX but got numpy\.ndarray\. Convert it: mx\.array\(x\)\.$"
     with pytest.raises(TypeError, match=text):
         CALLS[name](FRAMES.astype(dtype))
+
+
+@pytest.mark.parametrize("name", [name for name, call in CALLS.items() if not name.endswith("Cell")])
+def test_lists_are_refused_in_the_same_words(name):
+    text = r"^\[\w+\] expected an array of MLX but got list\. Convert it: mx\.array\(x\)\.$"
+    with pytest.raises(TypeError, match=text):
+        CALLS[name](FRAMES.tolist())

@@ -25,7 +25,7 @@ class Persistence(nn.Module):
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
-        check_frames("Persistence", inputs, horizon, inputs.shape[-1], 1)
+        check_frames("Persistence", inputs, horizon, None, 1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Returns the forecast: (N, T_in, H, W, C) -> (N, horizon, H, W, C). `key` is not used."""
@@ -43,7 +43,7 @@ class Zeros(nn.Module):
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
-        check_frames("Zeros", inputs, horizon, inputs.shape[-1], 1)
+        check_frames("Zeros", inputs, horizon, None, 1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Returns the forecast: (N, T_in, H, W, C) -> (N, horizon, H, W, C). `key` is not used."""
@@ -61,7 +61,7 @@ class Climatology(nn.Module):
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
-        check_frames("Climatology", inputs, horizon, inputs.shape[-1], 1)
+        check_frames("Climatology", inputs, horizon, None, 1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Returns the forecast: (N, T_in, H, W, C) -> (N, horizon, H, W, C). `key` is not used."""

@@ -116,7 +116,7 @@ class Extrapolation(nn.Module):
 
     def check_input(self, inputs: mx.array, horizon: int) -> None:
         """Raises ValueError if the inputs are not NTHWC, or if the horizon is below 1."""
-        check_frames("Extrapolation", inputs, horizon, inputs.shape[-1], 1)
+        check_frames("Extrapolation", inputs, horizon, None, 1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Returns a forecast of the frames after the inputs.

@@ -31,16 +31,15 @@ def depth_to_space(x: mx.array, size: int) -> mx.array:
     return x.swapaxes(-4, -3).reshape(*lead, H * size, W * size, C)
 
 
-def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int, patch_size: int) -> Pair:
+def check_frames(owner: str, inputs: mx.array, horizon: int, channels: int | None, patch_size: int) -> Pair:
     """Returns height and width of the inputs (N, T, H, W, C) in patches; raises ValueError if they do not fit.
 
-    Raises TypeError if they are no array of MLX.
+    Any number of channels fits if `channels` is None. Raises TypeError if they are no array of MLX.
     """
     check_array(owner, inputs)
-    if inputs.ndim != 5 or inputs.shape[-1] != channels:
-        raise ValueError(
-            f"[{owner}] expected inputs of shape NTHWC with C={channels} channels but got shape {tuple(inputs.shape)}."
-        )
+    if inputs.ndim != 5 or channels not in (None, inputs.shape[-1]):
+        wanted = "" if channels is None else f" with C={channels} channels"
+        raise ValueError(f"[{owner}] expected inputs of shape NTHWC{wanted} but got shape {tuple(inputs.shape)}.")
     if 0 in inputs.shape:
         raise ValueError(f"[{owner}] expected inputs of shape NTHWC, no side 0, but got {tuple(inputs.shape)}.")
     if horizon < 1:

@@ -115,7 +115,7 @@ def uniform(shape: tuple[int, ...]) -> mx.array:
 def check_array(owner: str, x: object) -> None:
     """Raises TypeError if an input is no array of MLX, such as one of NumPy."""
     if not isinstance(x, mx.array):
-        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}".removeprefix("builtins.")
         raise TypeError(f"[{owner}] expected an array of MLX but got {kind}. Convert it: mx.array(x).")
 
 

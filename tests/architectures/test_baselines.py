@@ -52,7 +52,7 @@ def test_scores_of_a_forecast_that_never_changes_are_those_of_persistence(rng):
 
 @models
 def test_inputs_must_be_sequences(name):
-    message = f"[{name}] expected inputs of shape NTHWC with C=1 channels but got shape (2, 4, 4, 1)."
+    message = f"[{name}] expected inputs of shape NTHWC but got shape (2, 4, 4, 1)."
     with pytest.raises(ValueError, match=re.escape(message)):
         MODELS[name]()(mx.zeros((2, 4, 4, 1)), 2)
 

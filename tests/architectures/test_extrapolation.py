@@ -161,6 +161,6 @@ def test_shapes_and_leads_must_fit():
         advect(mx.zeros((1, 4, 5, 1)), mx.zeros((1, 4, 5, 2)), 0)
     with pytest.raises(ValueError, match=re.escape("[Extrapolation] 'horizon' must be at least 1 but got 0.")):
         Extrapolation()(mx.zeros((1, 2, 4, 4, 1)), 0)
-    message = "[Extrapolation] expected inputs of shape NTHWC with C=1 channels but got shape (2, 4, 4, 1)."
+    message = "[Extrapolation] expected inputs of shape NTHWC but got shape (2, 4, 4, 1)."
     with pytest.raises(ValueError, match=re.escape(message)):
         Extrapolation()(mx.zeros((2, 4, 4, 1)), 2)
