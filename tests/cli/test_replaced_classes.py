@@ -101,3 +101,15 @@ def test_few_sequences_of_validation_are_said(train):
     status, out, _ = train("data.validation_sequences=8", "name=b")
     assert status == 0
     assert "validation split has" not in out
+
+
+def test_the_split_of_the_event_of_knmi_is_said_to_leave_two(monkeypatch, capsys, tmp_path, radar_root):
+    status, out, err = call(
+        *("train", monkeypatch, capsys, "data=radar_echo", f"data.archive={radar_root / 'knmi_20100826'}"),
+        *("data.target_frames=10", "data.coarsen=16", "data.frame_size=32", f"data.index={tmp_path / 'index'}"),
+        *("data.progress=false", "loss=mse", "model.hidden_channels=[2]", "model.kernel_size=3", "trainer.max_steps=1"),
+        *("trainer.batch_size=2", "trainer.validate_every=1", f"output={tmp_path}", "name=a"),
+    )
+    assert status == 0, err
+    assert "15 train, 2 validation, 5 test sequences" in out
+    assert "note        the validation split has 2 sequences" in out
