@@ -226,6 +226,11 @@ class RadarEcho(SequenceDataset):
         """Returns the times (UTC) of a sequence's frames, datetime64[s] of (T_in + T_out,); None for synthetic ones."""
         return self._sequences.times(split, *self._key(split, index, seed, epoch))
 
+    @property
+    def turns_quarters(self) -> bool:
+        """True if training turns square frames by quarters."""
+        return self._augment
+
     def describe(self) -> dict:
         """Returns a record of the sequences for JSON."""
         return {

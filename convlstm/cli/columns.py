@@ -24,6 +24,16 @@ def check_columns(model: Any, columns: Columns | None) -> None:
         )
 
 
+def check_turns(model: Any, data: Any) -> None:
+    """Raises ValueError if the columns of a model go round, but training turns its frames by quarters."""
+    height, width = getattr(data, "frame_shape", (0, 1))[:2]
+    if getattr(model, "circular", False) and getattr(data, "turns_quarters", False) and height == width:
+        raise ValueError(
+            f"[{type(model).__name__}] {key_of(model)} {_ROUND}, but data.augment turns square frames by quarters, so "
+            "that columns become rows. Leave it out: data.augment=false."
+        )
+
+
 def note_on_columns(model: Any, columns: Columns | None) -> str | None:
     """Returns what a user should know of a model and the columns of its frames, or None."""
     if columns is None or not hasattr(model, "circular"):

@@ -45,7 +45,21 @@ def no_such_key(key: str, names: Iterable[str], target: str = "") -> str:
     keys = [name for name in names if not name.startswith("_")]
     existing = f"\nKeys{' of ' + section if section else ''}: {', '.join(keys)}" if keys else ""
     owner = f"\nThey belong to {section}._target_, {target}." if target else ""
-    return f"there is no key '{key}'.{suggestion(wrong, keys, section)}{existing}{owner}"
+    return f"there is no key '{key}'.{suggestion(wrong, keys, section)}{existing}{owner}{_that_go_round(key, keys)}"
+
+
+def _that_go_round(key: str, keys: Iterable[str]) -> str:
+    """Returns the models whose columns can go round the earth if a key asks for it of another one, else ""."""
+    if key == "model.padding" and "border" in keys:
+        return "\nColumns that go round the earth: model.border=circular."
+    if key == "model.border" and "padding" in keys:
+        return "\nColumns that go round the earth: model.padding=circular."
+    if key not in ("model.padding", "model.border"):
+        return ""
+    return (
+        "\nColumns that go round the earth: model.padding=circular, which all networks but learned_steps have, or "
+        "model.border=circular of extrapolation, sprog and steps. persistence needs neither."
+    )
 
 
 def led_by_keys(text: str, settings: Any, section: str = "") -> str:

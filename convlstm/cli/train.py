@@ -17,7 +17,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.backend.blas import hold_to_one_thread, slow_blas_warning
 from convlstm.checkpoints.own_runs import packages_of, remember, trusted_packages
-from convlstm.cli.columns import check_columns, note_on_columns
+from convlstm.cli.columns import check_columns, check_turns, note_on_columns
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.data_channels import before_data, follow_channels
@@ -97,6 +97,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     lines = prepare(model, init, freeze, ranks)
     with fitting(settings, "model", "data", "trainer.batch_size", "trainer.accumulate"):
         check_columns(model, getattr(data, "columns", None))
+        check_turns(model, data)
         trainer.check(model, objects.loss, data, ranks=ranks)
     record = data.describe()
     check_ranks(ranks, settings, record)

@@ -10,15 +10,17 @@ from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.sprog import SPROG
 from convlstm.checkpoints import find
-from convlstm.cli.columns import check_columns, note_on_columns
+from convlstm.cli.columns import check_columns, check_turns, note_on_columns
 from convlstm.cli.evaluate import baseline
 from convlstm.datasets.columns import Columns
 from convlstm.datasets.transforms import Reflectivity
 from convlstm.evaluation.scoring import evaluate
+from tests.support.project import PROJECT
 from tests.support.tiny import call
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("netCDF4")
 
@@ -154,3 +156,31 @@ def test_baselines_and_scores_go_round_with_the_data():
         result = evaluate({"last": Persistence()}, [{"inputs": inputs, "targets": targets}], rain=rain, ssim=False)
         scores.append(result.scores["last"]["fss@1mmh_4px"]["overall"])
     assert scores == [pytest.approx(0.75), 0]
+
+
+def test_quarter_turns_are_refused():
+    around, plain = Extrapolation(border="circular"), Extrapolation()
+    turned, wide, still = (
+        SimpleNamespace(turns_quarters=turns, frame_shape=(24, width, 1))
+        for turns, width in ((True, 24), (True, 48), (False, 24))
+    )
+    with pytest.raises(ValueError, match=r"data\.augment turns square frames by quarters, so that columns become rows"):
+        check_turns(around, turned)
+    for model, data in ((around, wide), (around, still), (plain, turned), (around, SimpleNamespace())):
+        check_turns(model, data)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "configs" / "model").glob("*.yaml")))
+def test_all_models_have_columns_that_go_round_or_the_error_names_those_that_have(name, monkeypatch, capsys):
+    settings = yaml.safe_load((PROJECT / "configs" / "model" / f"{name}.yaml").read_text())
+    while not {"padding", "border"} & set(settings) and "defaults" in settings:
+        settings |= yaml.safe_load((PROJECT / "configs" / "model" / f"{settings.pop('defaults')[0]}.yaml").read_text())
+    has = {"padding", "border"} & set(settings)
+    assert bool(has) is (name not in ("persistence", "learned_steps"))
+    if not has or name == "extrapolation":
+        command = ("evaluate", f"model={name}", "data=moving_mnist", "model.padding=circular")
+        status, _, err = call(command[0], monkeypatch, capsys, *command[1:])
+        assert status == 1
+        expected = "model.border=circular" if has else "all networks but learned_steps have, or model.border=circular"
+        assert "there is no key 'model.padding'." in err
+        assert expected in err
