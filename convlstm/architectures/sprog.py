@@ -130,8 +130,8 @@ class SPROG(nn.Module):
         z = self._scale.forward(inputs[:, -FRAMES:])[..., 0]
         N, _, H, W = z.shape
         still, places, moved = mx.zeros((N, 2)), starts(N, H, W), []
-        # Nothing is known of what enters over the border.
-        options = {"zero": True, "circular": self.circular}
+        # Nothing is known of what enters over the border: as in pysteps it counts as no rain.
+        options = {"margin": 0.0, "circular": self.circular}
         for steps in range(1, FRAMES):
             frame, places = drift(z[:, -1 - steps], places, flow, still, **options)
             moved.insert(0, frame)
@@ -184,7 +184,7 @@ class SPROG(nn.Module):
     def _drifting(self) -> dict[str, Any]:
         """Returns the options of `drift` for forecasts, which come on the model's scale."""
         scale = (self._scale.lowest, self._scale.width, self._scale.threshold - 1e-4)
-        return {"zero": self.border == "zero", "circular": self.circular, "scale": scale}
+        return {"margin": 0.5 if self.border == "zero" else None, "circular": self.circular, "scale": scale}
 
 
 def missing(inputs: mx.array) -> mx.array:

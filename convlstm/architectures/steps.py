@@ -142,6 +142,7 @@ class STEPS(SPROG):
         dry = mx.logical_and(frames[-1] > self._scale.threshold + 1e-4, inside).mean() <= self.dry_share
         frames = mx.where(dry, 0, frames)
         gone = missing(inputs)[0]
+        gone = gone if gone.any().item() else None
         adjusting, motions, noises = mx.random.split(key, 3)
         spectrum = power_law if self.noise == "parametric" else noise_spectrum
         amplitudes = spectrum(frames, circular=self.circular)
@@ -175,7 +176,7 @@ class STEPS(SPROG):
         draws: mx.array,
         last: mx.array,
         flow: mx.array,
-        gone: mx.array,
+        gone: mx.array | None,
     ) -> mx.array:
         """Returns some members, (m, horizon, H, W), by the processes of the bands and by motions of their own."""
         (H, W), m = processes.size, len(draws)
@@ -189,7 +190,7 @@ class STEPS(SPROG):
                 z, _ = weakened(z.reshape(m, H, W), mask)
                 z = self._shifted(z, z >= self._scale.threshold - 1e-4, last)
             # The field moves from where the member's own motion has brought it.
-            field = mx.where(gone, mx.nan, z)
+            field = z if gone is None else mx.where(gone, mx.nan, z)
             frame, places = drift(field, places, flow, draws * self._errors(lead + 1), **self._drifting())
             frames.append(frame)
             mx.eval(frame, places, z)

@@ -65,7 +65,8 @@ class BandProcesses:
             x, y = (mx.stack([self._packed(part) for part in (a.real, a.imag)]) for a in (x, y))
         else:
             self.weights, self.powers = weights, mx.array(powers(bands, width))
-        self.x, self.y = (mx.broadcast_to(a, (len(keys), *a.shape)) for a in (x, y))
+        # At first all members share the frames.
+        self.x, self.y = x[None], y[None]
 
     def step(self) -> mx.array:
         """Advances all processes by a step, and returns the spectra of z, (m, H, W // 2 + 1).
@@ -92,11 +93,12 @@ class BandProcesses:
         (H, W), m = self.size, len(self.keys)
         inputs = [self.x, self.y, self.amplitudes, self.weights, self.coefficients, self.mean.reshape(1)]
         inputs += [self.keys.view(mx.float32), mx.array(quantiles())]
-        shapes = [self.x.shape, (m, H, W // 2 + 1, 2)]
-        numbers = [m, H, W, len(self.reaches), self.number, *self.reaches]
-        before = self.x
-        inputs[1], self.y = self.y, before
-        self.x, z = library().call("convlstm_band_step", inputs, shapes, numbers, reused={0: 1})
+        shapes = [(m, *self.x.shape[1:]), (m, H, W // 2 + 1, 2)]
+        numbers = [m, H, W, len(self.reaches), self.number, len(self.x), len(self.y), *self.reaches]
+        # The new x takes the memory of the old y, if that is as large.
+        reused = {0: 1} if len(self.y) == m else None
+        self.y = self.x
+        self.x, z = library().call("convlstm_band_step", inputs, shapes, numbers, reused=reused)
         return z.view(mx.complex64)[..., 0]
 
     def _packed(self, arrays: mx.array) -> mx.array:

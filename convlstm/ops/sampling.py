@@ -114,7 +114,7 @@ def drift(
     flow: mx.array,
     errors: mx.array,
     *,
-    zero: bool = False,
+    margin: float | None = None,
     circular: bool = False,
     scale: tuple[float, float, float] | None = None,
     algorithm: str = "auto",
@@ -133,7 +133,8 @@ def drift(
         places: s, rows and columns, (m, 2, H, W): at first those of the pixels, `starts`.
         flow: u as rows and columns, (H, W, 2), or (m, H, W, 2), one for each field.
         errors: a and b, (m, 2).
-        zero: If True, what comes from beyond the frame by more than half a pixel is 0, else the value at the border.
+        margin: What comes from beyond the frame by more than so many pixels is 0. Default: None, the value at the
+            border.
         circular: True if the columns go round. Default: False.
         scale: (lowest, width, threshold): the values z that arrive become (z - lowest) / width in [0, 1], and those
             below the threshold 0. Default: None, they stay as they are.
@@ -152,8 +153,8 @@ def drift(
     along = mx.where(speed > 1e-6, flow / mx.maximum(speed, 1e-6), 0)
     if takes_kernels(algorithm, fields, places, flow, errors):
         inputs = [fields, places, mx.concatenate([flow, along], axis=-1), errors]
-        inputs.append(mx.array((0.0, 0.0, 0.0) if scale is None else scale))
-        shapes, numbers = [fields.shape, places.shape], [m, H, W, int(circular), int(zero), len(flow)]
+        inputs.append(mx.array([*((0.0, 0.0, 0.0) if scale is None else scale), -1.0 if margin is None else margin]))
+        shapes, numbers = [fields.shape, places.shape], [m, H, W, int(circular), len(flow)]
         frames, places = library().call("convlstm_drift", inputs, shapes, numbers, reused={1: 1})
         return frames, places
     u, p = flow.transpose(0, 3, 1, 2), along.transpose(0, 3, 1, 2)
@@ -164,10 +165,10 @@ def drift(
     d = plain_bilinear(moving, y - d[:, :1] / 2, x - d[:, 1:] / 2, circular)
     y, x = y - d[:, :1], x - d[:, 1:]
     z = plain_bilinear(fields[:, None], y, x, circular)[:, 0]
-    if zero:
+    if margin is not None:
         bottom, right = edges(H, W)
-        inside = (y >= -0.5) & (y <= bottom + 0.5)
-        inside = inside if circular else inside & (x >= -0.5) & (x <= right + 0.5)
+        inside = (y >= -margin) & (y <= bottom + margin)
+        inside = inside if circular else inside & (x >= -margin) & (x <= right + margin)
         z = mx.where(inside[:, 0], z, 0)
     if scale is not None:
         lowest, width, threshold = scale

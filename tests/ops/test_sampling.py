@@ -83,16 +83,16 @@ def test_a_uniform_motion_moves_by_whole_pixels_and_its_error_along_and_across(a
 
 
 @pytest.mark.parametrize("circular", [False, True])
-@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("margin", [None, 0.0, 0.5])
 @pytest.mark.parametrize("scale", [None, (-0.5, 3.0, 0.25)])
 @pytest.mark.parametrize("flows", [1, 3])
-def test_the_kernel_drifts_as_the_plain_form(circular, zero, scale, flows, kernels, rng):
+def test_the_kernel_drifts_as_the_plain_form(circular, margin, scale, flows, kernels, rng):
     H, W = 19, 70  # more pixels than a group
     smooth = normal(rng, (flows, H, W, 2)) * 0.3 + mx.array([1.5, -2.0])
     smooth[0, :4] = 0
     fields, errors = normal(rng, (3, H, W)), normal(rng, (3, 2))
     fields[0, 8, 30:34] = np.nan
-    options = {"circular": circular, "zero": zero, "scale": scale}
+    options = {"circular": circular, "margin": margin, "scale": scale}
     places = {algorithm: starts(3, H, W) for algorithm in ("auto", "native")}
     for _ in range(3):
         frames = {}
@@ -106,3 +106,14 @@ def test_the_kernel_drifts_as_the_plain_form(circular, zero, scale, flows, kerne
         # A value at the threshold, or a place at the border, can fall on either side.
         assert (abs(np.nan_to_num(ours - plain)) < 1e-4).mean() > 0.999
     assert np.isnan(ours).any()
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "native"])
+def test_what_comes_from_beyond_the_margin_is_zero(algorithm):
+    fields, still = mx.ones((1, 6, 8)), mx.zeros((1, 2))
+    flow = mx.broadcast_to(mx.array([0.25, -0.75]), (6, 8, 2))
+    for margin, rows, columns in ((None, 6, 8), (0.0, 5, 7), (0.25, 6, 7), (0.75, 6, 8)):
+        frame, _ = drift(fields, starts(1, 6, 8), flow, still, margin=margin, algorithm=algorithm)
+        expected = np.zeros((6, 8))
+        expected[6 - rows :, :columns] = 1
+        np.testing.assert_array_equal(frame[0], expected)

@@ -30,7 +30,7 @@ struct Bands {
 
     Bands(Numbers n) : H(int(n[1])), W(int(n[2])), C(int(n[2] / 2 + 1)) {
         for (int k = 0; k < n[3]; k++) {
-            parts.push_back({H, C, int(n[5 + k])});
+            parts.push_back({H, C, int(n[7 + k])});
             starts.push_back(size);
             size += parts.back().size();
         }
@@ -70,10 +70,10 @@ extern "C" {
 //
 //     x_k = phi1_k x_k + phi2_k y_k + phi0_k e_k,  z = sum_k deviation_k x_k
 //
-// now x and before y (m, 2, S) of S numbers in all bands, real parts first; amplitudes of the noise (H, C); weights (S);
+// now x and before y (m or 1, 2, S) of S numbers in all bands, real parts first; amplitudes of the noise (H, C); weights (S);
 // phi1, phi2, phi0, deviation (4, K); mean (1): the first number of z's spectrum; keys (m, 2), whole numbers in the bits of
 // floats; quantiles (65536) of the noise -> the new x (m, 2, S), z's spectrum (m, H, C, 2).
-// Numbers: m, H, W, K, lead, the reach of each band.
+// Numbers: m, H, W, K, lead, x's and y's number of members, the reach of each band.
 void convlstm_band_step(In in, Out out, Numbers n) {
     const Bands bands(n);
     const int levels = int(n[3]), C = bands.C;
@@ -99,9 +99,9 @@ void convlstm_band_step(In in, Out out, Numbers n) {
                 const float scale = phi0[k] / std::sqrt(float(std::max(sums[k], 1e-12)));
                 const float a = phi1[k], b = phi2[k], d = deviation[k], *w = in[3] + at;
                 for (int half = 0; half < 2; half++) {
-                    const int64_t place = (2 * int64_t(m) + half) * S + at;
-                    const float *x = in[0] + place, *y = in[1] + place, *e = (half ? im : re) + int64_t(row) * C;
-                    float *to = out[0] + place, *sum = half ? row_im.data() : row_re.data();
+                    const auto place = [&](int64_t members) { return (members > 1 ? 2 * int64_t(m) + half : half) * S + at; };
+                    const float *x = in[0] + place(n[5]), *y = in[1] + place(n[6]), *e = (half ? im : re) + int64_t(row) * C;
+                    float *to = out[0] + place(n[0]), *sum = half ? row_im.data() : row_re.data();
                     for (int c = 0; c < part.columns(); c++) {
                         const float value = a * x[c] + b * y[c] + scale * (w[c] * e[c]);
                         to[c] = value;
@@ -169,7 +169,8 @@ void convlstm_near(In in, Out out, Numbers n) {
     Threads::pool().run(int(n[0]), [&](int m) {
         const float* field = in[0] + int64_t(m) * H * W;
         float* to = out[0] + int64_t(m) * H * W;
-        std::vector<int32_t> distance(int64_t(H) * W);
+        static thread_local std::vector<int32_t> distance;
+        distance.resize(int64_t(H) * W);
         for (int row = 0; row < H; row++) {
             int32_t *d = distance.data() + int64_t(row) * W, *above = row ? d - W : d;
             for (int c = 0; c < W; c++) d[c] = field[int64_t(row) * W + c] >= threshold ? 0 : row ? above[c] + 1 : most;

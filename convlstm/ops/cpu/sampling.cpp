@@ -104,15 +104,15 @@ void convlstm_bilinear_backward(In in, Out out, Numbers n) {
 //
 //     d = v(s),  d = v(s - d / 2),  s = s - d,  frame = field(s)
 //
-// field (m, H, W), s (m, 2, H, W), u and p (1 or m, H, W, 4), a and b (m, 2), scale (3) -> frame (m, H, W), s. scale is
-// (lowest, width, threshold): values from the threshold on become (value - lowest) / width in [0, 1], those below it 0.
-// Numbers: m, H, W, circular, zero: values that come from beyond the frame by more than half a pixel are 0, flows.
+// field (m, H, W), s (m, 2, H, W), u and p (1 or m, H, W, 4), a and b (m, 2), (lowest, width, threshold, margin) (4)
+// -> frame (m, H, W), s. If width is positive, values from the threshold on become (value - lowest) / width in [0, 1], and
+// those below it 0. Values from beyond the frame by more than the margin are 0, unless it is negative.
+// Numbers: m, H, W, circular, flows.
 void convlstm_drift(In in, Out out, Numbers n) {
     const Frame frame{int(n[1]), int(n[2]), n[3] != 0};
     const int64_t m = n[0], P = n[1] * n[2], size = frame.size();
-    const bool zero = n[4] != 0;
-    const float lowest = in[4][0], width = in[4][1], threshold = in[4][2];
-    const float bottom = float(frame.H) - 0.5f, right = float(frame.W) - 0.5f;
+    const float lowest = in[4][0], width = in[4][1], threshold = in[4][2], margin = in[4][3];
+    const float bottom = float(frame.H - 1) + margin, right = float(frame.W - 1) + margin;
     std::lock_guard<std::mutex> lock(Threads::pool().busy);
     // As many members at a time as there are threads, so that their motions stay in the cache.
     const int64_t at_once = std::min<int64_t>(m, Threads::pool().size());
@@ -121,7 +121,7 @@ void convlstm_drift(In in, Out out, Numbers n) {
         const int64_t members = std::min(at_once, m - start);
         Threads::pool().run(int(members), [&](int i) {
             const int64_t k = start + i;
-            const float* motion = in[2] + (n[5] > 1 ? 4 * k * P : 0);
+            const float* motion = in[2] + (n[4] > 1 ? 4 * k * P : 0);
             motion_of(frame, motion, in[3][2 * k], in[3][2 * k + 1], motions + 2 * i * size);
             padded<1>(frame, in[0] + k * P, fields + i * size);
         });
@@ -140,9 +140,11 @@ void convlstm_drift(In in, Out out, Numbers n) {
             for (int g = 0; g < count; g++) y[g] -= dy[g], x[g] -= dx[g];
             places.find(frame, count, y, x);
             for (int g = 0; g < count; g++) value[g] = places.of(field, frame.row(), g);
-            if (zero)
-                for (int g = 0; g < count; g++)
-                    if (!(y[g] >= -0.5f && y[g] <= bottom && (frame.circular || (x[g] >= -0.5f && x[g] <= right)))) value[g] = 0;
+            if (margin >= 0)
+                for (int g = 0; g < count; g++) {
+                    const bool across = frame.circular || (x[g] >= -margin && x[g] <= right);
+                    value[g] = across && y[g] >= -margin && y[g] <= bottom ? value[g] : 0;
+                }
             if (width > 0)
                 for (int g = 0; g < count; g++) {
                     const float scaled = std::min(std::max((value[g] - lowest) / width, 0.0f), 1.0f);
