@@ -74,9 +74,9 @@ def test_a_run_of_several_sittings_equals_one_without_a_break(run, tmp_path, mon
     assert size < 4 * 4.5 * sum(a.size for _, a in tree_flatten(one.model.parameters())) + 40_000
 
 
-def test_it_is_scored_by_its_members_beside_steps(run, tmp_path, monkeypatch, capsys):
-    line = ["examples=[]", "batch_size=1", f"out={tmp_path / 'scores'}"]
-    status, _, err = call("evaluate", monkeypatch, capsys, f"ckpt={run}", "split=validation", *line, "baselines=[]")
+def test_it_is_scored_by_its_members(run, tmp_path, monkeypatch, capsys):
+    line = ["examples=[]", "baselines=[]", "batch_size=1", f"out={tmp_path / 'scores'}"]
+    status, _, err = call("evaluate", monkeypatch, capsys, f"ckpt={run}", "split=validation", *line)
     assert (status, err) == (0, "")
     scores = json.loads((tmp_path / "scores" / "metrics.json").read_text())["forecasters"]["model"]["scores"]
     assert np.isfinite(scores["crps_mmh"]["overall"])
