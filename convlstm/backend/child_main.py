@@ -7,12 +7,15 @@ is of processor time, so that nothing is given up because the machine is busy. A
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,10 +30,12 @@ _CLOCKS = ((signal.ITIMER_PROF, 1), (signal.ITIMER_REAL, PATIENCE))
 _PROGRAM = 2 << 30
 # Sends a message to the parent; None in any other process.
 _send: Callable[[str, Any], None] | None = None
+# Seconds of processor time that `unhurried` work has taken.
+_unhurried_seconds = 0.0
 
 
-def main() -> None:
-    """Answers requests until the parent closes the pipe."""
+def main(modules: Sequence[str]) -> None:
+    """Imports modules, then answers requests until the parent closes the pipe."""
     global _send
     requests, replies = os.fdopen(os.dup(0), "rb"), os.dup(1)
     _close_standard_streams()
@@ -38,13 +43,17 @@ def main() -> None:
     _set_limits()
 
     def send(kind: str, value: Any) -> None:
-        for part in messages.pack([kind, value]):
+        for part in messages.pack([kind, value, time.process_time() - _unhurried_seconds]):
             view = memoryview(part)
             while len(view):
                 view = view[os.write(replies, view) :]
 
     _send = send
     with suppress(BrokenPipeError):  # the parent is gone
+        for module in modules:
+            with suppress(Exception):  # a request that needs it will say what is wrong
+                import_module(module)
+        gc.enable()
         send("ready", None)
         while (request := _next(requests)) is not None:
             _answer(request, send)
@@ -53,14 +62,17 @@ def main() -> None:
 @contextmanager
 def unhurried() -> Iterator[None]:
     """Stops the clock of the time limit meanwhile, for what takes long without harm, such as an import."""
+    global _unhurried_seconds
     if _send is None:
         yield
         return
     left = [signal.setitimer(clock, 0)[0] for clock, _ in _CLOCKS]
     _send("busy", None)
+    start = time.process_time()
     try:
         yield
     finally:
+        _unhurried_seconds += time.process_time() - start
         for (clock, _), seconds in zip(_CLOCKS, left, strict=True):
             signal.setitimer(clock, seconds)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import threading
@@ -11,6 +10,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,9 @@ from convlstm.backend.child_process import ChildError, ChildProcess, EndedError,
 
 _MOST = min(2, os.cpu_count() or 1)
 # A second process costs two tenths of a second of computing. It is started once the first one has worked for `_SOON`
-# seconds, if more than `_WORTH_IT` seconds seem to be left.
-_SOON, _WORTH_IT = 0.1, 1.0
+# seconds of processor time, if more than `_WORTH_IT` seconds of it seem to be left, or has been silent for `_SILENT`
+# seconds.
+_SOON, _WORTH_IT, _SILENT = 0.1, 1.5, 2.0
 _lock = threading.RLock()
 _idle: list[ChildProcess] = []
 _holders = 0
@@ -40,6 +41,16 @@ class Hold:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def start_ahead(*modules: str) -> None:
+    """Starts a child process for the requests to come. It ends with the first `Hold` that ends, or with this process.
+
+    Args:
+        modules: Names of modules that it imports meanwhile.
+    """
+    with _lock, suppress(NoChildError):  # a request will say what is wrong
+        _idle.append(ChildProcess(*modules))
 
 
 def call(function: Callable[..., Iterator[Any]], *arguments: Any, seconds: float | None = None) -> Any:
@@ -88,9 +99,10 @@ class Jobs:
         self._waiting: deque[_Job] = deque()
         self._working: dict[ChildProcess, deque[_Job]] = {}
         self._here = False
-        self._done = 0
-        # The time of the first value, since a process needs a moment to start.
-        self._begun = math.inf
+        # Jobs that have been finished after the first one, which takes longer, and the processor time of the process at
+        # the end of that one; before, -1 and the time at its first value.
+        self._done = -1
+        self._begun: float | None = None
 
     def add(self, key: Any, function: Callable[..., Iterator[Any]], *arguments: Any) -> None:
         """Adds a job; `call` describes function and arguments."""
@@ -115,8 +127,15 @@ class Jobs:
     def _needs_another(self) -> bool:
         if len(self._working) in (0, _MOST):
             return not self._working
-        worked = time.monotonic() - self._begun
-        return worked > _SOON and (self._done == 0 or worked / self._done * len(self._waiting) > _WORTH_IT)
+        (child,) = self._working
+        if self._begun is None:
+            return False
+        worked = child.seconds - self._begun
+        if self._done > 0:
+            left = worked / self._done * len(self._waiting) if worked > _SOON else 0.0
+        else:
+            left = worked
+        return left > _WORTH_IT or child.silence > _SILENT
 
     def _start(self) -> None:
         try:
@@ -161,6 +180,7 @@ class Jobs:
             return
         except EndedError as error:
             del self._working[child]
+            self._begun, self._done = None, -1
             jobs.popleft()
             self._waiting.extendleft(reversed(jobs))
             yield job.key, error
@@ -169,10 +189,11 @@ class Jobs:
             jobs.popleft()
             value = error
         else:
-            self._begun = min(self._begun, time.monotonic())
             if not more:
                 jobs.popleft()
                 self._done += 1
+            if self._begun is None or (self._done == 0 and not more):
+                self._begun = child.seconds
         yield job.key, value
 
     def _give_up(self, error: NoChildError) -> None:

@@ -33,14 +33,16 @@ _GRACE, _IMPORTS = 3.0, 60.0
 _SHORT = 4096
 _PIPE_BYTES = 1 << 20
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux, which Python 3.9 does not name
-# Packages whose own files import more than a process needs that only reads files: a BLAS, MLX, the data sets.
+# Imports are a tenth faster without the collection of garbage. The packages named here import more in their own files
+# than a process needs that only reads data: a BLAS, MLX, the data sets.
 _CODE = """
-import os, types
+import gc, os, types
+gc.disable()
 for name in ("convlstm", "convlstm.datasets"):
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = [os.path.join(sys.argv[1], *name.split("."))]
 from convlstm.backend.child_main import main
-main()
+main(sys.argv[2:])
 """
 
 
@@ -88,20 +90,26 @@ class ChildProcess:
     """A process that runs generator functions, one after the other. One thread may use it.
 
     It imports what it needs, but neither MLX nor the main module of this process. Start it with `request`.
+
+    Args:
+        modules: Names of modules that it imports before the first request.
+
+    Attributes:
+        seconds: Processor time of the process up to its last message, without that of imports of libraries.
     """
 
-    def __init__(self):
+    def __init__(self, *modules: str):
         self._pid = os.getpid()
         self._ready = False
         # Seconds of the requests that have no answer yet.
         self._requests: deque[float] = deque()
-        self._heard = 0.0
+        self._heard = self.seconds = 0.0
         if not sys.executable:
             raise NoChildError("the Python program is not known")
         root = str(Path(__file__).resolve().parents[2])
         try:
             # Without `site`, since the search path is given.
-            program, *arguments = command(_CODE, root)
+            program, *arguments = command(_CODE, root, *modules)
             self._process = subprocess.Popen(
                 [program, "-S", *arguments],
                 stdin=subprocess.PIPE,
@@ -133,6 +141,11 @@ class ChildProcess:
     def deadline(self) -> float:
         """The time at which this process ends the other one unless a message has come, by `time.monotonic`."""
         return self._heard + PATIENCE * self._requests[0] + _GRACE + (0 if self._ready else _IMPORTS)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last message, or since the time up to which it may be silent."""
+        return time.monotonic() - self._heard
 
     def request(self, function: Callable[..., Iterator[Any]], *arguments: Any, seconds: float | None = None) -> bool:
         """Asks for the values of a generator function. It is called once those of earlier requests are complete.
@@ -179,7 +192,7 @@ class ChildProcess:
         """
         try:
             while True:
-                kind, value = messages.unpack(self._fill)
+                kind, value, self.seconds = messages.unpack(self._fill)
                 self._heard, self._ready = time.monotonic(), True
                 if kind == "busy":
                     self._heard += _IMPORTS

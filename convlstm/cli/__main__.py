@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,10 @@ COMMANDS = {
     "doctor": ("convlstm.doctor", "print which device and BLAS MLX uses here, and how fast they are"),
 }
 
+# Arguments that name radar data, and the module that reads them in a process of its own.
+_ARCHIVE = re.compile(r"\+*(data\.(validation_|test_)?archive|input)=")
+_READING = "convlstm.datasets.archives.scan_file"
+
 
 def main() -> None:
     """Runs the command that the first argument names, and ends the program. An unknown command has exit status 2."""
@@ -38,6 +43,11 @@ def start(name: str) -> NoReturn:
     """Runs a command with the arguments of this process, and ends the program."""
     program = Path(sys.argv[0]).name
     try:
+        if any(map(_ARCHIVE.match, sys.argv[1:])) and not {"-m", "--multirun"} & set(sys.argv):
+            from convlstm.backend.child_pool import start_ahead  # brings NumPy
+
+            # It imports its libraries while this process imports others and composes the configuration.
+            start_ahead(_READING)
         sys.exit(import_module(COMMANDS[name][0]).main() or 0)
     except KeyboardInterrupt:  # while libraries are loaded
         end_interrupted(program)

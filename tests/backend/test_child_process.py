@@ -63,6 +63,40 @@ def test_a_process_is_kept_while_it_is_held_and_ends_afterwards():
     assert children() == before
 
 
+def test_a_process_that_is_started_ahead_is_used_and_has_imported_the_modules():
+    before = children()
+    child_pool.start_ahead("wave", "no_such_module")
+    assert len(children()) == len(before) + 1
+    with Hold():
+        assert "wave" in call(child_functions.modules)
+        assert len(children()) == len(before) + 1
+    assert children() == before
+
+
+def test_a_process_that_is_started_ahead_ends_with_the_program():
+    code = """
+        from convlstm.backend import child_pool
+        child_pool.start_ahead("wave")
+        print(child_pool._idle[0]._process.pid)
+        """
+    with run(code) as done:
+        out, err = done.communicate(timeout=30)
+    assert (done.returncode, err) == (0, "")
+    assert gone(int(out), 5)
+
+
+@pytest.mark.parametrize(("count", "processes"), [(4, 1), (60, 2)])
+def test_a_second_process_starts_if_much_is_left(monkeypatch, count, processes):
+    monkeypatch.setattr(child_pool, "_MOST", 2)
+    monkeypatch.setattr(child_pool, "_SOON", 0.02)
+    monkeypatch.setattr(child_pool, "_WORTH_IT", 0.2)
+    monkeypatch.setattr(child_pool, "_SILENT", 60.0)
+    jobs = Jobs()
+    for number in range(count):
+        jobs.add(number, child_functions.work, 0.01)
+    assert len({value for _, value in jobs if value is not None}) == processes
+
+
 def test_it_imports_neither_mlx_nor_the_main_module():
     loaded = call(child_functions.modules)
     assert not {"mlx.core", "matplotlib", "hydra", "pytest", "convlstm.datasets.radar_echo"} & set(loaded)

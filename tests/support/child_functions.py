@@ -50,3 +50,11 @@ def slow(seconds, steps):
     for n in range(steps):
         time.sleep(seconds)
         yield n
+
+
+def work(seconds):
+    """Computes for some seconds of processor time."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    yield os.getpid()
