@@ -358,7 +358,10 @@ def _differ(one: Field, other: Field) -> bool:
 
 
 def _lengths(archives: Sequence[Archive]) -> str:
-    return ", ".join(f"the {len(a)} frames of {a.name} at {a.step:g} min" for a in archives)
+    return ", ".join(
+        f"the {len(a)} frames of {a.name} at {a.step:g} min" if len(a) > 1 else f"the single frame of {a.name}"
+        for a in archives
+    )
 
 
 def _listed(values: Mapping) -> str:

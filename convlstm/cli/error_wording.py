@@ -138,3 +138,13 @@ def _keys_named(settings: Any, argument: str, section: str) -> Iterator[tuple[st
                 yield from walk(value, path, target)
 
     return walk(value_at(settings, section), section, "")
+
+
+def with_sections(config_name: str, text: str) -> str:
+    """Returns a message whose keys of readers and scales are those of a command's configuration.
+
+    Args:
+        config_name: Name of the configuration: only that of `forecast` has them at its top, the others in `data`.
+        text: The message, such as "Name its units: reader.units=mm/h".
+    """
+    return text if config_name == "forecast" else re.sub(r"(?<![\w.])(reader\.\w+=|most_clipped=)", r"data.\1", text)

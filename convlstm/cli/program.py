@@ -7,6 +7,7 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from convlstm.backend import precompiled_header, stop_guard
@@ -24,6 +25,7 @@ from convlstm.cli.configuration import (
     quoted,
     update_names,
 )
+from convlstm.cli.error_wording import with_sections
 from convlstm.cli.errors import USER_ERRORS, message, unknown_name
 from convlstm.cli.replaced_classes import open_new_keys
 from convlstm.cli.sweep_jobs import finish, run_job
@@ -82,7 +84,7 @@ def _run(config_name: str, main: Callable[[DictConfig], None], *, open_sections:
                 return main(config)
         except USER_ERRORS as error:
             end_if_nobody_reads(error)
-            fail(message(error, OmegaConf.to_container(config)))
+            fail(with_sections(config_name, message(error, OmegaConf.to_container(config))))
         except Exception as error:
             leave_message(f"{type(error).__name__}: {error}")
             raise
@@ -90,7 +92,7 @@ def _run(config_name: str, main: Callable[[DictConfig], None], *, open_sections:
     guarded.__name__ = config_name
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = partial(_show_warning, config_name)
             if MESSAGE in os.environ:
                 warnings.simplefilter("ignore", Note)  # the sweep has shown it
             check_groups()
@@ -107,6 +109,7 @@ def _run(config_name: str, main: Callable[[DictConfig], None], *, open_sections:
 
 
 def _show_warning(
+    config_name: str,
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -115,7 +118,8 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Prints a warning or a note as a line, in place of `warnings.showwarning`."""
-    print(f"{'note' if category is Note else 'warning':12}{printable(str(message))}", file=sys.stderr)
+    text = with_sections(config_name, printable(str(message)))
+    print(f"{'note' if category is Note else 'warning':12}{text}", file=sys.stderr)
 
 
 def fail(text: str) -> typing.NoReturn:

@@ -288,4 +288,6 @@ def main() -> None:
     with joined() as ranks:
         if ranks.size > 1 and {"-m", "--multirun"} & set(sys.argv):
             fail("a sweep cannot run under mlx.launch. Start it without mlx.launch, or start each of its runs with it.")
-        run("train", functools.partial(execute, ranks=ranks), sweeps=True)
+        # Hydra does not know the options of the reader: they depend on the format.
+        train = functools.partial(execute, ranks=ranks)
+        run("train", train, open_sections=("data.reader", "data.static"), sweeps=True)

@@ -24,6 +24,8 @@ CHANGEABLE = ("optimizer", "schedule", "sampling", "trainer")
 
 # The key of the fields of an archive in the description of the data.
 _FIELDS = re.compile(r"record\.archives\..+\.fields").fullmatch
+# Keys of a field that only describe it; earlier versions did not.
+_SAID = ("remark", "minutes")
 
 
 class ResumeError(ValueError):
@@ -146,7 +148,7 @@ def check_same_data(checkpoint: Path, record: Mapping[str, Any]) -> None:
         record: The data's description as they are now. The same configuration may lead to other data than before.
     """
     former = checkpoints.read_state(checkpoint).get("data")
-    changes = differences({"record": former}, {"record": record}, ("record",))
+    changes = differences({"record": _compared(former)}, {"record": _compared(record)}, ("record",))
     # Runs of earlier versions lack the fields of archives, which are recorded now.
     changes = [(key, former, current) for key, former, current in changes if former is not None or not _FIELDS(key)]
     if changes:
@@ -157,6 +159,13 @@ def check_same_data(checkpoint: Path, record: Mapping[str, Any]) -> None:
             f"'{checkpoint}' was trained on other data:\n  {lines}\nGive it the data that it was trained on "
             "(data.root=..., data.archive=..., the same version of the program that draws them), or start a new run."
         )
+
+
+def _compared(record: Any) -> Any:
+    """Returns a record without what is only said about fields, which earlier versions did not say."""
+    if isinstance(record, Mapping):
+        return {key: _compared(value) for key, value in record.items() if key not in _SAID}
+    return [_compared(value) for value in record] if isinstance(record, list) else record
 
 
 def changes_on_resume(checkpoint: Path, settings: Mapping[str, Any]) -> list[Difference]:

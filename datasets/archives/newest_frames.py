@@ -218,7 +218,7 @@ class NewestFrames:
                 continue
             if of_file.grid.layout != layout:
                 problems.append(Problem(path.name, f"{of_file.grid.layout} instead of {layout}"))
-            elif not same_place(place := outline(self.grid), given := outline(of_file.grid)):
+            elif self.grid is not None and not same_place(place := outline(self.grid), given := outline(of_file.grid)):
                 problems.append(Problem(path.name, f"{spelled(given)} instead of {spelled(place)}"))
             else:
                 new += self._add(path, of_file, problems)

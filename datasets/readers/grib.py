@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,6 +93,9 @@ def _add(
             "levels: some are missing"
         )
     about = {"units": _EPOCH, "standard_name": "time"}
+    shared = ""
+    if any(message.begin < message.end for message in by_place.values()):
+        shared = _shared_begin(by_place.values())
     if first.is_sum:
         ends = {message.end: message.begin for message in by_place.values()}
         periods = np.array([(ends[time], time) for time in times]).astype(np.int64)
@@ -109,7 +112,7 @@ def _add(
         vertical = {"units": first.level_units, "positive": "down" if first.level_units else "up"}
         dimensions.append(_shared(variables, first.level_type, None, np.array(levels), vertical))
     attributes = {"units": first.units, "standard_name": first.standard_name, "long_name": first.long_name}
-    attributes["cell_methods"] = "time: sum" if first.is_sum else ""
+    attributes |= {"cell_methods": "time: sum"} if first.is_sum else {"_remark": shared}
     try:
         rows, columns, mapping = coordinates_of(grid)
         dimensions += [_shared(variables, label, None, values, about) for label, values, about in (rows, columns)]
@@ -131,6 +134,14 @@ def _add(
         attributes={key: value for key, value in attributes.items() if value},
         load=load,
     )
+
+
+def _shared_begin(messages: Iterable[Message]) -> str:
+    """Returns a remark on means, highest values and the like over periods of which several begin at the same time."""
+    periods = {(message.begin, message.end) for message in messages}
+    begins = Counter(begin for begin, _ in periods)
+    begin, count = begins.most_common(1)[0]
+    return f"{count} of the {len(periods)} frames are over periods that begin at {begin}" if count > 1 else ""
 
 
 def _by_place(name: str, messages: Sequence[Message], overlapping: bool) -> dict[tuple[Any, ...], Message]:

@@ -1,6 +1,14 @@
 """Wording of errors: the keys that they are about, and what was probably meant."""
 
-from convlstm.cli.error_wording import keys_of_path, led_by_keys, no_such_key, shown, suggestion, value_at
+from convlstm.cli.error_wording import (
+    keys_of_path,
+    led_by_keys,
+    no_such_key,
+    shown,
+    suggestion,
+    value_at,
+    with_sections,
+)
 
 import pytest
 
@@ -69,3 +77,17 @@ def test_a_value_at_a_key():
     assert value_at(SETTINGS, "data.synthetic.wind.speed") is None
     assert value_at(SETTINGS, "nothing") is None
     assert value_at(SETTINGS, "") is SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Name its units: reader.units=mm/h, or raw", "Name its units: data.reader.units=mm/h, or raw"),
+        ("data.reader.units=mm/h", "data.reader.units=mm/h"),
+        ("allow it: most_clipped=0.1.", "allow it: data.most_clipped=0.1."),
+        ("the reader. A sentence", "the reader. A sentence"),
+    ],
+)
+def test_keys_of_the_data_have_their_section_but_in_forecasts(text, expected):
+    assert with_sections("train", text) == with_sections("evaluate", text) == expected
+    assert with_sections("forecast", text) == text

@@ -94,7 +94,9 @@ def find_sources(
         found = shared if n == first or is_static else frame_times(variables, variable, axes, file_name)
         field, factors = _rates(variable, quantity, found, step_minutes, steps if sums[n] else None)
         calendar = f"dates of the calendar {found.calendar} are read as real ones" if found.calendar else ""
-        field = replace(field, remark="; ".join(filter(None, (axes.remark, _packing(variable), calendar))))
+        field = replace(
+            field, remark="; ".join(filter(None, (axes.remark, _packing(variable), calendar, variable.text("_remark"))))
+        )
         grid, flips = find_grid(variables, variable, axes, (field,))
         check_frame(grid.shape)
         if grids and (grid.dimensions, grid.shape) != (grids[0].dimensions, grids[0].shape):

@@ -125,6 +125,19 @@ def test_sums_of_grib(tmp_path):
     assert make_reader("grib", variable="2t").contents(path).fields[0].units == "K"
 
 
+def test_means_since_a_start_are_named(tmp_path):
+    def mean(begin, end, value):
+        keys = {"productDefinitionTemplateNumber": 8, "dataTime": 0, "stepUnits": "h", "typeOfStatisticalProcessing": 0}
+        return grib_message(np.full((2, 3), value), shortName="2t", stepRange=f"{begin}-{end}", **keys)
+
+    path = tmp_path / "mean.grib"
+    path.write_bytes(mean(0, 1, 280.0) + mean(0, 2, 281.0))
+    field = open_file(path)[1].fields[0]
+    assert field.remark == "2 of the 2 frames are over periods that begin at 2024-02-29T00:00:00"
+    path.write_bytes(mean(0, 1, 280.0) + mean(1, 2, 281.0))
+    assert open_file(path)[1].fields[0].remark == ""
+
+
 def test_a_period_of_its_own_and_single_sums_are_refused(tmp_path):
     time = (("time",), np.arange(1, 7), HOURS | {"bounds": "time_bnds"})
     bounds = {"time_bnds": (("time", "two"), np.stack([np.arange(6), np.arange(1, 7)], axis=1), {})}
