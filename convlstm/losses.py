@@ -162,7 +162,7 @@ class SoftCriticalSuccess:
 
     The sums are over the valid pixels of all sequences, separately for each lead time and threshold, so that a rarely
     exceeded threshold counts as much as a frequently exceeded one. The added pixel prevents a division by 0 if a
-    threshold is never exceeded.
+    threshold is never exceeded. A lead time without a valid pixel has no part in the mean.
 
     It is not a mean over pixels: the average over parts of a batch, or over several machines, is not that of the whole.
 
@@ -192,12 +192,13 @@ class SoftCriticalSuccess:
         valid = mx.array(True) if mask is None else mx.broadcast_to(mask, target.shape) != 0
         # Missing values are replaced first: the gradient at a NaN is NaN.
         forecast, target = mx.where(valid, forecast, 0), mx.where(valid, target, 0)
+        leads = target.shape[1] if mask is None else mx.maximum(valid.any(axis=(0, 2, 3, 4)).sum(), 1)
         terms = []
         for threshold in self.thresholds:
             p = mx.where(valid, mx.sigmoid((forecast - threshold) / self.width), 0)
             o = mx.where(valid, target >= threshold, False)
             hits, either = ((x.sum(axis=(2, 3, 4))).sum(axis=0) for x in (p * o, mx.maximum(p, o)))
-            terms.append((1 - (hits + 1) / (either + 1)).mean())
+            terms.append((1 - (hits + 1) / (either + 1)).sum() / leads)  # 0 for a lead time without a valid pixel
         return mx.stack(terms).mean()
 
 

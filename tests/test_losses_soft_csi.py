@@ -82,3 +82,14 @@ def test_soft_csi_refuses_a_width_that_is_not_above_0(width):
 def test_soft_csi_refuses_other_shapes():
     with pytest.raises(ValueError, match="must have the same shape"):
         SoftCriticalSuccess([0.5])(mx.zeros((1, 1, 2, 2, 1)), mx.zeros((1, 1, 2, 3, 1)))
+
+
+def test_lead_times_without_a_known_pixel_have_no_part_in_the_mean(rng):
+    loss = SoftCriticalSuccess([0.3, 0.6])
+    y, t = mx.array(rng.random((2, 3, 4, 5, 1))), mx.array(rng.random((2, 3, 4, 5, 1)))
+    mask = mx.broadcast_to(mx.array([True, False, True]).reshape(1, 3, 1, 1, 1), t.shape)
+    known = mx.array([0, 2])
+    expected = loss(mx.take(y, known, axis=1), mx.take(t, known, axis=1))
+    assert loss(y, t, mask).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert loss(y, t, mx.ones(t.shape)).item() == pytest.approx(loss(y, t).item(), rel=1e-6)
+    assert loss(y, t, mx.zeros(t.shape)).item() == 0

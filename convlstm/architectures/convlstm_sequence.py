@@ -49,7 +49,7 @@ class ConvLSTMSequence(nn.Module):
             key: Key of the dropout masks in training; None draws from MLX's global state.
 
         Returns:
-            (N, L, H', W', O), and a list of `(h, c)`.
+            (N, L, H', W', O), or (N, H', W', O) if the last layer has `return_sequences=False`; a list of `(h, c)`.
         """
         starts = [None] * len(self.layers) if states is None else list(states)
         if len(starts) != len(self.layers):

@@ -122,7 +122,7 @@ def read(
 
 def reversed_at_the_end(layers: list[dict[str, Any]]) -> bool:
     """Returns True if Keras's outputs of these layers run against time. Ours are always in the order of the input."""
-    return bool(layers and layers[-1].get("reverse"))
+    return bool(layers and layers[-1].get("reverse") and layers[-1].get("return_sequences", True))
 
 
 def _part(path: Path, archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:

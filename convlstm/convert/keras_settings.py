@@ -195,6 +195,8 @@ def arguments(layer: RecurrentLayer, *, reverse: bool, version: str | None, hard
         value = _activation(name, theirs, settings.get(theirs, default), version, hard_sigmoid)
         result |= {ours: value} if value != default else {}
     result |= {key: settings[key] for key in ("dropout", "recurrent_dropout") if settings.get(key)}
+    if settings.get("return_sequences") is False:
+        result |= {"return_sequences": False}
     if layer.merge is not None:
         result |= {"bidirectional": True, "merge": layer.merge}
     return result | ({"reverse": True} if reverse else {})

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import convlstm
+from convlstm.architectures.convlstm_sequence import ConvLSTMSequence
 from convlstm.convert import ConversionError, convert, keras
 from convlstm.convert.__main__ import main
 from convlstm.convert.keras_settings import RecurrentLayer, arguments, recurrent_layers
@@ -135,6 +136,25 @@ def test_a_layer_that_returns_its_last_step_ends_the_chain():
     with pytest.raises(ConversionError, match="'a' has return_sequences=False, but layers follow"):
         recurrent_layers(chain)
     assert len(recurrent_layers(chain[:1])) == 1
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("merge", [None, "concat", "ave"])
+def test_a_last_layer_returns_its_last_step_as_keras_does(backwards, merge):
+    of = RecurrentLayer("a", "ConvLSTM2D", 0, {"padding": "same", "return_sequences": False}, merge)
+    options = arguments(of, reverse=backwards, version="3.4.1", hard_sigmoid=None)
+    assert options["return_sequences"] is False
+    assert not keras.reversed_at_the_end([options])
+    last = ConvLSTMSequence([{"in_channels": 2, "out_channels": 3, "kernel_size": 3} | options])
+    every = ConvLSTMSequence([{"in_channels": 2, "out_channels": 3, "kernel_size": 3} | options | {"merge": None}])
+    every.layers[0].return_sequences = True
+    every.update(last.parameters())
+    x = mx.random.normal((1, 4, 5, 6, 2), key=mx.random.key(0))
+    # Keras returns the step that each direction computes last.
+    sequences = every(x)[0] if merge else [every(x)[0]]
+    ends = [sequence[:, 0 if backwards ^ (n == 1) else -1] for n, sequence in enumerate(sequences)]
+    expected = {None: ends[0], "concat": mx.concatenate(ends, axis=-1), "ave": sum(ends) / len(ends)}[merge]
+    np.testing.assert_allclose(last(x)[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
