@@ -244,9 +244,8 @@ def forecast_frames_up_to(
             frames = in_units_of_training(frames, factors)
             if is_without_weights(forecaster):
                 km = None if latest.grid.pixel_km is None else latest.grid.pixel_km * latest.coarsen
-                facts = {"minutes": latest.step, "pixel_km": km}
-                fields_now = [f.physical for f in latest.grid.fields]
-                forecaster = fitted_to(forecaster, fields_now, frames, settings, **facts)
+                given = [f.physical for f in latest.grid.fields]
+                forecaster = fitted_to(forecaster, given, frames, settings, minutes=latest.step, pixel_km=km)
             elif isinstance(forecaster.model, LearnedSTEPS):
                 adopt_input(forecaster.model, latest)
             put_in_place(forecaster, latest)
