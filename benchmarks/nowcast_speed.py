@@ -12,6 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.machine import describe
@@ -53,12 +54,12 @@ def main() -> None:
     print(f"{describe()}; load before: {os.getloadavg()[0]:.1f}", flush=True)
     with Pysteps(arguments.python) as pysteps:
         for method in arguments.methods:
-            call = {"options": options, "flow": flow, "workers": workers}
+            call: dict[str, Any] = {"options": options, "flow": flow, "workers": workers}
             models[method](mx.array(inputs), 1)
             pysteps(rain, 1, METHODS[method], **call)
             ours, theirs = [], []
             for _ in range(arguments.repeats):
-                ours.append(timed(lambda m=method: models[m](mx.array(inputs), arguments.leads)))
+                ours.append(timed(partial(models[method], mx.array(inputs), arguments.leads)))
                 result = pysteps(rain, arguments.leads, METHODS[method], **call)
                 theirs.append(sum(result[f"seconds_{name}"] for name in METHODS[method]))
             report(method, np.array(ours), np.array(theirs))

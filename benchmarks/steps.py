@@ -76,9 +76,8 @@ def compare(archive: str, name: str, arguments: argparse.Namespace, pysteps: Pys
     if pixel_km is None or minutes is None:
         raise SystemExit(f"{archive} does not say the side of its pixels (--pixel-km NUMBER) or its step.")
     mine, theirs = OPTIONS[name]
-    models = {"steps": STEPS(arguments.members, minutes=minutes, pixel_km=pixel_km, **mine)}
-    if name == "defaults":
-        models = {"sprog": SPROG(), **models}
+    models: dict[str, SPROG] = {"sprog": SPROG()} if name == "defaults" else {}
+    models["steps"] = STEPS(arguments.members, minutes=minutes, pixel_km=pixel_km, **mine)
     options = {"n_ens_members": arguments.members, "kmperpixel": pixel_km, "timestep": minutes, **theirs}
     sums: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {(m, s): [] for m in models for s in SIDES}
     for batch in data.stream("test", 1, truth=True):

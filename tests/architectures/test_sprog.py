@@ -116,6 +116,35 @@ def test_two_frames_are_too_few():
         SPROG()(mx.zeros((1, 2, 16, 16, 1)), 1)
 
 
+def test_frames_are_aligned_as_in_pysteps(rng):
+    """Paths go back by the midpoint rule; all that comes from beyond the outermost pixels is no rain."""
+    model = SPROG()
+    x = mx.clip(mx.array(rng.uniform(0.2, 0.8, (2, 3, 12, 16, 1)).astype(np.float32)), 0, 1)
+    flow = mx.array(rng.normal([0.6, -1.3], 0.4, (2, 12, 16, 2)).astype(np.float32))
+    aligned = np.array(model.lagrangian(x, flow))
+    z = np.array(model._scale.forward(x))[..., 0]
+    np.testing.assert_array_equal(aligned[:, 2], z[:, 2])
+    pixels = np.stack(np.indices((12, 16)), axis=-1).astype(float)
+
+    def read(field, place):
+        y, x = place
+        y, x = min(max(y, 0), 11), min(max(x, 0), 15)
+        top, left = min(int(y), 10), min(int(x), 14)
+        a, b = y - top, x - left
+        upper, lower = field[top : top + 2, left : left + 2]
+        return (1 - a) * ((1 - b) * upper[0] + b * upper[1]) + a * ((1 - b) * lower[0] + b * lower[1])
+
+    for n in range(2):
+        motion = np.array(flow[n], float)
+        for index in np.ndindex(12, 16):
+            place = pixels[index].copy()
+            for steps in (1, 2):
+                place = place - read(motion, place - read(motion, place) / 2)
+                inside = (place >= 0).all() and (place <= [11, 15]).all()
+                expected = read(z[n, 2 - steps], place) if inside else 0
+                assert aligned[n, 2 - steps][index] == pytest.approx(expected, abs=2e-3)
+
+
 def test_facts_of_the_data_are_adopted_unless_an_argument_says_another():
     model = SPROG()
     model.adopt(rates=[0.05, 300])
