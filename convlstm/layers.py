@@ -237,7 +237,7 @@ class ConvLSTM(nn.Module):
         **cell,
     ):
         super().__init__()
-        if merge not in MERGES:
+        if not isinstance(merge, str | None) or merge not in MERGES:
             raise ValueError(
                 f"[ConvLSTM] 'merge' must be one of {', '.join(filter(None, MERGES))} or None but got {merge!r}."
             )

@@ -108,6 +108,7 @@ def test_models_hand_them_to_their_layers(options, rng):
     ("options", "text"),
     [
         ({"state_activation": "swish"}, "'state_activation' must be one of tanh, sigmoid, .* but got 'swish'"),
+        ({"state_activation": ["tanh"]}, r"'state_activation' must be one of tanh, sigmoid, .* but got \['tanh'\]"),
         ({"recurrent_activation": 3}, "'recurrent_activation' must be one of tanh, sigmoid, .* but got 3"),
         ({"even_kernels": 1}, "'even_kernels' must be .* but got 1"),
         ({"even_kernels": True, "kernel_size": 0}, "'kernel_size' must be an int or a pair of ints, at least 1"),

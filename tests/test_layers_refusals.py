@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("kernels_for_winograd")
     ("arguments", "message"),
     [
         ({"merge": "max"}, "[ConvLSTM] 'merge' must be one of concat, sum, mul, ave or None but got 'max'."),
+        ({"merge": ["sum"]}, "[ConvLSTM] 'merge' must be one of concat, sum, mul, ave or None but got ['sum']."),
         ({"dropout": 1.0}, "[ConvLSTM] 'dropout' must be at least 0 and below 1 but got 1.0."),
         ({"dropout": -0.1}, "[ConvLSTM] 'dropout' must be at least 0 and below 1 but got -0.1."),
         ({"recurrent_dropout": 2}, "[ConvLSTM] 'recurrent_dropout' must be at least 0 and below 1 but got 2."),

@@ -46,6 +46,6 @@ def cell_gates(output: str, state_activation: str, recurrent_activation: str) ->
 
 def check_activation(owner: str, name: str, value: str) -> str:
     """Returns the name of an activation, or raises ValueError if it is not one of `CELL_ACTIVATIONS`."""
-    if value not in CELL_ACTIVATIONS:
+    if not isinstance(value, str) or value not in CELL_ACTIVATIONS:
         raise ValueError(f"[{owner}] '{name}' must be one of {', '.join(CELL_ACTIVATIONS)} but got {value!r}.")
     return value

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
 
 def check_activation(owner: str, activation: str) -> str:
     """Returns the activation; raises ValueError if none has this name."""
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(
             f"[{owner}] 'state_activation' must be one of {', '.join(ACTIVATIONS)} but got {activation!r}."
         )

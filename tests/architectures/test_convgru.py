@@ -267,6 +267,7 @@ def test_repr():
         ({"in_channels": 1.0}, "'in_channels' must be a whole number of at least 0 but got 1.0."),
         ({"out_channels": 0}, "'out_channels' must be a whole number of at least 1 but got 0."),
         ({"kernel_size": 4}, "'kernel_size' must be odd but got 4"),
+        ({"state_activation": ["tanh"]}, "'state_activation' must be one of leaky_relu, tanh but got ['tanh']."),
         ({"state_activation": "relu"}, "'state_activation' must be one of leaky_relu, tanh but got 'relu'."),
         ({"algorithm": "fft"}, "'algorithm' must be one of auto, native, winograd but got 'fft'."),
     ],
