@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.limits import check_bytes
 
 import numpy as np
@@ -14,6 +15,8 @@ KINDS = ("month", "day", "hour", "month_hour", "day_hour")
 """What a mean is of: calendar months, days of the year (over 31 days around each), hours of the day (UTC), and both."""
 
 _HOURS, _WINDOW = 24, 31
+# Bytes of a mean of a pixel while it is computed: sum, count and mean.
+_BYTES = 20
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October"]
 _MONTHS += ["November", "December"]
 # Days of a leap year before each month: 29 February has a place of its own.
@@ -111,10 +114,16 @@ def fitted(
         shown: Goes through the numbers of the frames, with a progress bar or the like. Default: without.
 
     Raises:
-        UnreadableError: If the means need too much memory.
+        ValueError: If the means need too much memory.
     """
     count = count_of(kind)
-    check_bytes(f"a climatology of {count} x {' x '.join(map(str, shape))}", count * int(np.prod(shape)) * 20)
+    try:
+        check_bytes(f"{count} means of {' x '.join(map(str, shape))}", count * int(np.prod(shape)) * _BYTES)
+    except UnreadableError as error:
+        raise ValueError(
+            f"[Climatology] a climatology by {kind} {error}. Choose one of fewer means, such as month, or a larger "
+            "'coarsen'."
+        ) from error
     places = places_of(kind, times)
     sums, counts = np.zeros((count, *shape)), np.zeros((count, *shape), np.int32)
     for number in shown(range(len(times))):

@@ -85,6 +85,13 @@ FORECAST = {
     "several variables": r"has several fields: sst \(degC\), u10 \(m s-1\)",
     "units odd": "field       sst: .*furlongs per fortnight",
 }
+# What `evaluate` says.
+EVALUATE = {
+    "rain without units": "has the rain 'precipitation' without units. Name its units: data.reader.units=mm/h",
+    "several variables": r"has several fields: sst \(degC\), u10 \(m s-1\).*data.reader.variable=sst",
+    "land as -9999": r"25.0% of the values of sst are -9999, far from all others .*data.reader.missing=-9999",
+    "units missing": r"\bsst +RMSE .*\n.* raw ",
+}
 # Frames that need no words, since they are brought into the usual order: the last one, and the times of both.
 FIRST, LAST = "2020-01-01 10:00", "2020-01-01 11:00"
 READ = {
@@ -143,7 +150,7 @@ def test_the_table_is_complete():
 
 
 def test_every_pattern_asks_for_something():
-    for pattern in (*SAID.values(), *FORECAST.values()):
+    for pattern in (*SAID.values(), *FORECAST.values(), *EVALUATE.values()):
         assert not re.search(pattern, "run         runs/run\ndevice      Device(cpu, 0)\nmodel       EncoderForecaster")
 
 
@@ -165,6 +172,18 @@ def test_forecasting_says_what_is_wrong(command, name):
     assert re.search(FORECAST[name], text, re.MULTILINE), text
     assert "Traceback" not in text
     assert status in (0, 1)
+
+
+@pytest.mark.parametrize("name", EVALUATE)
+def test_evaluating_says_what_is_wrong(command, name, monkeypatch):
+    monkeypatch.setattr(
+        "convlstm.cli.evaluate.write_pictures", lambda *_, **__: []
+    )  # which would take most of the time
+    line = ["data=fields", "model=persistence", "examples=[]", "cases=0", *TRAIN[1:4], "data.split=[0,0,1]"]
+    status, text = command(name, "evaluate", *line, key="data.archive")
+    assert re.search(EVALUATE[name], text), text
+    assert "Traceback" not in text
+    assert status == (1 if name in ("rain without units", "several variables") else 0)
 
 
 @pytest.mark.parametrize("name", READ)

@@ -72,6 +72,14 @@ def test_what_is_unknown_is_named(kind, time, text):
         nothing.check(np.array([time], "datetime64[s]"))
 
 
+def test_too_many_means_are_refused(monkeypatch):
+    monkeypatch.setattr("convlstm.datasets.readers.limits.memory", lambda: 1 << 20)
+    with pytest.raises(
+        ValueError, match=r"a climatology by day_hour has 8784 means of 4 x 4 x 1, which needs .* fewer"
+    ):
+        fitted("day_hour", np.zeros(1, "datetime64[s]"), lambda _: np.zeros((4, 4, 1)), (4, 4, 1))
+
+
 @pytest.fixture
 def opened(tmp_path):
     path = write_seasons(tmp_path / "t.nc")
