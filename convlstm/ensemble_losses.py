@@ -28,7 +28,7 @@ class EnsembleScore:
     energy of the octave j of waves, from 2^(j+1) to 2^(j+2) pixels, the mean square of Haar's details of each frame, in
     which rates below the floor count as the floor. That of the members is their mean. A mean over a block is one over
     its known pixels, and the block counts if at least half of it is known. Details count where all their pixels are
-    known.
+    known, and frames and octaves where any do.
 
     It is no mean over pixels: the average over parts of a batch, or over several machines, is not quite that of the
     whole.
@@ -142,22 +142,24 @@ class EnsembleScore:
 
     def power_error(self, x: mx.array, y: mx.array, known: mx.array) -> mx.array:
         """Returns S for members (M, N, T, H, W, C)."""
-        errors = []
+        errors, counted = [], []
         for _ in range(self.octaves):
             if min(y.shape[2:4]) < 2:
                 break
             x_coarse, y_coarse = (block_means(v, 2) for v in (x, y))
             whole = (block_means(known, 2) == 1).astype(mx.float32)
-            n = mx.maximum(whole.sum(axis=(2, 3, 4)), 1)
+            blocks = whole.sum(axis=(2, 3, 4))
+            n, frames = mx.maximum(blocks, 1), blocks > 0
             # The mean square of the details of a block of 2 x 2 is the mean of squares less the square of the mean.
             of_x, of_y = (
                 ((block_means(v * v, 2) - c * c) * whole).sum(axis=(-3, -2, -1)) / n
                 for v, c in ((x, x_coarse), (y, y_coarse))
             )
             error = mx.log(mx.maximum(of_x.mean(axis=0), 0) + _LEAST) - mx.log(mx.maximum(of_y, 0) + _LEAST)
-            errors.append((error * error).mean())
+            errors.append((error * error * frames).sum() / mx.maximum(frames.sum(), 1))
+            counted.append(frames.any())
             x, y, known = x_coarse, y_coarse, whole
-        return mx.stack(errors).mean() if errors else mx.zeros(())
+        return mx.stack(errors).sum() / mx.maximum(mx.stack(counted).sum(), 1) if errors else mx.zeros(())
 
 
 def block_means(x: mx.array, side: int) -> mx.array:

@@ -147,3 +147,16 @@ def test_shapes_that_are_refused(rng):
     for x in (y, y[None], normal(rng, (2, *SHAPE[:-2], 9, 1))):
         with pytest.raises(ValueError, match=r"'members' must be two or more of the target's shape, \(M, 2, 3, 12"):
             EnsembleScore()(x, y)
+
+
+def test_frames_without_a_known_pixel_have_no_part_in_any_term(rng):
+    score = EnsembleScore(spectrum_weight=0.5)
+    members, target = normal(rng, (3, 2, 3, 16, 16, 1)), normal(rng, (2, 3, 16, 16, 1))
+    mask = mx.broadcast_to(mx.array([True, False, True]).reshape(1, 3, 1, 1, 1), target.shape)
+    known = mx.array([0, 2])
+    expected = score(mx.take(members, known, axis=2), mx.take(target, known, axis=1))
+    assert score(members, target, mask).item() == pytest.approx(expected.item(), rel=1e-5)
+    # Known blocks of 2 x 2 in every other place: no octave but the first has details.
+    board = mx.array(np.kron(np.indices((8, 8)).sum(axis=0) % 2, np.ones((2, 2)))[None, None, ..., None])
+    first, all_octaves = (EnsembleScore(octaves=n, rate_weight=0.0) for n in (1, 4))
+    assert all_octaves(members, target, board).item() == pytest.approx(first(members, target, board).item(), rel=1e-5)
