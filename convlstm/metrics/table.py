@@ -10,6 +10,7 @@ of pooled squares ("csi_mean_pool4"), or the name and units of a field ("field_r
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -210,6 +211,7 @@ _NAME = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)
 def score(name: str) -> Score:
     """Returns the entry of the table for a name.
 
