@@ -51,7 +51,7 @@ class ArchiveSequences:
         fields: The fields of the frames, in the order of their channels.
         units: Units of the frames: `"mm/h"` or `"raw"`.
         frame_interval: Minutes from frame to frame, of the first archive.
-        pixel_km: Side of a pixel in km, of the first archive; None if it is unknown or in degrees.
+        pixel_km: Side of a pixel in km, of the first archive; None if it is unknown, or differs over a grid of degrees.
 
     Raises:
         ValueError: If the archives do not fit together or are too short or too small.

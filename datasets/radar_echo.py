@@ -85,7 +85,7 @@ class RadarEcho(SequenceDataset):
         units: Units of the physical values: `"mm/h"` or `"raw"`.
         thresholds: Thresholds of scores in these units.
         frame_interval: Minutes from frame to frame.
-        pixel_km: Side of a pixel in km, or None if it is unknown or in degrees.
+        pixel_km: Side of a pixel in km, or None if it is unknown, or differs over a grid of degrees.
         transform: Transform to [0, 1] and back.
 
     Raises:

@@ -145,6 +145,9 @@ class Coordinate:
         )
 
 
+# Length of a degree of latitude, and least ratio of the sides of pixels that count as one size.
+_KM_A_DEGREE, _ALIKE = 111.195, 0.75
+
 _SHARED: WeakValueDictionary[str, Coordinate] = WeakValueDictionary()
 
 
@@ -220,10 +223,19 @@ class Grid:
 
     @property
     def pixel_km(self) -> float | None:
-        """Side of a pixel in km; None if it is unknown or in degrees."""
-        if self.pixel_size is None or self.pixel_units != "m":
+        """Side of a pixel in km; None if it is unknown, or if pixels of degrees are not about square everywhere."""
+        if self.pixel_size is None:
             return None
-        return float(np.mean(self.pixel_size)) / 1000
+        if self.pixel_units == "m":
+            return float(np.mean(self.pixel_size)) / 1000
+        if self.extent is None or max(abs(self.extent[1]), abs(self.extent[3])) > 90:
+            return None
+        _, south, _, north = self.extent
+        height, width = (_KM_A_DEGREE * side for side in self.pixel_size)
+        widths = [width * math.cos(math.radians(latitude)) for latitude in (south, north, (south + north) / 2)]
+        if min(height, *widths) < _ALIKE * max(height, *widths):
+            return None
+        return (height + widths[-1]) / 2
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Grid:

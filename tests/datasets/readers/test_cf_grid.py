@@ -59,7 +59,7 @@ def test_a_rotated_pole_stays_one(tmp_path):
     assert found["rlat"].attributes == {"units": "degrees", "standard_name": "grid_latitude"}
     np.testing.assert_array_equal(found["lat"].values, lat)
     assert dict(found["rotated_pole"].attributes) == ROTATED
-    assert grid.pixel_km is None
+    assert grid.pixel_km == pytest.approx(111.2, abs=0.1)
     assert (grid.projection, grid.map) == (None, ROTATED)
 
 
