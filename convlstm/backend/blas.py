@@ -80,17 +80,17 @@ def load_fast_blas() -> Blas:
         return Blas("accelerate" if platform.system() == "Darwin" else "built-in")
     preloaded = _defining_file(ctypes.CDLL(None))
     if preloaded is not None:
-        return Blas("preloaded", preloaded)
+        return Blas("preloaded", _begun(preloaded))
     if choice == "none":
         return Blas("built-in")
     if "mlx.core" in sys.modules:
         return Blas("built-in", too_late=True)
     if "/" in choice:
-        return Blas("custom", _load_named(choice))
+        return Blas("custom", _begun(_load_named(choice)))
     if choice in ("auto", "mkl"):
         path = _load_mkl()
         if path is not None:
-            return Blas("mkl", path)
+            return Blas("mkl", _begun(path))
         if choice == "mkl":
             raise ValueError("[convlstm] CONVLSTM_BLAS is 'mkl' but no libmkl_rt.so was found. Run: pip install mkl")
     path = next((path for name in _OPENBLAS if (path := _load(name)) is not None), None)
@@ -175,6 +175,17 @@ def _load_mkl() -> str | None:
     for name in ours:
         del os.environ[name]
     return None
+
+
+def _begun(path: str) -> str:
+    """Returns the path of a BLAS after a first call of MKL, if it is MKL.
+
+    MKL's first call adds a variable to the environment. It must not do so in MLX's thread while this one starts a
+    compiler for a function of MLX: g++ would get memory that has just been freed ("popen() failed").
+    """
+    if "mkl" in Path(path).name:
+        ctypes.CDLL(path).MKL_Get_Max_Threads()
+    return path
 
 
 def _mkl_folders() -> list[Path]:

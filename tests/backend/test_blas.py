@@ -48,6 +48,26 @@ def test_a_path_names_a_library():
 
 
 @with_mkl
+@pytest.mark.parametrize("variables", [{}, {"CONVLSTM_BLAS": str(LOADED.path)}, {"LD_PRELOAD": str(LOADED.path)}])
+def test_mkl_adds_to_the_environment_when_it_is_loaded_and_not_later(variables):
+    """MLX starts compilers in one thread while another one multiplies, and C's environment is not made for that."""
+    code = (
+        "import ctypes, convlstm\n"
+        "def names():\n"
+        "    entries, n = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), 'environ'), 0\n"
+        "    while entries[n]:\n"
+        "        n += 1\n"
+        "    return [entry.partition(b'=')[0] for entry in entries[:n]]\n"
+        "before = names()\n"
+        "import mlx.core as mx\n"
+        "a = mx.random.normal((300, 300))\n"
+        "mx.eval(a @ a)\n"
+        "print(names() == before)"
+    )
+    assert printed(code, **variables) == "True"
+
+
+@with_mkl
 def test_a_library_that_is_already_global_is_left_alone():
     assert printed(SHOW, LD_PRELOAD=str(LOADED.path)) == f"preloaded {LOADED.path} False"
 
