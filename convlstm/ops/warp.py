@@ -109,7 +109,8 @@ def _unrolled(h: mx.array, flow: mx.array) -> tuple[mx.array, mx.array]:
     W = h.shape[2]
     _, x = _origins(flow)
     turns = mx.stop_gradient(mx.floor(x / W)) * W
-    v, u = flow[..., 0::2], flow[..., 1::2] + turns.astype(flow.dtype)
+    flow = flow.astype(mx.float32)  # a narrow type cannot hold the sum
+    v, u = flow[..., 0::2], flow[..., 1::2] + turns
     flow = mx.stack([v, u], axis=-1).reshape(flow.shape)
     return go_round(h, 0, 1), mx.pad(flow, [(0, 0), (0, 0), (0, 1), (0, 0)])
 

@@ -182,3 +182,11 @@ def test_over_seam_reads_as_far_as_told(rng):
         return mx.concatenate([mx.zeros((1, 2, 2, 1)), x[:, :, :-2]], axis=2)
 
     close(over_seam(shifted, x, 2), mx.roll(x, 2, 2), 0)
+
+
+def test_flows_over_the_seam_in_a_narrow_type(rng):
+    h, flow, weight = normal(rng, (1, 3, 300, 2)), normal(rng, (1, 3, 300, 2)), normal(rng, (2, 2))
+    narrow = [a.astype(mx.bfloat16) for a in (h, flow, weight)]
+    y = warp_product(*narrow, circular=True)
+    assert y.dtype == mx.bfloat16
+    close(y.astype(mx.float32), warp_product(*(a.astype(mx.float32) for a in narrow), circular=True), 0.02)
