@@ -71,7 +71,7 @@ class GriddedFields(SequenceDataset):
         frame_shape: `(H, W, C)` of inputs.
         target_fields: The fields of the targets.
         frame_interval: Minutes from frame to frame.
-        pixel_km: Side of a pixel in km, or None if it is unknown or in degrees.
+        pixel_km: Side of a pixel in km, or None if it is unknown, or differs over a grid of degrees.
         thresholds: Lowest values of the events that are scored.
 
     Raises:
@@ -171,8 +171,8 @@ class GriddedFields(SequenceDataset):
             channels = self._fitted(choices, wanted, extras, changes, maps)
         elif [one.field.name for one in channels.fields] != names:
             raise ValueError(
-                f"[GriddedFields] 'channels' must be of the fields {', '.join(names)} but are of "
-                f"{', '.join(one.field.name for one in channels.fields)}."
+                f"[GriddedFields] 'variable' must be the fields of training, "
+                f"{', '.join(one.field.name for one in channels.fields)}, but the archive has {', '.join(names)}."
             )
         self.channels = channels
         for one in sequences.archives:

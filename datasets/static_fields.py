@@ -143,5 +143,6 @@ def _read(
             )
         frame = files.frame(path, 0, contents.grid, coarsen)
     except ReadError as error:
-        raise ValueError(f"[{_OWNER}] 'static': {error}") from error
+        text = str(error).replace("by the option 'variable'", "").replace("reader.variable=", "static.variable=")
+        raise ValueError(f"[{_OWNER}] 'static': {text}") from error
     return tuple(field.physical for field in contents.fields), frame if frame.ndim == 3 else frame[..., None]

@@ -147,4 +147,5 @@ def with_sections(config_name: str, text: str) -> str:
         config_name: Name of the configuration: only that of `forecast` has them at its top, the others in `data`.
         text: The message, such as "Name its units: reader.units=mm/h".
     """
-    return text if config_name == "forecast" else re.sub(r"(?<![\w.])(reader\.\w+=|most_clipped=)", r"data.\1", text)
+    keys = r"(?<![\w.])((reader|static)\.\w+=|most_clipped=)"
+    return text if config_name == "forecast" else re.sub(keys, r"data.\1", text)

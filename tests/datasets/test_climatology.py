@@ -129,7 +129,7 @@ def test_crops_have_their_part(opened):
     np.testing.assert_allclose(values[known], sample["truth"][known], atol=1e-3)
 
 
-def test_the_record_and_the_arrays_make_the_same_channels(opened):
+def test_the_record_and_the_arrays_make_the_same_channels(opened, tmp_path):
     data = opened()
     record = json.loads(json.dumps(data.describe()["channels"]))
     again = Channels(**record, arrays=data.maps)
@@ -141,6 +141,9 @@ def test_the_record_and_the_arrays_make_the_same_channels(opened):
         )
     reference = again.reference(frames[:, :2], times[:, :2], 3)
     np.testing.assert_array_equal(reference[0], data.sample("test", 0, truth=True)["reference"])
+    write_seasons(tmp_path / "air.nc", name="air")
+    with pytest.raises(ValueError, match=r"'variable' must be the fields of training, t2m, but the archive has air"):
+        opened(archive=str(tmp_path / "air.nc"), channels=again)
     with pytest.raises(ValueError, match=r"'arrays' must be those of the record"):
         Channels(**record, arrays={"climatology": data.maps["climatology"] + 1})
     with pytest.raises(ValueError, match=r"'arrays' must have climatology but have none"):

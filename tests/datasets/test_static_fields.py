@@ -87,7 +87,7 @@ def test_longitudes_from_180_degrees_west_are_the_same_place(opened, tmp_path):
             {"variable": "z"},
             r"'static' must be a file, or \{file: PATH, variable: NAME\} .* but got \{'variable': 'z'\}",
         ),
-        ({"file": "ground.nc"}, r"'static': .*ground.nc has several fields: z \(m\), lsm \(1\)"),
+        ({"file": "ground.nc"}, r"'static': .*ground.nc has several fields: z \(m\), lsm \(1\).* static.variable=z"),
         ({"file": "ground.nc", "variable": "depth"}, r"has no frames 'depth'; it has z \(m\), lsm \(1\)"),
         ({"file": "t.nc"}, r"'static': .*t.nc has 80 frames, and a fixed field has one"),
         ({"file": "none.nc"}, r"none.nc does not exist"),

@@ -30,12 +30,12 @@ def weather(frames: int = FRAMES) -> np.ndarray:
     return values
 
 
-def write_seasons(path: Path, frames: int = FRAMES, first: int = 0) -> Path:
-    """Writes `t2m` every 3 hours, from an hour after 2020-01-01 on."""
+def write_seasons(path: Path, frames: int = FRAMES, first: int = 0, name: str = "t2m") -> Path:
+    """Writes `t2m`, or a field of another name, every 3 hours, from an hour after 2020-01-01 on."""
     hours = first + STEP * np.arange(frames)
     time = (("time",), hours, {"units": "hours since 2020-01-01", "standard_name": "time"})
     values = cycle(hours) + weather(frames)
-    return write_cf(path, {"t2m": (("time", "lat", "lon"), values, DEGC)}, time=time, **AXES)
+    return write_cf(path, {name: (("time", "lat", "lon"), values, DEGC)}, time=time, **AXES)
 
 
 def heights() -> np.ndarray:
