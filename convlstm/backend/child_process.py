@@ -33,14 +33,13 @@ _GRACE, _IMPORTS = 3.0, 60.0
 _SHORT = 4096
 _PIPE_BYTES = 1 << 20
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux, which Python 3.9 does not name
-# Imports are a tenth faster without the collection of garbage. The packages named here import more in their own files
-# than a process needs that only reads data: a BLAS, MLX, the data sets.
+# Imports are a tenth faster without the collection of garbage. The package's own file imports more than a process needs
+# that only reads data: a BLAS and MLX.
 _CODE = """
 import gc, os, types
 gc.disable()
-for name in ("convlstm", "convlstm.datasets"):
-    package = sys.modules[name] = types.ModuleType(name)
-    package.__path__ = [os.path.join(sys.argv[1], *name.split("."))]
+package = sys.modules["convlstm"] = types.ModuleType("convlstm")
+package.__path__ = [os.path.join(sys.argv[1], "convlstm")]
 from convlstm.backend.child_main import main
 main(sys.argv[2:])
 """
