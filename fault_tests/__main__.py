@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -148,6 +149,8 @@ def main() -> None:
             in_namespace()
         folder = options.out or Path(tempfile.mkdtemp(prefix="fault-tests-"))
         bench = Bench(folder, options.files)
+        # The list of the user's own runs stays as it is.
+        os.environ["XDG_STATE_HOME"] = str(folder / "state")
     except ValueError as error:
         parser.error(str(error))
     lost = run(bench, counts, options.seed)

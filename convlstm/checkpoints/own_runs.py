@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ _FOLDER = "trained"
 _BUILT = ("model", "data", "loss")
 _MOST_CONFIGURATIONS = 64
 _MOST_BYTES = 1 << 20
+_YEAR = 365 * 24 * 3600
 
 
 def packages_of(config: Mapping[str, Any]) -> list[str]:
@@ -51,6 +53,7 @@ def remember(run: Path, config: Mapping[str, Any]) -> None:
     if not places:
         return
     path = create_own(create_state() / _FOLDER) / _name(run)
+    _drop_old(path.parent)
     digests = [digest for digest in (_read(path) or {}).get("configurations", []) if digest != _digest(config)]
     entry = {
         "run": str(run.resolve()),
@@ -91,6 +94,15 @@ def trusted_packages(run: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
             known = entry["packages"]
             return tuple(name for name in packages if name in known and _places(name) == known[name])
     return ()
+
+
+def _drop_old(folder: Path) -> None:
+    """Removes entries of runs that are gone, if they have not changed for a year: a disk may be absent for a while."""
+    for path in folder.glob("*.json"):
+        with suppress(OSError):
+            entry = _read(path) if time.time() - path.lstat().st_mtime > _YEAR else None
+            if entry and not Path(entry["run"]).exists():
+                path.unlink()
 
 
 def _folders() -> list[Path]:

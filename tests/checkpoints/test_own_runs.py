@@ -215,6 +215,19 @@ def test_the_oldest_of_many_configurations_are_forgotten(run, state):
     assert len(json.loads(entry(state).read_text())["configurations"]) == 64
 
 
+def test_entries_of_runs_that_are_gone_are_dropped_after_a_year(run, state, module, tmp_path):
+    remember(write(tmp_path / "runs" / "gone"), CONFIG)
+    shutil.rmtree(tmp_path / "runs" / "gone")
+    remember(run, CONFIG)
+    paths = list((state / "convlstm" / "trained").iterdir())
+    assert len(paths) == 2  # its disk may be absent
+    for path in paths:
+        os.utime(path, (0, 0))
+    remember(tmp_path / "runs" / "other", CONFIG)
+    runs = {Path(json.loads(path.read_text())["run"]).name for path in (state / "convlstm" / "trained").iterdir()}
+    assert runs == {"mine", "other"}
+
+
 def test_without_a_home_folder_nothing_is_on_the_list(run, monkeypatch):
     monkeypatch.delenv("XDG_STATE_HOME")
 
