@@ -143,7 +143,7 @@ def execute(config: DictConfig) -> None:
     if settings["reader"] and latest.options != settings["reader"]:
         print(f"reader      {shown(latest.options)}, with the options of training")
     if settings["watch"]:
-        make = partial(forecast_frames_up_to, latest, forecaster, settings)
+        make = partial(forecast_frames_up_to, latest, forecaster, settings, said=set())
         watch(latest, make, output, interval=settings["interval"], forecasts=settings["forecasts"])
         return
     until = newest(latest)
@@ -184,9 +184,22 @@ def newest(latest: ForecastInput) -> np.datetime64:
 
 
 def forecast_frames_up_to(
-    latest: ForecastInput, forecaster: Forecaster, settings: dict[str, Any], until: np.datetime64
+    latest: ForecastInput,
+    forecaster: Forecaster,
+    settings: dict[str, Any],
+    until: np.datetime64,
+    *,
+    said: set[str] | None = None,
 ) -> Forecast | str:
-    """Returns the forecast from the frames up to a time, or the reason why it cannot be made."""
+    """Returns the forecast from the frames up to a time, or the reason why it cannot be made.
+
+    Args:
+        latest: The input.
+        forecaster: The model.
+        settings: The configuration.
+        until: Time of the newest frame to use.
+        said: Notes that need not be printed again; those that are printed are added. Default: none.
+    """
     age = age_of(until)
     if settings["max_age"] is not None and age > settings["max_age"]:
         text = f"the newest frame, that of {stamp(until)} UTC, is {spelled(age)} old, more than max_age="
@@ -229,13 +242,15 @@ def forecast_frames_up_to(
             print(f"age         {spelled(age)} since the newest frame")
         for line in described(forecaster, latest):
             print(f"field       {line}")
-        columns = columns_of(latest.grid, latest.frame_size[1], latest.coarsen)
-        if note := note_on_columns(forecaster.model, columns):
-            print(f"note        {note}")
         if settings["zr"] is not None and latest.grid.units != "dBZ":
             print(f"ignored     zr={shown(settings['zr'])}: the input is no reflectivity")
     elif age > _OLD * latest.step:
         print(f"age         {spelled(age)} since the frame of {stamp(until)} UTC")
+    said = set() if said is None else said
+    note = note_on_columns(forecaster.model, columns_of(latest.grid, latest.frame_size[1], latest.coarsen))
+    if note and note not in said:
+        print(f"note        {note}")
+        said.add(note)
     started = time.perf_counter()
     try:
         with warnings.catch_warnings():

@@ -116,6 +116,15 @@ def test_notes_where_columns_do_and_the_model_does_not_and_the_other_way_round(c
     assert "the frames lack 8 of the 24 columns of the input: forecasts are wrong near the left and the right" in out
 
 
+def test_notes_of_a_model_without_weights_also_where_a_folder_is_watched(commands):
+    write("part.nc", temperature()[:, :, :20], LON[:20])
+    for line in ((), ("watch=true", "forecasts=1", "interval=0.1")):
+        out = commands("forecast", "model=extrapolation", "model.border=circular", "input=part.nc", "horizon=1", *line)
+        assert out.count("the columns cover 300 degrees of longitude, not 360") == 1
+    out = commands("forecast", "model=extrapolation", "input=ring.nc", "horizon=1", "out=other")
+    assert "note        the columns go round the earth: model.border=circular joins the first and the last" in out
+
+
 def test_a_crop_cannot_go_round(commands):
     line = ("data.archive=ring.nc", "model.padding=circular", "data.frame_size=[12,16]")
     err = commands("train", *line, status=1)
