@@ -1,16 +1,20 @@
 """S-PROG and STEPS beside those of pysteps: `python -m benchmarks.steps --python PATH --archive PATH [--archive PATH]`.
 
 PATH of `--python` is the interpreter of an environment with pysteps and pyfftw. Each start of each archive is forecast
-by both sides from the same frames and along the same motion. Scores are over the pixels at which pysteps has values, in
-mm/h, pooled over the starts of an archive. The interval of a difference is that of 95 % of 2,000 samples of the starts
-with replacement. A difference that is larger than 3 %, and whose interval leaves out 0, is marked by a star.
+by both sides from the same frames, along the same motion, and with the same random numbers, those that pysteps draws.
+Scores are over the pixels at which pysteps has values, in mm/h, pooled over the starts of an archive. The interval of a
+difference is that of 95 % of 2,000 samples of the starts with replacement. A difference that is larger than 3 %, and
+whose interval leaves out 0, is marked by a star.
 
-`--options` compares the options of STEPS instead, each with its own run of both sides.
+`--options` compares the options of STEPS instead, each with its own run of both sides. `--own-draws` lets each side
+draw its own numbers: then two ensembles of 24 members differ by several percent, above all by the few draws of the
+motion's error, and the intervals do not know that. Ours runs by kernels then, and by MLX's own operations without it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +22,8 @@ from benchmarks.pysteps_process import Pysteps
 from convlstm.architectures.sprog import SPROG
 from convlstm.architectures.steps import STEPS
 from convlstm.datasets.radar_echo import RadarEcho
+from convlstm.ops import band_processes
+from convlstm.ops.algorithm import without_kernels
 
 import mlx.core as mx
 import numpy as np
@@ -55,6 +61,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=24)
     parser.add_argument("--pixel-km", type=float, help="side of a pixel, if the files do not say it")
     parser.add_argument("--options", action="store_true", help="compare the options of STEPS")
+    parser.add_argument("--own-draws", action="store_true", help="let each side draw its own random numbers")
     arguments = parser.parse_args()
     with Pysteps(arguments.python) as pysteps:
         for archive in arguments.archive:
@@ -77,17 +84,18 @@ def compare(archive: str, name: str, arguments: argparse.Namespace, pysteps: Pys
         raise SystemExit(f"{archive} does not say the side of its pixels (--pixel-km NUMBER) or its step.")
     mine, theirs = OPTIONS[name]
     models: dict[str, SPROG] = {"sprog": SPROG()} if name == "defaults" else {}
-    models["steps"] = STEPS(arguments.members, minutes=minutes, pixel_km=pixel_km, **mine)
+    models["steps"] = DrawnByPysteps(arguments.members, minutes=minutes, pixel_km=pixel_km, **mine)
     options = {"n_ens_members": arguments.members, "kmperpixel": pixel_km, "timestep": minutes, **theirs}
     sums: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {(m, s): [] for m in models for s in SIDES}
     for batch in data.stream("test", 1, truth=True):
         inputs, truth = mx.array(batch["inputs"]), np.array(batch["truth"])[0, ..., 0]
         frames = data.physical(np.array(inputs))[0, ..., 0]
         flow = np.array(models["steps"].flow(inputs))[0, ..., ::-1].transpose(2, 0, 1)
-        options["seed"] = len(sums["steps", "ours"])  # new draws for each start, as ours are
+        options["seed"] = seed = len(sums["steps", "ours"])
         result = pysteps(frames, arguments.leads, list(models), options={"steps": options}, flow=flow)
         for method, model in models.items():
-            ours = data.physical(np.array(model(inputs, arguments.leads)))
+            with contextlib.nullcontext() if arguments.own_draws else drawn_by_pysteps(models["steps"], seed):
+                ours = data.physical(np.array(model(inputs, arguments.leads)))
             both = {
                 "ours": ours[:, 0, ..., 0] if method == "steps" else ours[..., 0],
                 "pysteps": result[method] if method == "steps" else result[method][None],
@@ -104,6 +112,39 @@ def compare(archive: str, name: str, arguments: argparse.Namespace, pysteps: Pys
     for method in models:
         for line in lines(method, *(sums[method, side] for side in SIDES)):
             print(line, flush=True)
+
+
+class DrawnByPysteps(STEPS):
+    """STEPS with the random numbers of pysteps inside `drawn_by_pysteps`."""
+
+    given: np.ndarray | None = None
+
+    def draws(self, key: mx.array) -> mx.array:
+        return super().draws(key) if self.given is None else mx.array(self.given)
+
+
+@contextlib.contextmanager
+def drawn_by_pysteps(model: Any, seed: int) -> Iterator[None]:
+    """Gives a model the random numbers that pysteps draws from a seed, in the order in which it draws them."""
+    noises, errors = [], []
+    for _ in range(model.size):
+        noises.append(np.random.RandomState(seed))
+        motion = np.random.RandomState(noises[-1].randint(0, high=int(1e9)))
+        seed = motion.randint(0, high=int(1e9))
+        # The direction across the motion is the other one here.
+        errors.append([motion.laplace(scale=np.sqrt(0.5)), -motion.laplace(scale=np.sqrt(0.5))])
+
+    def white_noise(keys: mx.array, number: int, H: int, W: int) -> mx.array:
+        fields = np.stack([noise.randn(H, W) for noise in noises]).astype(np.float32)
+        return mx.fft.rfft2(mx.array(fields)) / np.sqrt(H * W)
+
+    before, model.given = band_processes.white_noise, np.array(errors, np.float32)
+    band_processes.white_noise = white_noise
+    try:
+        with without_kernels():
+            yield
+    finally:
+        band_processes.white_noise, model.given = before, None
 
 
 def statistics(members: np.ndarray, truth: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -150,7 +150,7 @@ class STEPS(SPROG):
         masks = self._masks(frames[-1], state, horizon)
         factors = self._factors(frames[-1], amplitudes, adjusting)
         keys = mx.random.split(noises, self.size)
-        draws = mx.stack([laplace(2, one) for one in mx.random.split(motions, self.size)])
+        draws = self.draws(motions)
         together = max(1, min(self.size, _TOGETHER // (_PIXEL * H * W)))
         members = []
         for start in range(0, self.size, together):
@@ -195,6 +195,10 @@ class STEPS(SPROG):
             frames.append(frame)
             mx.eval(frame, places, z)
         return mx.stack(frames, axis=1)
+
+    def draws(self, key: mx.array) -> mx.array:
+        """Returns the members' draws of the motion's error, along and across it, (M, 2)."""
+        return mx.stack([laplace(2, one) for one in mx.random.split(key, self.size)])
 
     def _masks(self, last: mx.array, state: Cascade, horizon: int) -> list[mx.array]:
         """Returns the masks of the lead times, (1, H, W) each; incremental ones follow from the members."""
