@@ -6,6 +6,7 @@ It writes a stack of 20 GB of radar frames, most of them a hole in the file, and
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
@@ -62,7 +63,9 @@ def measure(path: Path, steps: int) -> dict[str, Any]:
     settings |= {"reader": {"start": "2020-01-01", "step_minutes": 5, "units": "mm/h", "scale": 0.01}}
     settings |= {"index": str(path.parent / "index"), "split": (0.8, 0.1, 0.1)}
     _, first = timed(lambda: RadarEcho(**settings))
-    print(f"index       {first:.1f} s, peak {peak_megabytes():.0f} MB")
+    # The processes that read the archive have ended.
+    reading = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    print(f"index       {first:.1f} s, peak {peak_megabytes():.0f} MB, {reading:.0f} MB in the process that reads")
     data, again = timed(lambda: RadarEcho(**settings, progress=False))
     stream = data.stream("train", BATCH)
     batch, opening = timed(lambda: next(stream))
@@ -84,7 +87,12 @@ def measure(path: Path, steps: int) -> dict[str, Any]:
     print(f"a step      {bare:.2f} s bare, {streamed:.2f} s fed from the archive: {bare / streamed:.2f} of the rate")
     print(f"peak        {peak_megabytes():.0f} MB in total, including the model's own memory")
     times = {"index_seconds": first, "start_seconds": again, "first_batch_seconds": opening}
-    return times | {"step_seconds": sides, "rate": bare / streamed, "peak_bytes": int(peak_megabytes() * 1e6)}
+    return times | {
+        "step_seconds": sides,
+        "rate": bare / streamed,
+        "peak_bytes": int(peak_megabytes() * 1e6),
+        "reading_peak_bytes": int(reading * 1e6),
+    }
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
