@@ -61,9 +61,9 @@ def _compile(include: Path, path: Path) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            command = ["g++", *_OPTIONS, "-x", "c++-header", "-I", include, include / HEADER, "-o", temporary]
+            command = ["g++", *_OPTIONS, "-x", "c++-header", "-I", str(include), str(include / HEADER)]
             null = subprocess.DEVNULL
-            process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
+            process = subprocess.Popen([*command, "-o", str(temporary)], stdin=null, stdout=null, stderr=null)
 
             def end() -> None:
                 process.kill()
