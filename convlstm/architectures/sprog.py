@@ -129,13 +129,12 @@ class SPROG(nn.Module):
         """Returns the last three frames in decibels, moved to where the last one is, (N, 3, H, W)."""
         z = self._scale.forward(inputs[:, -FRAMES:])[..., 0]
         N, _, H, W = z.shape
-        still, places, moved = mx.zeros((N, 2)), starts(N, H, W), []
-        # Nothing is known of what enters over the border: as in pysteps it counts as no rain.
-        options = {"margin": 0.0, "circular": self.circular}
+        still, places, moved = mx.zeros((N, 2)), starts(N, H, W), [z[:, -1]]
         for steps in range(1, FRAMES):
-            frame, places = drift(z[:, -1 - steps], places, flow, still, **options)
+            # Nothing is known of what enters over the border: as in pysteps it counts as no rain.
+            frame, places = drift(z[:, -1 - steps], places, flow, still, margin=0.0, circular=self.circular)
             moved.insert(0, frame)
-        return mx.stack([*moved, z[:, -1]], axis=1)
+        return mx.stack(moved, axis=1)
 
     def __call__(self, inputs: mx.array, horizon: int, *, key: mx.array | None = None) -> mx.array:
         """Returns a forecast of the frames after the inputs.

@@ -141,8 +141,8 @@ class STEPS(SPROG):
         # Without rain inside the noise's window there is none at all, as in pysteps.
         dry = mx.logical_and(frames[-1] > self._scale.threshold + 1e-4, inside).mean() <= self.dry_share
         frames = mx.where(dry, 0, frames)
-        gone = missing(inputs)[0]
-        gone = gone if gone.any().item() else None
+        without = missing(inputs)[0]
+        gone = without if without.any().item() else None
         adjusting, motions, noises = mx.random.split(key, 3)
         spectrum = power_law if self.noise == "parametric" else noise_spectrum
         amplitudes = spectrum(frames, circular=self.circular)

@@ -37,7 +37,7 @@ class DrawnForecaster(EnsembleForecaster):
         self._drawn = _Drawn(model)
         member = Forecaster(self._drawn, scale, **options)  # type: ignore[arg-type]
         super().__init__([member], perturbed=self._drawn.size, thresholds=thresholds)
-        self.model = model
+        self.model = model  # type: ignore[assignment]
 
     def members(
         self,

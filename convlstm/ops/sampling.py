@@ -180,4 +180,4 @@ def drift(
 def starts(m: int, H: int, W: int) -> mx.array:
     """Returns rows and columns of the pixels for m fields, (m, 2, H, W)."""
     rows, columns = mx.arange(H, dtype=mx.float32)[:, None], mx.arange(W, dtype=mx.float32)
-    return mx.broadcast_to(mx.stack(mx.broadcast_arrays(rows, columns)), (m, 2, H, W))
+    return mx.broadcast_to(mx.stack(list(mx.broadcast_arrays(rows, columns))), (m, 2, H, W))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from statistics import NormalDist
 
 import mlx.core as mx
@@ -56,7 +57,7 @@ def white_noise(keys: mx.array, number: int, H: int, W: int) -> mx.array:
     noise = table[words & 0xFFFF] + mx.array(1j) * table[words >> 16]
     # In the columns that are their own mirror image, a row and the one opposite are conjugates of each other.
     opposite = mx.array(-np.arange(H) % H)
-    mirrored = (noise + mx.conj(noise[:, opposite])) * np.float32(np.sqrt(0.5))
+    mirrored = (noise + mx.conj(noise[:, opposite])) * math.sqrt(0.5)
     own = np.zeros(C, np.bool_)
     own[0] = True
     own[-1] |= W % 2 == 0
