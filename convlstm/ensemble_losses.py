@@ -37,7 +37,7 @@ class EnsembleScore:
         blocks: Sides of the blocks in pixels; 1 is pixels. Default: (1, 4, 16).
         weights: Weight of each block. Default: 1 each.
         rate_weight: Weight of the CRPS in mm/h. Default: 0.1.
-        spectrum_weight: Weight of the power. Default: 0.1.
+        spectrum_weight: Weight of the power. Default: 0.3.
         octaves: Octaves of the power, from waves of 2 pixels on. Default: 4.
         rates: Rain rates in mm/h of 0 and 1 on the model's scale. Default: those of `Reflectivity`.
         ceiling: Rates above this count as this in the CRPS, in mm/h. Default: 50.
@@ -58,7 +58,7 @@ class EnsembleScore:
         weights: Sequence[float] | None = None,
         *,
         rate_weight: float = 0.1,
-        spectrum_weight: float = 0.1,
+        spectrum_weight: float = 0.3,
         octaves: int = 4,
         rates: Sequence[float] = (0.01682826752826455, 516.6767210708891),
         ceiling: float = 50.0,
