@@ -163,7 +163,8 @@ def test_sprog_is_a_baseline_on_the_scale_of_the_data(archive, tmp_path, monkeyp
     assert status != 0
     assert "model.rates=[0.05,200]" in err
     assert call("evaluate", monkeypatch, capsys, *line, "baselines=[]")[0] == 0
-    assert json.loads((tmp_path / "other" / "metrics.json").read_text())["forecasters"]["sprog"] == scores["sprog"]
+    alone = json.loads((tmp_path / "other" / "metrics.json").read_text())["forecasters"]
+    assert alone["sprog"]["scores"] == scores["sprog"]["scores"]
 
 
 def test_sprog_is_for_rain(tmp_path, monkeypatch, capsys):
