@@ -30,12 +30,15 @@ SMALL: dict[str, Any] = {
     "data.validation_sequences": 2,
     "data.test_sequences": 2,
     "data.coarsen": 1,
+    "data.margin": 2,
     "model.kernel_size": 3,
     "model.points": 8,
     "model.frames": 3,
     "model.translator_channels": 8,
     "model.levels": 2,
     "model.blocks": 2,
+    "model.members": 2,
+    "model.training_members": 2,
     "trainer.max_steps": 1,
     "trainer.batch_size": 2,
     "trainer.accumulate": 1,
@@ -47,6 +50,8 @@ SMALL: dict[str, Any] = {
 COMPANIONS: dict[tuple[str, str], dict[str, str]] = {
     ("model", "advection_residual"): {"data": "radar_echo", "loss": "balanced"},
     ("model", "convlstm_stack"): {"loss": "mse"},
+    ("model", "learned_steps"): {"data": "radar_mixture", "loss": "ensemble"},
+    ("loss", "ensemble"): {"data": "radar_mixture", "model": "learned_steps"},
     ("model", "predrnn"): {"loss": "mse"},
     ("model", "predrnn_v2"): {"loss": "mse"},
     ("model", "shi2017"): {"loss": "mse_mae"},
@@ -111,6 +116,8 @@ def small_model(model: dict[str, Any]) -> dict[str, Any]:
         settings["model.hidden_channels"] = [4] * len(channels)
     elif channels is not None:
         settings["model.hidden_channels"] = 4
+    if "training_leads" in model:
+        settings["model.levels"] = 3
     for name in ("downsample", "upsample"):
         if model.get(name):
             settings[f"model.{name}"] = [level and level | {"channels": 4} for level in model[name]]
@@ -145,11 +152,13 @@ def bases() -> tuple[Base, ...]:
 
 
 def needs_files(group: str, name: str) -> bool:
-    """Returns True for data whose path has no value, and for experiments with such data."""
+    """Returns True for data whose path has no value, and for experiments with such data or with several archives."""
     choice = read(CONFIGS / group / f"{name}.yaml")
     overrides = [one for one in choice.get("defaults", []) if isinstance(one, dict)]
     data = [one["override /data"] for one in overrides if "override /data" in one]
-    return "???" in choice.values() or any(needs_files("data", other) for other in data)
+    parts = (choice.get("data") or {}).get("parts", {}) if group == "experiment" else {}
+    of_files = any("archive" in part for part in parts.values())
+    return of_files or "???" in choice.values() or any(needs_files("data", other) for other in data)
 
 
 def groups() -> dict[str, list[str]]:
