@@ -1,4 +1,4 @@
-"""A learned ensemble beside STEPS on events: `python -m benchmarks.nowcast --ckpt PATH --archive PATH [--archive PATH]`.
+"""A learned ensemble beside STEPS on events: `python -m benchmarks.nowcast --ckpt PATH --archive PATH [...]`.
 
 Both sides get the same frames, have the same number of members, and are scored on the same pixels, in mm/h as they were
 read: those that lie at least `--rim` pixels inside the frame, so that rain may come in, and that the radar sees. An
@@ -176,7 +176,7 @@ def table(scores: dict[str, list[dict[str, float]]], seconds: dict[str, float], 
 
 
 def interval(ours: np.ndarray, theirs: np.ndarray, block: int = 2) -> tuple[float, float]:
-    """Returns the 95 % interval of the ratio of sums over starts, by draws of blocks of starts that follow each other."""
+    """Returns the 95 % interval of the ratio of sums over starts, by draws of blocks of neighbouring starts."""
     rng = np.random.default_rng(0)
     n = len(ours)
     starts = rng.integers(0, n, (DRAWS, -(-n // block)))
