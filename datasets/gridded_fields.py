@@ -159,6 +159,10 @@ class GriddedFields(SequenceDataset):
             cache_bytes=cache_bytes,
             progress=progress,
         )
+        if not (channels is None or isinstance(channels, Channels)):
+            raise ValueError(
+                f"[GriddedFields] 'channels' must be those of a checkpoint, `data.channels`, but got {channels!r}."
+            )
         self._sequences = sequences = options.sequences(self.input_frames + self.target_frames)
         self._sizes, self._coarsen = sequences.sizes, options.coarsen
         self.frame_interval, self.pixel_km = sequences.frame_interval, sequences.pixel_km

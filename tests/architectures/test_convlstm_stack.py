@@ -68,7 +68,7 @@ def test_starts_as_a_convolution_of_pytorch_does():
     model = ConvLSTMStack()
     for _, a in tree_flatten(model.parameters()):
         bound = a[0].size ** -0.5
-        assert 0.98 * bound < mx.abs(a).max().item() <= bound
+        assert 0.98 * bound < mx.abs(a).max().item() <= bound * (1 + 1e-6)  # rounded to float32
         assert abs(a.mean().item()) < 0.05 * bound
 
 

@@ -184,8 +184,8 @@ def test_a_few_steps_lower_the_loss():
     optimizer.init(model.trainable_parameters())
     step = make_step(model, optimizer, EnsembleScore((1, 4), rate_weight=0.0))
     batch = {"inputs": x, "targets": targets, "minutes": mx.array([10.0]), "pixel_km": mx.array([1.0])}
-    losses = [step(batch, mx.random.key(n))[0].item() for n in range(40)]
-    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+    losses = [step(batch, mx.random.key(n))[0].item() for n in range(15)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_checkpoint_that_is_replaced_is_read_again(run, last):
             assert saver.stdout.readline() == "saved\n"
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                for n in range(60):
+                for n in range(20):
                     load(run if n % 2 else last)
                     assert read_state(find(last))["step"] == 0
                     assert read_config(last)["seed"] == 0

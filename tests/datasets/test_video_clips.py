@@ -142,12 +142,13 @@ def test_the_published_moving_mnist_layout(tmp_path, rng):
     stack = rng.integers(0, 256, (20, 30, 8, 8), np.uint8)
     np.save(tmp_path / "mnist_test_seq.npy", stack)
     options = {"input_frames": 10, "target_frames": 10, "channels": 1}
-    with pytest.raises(ValueError, match=r"array mnist_test_seq.npy is of 20 x 30 x 8 x 8, which .* data.order=NTHW"):
+    clips = {tuple(stack[:, n].ravel()) for n in range(30)}
+    for order in (None, "TNHW"):
+        data = opened(tmp_path, order=order, **options)
+        assert {tuple(s[..., 0].ravel()) for split in SPLITS for s in samples(data, split)} == clips
+    (tmp_path / "mnist_test_seq.npy").rename(tmp_path / "others.npy")
+    with pytest.raises(ValueError, match=r"array others.npy is of 20 x 30 x 8 x 8, which .* data.order=NTHW"):
         opened(tmp_path, **options)
-    data = opened(tmp_path, order="TNHW", **options)
-    assert {tuple(s[..., 0].ravel()) for split in SPLITS for s in samples(data, split)} == {
-        tuple(stack[:, n].ravel()) for n in range(30)
-    }
 
 
 def test_a_packed_stack_and_several_arrays(tmp_path, rng):

@@ -164,6 +164,6 @@ def test_frames_beside_strays_have_their_forecasts(tmp_path, rng, monkeypatch):
     """It takes ten seconds: a process starts, and each file is looked at twice."""
     monkeypatch.setattr(watch, "can_mount", lambda: False)
     monkeypatch.setattr(watch, "FORMATS", {"png": ".png"})
-    tries = list(watch.watch(Bench(tmp_path), rng, 20))
+    tries = list(watch.watch(Bench(tmp_path), rng, 8))
     assert [one.lost for one in tries if one.lost] == []
-    assert len(tries) == 21
+    assert len(tries) == 9
