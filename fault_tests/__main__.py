@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -143,6 +144,9 @@ def main() -> None:
     )
     parser.add_argument("--files", type=Path, help="folder whose files damaged_files also takes (default: none)")
     options = parser.parse_args()
+    # What started this may ignore them, as nohup and a shell's `&` do, and then so would the programs it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         counts = parse(options.faults)
         if {"full_disk", "watch"} & set(counts):
