@@ -228,7 +228,8 @@ def test_a_program_ends_silently_if_nobody_reads_its_output(program):
 
 
 @pytest.mark.parametrize("obstacle", ["no compiler", "failing compiler", "missing folder"])
-def test_where_nothing_can_be_compiled_commands_go_on_and_say_why_once(tmp_path, obstacle):
+def test_where_nothing_can_be_compiled_commands_go_on_and_say_why_once(tmp_path, obstacle, monkeypatch):
+    monkeypatch.delenv("MLX_DISABLE_COMPILE")
     variables = {"CONVLSTM_KERNELS": "none"}
     if obstacle == "missing folder":
         (tmp_path / "cache").touch()
