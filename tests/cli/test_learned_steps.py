@@ -74,6 +74,7 @@ def test_a_run_of_several_sittings_equals_one_without_a_break(run, tmp_path, mon
     assert size < 4 * 4.5 * sum(a.size for _, a in tree_flatten(one.model.parameters())) + 40_000
 
 
+@pytest.mark.slow
 def test_it_is_scored_by_its_members(run, tmp_path, monkeypatch, capsys):
     line = ["examples=[]", "baselines=[]", "batch_size=1", f"out={tmp_path / 'scores'}"]
     status, _, err = call("evaluate", monkeypatch, capsys, f"ckpt={run}", "split=validation", *line)

@@ -12,7 +12,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 # A case takes a third of a second.
-fewer = settings(max_examples=settings().max_examples // 5)
+fewer = settings(max_examples=settings().max_examples // 10)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def request_of(source, number=0):
     return {"door": source.door, "path": path, "name": path, "options": source.options, "number": number}
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_intact_files_are_read(sources, number):
     outcomes = {source.format: file_reader.answer(request_of(source, number)) for source in sources}
     ffmpeg = shutil.which("ffmpeg") or importlib.util.find_spec("imageio_ffmpeg")
