@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
-from convlstm.architectures.baselines import BASELINES, SomeChannels
+from convlstm.architectures.baselines import BASELINES
 from convlstm.architectures.ensemble import Ensemble
-from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.input_frames import as_unit
-from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.members import draws_members
 from convlstm.architectures.model_facts import FACTS
-from convlstm.architectures.rain_decibels import rates_of
-from convlstm.architectures.sprog import SPROG
-from convlstm.architectures.steps import STEPS
 from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
@@ -27,13 +22,13 @@ from convlstm.cli.columns import check_columns, note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
+from convlstm.cli.evaluation_baselines import adopt_facts, baselines
 from convlstm.cli.evaluation_data import build_data, differences_in_training
 from convlstm.cli.ignored_keys import check_members
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import PACKAGES, PATH, Values, check, either, list_of, one_of, optional, whole
 from convlstm.cli.program import fail, make_folder, run
 from convlstm.cli.run_results import check_no_links, check_own_results
-from convlstm.datasets.columns import Columns
 from convlstm.evaluation.files import MARKS as SCORE_MARKS
 from convlstm.evaluation.files import write_scores
 from convlstm.evaluation.in_units import InUnits
@@ -67,8 +62,6 @@ KEYS: dict[str, Values] = {
     "trusted": PACKAGES,
 }
 
-# The baseline of data whose frames are departures from a climatology.
-CLIMATOLOGY = ("climatology",)
 # Texts in the files of an evaluation. Older reports are recognised by their policy, charts by what has drawn them.
 MARKS: dict[str, tuple[str, ...]] = {
     "report.html": PAGE_MARKS,
@@ -198,93 +191,6 @@ def load(folder: Path, trusted: Sequence[str], ema: bool | None = None) -> check
         raise ValueError(f"{error}\nThe model comes from '{folder / checkpoints.CONFIG}'.") from error
     check_finite(loaded.model, folder)
     return loaded
-
-
-def baselines(names: Any, models: Iterable[str], rain: Any, fields: Any) -> dict[str, Any]:
-    """Returns the baselines to compare with, by name, except those that are evaluated themselves.
-
-    Args:
-        names: Their names, or "auto" for those that suit the data.
-        models: Names of the models that are evaluated.
-        rain: The data if they are rain, else None. Baselines that need rain rates get those of its scale.
-        fields: The data if they are other fields, else None. Baselines see the channels of the targets only.
-    """
-    if names == "auto":
-        names = ["extrapolation", "persistence"]
-        if rain is None:
-            names = ["persistence", *CLIMATOLOGY] if has_climatology(fields) else ["persistence"]
-            names = names if fields else ["persistence", "zeros"]
-    if "climatology" in names and not has_climatology(fields):
-        fail(
-            "the baseline 'climatology' needs data with one, which is fitted to their training split: "
-            "data.climatology=month."
-        )
-    chosen = {}
-    for name in names:
-        if name not in models:
-            chosen[name] = baseline(BASELINES[name], rain, around=getattr(rain or fields, "columns", None))
-    if fields is None:
-        return chosen
-    if has_climatology(fields):
-        return {
-            name: SomeChannels(one, fields.target_channels) if name in CLIMATOLOGY else InUnits(one, fields)
-            for name, one in chosen.items()
-        }
-    return {name: SomeChannels(baseline, fields.target_channels) for name, baseline in chosen.items()}
-
-
-def has_climatology(fields: Any) -> bool:
-    """Returns True if the frames of the data are departures from a climatology."""
-    return getattr(getattr(fields, "channels", None), "climatology", None) is not None
-
-
-def adopt_facts(models: dict[str, nn.Module], rain: Any) -> None:
-    """Gives S-PROG and STEPS the scale, pixel size and step of the data; raises ValueError if they have others."""
-    for model in models.values():
-        if isinstance(model, SPROG):
-            model.adopt(**of_rain(type(model), rain))
-        elif isinstance(model, LearnedSTEPS):
-            check_rain(type(model), rain)
-            model.adopt(minutes=rain.frame_interval, pixel_km=rain.pixel_km)
-
-
-def check_rain(kind: type[nn.Module], rain: Any) -> None:
-    """Raises ValueError if the data are not rain."""
-    if not hasattr(rain, "transform") or rain.units != "mm/h":
-        raise ValueError(f"[{kind.__name__}] the data must be rain in mm/h, such as data=radar_echo.")
-
-
-def of_rain(kind: type[nn.Module], rain: Any) -> dict[str, Any]:
-    """Returns the arguments by which S-PROG or STEPS knows the data; those that the data do not say are None."""
-    facts: dict[str, Any] = {"rates": scale_of(kind, rain)}
-    return facts | ({"pixel_km": rain.pixel_km, "minutes": rain.frame_interval} if issubclass(kind, STEPS) else {})
-
-
-def baseline(kind: type[nn.Module], rain: Any, around: Columns | None = None) -> nn.Module:
-    """Returns a baseline; raises ValueError if the data do not say what it needs.
-
-    Args:
-        kind: Its class.
-        rain: The data if they are rain, else None.
-        around: The columns of the data's frames: what moves goes round the earth if they do. Default: they do not.
-    """
-    facts = of_rain(kind, rain) if issubclass(kind, SPROG) else {}
-    for name, value in facts.items():
-        if value is None:
-            raise ValueError(
-                f"[{kind.__name__}] needs '{name}', which the data do not say: give it by model=steps "
-                f"model.{name}=NUMBER."
-            )
-    if around is not None and around.go_round and issubclass(kind, Extrapolation | SPROG):
-        facts |= {"border": "circular"}
-    return kind(**facts)
-
-
-def scale_of(kind: type[nn.Module], rain: Any) -> tuple[float, float]:
-    """Returns the rain rates of 0 and 1 on the scale of rain; raises ValueError if the data are not rain."""
-    if not hasattr(rain, "transform"):
-        raise ValueError(f"[{kind.__name__}] the data must be rain in mm/h, such as data=radar_echo.")
-    return rates_of(kind.__name__, rain.transform)
 
 
 def ensemble_of(

@@ -11,7 +11,7 @@ from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.sprog import SPROG
 from convlstm.checkpoints import find
 from convlstm.cli.columns import check_columns, check_turns, note_on_columns
-from convlstm.cli.evaluate import baseline
+from convlstm.cli.evaluation_baselines import baseline
 from convlstm.datasets.columns import Columns
 from convlstm.datasets.transforms import Reflectivity
 from convlstm.evaluation.scoring import evaluate
