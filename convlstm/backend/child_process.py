@@ -26,7 +26,7 @@ from convlstm.backend.child_main import PATIENCE
 from convlstm.backend.python_process import command
 
 LIMIT = "CONVLSTM_READ_SECONDS"
-_DEFAULT_SECONDS = 6.0
+_DEFAULT_SECONDS = 4.0
 # Seconds that the process has beyond the limit until this one ends it, and for its imports.
 _GRACE, _IMPORTS = 3.0, 60.0
 # A request that is as short as this fits into a pipe that nobody reads.
@@ -70,7 +70,7 @@ class NoChildError(ChildError):
 
 
 def seconds_of_step() -> float:
-    """Returns the limit of a step in seconds of processor time: `CONVLSTM_READ_SECONDS`, or 6.
+    """Returns the limit of a step in seconds of processor time: `CONVLSTM_READ_SECONDS`, or 4.
 
     Raises:
         ValueError: If the variable is no positive number.

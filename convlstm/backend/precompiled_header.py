@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -63,11 +64,14 @@ def _compile(include: Path, path: Path) -> None:
         with replacing(path) as temporary:
             command = ["g++", *_OPTIONS, "-x", "c++-header", "-I", str(include), str(include / HEADER)]
             null = subprocess.DEVNULL
-            process = subprocess.Popen([*command, "-o", str(temporary)], stdin=null, stdout=null, stderr=null)
+            process = subprocess.Popen(
+                [*command, "-o", str(temporary)], stdin=null, stdout=null, stderr=null, start_new_session=True
+            )
 
             def end() -> None:
-                process.kill()
-                thread.join(1.0)
+                with suppress(OSError):
+                    os.killpg(process.pid, signal.SIGTERM)  # g++ then removes its own temporary files
+                thread.join(2.0)
 
             thread = threading.current_thread()
             atexit.register(end)

@@ -101,7 +101,7 @@ def test_a_failure_is_silent_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_the_end_of_the_process_ends_it(tmp_path):
-    code = "from convlstm.backend import precompiled_header\nprecompiled_header.start()"
+    code = "import time\nfrom convlstm.backend import precompiled_header\nprecompiled_header.start()\ntime.sleep(0.3)"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"}, cwd=PROJECT, check=True
     )

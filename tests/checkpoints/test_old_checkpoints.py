@@ -27,6 +27,8 @@ FOLDER = Path(__file__).resolve().parent / "old"
 ABOUT = json.loads((FOLDER / "about.json").read_text(encoding="utf-8"))
 RUNS, HORIZON = ABOUT["runs"], ABOUT["horizon"]
 SAME_BITS = on_cpu() and available() is not None and machine() == ABOUT["machine"]
+# Moving by the motion has a kernel since these were made, which rounds in another order.
+WITH_NEW_KERNELS = ("advection_residual",)
 
 
 def expected(name: str) -> dict[str, np.ndarray]:
@@ -34,8 +36,8 @@ def expected(name: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def check(found: np.ndarray, wanted: np.ndarray, rtol: float = 1e-5) -> None:
-    if SAME_BITS:
+def check(name: str, found: np.ndarray, wanted: np.ndarray, rtol: float = 1e-5) -> None:
+    if SAME_BITS and name not in WITH_NEW_KERNELS:
         np.testing.assert_array_equal(found, wanted, strict=True)
     else:
         np.testing.assert_allclose(found, wanted, rtol=rtol, atol=1e-6, strict=True)
@@ -69,7 +71,7 @@ def run(request, tmp_path, monkeypatch) -> Path:
 def test_an_old_checkpoint_forecasts_as_it_did(name):
     wanted = expected(name)
     model = load(FOLDER / "runs" / name)
-    check(np.array(model(mx.array(wanted["inputs"]), HORIZON)), wanted["forecast"])
+    check(name, np.array(model(mx.array(wanted["inputs"]), HORIZON)), wanted["forecast"])
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -78,7 +80,7 @@ def test_an_old_checkpoint_forecasts_physical_values_as_it_did(name):
     forecaster = Forecaster.load(FOLDER / "runs" / name)
     assert forecaster.units == {"moving_mnist": "", "archive": "raw"}.get(name, "mm/h")
     # In mm/h, an exponential of the model's scale, errors are ten times as large.
-    check(forecaster(wanted["frames"], HORIZON), wanted["physical"], rtol=1e-4)
+    check(name, forecaster(wanted["frames"], HORIZON), wanted["physical"], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ABOUT["evaluated"])
@@ -94,7 +96,7 @@ def test_an_old_checkpoint_has_the_scores_it_had(name, run, monkeypatch, capsys)
         assert archive.pop("fields")  # recorded since then
     assert found["record"]["data"] == trained
     scores = found["forecasters"]["model"]["scores"]
-    check(np.array([scores[key]["per_lead"] for key in ("mse_per_pixel", "ssim")]), expected(name)["scores"])
+    check(name, np.array([scores[key]["per_lead"] for key in ("mse_per_pixel", "ssim")]), expected(name)["scores"])
 
 
 @pytest.mark.filterwarnings("default:.* is called .* now")  # two runs name their transform on the command line
@@ -108,11 +110,11 @@ def test_an_old_run_resumes_as_it_did(name, run, monkeypatch, capsys):
     assert f"{run}, from step 2 on" in out
 
     wanted, last = expected(name), run / "checkpoints" / "last"
-    check(flat(last / "model.safetensors"), wanted["model"])
+    check(name, flat(last / "model.safetensors"), wanted["model"])
     assert (last / "ema.safetensors").exists() == ("ema" in wanted)
     if "ema" in wanted:
-        check(flat(last / "ema.safetensors"), wanted["ema"])
+        check(name, flat(last / "ema.safetensors"), wanted["ema"])
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for column in ("train_loss", "val_loss"):
-        check(np.array([float(row[column]) for row in rows if row[column]]), wanted[column])
+        check(name, np.array([float(row[column]) for row in rows if row[column]]), wanted[column])
