@@ -14,6 +14,7 @@ from convlstm.ops.algorithm import on_cpu
 from convlstm.ops.cpu.library import available
 from tests.support.project import PROJECT
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -50,6 +51,16 @@ def handlers_of_signals() -> Iterator[None]:
     yield
     for number, handler in zip(numbers, former, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def without_compilation() -> Iterator[None]:
+    """Keeps MLX from compiling, which would be most of the time, also in programs. Training is tested with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLX_DISABLE_COMPILE", "1")
+        mx.disable_compile()
+        yield
+        mx.enable_compile()
 
 
 @pytest.fixture(scope="session", autouse=True)

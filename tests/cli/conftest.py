@@ -6,18 +6,12 @@ import sys
 from tests.support.forecast_runs import READER, write_run
 from tests.support.tiny import OVERRIDES, call
 
-import mlx.core as mx
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_compilation():
-    """Compiling would be most of the time; training and runs are tested with it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLX_DISABLE_COMPILE", "1")
-        mx.disable_compile()
-        yield
-        mx.enable_compile()
+def quick(without_compilation):
+    """Applies `without_compilation` to all tests of commands."""
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.usefixtures("without_compilation")
+
 
 def rows(folder):
     with (folder / "metrics.csv").open(newline="") as file:

@@ -15,6 +15,8 @@ import pytest
 pytest.importorskip("netCDF4")
 xr = pytest.importorskip("xarray")
 
+pytestmark = pytest.mark.usefixtures("without_compilation")
+
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):

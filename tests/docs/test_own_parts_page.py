@@ -14,6 +14,8 @@ from tests.support.tiny import call
 import mlx.core as mx
 import pytest
 
+pytestmark = pytest.mark.usefixtures("without_compilation")
+
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ import pytest
 
 SHORT = ("trainer.max_steps=2", "trainer.validate_every=2", "model.hidden_channels=[4]", "data.progress=false")
 
+pytestmark = pytest.mark.usefixtures("without_compilation")
+
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
