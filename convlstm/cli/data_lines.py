@@ -1,4 +1,4 @@
-"""The description of the data at the start of a training run, in a few lines; checkpoints keep all of it."""
+"""The description of the data that a command prints, in a few lines; checkpoints and evaluations keep all of it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def data_lines(record: Mapping[str, Any]) -> list[str]:
         if isinstance(clips := record.get("clips"), Mapping):
             lines[0] += f", {', '.join(f'{count:,} {split}' for split, count in clips.items())} clips"
     return [line for line in (*lines, _sequences(record)) if line]
+
+
+def print_data(record: Mapping[str, Any]) -> None:
+    """Prints the description of a data set behind the word "data", as training and evaluations do."""
+    for n, line in enumerate(data_lines(record)):
+        print(f"{'' if n else 'data':12}{line}")
 
 
 def _sections(record: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:

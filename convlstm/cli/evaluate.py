@@ -20,6 +20,7 @@ from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.checkpoints.finite import check_finite
 from convlstm.cli.columns import check_columns, note_on_columns
 from convlstm.cli.configuration import plain
+from convlstm.cli.data_lines import print_data
 from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
 from convlstm.cli.error_wording import shown
 from convlstm.cli.evaluation_baselines import adopt_facts, baselines
@@ -120,6 +121,8 @@ def execute(config: DictConfig) -> None:
         check_no_links(folder)
     check_own_results(folder, MARKS)
 
+    about = data.describe()
+    print_data(about)
     result = evaluate(
         {name: compiled(m) for name, m in models.items()}
         | ensemble
@@ -136,7 +139,7 @@ def execute(config: DictConfig) -> None:
         "checkpoints": {name: str(each.folder) for name, each in loaded.items()},
         "steps": {name: each.state["step"] for name, each in loaded.items()},
         "split": settings["split"],
-        "data": data.describe(),
+        "data": about,
         **({"members": settings["members"]} if settings["ensemble"] else {}),
     }
     write_scores(folder, result, record)

@@ -21,7 +21,7 @@ from convlstm.cli.columns import check_columns, check_turns, note_on_columns
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
 from convlstm.cli.data_channels import before_data, follow_channels
-from convlstm.cli.data_lines import data_lines
+from convlstm.cli.data_lines import print_data
 from convlstm.cli.fine_tuning import follow_checkpoint, prepare
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
 from convlstm.cli.key_checks import FLAG, LAYERS, PACKAGES, PATH, check, optional, whole
@@ -224,8 +224,7 @@ def announce(
         size = objects.trainer.settings.batch_size
         print(f"ranks       {ranks.size}, each with {size // ranks.size} of the {size} sequences of a batch")
     print(f"model       {type(objects.model).__name__}, {parameters(objects.model):,} parameters")
-    for n, line in enumerate(data_lines(record)):
-        print(f"{'' if n else 'data':12}{line}")
+    print_data(record)
     if note := note_on_columns(objects.model, getattr(objects.data, "columns", None)):
         print(f"note        {note}")
     if 0 < (few := objects.data.size("validation")) < FEW:

@@ -28,6 +28,15 @@ class DataError(RuntimeError):
         self.split = split
 
 
+def check_validation(data: Any) -> None:
+    """Raises ValueError if the data have no validation sequences, which every run needs at its last step."""
+    if data.size("validation") == 0:
+        raise ValueError(
+            "[Trainer] the data have no validation sequences, by which the best checkpoint is chosen. Give them "
+            "some: a share of the split above 0, files for validation, or a part for validation."
+        )
+
+
 class Batches:
     """The batches of a run.
 
@@ -39,13 +48,22 @@ class Batches:
             `ranks=`, too. Default: only this one.
 
     Raises:
-        ValueError: The data have fewer training sequences than a batch.
+        ValueError: The data have no training sequences, or fewer than a batch.
     """
 
     def __init__(self, data: Any, batch_size: int, seed: int = 0, *, ranks: Ranks = ALONE):
         size = data.size("train")
+        if size == 0:
+            raise ValueError(
+                "[Trainer] the data have no training sequences. Give them some: a share of the split above 0, files "
+                "for training, or a part for training."
+            )
         if size < batch_size:
-            raise ValueError(f"[Trainer] an epoch has {size} sequences, fewer than 'batch_size' ({batch_size}).")
+            raise ValueError(
+                f"[Trainer] an epoch has {size} sequences, fewer than 'batch_size' ({batch_size}). Make "
+                f"'batch_size' at most {size}, or give the data more: a larger share of the split, more files, or "
+                "sequences with fewer frames."
+            )
         self.data, self.batch_size, self.seed, self.per_epoch = data, batch_size, seed, size // batch_size
         self.ranks = ranks
 

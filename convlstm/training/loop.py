@@ -20,7 +20,7 @@ from convlstm.runs.folder import NullFolder, RunFolder, open_folder
 from convlstm.runs.logging import Logger
 from convlstm.runs.progress import Progress
 from convlstm.runs.resume import checkpoint_for
-from convlstm.training.batches import Batches, DataError
+from convlstm.training.batches import Batches, DataError, check_validation
 from convlstm.training.console import Console
 from convlstm.training.diagnostics import weights
 from convlstm.training.ema import begin_average
@@ -58,8 +58,8 @@ class Trainer:
             ranks: The processes that train together. Default: only this one.
 
         Raises:
-            ValueError: The data have fewer sequences than a batch; data, model and loss do not fit each other; the
-                ranks cannot share a batch; or the memory is too small for the parameters.
+            ValueError: The data have fewer sequences than a batch, or none for validation; data, model and loss do not
+                fit each other; the ranks cannot share a batch; or the memory is too small for the parameters.
             DataError: The data failed.
         """
         check_parameters(model)
@@ -69,7 +69,9 @@ class Trainer:
                 f"[Trainer] 'batch_size' is that of all ranks together and must be a multiple of 'accumulate' "
                 f"({parts}) times the number of ranks ({ranks.size}) but got {size}. Change one of them."
             )
-        batch = to_device(next(Batches(data, size, ranks=ranks).training(0)))
+        batches = Batches(data, size, ranks=ranks)
+        check_validation(data)
+        batch = to_device(next(batches.training(0)))
         targets = batch["targets"]
         forecast = model(batch["inputs"], targets.shape[1], key=mx.random.key(0), **told(model, batch))
         if forecast.shape[forecast.ndim - targets.ndim :] != targets.shape or forecast.ndim > targets.ndim + 1:
@@ -129,7 +131,8 @@ class Trainer:
             OSError: Something could not be written. Everything written before is intact.
             RunInUseError: Another process trains in the folder.
             RanksError: The weights of the ranks differ by more than rounding.
-            ValueError: The data have fewer training sequences than a batch, or the folder cannot be moved aside.
+            ValueError: The data have fewer training sequences than a batch, or none for validation; or the folder
+                cannot be moved aside.
         """
         settings, folder = self.settings, Path(folder)
         checkpoint = checkpoint_for(folder, resume, overwrite=overwrite) if ranks.main else None
@@ -144,6 +147,7 @@ class Trainer:
             warn_if_slow(settings.precision)
         progress.status, progress.data = "running", data.describe()
         batches = Batches(data, settings.batch_size, progress.seed, ranks=ranks)
+        check_validation(data)
         opened: AbstractContextManager[RunFolder | NullFolder] = nullcontext(NullFolder(folder))
         if ranks.main:
             opened = open_folder(

@@ -36,3 +36,24 @@ def test_a_run_whose_channels_follow_the_data_is_resumed(line, monkeypatch, caps
         status, out, err = call("train", monkeypatch, capsys, *line, "trainer.max_steps=6", "resume=auto", change)
         assert status == 1
         assert text in err
+
+
+def test_an_evaluation_names_the_fields_in_the_lines_of_training(line, monkeypatch, capsys):
+    status, out, err = call("train", monkeypatch, capsys, *line, "trainer.max_steps=1")
+    assert status == 0, out + err
+    first = out.index("data        ")
+    about = out[first : out.index(" channels\n", first)]
+    assert "sst: sea surface temperature, degC, scaled from " in about
+    status, out, err = call("evaluate", monkeypatch, capsys, "ckpt=runs/sea", "sequences=1", "cases=0", "examples=[]")
+    assert status == 0, out + err
+    assert about in out
+
+
+@pytest.mark.parametrize(("split", "name"), [("[0.8,0,0.2]", "validation"), ("[0,0.5,0.5]", "training")])
+def test_data_that_lack_a_split_are_refused_before_anything_is_trained(
+    split, name, line, monkeypatch, capsys, tmp_path
+):
+    status, _, err = call("train", monkeypatch, capsys, *line, "trainer.max_steps=1", f"data.split={split}")
+    assert status == 1
+    assert f"the data have no {name} sequences" in err
+    assert not (tmp_path / "runs").exists()

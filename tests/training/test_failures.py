@@ -191,6 +191,11 @@ def test_check_finds_what_does_not_fit():
     trainer.check(Fade(), MSE, Frames())
     with pytest.raises(ValueError, match=r"an epoch has 14 sequences, fewer than 'batch_size' \(15\)"):
         Trainer(10, 15).check(Fade(), MSE, Frames())
+    for split, text in (("train", "have no training sequences"), ("validation", "have no validation sequences")):
+        data = Frames()
+        data.size = lambda asked, split=split: 0 if asked == split else 14
+        with pytest.raises(ValueError, match=text):
+            trainer.check(Fade(), MSE, data)
     two = EncoderForecaster(1, 2, [2], kernel_size=3)
     with pytest.raises(ValueError, match=r"forecasts are \(2, 3, 4, 4, 2\) but the data's targets \(2, 3, 4, 4, 1\)"):
         trainer.check(two, MSE, Frames())

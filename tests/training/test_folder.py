@@ -96,6 +96,10 @@ def test_a_new_run_that_cannot_begin_moves_nothing(tmp_path):
     before = snapshot(tmp_path)
     with pytest.raises(ValueError, match="fewer than 'batch_size'"):
         fit(tmp_path / "run", Frames(sequences=1), overwrite=True)
+    unvalidated = Frames()
+    unvalidated.size = lambda split: 0 if split == "validation" else 14
+    with pytest.raises(ValueError, match="no validation sequences"):
+        fit(tmp_path / "run", unvalidated, overwrite=True)
     with lock(tmp_path / "run"), pytest.raises(RunInUseError, match="another process is training in"):
         fit(tmp_path / "run", overwrite=True)
     with pytest.raises(ResumeError, match="'overwrite' starts a new run, so 'resume' must be None but got True"):
