@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from convlstm.backend import messages
 from convlstm.backend.memory import memory
 
-PATIENCE = 3
+PATIENCE = 2
 """Seconds that a step may take for each second of processor time."""
 
 _CLOCKS = ((signal.ITIMER_PROF, 1), (signal.ITIMER_REAL, PATIENCE))
