@@ -22,6 +22,7 @@ from convlstm.datasets.readers.errors import printable
 import numpy as np
 
 _COUNTED_FRAMES = 64
+_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
 
 class Archive:
@@ -247,6 +248,8 @@ class Archive:
         files = f"none of the {len(names)} files, such as {printable(names[0])}, is" if names else "no file is"
         text = f"[Archive] {self._root}: {files} of a known format ({', '.join(formats)}). Check the path, or name the "
         text += "format and its options."
+        if names and Path(names[0]).suffix.lower() in _VIDEOS:
+            text += " Videos are clips without times: data=video data.path=PATH."
         if not self._files.named and len(formats) < len(FORMATS):
             text += " Other formats do not have the 'reader' options"
             text += f", or refuse them: {self._files.refused[-1]}" if self._files.refused else "."

@@ -139,6 +139,11 @@ class NumPyFiles(Reader):
             names = [member.name for member in numeric if len(member.shape) == dimensions]
             if len(names) == 1:
                 return names[0]
+            if set(names) == {"lats", "lons"}:
+                raise UnreadableError(
+                    "has the coordinates of MeteoNet, no frames. Give a file of its rain, such as "
+                    "rainfall_NW_2016_08.3.npz, which finds them in its folder or the one above"
+                )
             if names:
                 raise UnreadableError(f"has several arrays: {', '.join(names)}. Choose one with the option 'key'")
         raise UnreadableError(f"has no array (T, H, W) or (H, W); it has {', '.join(arrays) or 'none'}")

@@ -19,6 +19,8 @@ _METRES |= dict.fromkeys(("km", "kilometer", "kilometers", "kilometre", "kilomet
 _ABOUT = ("standard_name", "long_name", "units", "axis")
 _WRITTEN = ("crs_wkt", "spatial_ref", "wkt", "proj4", "proj4_params", "proj4_string", "proj4text")
 _LONGEST = 10_000
+# Name under which a reader gives the projection that the file itself has as an attribute, for maps in metres.
+OF_FILE = "gdal_projection"
 
 
 class _Axis(NamedTuple):
@@ -58,6 +60,8 @@ def find_grid(variables: Variables, variable: Variable, axes: Axes, fields: tupl
         coordinates.append(_copied(variables[name], np.flip(values, flips), (axes.rows, axes.columns)))
     if mapping is not None:
         coordinates.append(Coordinate.of(mapping.name, (), np.zeros((), np.int32), _plain(mapping.attributes)))
+    elif x.units == "m" and OF_FILE in variables:
+        mapping = variables[OF_FILE]  # not a variable of the file, so it is no coordinate
     grid = Grid(
         shape=shape,
         fields=fields,

@@ -235,6 +235,12 @@ def test_a_folder_of_other_files(tmp_path):
         Archive(tmp_path / "radar")
 
 
+def test_a_video_is_pointed_to_the_data_of_clips(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    with pytest.raises(ValueError, match=r"clip.mp4, is of a known format .* clips without times: data=video"):
+        Archive(tmp_path / "clip.mp4")
+
+
 def test_a_missing_path(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent does not exist. Check the path."):
         RadarEcho(archive=str(tmp_path / "absent"))

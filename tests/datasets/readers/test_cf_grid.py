@@ -9,7 +9,7 @@ from tests.support.radar_files import open_file
 import numpy as np
 import pytest
 
-pytest.importorskip("netCDF4")
+netCDF4 = pytest.importorskip("netCDF4")
 
 VALUES = frames(6, 3, 4)
 KELVIN = {"units": "K"}
@@ -126,3 +126,20 @@ def test_means_of_longitudes_go_round():
     lon = Coordinate.of("lon", ("y", "x"), np.array([[179.0, -179], [179, -179]]), {"units": "degrees_east"})
     cuts = {"y": slice(0, 1), "x": slice(0, 1)}
     assert lon.part(cuts, 2).values.tolist() == [[180]]
+
+
+def test_a_projection_may_be_an_attribute_of_the_file(tmp_path):
+    geos = "+proj=geos +a=6378137 +b=6356752.3 +lon_0=0 +h=35785863"
+    metres = {"units": "m"}
+    y, x = (("y",), 3000.0 * np.arange(3), metres), (("x",), 3000.0 * np.arange(4), metres)
+    sides = {"lat": None, "lon": None, "y": y, "x": x}
+    on_map = write_cf(tmp_path / "map.nc", {"t": (("time", "y", "x"), VALUES, KELVIN)}, **sides)
+    in_degrees = write_cf(tmp_path / "degrees.nc", {"t": (("time", "lat", "lon"), VALUES, KELVIN)})
+    for path in (on_map, in_degrees):
+        with netCDF4.Dataset(path, "a") as file:
+            file.gdal_projection = geos
+    grid = grid_of(on_map)
+    assert grid.projection == geos
+    assert list(by_name(grid)) == ["y", "x"]
+    assert grid.extent == (-1500, -1500, 10500, 7500)
+    assert grid_of(in_degrees).projection is None

@@ -124,6 +124,13 @@ def test_one_array_of_several_is_chosen(tmp_path):
         open_file(path, key="hail")
 
 
+def test_coordinates_of_meteonet_alone_are_refused(tmp_path):
+    path = tmp_path / "radar_coords_NW.npz"
+    np.savez(path, lats=STACK[0], lons=STACK[1])
+    with pytest.raises(ReadError, match=r"coordinates of MeteoNet, no frames\. Give a file of its rain"):
+        open_file(path)
+
+
 def test_arrays_in_fortran_order(tmp_path):
     np.savez(tmp_path / "f_20190610.npz", rain=np.asfortranarray(STACK), minutes=5)
     reader, _ = open_file(tmp_path / "f_20190610.npz")
