@@ -58,7 +58,7 @@ class MetricsLog:
 
     @staticmethod
     def read(path: Path, most: int = LONGEST) -> list[dict[str, str]]:
-        """Returns the rows of a file, without incomplete ones such as a last line that was cut off.
+        """Returns the rows of a file, without what is no row, such as a last line that was cut off, or noise.
 
         Args:
             path: The CSV file; a link is not followed.
@@ -66,19 +66,14 @@ class MetricsLog:
 
         Raises:
             OSError: The file does not exist, or cannot be read.
-            ValueError: It is no plain file, larger than `most`, or has more than `MOST_COLUMNS` columns or 131,072
-                characters in a cell.
+            ValueError: It is no plain file, larger than `most`, or has more than `MOST_COLUMNS` columns.
         """
         text = read_bytes(path, most).decode(errors="replace")
-        lines = csv.reader(text[: text.rfind("\n") + 1].split("\n"))
-        try:
-            header = next(lines, [])
-            if len(header) > MOST_COLUMNS:
-                raise ValueError(f"it has more than {MOST_COLUMNS} columns")
-            rows = (dict(zip(header, cells, strict=True)) for cells in lines if len(cells) == len(header))
-            return [row for row in rows if _is_whole(row.get("step", ""))]
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+        header, *lines = map(_cells, text[: text.rfind("\n") + 1].split("\n"))
+        if len(header) > MOST_COLUMNS:
+            raise ValueError(f"it has more than {MOST_COLUMNS} columns")
+        rows = (dict(zip(header, cells, strict=True)) for cells in lines if len(cells) == len(header))
+        return [row for row in rows if _is_whole(row.get("step", ""))]
 
     def add(self, row: Row) -> None:
         """Appends a row; floats keep all their digits.
@@ -114,6 +109,14 @@ class MetricsLog:
         writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writerow({name: repr(value) for name, value in row.items()})
         return text.getvalue()
+
+
+def _cells(line: str) -> list[str]:
+    """Returns the cells of a line, which stands for itself, since no cell has a line's end. Noise has no cells."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
 
 
 def _is_whole(text: str) -> bool:

@@ -20,9 +20,9 @@ from convlstm.datasets.readers.plain_files import open_plain
 
 import numpy as np
 
-# Stored indexes of another version are ignored. Raise the number if the meaning of a reader's values or of a statistic
-# changes.
-VERSION = 3
+# Stored indexes of another version are ignored. Raise the number if a reader's values, places or a statistic mean
+# something else.
+VERSION = 4
 
 
 @dataclass

@@ -64,6 +64,14 @@ def test_rows_after_the_step_and_a_torn_line_are_dropped(place):
     assert sorted(path.name for path in place.parent.iterdir()) == ["metrics.csv", "metrics.jsonl"]
 
 
+@pytest.mark.parametrize(
+    "noise", ["\x04X\r\x86", '1"2\n3"4', "\0", "9" * 200_000, '"'], ids=lambda text: repr(text)[:8]
+)
+def test_noise_is_no_row(place, noise):
+    place.write_bytes(f"step,loss\n1,0.5\n{noise}\n2,0.25\n{noise}".encode())
+    assert MetricsLog.read(place) == [{"step": "1", "loss": "0.5"}, {"step": "2", "loss": "0.25"}]
+
+
 def test_missing_json_lines_are_written_from_the_rows(place):
     place.write_text("step,loss,score\n1,0.5,\n2,nan,7\n")
     MetricsLog(place, COLUMNS, step=9)
