@@ -160,8 +160,8 @@ def test_a_watcher_that_ends_is_lost(tmp_path, rng):
     assert "no" in session.end()
 
 
+@pytest.mark.slow
 def test_frames_beside_strays_have_their_forecasts(tmp_path, rng, monkeypatch):
-    """It takes ten seconds: a process starts, and each file is looked at twice."""
     monkeypatch.setattr(watch, "can_mount", lambda: False)
     monkeypatch.setattr(watch, "FORMATS", {"png": ".png"})
     tries = list(watch.watch(Bench(tmp_path), rng, 8))
