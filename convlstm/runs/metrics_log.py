@@ -66,14 +66,22 @@ class MetricsLog:
 
         Raises:
             OSError: The file does not exist, or cannot be read.
-            ValueError: It is no plain file, larger than `most`, or has more than `MOST_COLUMNS` columns.
+            ValueError: It is no plain file, larger than `most`, or has no header of at most `MOST_COLUMNS` columns.
         """
         text = read_bytes(path, most).decode(errors="replace")
-        header, *lines = map(_cells, text[: text.rfind("\n") + 1].split("\n"))
+        first, *lines = text[: text.rfind("\n") + 1].split("\n")
+        try:
+            header = next(csv.reader([first]), [])
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
         if len(header) > MOST_COLUMNS:
             raise ValueError(f"it has more than {MOST_COLUMNS} columns")
-        rows = (dict(zip(header, cells, strict=True)) for cells in lines if len(cells) == len(header))
-        return [row for row in rows if _is_whole(row.get("step", ""))]
+        if "step" not in header:
+            return []
+        # Values are numbers, which are never quoted: noise with a quotation mark takes no lines with it.
+        step, commas = header.index("step"), len(header) - 1
+        rows = (line.split(",") for line in lines if line.count(",") == commas)
+        return [dict(zip(header, row, strict=True)) for row in rows if _is_whole(row[step])]
 
     def add(self, row: Row) -> None:
         """Appends a row; floats keep all their digits.
@@ -109,14 +117,6 @@ class MetricsLog:
         writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writerow({name: repr(value) for name, value in row.items()})
         return text.getvalue()
-
-
-def _cells(line: str) -> list[str]:
-    """Returns the cells of a line, which stands for itself, since no cell has a line's end. Noise has no cells."""
-    try:
-        return next(csv.reader([line]), [])
-    except csv.Error:
-        return []
 
 
 def _is_whole(text: str) -> bool:
