@@ -31,12 +31,12 @@ BACKEND := mlx_$(subst cuda,cuda_,$(EXTRA))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test bench faults doctor clean check-extra
+.PHONY: help setup train test bench faults doctor nowcast-weights clean check-extra
 
 help: ## print this
 	@echo 'make TARGET [EXTRA=cpu|cuda12|cuda13]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
-		printf '  %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
+		printf '  %-15s %s\n' "$$name" "$$text"; done
 
 setup: $(RUN_READY) ## make .venv with everything this platform needs
 
@@ -59,6 +59,9 @@ faults: $(TEST_READY) ## set up, then test runs, readers and watchers under faul
 
 doctor: $(RUN_READY) ## print which device and BLAS MLX uses here, and how fast they are
 	$(PY) -m convlstm.doctor
+
+nowcast-weights: $(RUN_READY) ## make the averaged weights of RUN=runs/NAME those of ckpt=nowcast
+	$(PY) -m convlstm.checkpoints.packaging $(RUN)
 
 clean: ## remove .venv and the caches; runs/ stays
 	rm -rf $(VENV) build convlstm.egg-info .pytest_cache .ruff_cache .mypy_cache

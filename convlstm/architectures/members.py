@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+from convlstm.architectures.coarse_pixels import OnCoarsePixels
 from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.steps import STEPS
 
 
-def draws_members(model: Any) -> TypeGuard[STEPS | LearnedSTEPS]:
+def draws_members(model: Any) -> TypeGuard[STEPS | LearnedSTEPS | OnCoarsePixels]:
     """Returns True for a model whose call returns members, (M, N, horizon, H, W, C), with M in its attribute `size`."""
-    return isinstance(model, STEPS | LearnedSTEPS)
+    return isinstance(model, STEPS | LearnedSTEPS | OnCoarsePixels)

@@ -13,11 +13,23 @@ from convlstm.checkpoints.replaced import again_if_replaced
 from convlstm.checkpoints.verification import FILES, CheckpointError, verify
 
 FOLDER = "checkpoints"
+NOWCAST = "nowcast"
+"""The name of the model that comes with the package, in place of a path."""
+
+
+def packaged() -> Path:
+    """Returns the folder of the checkpoint that comes with the package, `nowcast` beside this one."""
+    return Path(__file__).parent.parent / NOWCAST
 
 
 def run_of(folder: Path) -> Path:
     """Returns the folder of a checkpoint's run, or the checkpoint's own folder if it lies in no run."""
     return folder.parent.parent if folder.parent.name == FOLDER else folder
+
+
+def results_of(folder: Path) -> Path:
+    """Returns the folder for what is made with a checkpoint: its run's; for the package's `runs/packaged_nowcast`."""
+    return Path("runs") / f"packaged_{NOWCAST}" if folder == packaged() else run_of(folder)
 
 
 def previous(folder: Path, age: int = 1) -> Path:
@@ -42,14 +54,25 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
     refers to its first checkpoint that is not damaged: if the preferred one is damaged, an earlier one is taken, with a
     warning that names both.
 
+    The text "nowcast" is the name of the model that comes with the package, always: a folder of this name is
+    "./nowcast", and if there is one, a warning says so.
+
     Args:
-        path: A checkpoint's folder, a run's folder, or the `checkpoints` folder in a run.
+        path: A checkpoint's folder, a run's folder, the `checkpoints` folder in a run, or "nowcast".
         prefer: Names of the checkpoints of a run, the preferred one first. Default: best, then last.
 
     Raises:
         ValueError: It is no path.
         CheckpointError: There is no checkpoint, the named one is incomplete, or all of the run's are damaged.
     """
+    if isinstance(path, str) and path == NOWCAST:
+        if Path(NOWCAST).exists():
+            warnings.warn(
+                f"'{NOWCAST}' is the model that comes with the package, not the folder of this name here, which is "
+                f"'./{NOWCAST}'.",
+                stacklevel=3,
+            )
+        return _find(packaged(), prefer)
     return _find(check_path("find", "path", path).expanduser(), prefer)
 
 

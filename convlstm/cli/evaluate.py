@@ -248,7 +248,7 @@ def default_folder(folders: list[Path], models: list[str]) -> Path:
     """Returns `evaluation` in the run's folder, `comparison` beside the first of several runs, or `runs/MODEL`."""
     if not folders:
         return Path("runs") / models[0]
-    run = checkpoints.run_of(folders[0])
+    run = checkpoints.results_of(folders[0])
     return run / "evaluation" if len(folders) == 1 else run.parent / "comparison"
 
 

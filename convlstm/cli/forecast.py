@@ -47,6 +47,7 @@ from convlstm.cli.program import fail, run
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.datasets.archives.newest_frames import Window
 from convlstm.datasets.columns import columns_of
+from convlstm.forecasting.drawn_members import DrawnForecaster
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
 from convlstm.writers import FORMATS, Forecast
 
@@ -58,6 +59,10 @@ from omegaconf import DictConfig
 MOST = 10_000
 # Steps after which `watch` says that a frame is old.
 _OLD = 3
+# Minutes: frames of a shorter step are left out for a model that takes any step, which has been trained on 4 to 10.
+LEAST_STEP = 4.0
+# Pixels that are this many times as wide as in training are worth a note.
+WIDE = 1.5
 
 
 def _is_crop(value: Any) -> bool:
@@ -119,24 +124,32 @@ def execute(config: DictConfig) -> None:
             )
         folders = [checkpoints.find(str(path)) for path in paths]
         forecaster = ensemble_of(folders, settings) if settings["ensemble"] else loaded(folders[0], settings)
-        run = checkpoints.run_of(folders[0])
+        run = checkpoints.results_of(folders[0])
     output = Output(settings, run)
     path = Path(str(settings["input"])).expanduser()
     clip = is_clip(path, forecaster, settings)
-    say_ignored(settings, formats=output.formats, clip=clip, units=forecaster.units)
+    drawn = isinstance(forecaster, DrawnForecaster)
+    say_ignored(
+        settings | {"ensemble": drawn or settings["ensemble"]},
+        formats=output.formats,
+        clip=clip,
+        units=forecaster.units,
+    )
     if clip:
         output.write(*forecast_clip(forecaster, path, settings, output.formats))
         return
+    any_size = isinstance(forecaster.model, LearnedSTEPS)
     latest = ForecastInput(
         path,
         frames=forecaster.input_frames,
-        trained=forecaster.record.get("data") or {},
+        trained={} if any_size else forecaster.record.get("data") or {},
         section=forecaster.record["config"].get("data") or {},
         format=settings["input_format"],
         options=settings["reader"],
         zr=settings["zr"],
         step=settings["step"],
-        coarsen=settings["coarsen"],
+        least_step=LEAST_STEP if any_size else None,
+        coarsen=1 if any_size and settings["coarsen"] is None else settings["coarsen"],
         crop=settings["crop"],
         patient=settings["watch"],
     )
@@ -261,8 +274,11 @@ def forecast_frames_up_to(
                 km = None if latest.grid.pixel_km is None else latest.grid.pixel_km * latest.coarsen
                 given = [f.physical for f in latest.grid.fields]
                 forecaster = fitted_to(forecaster, given, frames, settings, minutes=latest.step, pixel_km=km)
-            elif isinstance(forecaster.model, LearnedSTEPS):
-                adopt_input(forecaster.model, latest)
+            elif isinstance(forecaster, DrawnForecaster) and isinstance(forecaster.model, LearnedSTEPS):
+                for line in adopt_input(forecaster, latest):
+                    if line not in said:
+                        print(line)
+                    said.add(line)
             put_in_place(forecaster, latest)
             context: dict[str, Any] = {"times": window.times, "degrees": degrees_of(latest)}
             values, inputs = forecast_frames(forecaster, frames, settings, **context)
@@ -301,12 +317,38 @@ def forecast_frames_up_to(
     return forecast
 
 
-def adopt_input(model: LearnedSTEPS, latest: ForecastInput) -> None:
-    """Tells a model the step and the pixel size of the input, and prints the size that it takes if there is none."""
-    km = None if latest.grid.pixel_km is None else latest.grid.pixel_km * latest.coarsen
-    model.adopt(minutes=latest.step, pixel_km=km)
-    if km is None:
-        print(f"note        the input does not say the side of its pixels: they are taken as {model.pixel_km:g} km")
+def adopt_input(forecaster: DrawnForecaster, latest: ForecastInput) -> list[str]:
+    """Tells a `LearnedSTEPS` the step and the pixels of the input, and returns lines that say what is done."""
+    lines: list[str] = []
+    if latest.left_out:
+        lines.append(
+            f"step        one frame of {latest.left_out + 1}, {latest.step:g} min apart: shorter steps are not those of "
+            "training, and step=MINUTES takes them all the same"
+        )
+    trained, sides = forecaster.trained_km, latest.grid.sides_km
+    if sides is None:
+        squares = (forecaster.record["config"].get("data") or {}).get("coarsen") or 1
+        km = trained / (squares if latest.coarsen == 1 else 1)
+        forecaster.adopt(minutes=latest.step, pixel_km=km)
+        lines.append(f"note        the input does not say the side of its pixels: they are taken as {km:g} km")
+        return lines
+    height, width = (side * latest.coarsen for side in sides)
+    forecaster.adopt(minutes=latest.step, pixel_km=(height, width))
+    rows, columns = forecaster.pixels.factors
+    if not forecaster.pixels.single:
+        lines.append(
+            f"pixels      {rows}x{columns} of {spelled_km(height, width)} averaged to one of "
+            f"{spelled_km(height * rows, width * columns)} for the model; its forecast is brought back"
+        )
+    elif max(height, width) > WIDE * trained:
+        lines.append(f"note        pixels of {spelled_km(height, width)} are taken as they are, wider than in training")
+    return lines
+
+
+def spelled_km(height: float, width: float) -> str:
+    """Returns the size of pixels in km: one number if they are square."""
+    square = abs(height / width - 1) < 0.02
+    return f"{width:.3g} km" if square else f"{height:.3g} x {width:.3g} km"
 
 
 def age_of(moment: np.datetime64) -> float:

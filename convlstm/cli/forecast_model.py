@@ -47,8 +47,6 @@ def loaded(folder: Path, settings: dict[str, Any], ema: bool | None = None) -> F
         overlap=settings["overlap"],
     )
     if isinstance(forecaster, DrawnForecaster):
-        if not settings["ensemble"]:
-            fail(f"the model of '{folder}' is an ensemble: add ensemble=true.")
         _check_drawn(settings, "of this checkpoint")
         if settings["thresholds"] is not None:
             forecaster.thresholds = tuple(settings["thresholds"])
@@ -86,8 +84,6 @@ def without_weights(config: DictConfig, settings: dict[str, Any]) -> Forecaster:
             "checkpoint: model=extrapolation or model=persistence."
         )
     if isinstance(model, STEPS):
-        if not settings["ensemble"]:
-            fail("model=steps is an ensemble: add ensemble=true. A single forecast of its kind: model=sprog.")
         _check_drawn(settings, "of model=steps")
     record = {
         "checkpoint": _NO_CHECKPOINT,

@@ -43,6 +43,8 @@ class ForecastInput:
             same. Default: those of training.
         zr: `(a, b)` of Z = a R^b, for reflectivity. Default: that of training, or (200.0, 1.6).
         step: Minutes from frame to frame. Default: the step of training.
+        least_step: Least minutes from frame to frame if neither `step` nor that of training is known: frames between
+            are left out. Default: none.
         coarsen: Side in pixels of the squares that become one pixel. Default: from the pixel size of training.
         crop: Top, left, height and width in pixels after `coarsen`. Default: the whole frame.
         patient: As for `convlstm.datasets.archives.newest_frames.NewestFrames`. Default: False.
@@ -68,6 +70,7 @@ class ForecastInput:
         options: Mapping[str, Any] | None = None,
         zr: Sequence[float] | None = None,
         step: float | None = None,
+        least_step: float | None = None,
         coarsen: int | None = None,
         crop: Sequence[int] | None = None,
         patient: bool = False,
@@ -78,6 +81,7 @@ class ForecastInput:
         trained = arguments.options("ForecastInput", "trained", trained)
         if step is not None:
             step = arguments.minutes("ForecastInput", "step", step)
+        self._least_step = 0.0 if least_step is None else arguments.minutes("ForecastInput", "least_step", least_step)
         if coarsen is not None:
             check_whole("ForecastInput", "coarsen", coarsen, 1, None)
         if crop is not None and (not isinstance(crop, Sequence) or isinstance(crop, str) or len(crop) != 4):
@@ -160,14 +164,13 @@ class ForecastInput:
         """Minutes from frame to frame: the given step, else training's if the archive has it, else the archive's."""
         if self._given_step is not None:
             return float(self._given_step)
-        times = self.times
-        step = step_of(times, np.zeros(len(times), int))
+        step = self._own_step
         if self._interval is None:
             if math.isnan(step):
                 raise ValueError(
                     f"[ForecastInput] only one frame of {self.path} is known, so its step is not. Set step=MINUTES."
                 )
-            return step
+            return step * (1 + self.left_out)
         if math.isnan(step) or _multiple(self._interval, step, _STEP) or self._has_months(self._interval, step):
             return self._interval
         self._warn(
@@ -175,6 +178,20 @@ class ForecastInput:
             "expects fields to move and change at another speed"
         )
         return step
+
+    @property
+    def left_out(self) -> int:
+        """Number of frames that are left out between two since the archive's step is below `least_step`."""
+        step = self._own_step
+        if self._given_step is not None or self._interval is not None or not step < self._least_step:
+            return 0
+        return math.ceil(self._least_step / step * (1 - _STEP)) - 1
+
+    @property
+    def _own_step(self) -> float:
+        """Minutes from frame to frame of the archive, or NaN."""
+        times = self.times
+        return step_of(times, np.zeros(len(times), int))
 
     @property
     def coarsen(self) -> int:

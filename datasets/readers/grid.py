@@ -237,6 +237,18 @@ class Grid:
             return None
         return (height + widths[-1]) / 2
 
+    @property
+    def sides_km(self) -> tuple[float, float] | None:
+        """Height and width of a pixel in km, of degrees in the middle of the frame; None if they are unknown."""
+        if self.pixel_size is None:
+            return None
+        if self.pixel_units == "m":
+            return self.pixel_size[0] / 1000, self.pixel_size[1] / 1000
+        if self.extent is None or max(abs(self.extent[1]), abs(self.extent[3])) > 90:
+            return None
+        height, width = (_KM_A_DEGREE * side for side in self.pixel_size)
+        return height, width * math.cos(math.radians((self.extent[1] + self.extent[3]) / 2))
+
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Grid:
         """Returns the grid of a record of `to_record`, in which tuples may have become lists."""

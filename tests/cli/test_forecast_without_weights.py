@@ -106,7 +106,7 @@ def write_cells(folder, frames=5):
 def test_the_members_of_steps(forecast, tmp_path):
     pytest.importorskip("netCDF4")
     write_cells(tmp_path / "radar")
-    line = ("model=steps", "model.members=3", "model.pixel_km=2", READER, "ensemble=true", "horizon=2")
+    line = ("model=steps", "model.members=3", "model.pixel_km=2", READER, "horizon=2")
     status, out, err = forecast(*line, "thresholds=[1]", f"out={tmp_path}/a.nc")
     assert (status, err) == (0, "")
     assert "5 frames from 2020-06-01 00:00 to 2020-06-01 00:40 UTC, 10 min apart" in out
@@ -136,9 +136,8 @@ def test_sprog(forecast, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["model=steps"], "model=steps is an ensemble: add ensemble=true"),
-        (["model=steps", "ensemble=true"], "[STEPS] needs 'pixel_km', which the data do not say. Give it: model.pixel"),
-        (["model=steps", "ensemble=true", "model.pixel_km=1", "model.minutes=5"], "model.minutes=10"),
+        (["model=steps"], "[STEPS] needs 'pixel_km', which the data do not say. Give it: model.pixel"),
+        (["model=steps", "model.pixel_km=1", "model.minutes=5"], "model.minutes=10"),
         (["model=steps", "ensemble=true", "members.perturbed=3"], "'members.perturbed' is for other ensembles"),
         (["model=steps", "ensemble=true", "tile=32"], "'tile' must be null: the members of model=steps would"),
         (["model=sprog", "model.rates=[0.1,10]"], "'rates' must be that of the data, [0.0168283,516.677]"),

@@ -96,7 +96,7 @@ def test_it_is_scored_by_its_members(run, tmp_path, monkeypatch, capsys):
 
 def test_forecasts_have_spread_and_probabilities(run, tmp_path, monkeypatch, capsys):
     line = [f"ckpt={run}", f"input={archive(tmp_path / 'radar')}", f"out={tmp_path / 'out'}", "format=npy", READER]
-    status, said, err = call("forecast", monkeypatch, capsys, *line, "horizon=3", "thresholds=[2]", "ensemble=true")
+    status, said, err = call("forecast", monkeypatch, capsys, *line, "horizon=3", "thresholds=[2]")
     assert (status, err) == (0, "")
     assert "the input does not say the side of its pixels: they are taken as 2 km" in said
     values, description = stored(tmp_path / "out", "forecast_20200601T015000")
@@ -115,8 +115,7 @@ def test_forecasts_have_spread_and_probabilities(run, tmp_path, monkeypatch, cap
     forecaster.model.adopt(minutes=10, pixel_km=1)
     assert np.abs(forecaster(frames, 2) - mean).max() > 1e-4
     refused = {
-        "ensemble=false": "is an ensemble: add ensemble=true",
-        "ensemble=true tile=32": "'tile' must be null",
+        "tile=32": "'tile' must be null",
         "ensemble=true members.perturbed=3": "'members.perturbed' is for other",
     }
     for keys, text in refused.items():
