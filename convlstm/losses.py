@@ -42,8 +42,10 @@ def masked_mean(
 
 def _check_shapes(forecast: mx.array, target: mx.array) -> None:
     if forecast.shape != target.shape:
+        members = " The model returns members: choose loss=ensemble." if forecast.ndim == target.ndim + 1 else ""
         raise ValueError(
             f"[loss] 'forecast' and 'target' must have the same shape but got {forecast.shape} and {target.shape}."
+            f"{members}"
         )
 
 

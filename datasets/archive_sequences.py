@@ -85,6 +85,8 @@ class ArchiveSequences:
         self.frame_interval = self._first_step()
         pixel_km = self.archives[0].grid.pixel_km
         self.pixel_km = None if pixel_km is None else pixel_km * coarsen
+        sides = self.archives[0].grid.sides_km
+        self.sides_km = None if sides is None else (sides[0] * coarsen, sides[1] * coarsen)
         self._crops = [
             Crops(
                 archive.known(coarsen),

@@ -86,6 +86,7 @@ class RadarEcho(SequenceDataset):
         thresholds: Thresholds of scores in these units.
         frame_interval: Minutes from frame to frame.
         pixel_km: Side of a pixel in km, or None if it is unknown, or differs over a grid of degrees.
+        sides_km: Height and width of a pixel in the middle of the first archive's frames, or None if they are unknown.
         transform: Transform to [0, 1] and back.
 
     Raises:
@@ -176,6 +177,7 @@ class RadarEcho(SequenceDataset):
         self._sizes, self.frame_shape = self._sequences.sizes, (*self._sequences.frame_size, 1)
         self.units = self._sequences.units
         self.frame_interval, self.pixel_km = self._sequences.frame_interval, self._sequences.pixel_km
+        self.sides_km = self._sequences.sides_km
 
         self.transform = default_transform(self.units) if transform is None else transform
         if self.transform.units != self.units:

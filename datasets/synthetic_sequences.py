@@ -60,6 +60,7 @@ class SyntheticSequences:
         self._radar = SyntheticRadar(self.frame_size, length, **settings)
         self.sizes = {split: sizes[split] or _SIZES[split] for split in SPLITS}
         self.frame_interval, self.pixel_km = self._radar.step_minutes, self._radar.pixel_km
+        self.sides_km = (self.pixel_km, self.pixel_km)
 
     def frames(self, split: str, seed: int, epoch: int, index: int) -> np.ndarray:
         """Returns the frames of a sequence in mm/h, (T, H, W) float32."""

@@ -44,13 +44,18 @@ class CoarsePixels:
         rows, columns = (_closest(wanted / side) for side in sides[1:])
         return cls(rows, columns)
 
+    def side(self, height_km: float, width_km: float) -> float:
+        """Returns the side in km of squares that are as large as the blocks of pixels with these sides."""
+        rows, columns = self.factors
+        return math.sqrt(rows * height_km * columns * width_km)
+
     @property
     def single(self) -> bool:
         """True if a block is a single pixel."""
         return self.factors == (1, 1)
 
     def averaged(self, frames: np.ndarray) -> np.ndarray:
-        """Returns the means of blocks, (..., H, W, C) -> (..., h, w, C); NaN where none of a block's pixels is known."""
+        """Returns the means of blocks, (..., H, W, C) -> (..., h, w, C); NaN where no pixel of a block is known."""
         if self.single:
             return frames
         known = np.isfinite(frames)

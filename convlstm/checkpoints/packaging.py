@@ -1,8 +1,8 @@
 """Makes a run's weights those of the package: `python -m convlstm.checkpoints.packaging runs/NAME`, in a checkout.
 
 The folder `convlstm/nowcast` is then a checkpoint like others, of the averaged weights if the run has any, as
-`convlstm.load` takes them. Of the run's configuration and record it has the model, the loss and what forecasts need, and
-no paths. Its optimizer has not trained anything, so a training starts from it by `init` and cannot be resumed.
+`convlstm.load` takes them. Of the run's configuration and record it has the model, the loss and what forecasts need,
+and no paths. Its optimizer has not trained anything, so a training starts from it by `init` and cannot be resumed.
 """
 
 from __future__ import annotations

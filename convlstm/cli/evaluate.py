@@ -10,6 +10,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.architectures.baselines import BASELINES
+from convlstm.architectures.coarse_pixels import OnCoarsePixels
 from convlstm.architectures.ensemble import Ensemble
 from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.members import draws_members
@@ -149,6 +150,10 @@ def execute(config: DictConfig) -> None:
     # Printed last: a reader of this output may end the program.
     for note in dict.fromkeys(filter(None, (note_on_columns(model, columns) for model in models.values()))):
         print(f"note: {note}.")
+    for name, model in models.items():
+        if isinstance(model, OnCoarsePixels):
+            rows, columns = model.pixels.factors
+            print(f"note: '{name}' ran on means of {rows}x{columns} pixels, and its forecasts were brought back.")
     for name, keys in differences_in_training(models, folders).items():
         print(f"note: '{name}' was trained on other data than '{next(iter(models))}' ({', '.join(keys)}).")
     print(table(result))

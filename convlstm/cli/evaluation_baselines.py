@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from convlstm.architectures.baselines import BASELINES, SomeChannels
+from convlstm.architectures.coarse_pixels import CoarsePixels, OnCoarsePixels
 from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.rain_decibels import rates_of
@@ -57,13 +58,22 @@ def has_climatology(fields: Any) -> bool:
 
 
 def adopt_facts(models: dict[str, nn.Module], rain: Any) -> None:
-    """Gives S-PROG and STEPS the scale, pixel size and step of the data; raises ValueError if they have others."""
-    for model in models.values():
+    """Gives S-PROG and STEPS the scale, pixel size and step of the data; raises ValueError if they have others.
+
+    A learned STEPS of larger pixels than those of the data is replaced by one that runs on their means, as in
+    forecasts.
+    """
+    for name, model in models.items():
         if isinstance(model, SPROG):
             model.adopt(**of_rain(type(model), rain))
         elif isinstance(model, LearnedSTEPS):
             check_rain(type(model), rain)
-            model.adopt(minutes=rain.frame_interval, pixel_km=rain.pixel_km)
+            model.adopt(minutes=rain.frame_interval)
+            sides = getattr(rain, "sides_km", None)
+            if sides is not None:
+                pixels = CoarsePixels.towards(model.pixel_km, *sides)
+                model.adopt(pixel_km=pixels.side(*sides))
+                models[name] = model if pixels.single else OnCoarsePixels(model, rain.transform, pixels)
 
 
 def check_rain(kind: type[nn.Module], rain: Any) -> None:

@@ -49,6 +49,8 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
         return instantiate(config, "data")
     saved = checkpoints.read_config(folder)
     if not isinstance(saved.get("data"), dict):
+        if folder == checkpoints.packaged():
+            fail(f"the model '{checkpoints.NOWCAST}' comes without data: data=radar_echo data.archive=PATH.")
         fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
     changes = changes or {}
     description = {key: value for key, value in saved["data"].items() if key not in NOT_FROM_CHECKPOINTS} | changes

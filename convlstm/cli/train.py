@@ -20,7 +20,7 @@ from convlstm.checkpoints.own_runs import packages_of, remember, trusted_package
 from convlstm.cli.columns import check_columns, check_turns, note_on_columns
 from convlstm.cli.command_line import command, program
 from convlstm.cli.configuration import given_arguments, plain
-from convlstm.cli.data_channels import before_data, follow_channels
+from convlstm.cli.data_channels import before_data, follow_channels, follow_facts
 from convlstm.cli.data_lines import print_data
 from convlstm.cli.fine_tuning import follow_checkpoint, prepare
 from convlstm.cli.instantiation import check_described, check_types, fitting, instantiate
@@ -94,7 +94,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
     settings["model"] = plain(config)["model"]
     trainer, model, data = objects.trainer, objects.model, objects.data
     check_model(objects)
-    lines = prepare(model, init, freeze, ranks)
+    lines = prepare(model, init, freeze, ranks, data)
     with fitting(settings, "model", "data", "trainer.batch_size", "trainer.accumulate"):
         check_columns(model, getattr(data, "columns", None))
         check_turns(model, data)
@@ -166,6 +166,7 @@ def build(config: DictConfig) -> Objects:
     fit_to_data(config, data)
     # The schedule is also built on its own, so that its errors do not look like the optimizer's, which contains it.
     model, schedule = instantiate(config, "model"), instantiate(config, "schedule")
+    follow_facts(config, model, data)
     optimizer, loss = instantiate(config, "optimizer"), instantiate(config, "loss")
     sampling = instantiate(config, "sampling") if config.get("sampling") else None
     loggers = [instantiate(config.logger, name) for name in config.get("logger") or {}]

@@ -69,8 +69,7 @@ class DrawnForecaster(EnsembleForecaster):
         if pixel_km is not None:
             height, width = [pixel_km] * 2 if isinstance(pixel_km, int | float) else pixel_km
             self.pixels = CoarsePixels.towards(self.trained_km, height, width)
-            rows, columns = self.pixels.factors
-            pixel_km = math.sqrt(height * rows * width * columns)
+            pixel_km = self.pixels.side(height, width)
         self.model.adopt(minutes=minutes, pixel_km=pixel_km)
 
     def members(

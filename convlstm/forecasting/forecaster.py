@@ -126,7 +126,8 @@ class Forecaster:
         """Returns the forecaster of a checkpoint, with the scale and the length of its sequences in training.
 
         Args:
-            path: A run's folder (its best checkpoint is taken) or a checkpoint's folder.
+            path: A run's folder (its best checkpoint is taken), a checkpoint's folder, or "nowcast" for the model that
+                comes with the package.
             scale: Replaces the scale of the checkpoint's data. Default: None.
             trusted: Packages whose classes the checkpoint may name, as in `convlstm.load`. Default: convlstm and
                 mlx.nn.
@@ -157,7 +158,7 @@ class Forecaster:
             **{name: value for name, value in options.items() if value is not None},
         }
         record = {
-            "checkpoint": str(folder),
+            "checkpoint": checkpoints.NOWCAST if folder == checkpoints.packaged() else str(folder),
             "step": state.get("step"),
             "commit": _commit(checkpoints.run_of(folder)),
             "config": config,

@@ -103,9 +103,15 @@ def matching_run(output: Path, settings: Mapping[str, Any]) -> tuple[Path, Path]
 def newest(path: str | Path) -> Path:
     """Returns the newest checkpoint of a run, or the checkpoint that a path names."""
     try:
-        return checkpoints.find(str(path), prefer=("last", "best"))
+        folder = checkpoints.find(path if isinstance(path, Path) else str(path), prefer=("last", "best"))
     except checkpoints.CheckpointError as error:
         raise checkpoints.CheckpointError(f"resume: {error}") from error
+    if folder == checkpoints.packaged():
+        raise checkpoints.CheckpointError(
+            f"resume: the model '{checkpoints.NOWCAST}' of the package is no run. Start one from it: "
+            f"init={checkpoints.NOWCAST}."
+        )
+    return folder
 
 
 def belongs_to_run(checkpoint: Path) -> bool:
