@@ -17,18 +17,19 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_memory(owner: str, item: str, needed: int) -> None:
+def check_memory(owner: str, item: str, needed: int, remedy: str = "Choose smaller values.") -> None:
     """Raises ValueError if an item, such as an array, would take more memory than this machine has.
 
     Args:
         owner: Class or function that needs the memory, for the message.
         item: Text that names the item; the arguments that decide its size stand in quotes.
         needed: Bytes.
+        remedy: What to do. Default: smaller values.
     """
     if needed > (available := memory()):
         raise ValueError(
             f"[{owner}] {item} would take {needed / 1e9:,.0f} GB of memory but this machine has "
-            f"{available / 1e9:,.0f} GB. Choose smaller values."
+            f"{available / 1e9:,.0f} GB. {remedy}"
         )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from convlstm.architectures.ensemble import check_members
 from convlstm.architectures.perturbation import Perturbation
 from convlstm.arguments import check_numbers
+from convlstm.backend.memory import check_memory
 from convlstm.forecasting.forecaster import Forecaster
+from convlstm.forecasting.product_layers import FieldNames, about, comment, product_layers, spread_layers
 from convlstm.metrics.events import lowest_event
+from convlstm.products import Products, single
 from convlstm.writers.forecast import Layer
 
 import numpy as np
@@ -22,17 +26,26 @@ _WITH_THRESHOLD = ("mm/h", "dBZ", "raw", "")
 class EnsembleForecaster(Forecaster):
     """A forecaster of an ensemble's mean, in physical units; `layers` has its spread and its probabilities.
 
+    With `products`, the forecast can be another field, such as the median, and further ones are among the layers.
+    Products other than the mean need all members at once, in float32: M T H W times 4 bytes.
+
     Args:
         forecasters: The forecasters of the members. Their units and numbers of input frames must be the same, and the
             frame intervals and pixel sizes of their training must not differ by more than 5 percent.
         perturbed, perturbation: As in `Ensemble`.
         thresholds: Thresholds of the probabilities, in physical units; for a single field only. Default: those of the
             checkpoint's data, else 0.5 for rain and for values in [0, 1], and none for other fields.
+        products: The forecast, and what is made beside it. Default: the mean, and nothing.
 
     Attributes:
+        products: May be set to others between two calls.
         layers: Fields of the last call by name: `spread`, the standard deviation around the mean, and for each
-            threshold `probability_at_least_...`, the share of members at or above it. Of several fields each has its
-            own, such as `spread_sst`. Empty for batches, and for frames of several channels that are no fields.
+            threshold `probability_at_least_...`, the share of members at or above it; then the further products:
+            `mean`, `median`, `probability_matched_mean`, `best_for_csi`, `quantile_0p9`,
+            `probability_at_least_..._within_10_km`. Of several fields each has its own, such as `spread_sst`. Empty for
+            batches, and for frames of several channels that are no fields.
+        all_members: Those of the last call, (M, ...), if "members" is among the products; else None.
+        about: Attributes of the last call's forecast in CF's notation: `cell_methods` and `comment`.
 
     Raises:
         ValueError: There are fewer than two members, the forecasters do not fit each other, or there are thresholds
@@ -46,6 +59,7 @@ class EnsembleForecaster(Forecaster):
         perturbed: int = 1,
         perturbation: Perturbation | None = None,
         thresholds: Sequence[float] | None = None,
+        products: Products | None = None,
     ):
         if not isinstance(forecasters, Sequence) or not all(isinstance(each, Forecaster) for each in forecasters):
             raise ValueError(
@@ -76,7 +90,10 @@ class EnsembleForecaster(Forecaster):
                 f"[EnsembleForecaster] 'thresholds' need a single field but the forecast has {', '.join(names)}. Leave "
                 "them out."
             )
+        self.products = Products() if products is None else products
         self.layers: dict[str, Layer] = {}
+        self.all_members: np.ndarray | None = None
+        self.about: dict[str, str] = {}
 
     def _fields(self) -> list[tuple[str, str]]:
         """Returns names and units of the fields; a single one, or frames that are no fields, have no name."""
@@ -122,44 +139,80 @@ class EnsembleForecaster(Forecaster):
         degrees: Any = None,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> np.ndarray:
-        """Returns the mean of the members' forecasts. Arguments, result and errors are those of `Forecaster`."""
-        mean = squares = counts = np.zeros(0)
+        """Returns the mean of the members' forecasts, or what `products` has as the forecast.
+
+        Arguments, result and errors are those of `Forecaster`. ValueError is also raised if the members would take more
+        memory than there is, or if a product lacks thresholds or the side of a pixel.
+        """
+        products = self._checked_products()
+        mean = squares = counts = kept = np.zeros(0)
         members = self.members(frames, horizon, times=times, degrees=degrees, perturb=perturb)
         for number, forecast in enumerate(members, 1):
             if number == 1:
                 mean, squares = np.zeros(forecast.shape), np.zeros(forecast.shape)
                 counts = np.zeros((len(self.thresholds), *forecast.shape), np.float32)
+                if products.need_members:
+                    kept = self._room(forecast)
             # Welford's recurrence, which needs each member only once.
             change = forecast - mean
             mean += change / number
             squares += change * (forecast - mean)
             for k, threshold in enumerate(self.thresholds):
                 counts[k] += forecast >= lowest_event(threshold)
+            if products.need_members:
+                kept[number - 1] = forecast
         shares = np.where(np.isnan(mean), np.nan, counts / self.size)
-        self._set_layers(np.sqrt(squares / (self.size - 1)), shares)
-        return mean.astype(np.float32)
+        self._set_layers(np.sqrt(squares / (self.size - 1)), shares, kept, products)
+        self.all_members = kept if "members" in products.beside else None
+        self.about = about(products.forecast) | {"comment": comment(products.forecast, self.size)}
+        if products.forecast == "mean":
+            return mean.astype(np.float32)
+        return single(products.forecast, kept, self.thresholds)
 
-    def _set_layers(self, spread: np.ndarray, shares: np.ndarray) -> None:
-        """Sets `layers` from the spread and from the share of members at or above each threshold."""
+    def _checked_products(self) -> Products:
+        """Returns the products with the side of a pixel; raises ValueError if one of them lacks something."""
+        if not isinstance(self.products, Products):
+            raise ValueError(f"[EnsembleForecaster] 'products' must be a Products but got {self.products!r}.")
+        products = self.products
+        for name in ("csi", "nearby"):
+            if name in (products.forecast, *products.beside) and not self.thresholds:
+                raise ValueError(
+                    f"[EnsembleForecaster] the product '{name}' needs thresholds, but there are none. Give some: "
+                    "thresholds=[...], for a single field."
+                )
+        if products.pixel_km is None:
+            products = replace(products, pixel_km=self.pixel_km)
+        if "nearby" in products.beside and products.pixel_km is None:
+            raise ValueError(
+                "[EnsembleForecaster] the product 'nearby' needs the side of a pixel in km, which is unknown. Leave it "
+                "out, or give 'pixel_km' of the Products."
+            )
+        return products
+
+    def _room(self, forecast: np.ndarray) -> np.ndarray:
+        """Returns an empty array for all members; raises ValueError if it would be larger than the memory."""
+        # Products need some fields beside the members, and the file of members a copy of them.
+        check_memory(
+            "EnsembleForecaster",
+            f"{self.size} members of {forecast.shape}, which the 'products' need at once,",
+            2 * 4 * self.size * forecast.size,
+            "Ask for fewer frames (horizon), a part of them (crop), larger pixels (coarsen), or for the mean alone: it "
+            "needs no members.",
+        )
+        return np.empty((self.size, *forecast.shape), np.float32)
+
+    def _set_layers(self, spread: np.ndarray, shares: np.ndarray, members: np.ndarray, products: Products) -> None:
+        """Sets `layers` from the spread, the share of members at or above each threshold, and all members."""
         self.layers, fields = {}, self._fields()
         if spread.ndim == 3:
-            spread, shares = spread[..., None], shares[..., None]
+            spread, shares, members = spread[..., None], shares[..., None], members[..., None]
         if spread.ndim == 5 or spread.shape[-1] != len(fields):
             return
-        for channel, (name, own_units) in enumerate(fields):
-            units = {"mm/h": "mm h-1", "raw": "1", "": "1"}.get(own_units, own_units)
-            ending, of = (f"_{name}", f" of {name}") if name else ("", "")
-            text = f"standard deviation{of} of {self.size} members"
-            self.layers[f"spread{ending}"] = Layer(spread[..., channel], units, text)
-            for threshold, share in zip(self.thresholds, shares[..., channel], strict=True):
-                text = f"{threshold:g}".replace("-", "minus_").replace(".", "p")
-                short = {"mm/h": "_mmh", "dBZ": "_dBZ"}.get(own_units, "")
-                self.layers[f"probability_at_least_{text}{short}"] = Layer(
-                    share,
-                    "1",
-                    f"probability of {threshold:g} {own_units or 'of 1'} or more, the share of {self.size} members",
-                    {"threshold": threshold, "threshold_units": units},
-                )
+        for channel, (name, units) in enumerate(fields):
+            names = FieldNames(name, units, self.size)
+            self.layers |= spread_layers(names, spread[..., channel], shares[..., channel], self.thresholds)
+            if products.beside:
+                self.layers |= product_layers(names, members[..., channel], products, self.thresholds)
 
     def provenance(self) -> dict[str, Any]:
         """Returns the provenance of the first forecaster, with all checkpoints and the perturbation of the inputs."""

@@ -5,10 +5,14 @@ member lacks is missing from the product.
 """
 
 from convlstm.products.best_csi import best_csi
+from convlstm.products.choice import KINDS, SINGLE, Products, single
 from convlstm.products.exceedance import probability, probability_nearby
 from convlstm.products.statistics import mean, median, probability_matched_mean, quantiles
 
 __all__ = [
+    "KINDS",
+    "SINGLE",
+    "Products",
     "best_csi",
     "mean",
     "median",
@@ -16,4 +20,5 @@ __all__ = [
     "probability_matched_mean",
     "probability_nearby",
     "quantiles",
+    "single",
 ]

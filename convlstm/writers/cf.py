@@ -34,9 +34,19 @@ class Variable:
     attributes: dict[str, Any]
     is_field: bool = False
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """The shape of the chunks in which it is stored: a frame of a field, one of a member."""
+        frames = self.dimensions.index("time") + 1 if self.is_field else 0
+        return (1,) * frames + self.values.shape[frames:]
+
 
 def variables(forecast: Forecast) -> list[Variable]:
-    """Returns the coordinates, the grid mapping, the forecast and its layers."""
+    """Returns the coordinates, the grid mapping, the forecast, its layers and its members.
+
+    The members of `rain_rate` are `rain_rate_members`, with the dimension `realization` in front. What stands beside
+    the forecast are its ancillary variables, so that readers know which of the fields is the forecast.
+    """
     frames = forecast.values.shape[0]
     written: list[Variable] = []
     auxiliary = []
@@ -69,22 +79,33 @@ def variables(forecast: Forecast) -> list[Variable]:
             shared["grid_mapping"] = mapping
     if auxiliary:
         shared["coordinates"] = " ".join(auxiliary)
-    values = np.asarray(forecast.values, np.float32)
+    values, members = np.asarray(forecast.values, np.float32), forecast.members
     dimensions: tuple[str, ...] = ("time", rows, columns)
     fields = forecast.fields or (_FIELDS.get(forecast.units, Quantity("field", forecast.units, "", "forecast field")),)
     if values.ndim == 3:
-        values = values[..., None]
-    if values.shape[-1] == len(fields):
-        for n, field in enumerate(fields):
-            written.append(Variable(field.name, dimensions, values[..., n], {**_about(field), **shared}, True))
-    else:
-        written.append(
-            Variable(fields[0].name, (*dimensions, "channel"), values, {**_about(fields[0]), **shared}, True)
-        )
+        values, members = values[..., None], None if members is None else members[..., None]
+    of_fields: list[Variable] = []
+    separate = values.shape[-1] == len(fields)
+    for n, one in enumerate(fields if separate else fields[:1]):
+        channels, last = (n, ()) if separate else (slice(None), ("channel",))
+        about = {**_about(one), **shared}
+        beside = [*forecast.layers, *([f"{one.name}_members"] if members is not None else [])]
+        further = {**forecast.about, **({"ancillary_variables": " ".join(beside)} if beside else {})}
+        written.append(Variable(one.name, (*dimensions, *last), values[..., channels], about | further, True))
+        if members is not None:
+            # A view, as members are large.
+            of_one = np.asarray(members, np.float32)[..., channels]
+            described = about | {"long_name": f"members of {about.get('long_name', one.name)}"}
+            axes = ("realization", *dimensions, *last)
+            of_fields.append(Variable(f"{one.name}_members", axes, of_one, described, True))
     for name, layer in forecast.layers.items():
         attributes = {"long_name": layer.long_name, "units": layer.units, **layer.attributes, **shared}
         written.append(Variable(name, dimensions, np.asarray(layer.values, np.float32), attributes, True))
-    return written
+    if members is not None:
+        numbers = np.arange(1, len(members) + 1, dtype=np.int32)
+        about_number = {"standard_name": "realization", "long_name": "number of the member", "units": "1"}
+        written.append(Variable("realization", ("realization",), numbers, about_number))
+    return written + of_fields
 
 
 def attributes(forecast: Forecast) -> dict[str, Any]:

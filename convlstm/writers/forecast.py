@@ -160,6 +160,8 @@ class Forecast:
         fields: Name and units of each channel, which becomes a variable. Default: those that `units` mean.
         valid: Valid time of each frame, datetime64, UTC, if months or years make the steps unequal. Default: a `step`
             from frame to frame.
+        members: Members of the ensemble that the forecast is made of, (M, T, H, W) or (M, T, H, W, C). Default: none.
+        about: Further attributes of the forecast's variables, such as `cell_methods`. Default: none.
 
     Raises:
         ValueError: An argument is of another type, or shapes do not fit each other.
@@ -176,9 +178,11 @@ class Forecast:
     frame_rate: float | None = None
     fields: tuple[Quantity, ...] = ()
     valid: np.ndarray | None = None
+    members: np.ndarray | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("values", "inputs"):
+        for name in ("values", "inputs", "members"):
             array = getattr(self, name)
             if array is not None or name == "values":
                 _check_numbers(name, array)
@@ -189,7 +193,8 @@ class Forecast:
         for name in ("step", "frame_rate"):
             if (number := getattr(self, name)) is not None:
                 check_number("Forecast", name, number, above=0)
-        for name, kind in (("layers", Mapping), ("provenance", Mapping), ("fields", tuple), ("place", Place)):
+        kinds = {"layers": Mapping, "provenance": Mapping, "about": Mapping, "fields": tuple, "place": Place}
+        for name, kind in kinds.items():
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise ValueError(f"[Forecast] '{name}' must be a {kind.__name__} but got {value!r}.")
@@ -200,6 +205,11 @@ class Forecast:
         if self.inputs is not None and self.inputs.shape[1:] != self.values.shape[1:]:
             raise ValueError(
                 f"[Forecast] 'inputs' must have frames of {self.values.shape[1:]} but got {self.inputs.shape[1:]}."
+            )
+        if self.members is not None and (self.members.shape[1:] != self.values.shape or not len(self.members)):
+            raise ValueError(
+                f"[Forecast] 'members' must be of shape (M, {', '.join(map(str, self.values.shape))}) but got "
+                f"{self.members.shape}."
             )
         if self.place is not None:
             sizes = dict(zip(self.place.dimensions, self.values.shape[1:3], strict=True))

@@ -38,8 +38,7 @@ def _write(netcdf: ModuleType, path: Path, forecast: Forecast) -> None:
         for variable in variables:
             options: dict = {}
             if variable.is_field:
-                chunk = (1, *variable.values.shape[1:])
-                options = {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": chunk}
+                options = {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": variable.chunks}
                 options["fill_value"] = np.float32(np.nan)
             created = file.createVariable(variable.name, variable.values.dtype, variable.dimensions, **options)
             created.setncatts(variable.attributes)

@@ -16,9 +16,12 @@ LONGEST = 1 << 26
 
 
 def write(path: Path, forecast: Forecast) -> None:
-    """Writes the values (T, H, W) as `.npy`, and times, place, units and provenance as `.json`."""
+    """Writes the values (T, H, W) as `.npy`, and times, place, units and provenance as `.json`.
+
+    If the forecast has members, they are written in its place, (M, T, H, W): the array can hold one or the other.
+    """
     with path.open("wb") as file:
-        np.save(file, np.asarray(forecast.values, np.float32), allow_pickle=False)
+        np.save(file, np.asarray(_values(forecast), np.float32), allow_pickle=False)
     path.with_suffix(".json").write_text(_description(forecast), encoding="utf-8")
 
 
@@ -29,10 +32,17 @@ def is_forecast(path: Path) -> bool:
     return not path.is_dir() and isinstance(described, dict) and keys <= described.keys()
 
 
+def _values(forecast: Forecast) -> np.ndarray:
+    """Returns what the array holds."""
+    return forecast.values if forecast.members is None else forecast.members
+
+
 def _description(forecast: Forecast) -> str:
     times, leads, place = forecast.times, forecast.leads, forecast.place
+    values, channel = _values(forecast), ["channel"] if forecast.values.ndim == 4 else []
     description = {
-        "shape": list(forecast.values.shape),
+        "shape": list(values.shape),
+        "dimensions": [*(["realization"] if values is forecast.members else []), "time", "y", "x", *channel],
         "units": forecast.units or "1",
         "fields": [asdict(field) for field in forecast.fields],
         "forecast_reference_time": None if forecast.issued is None else f"{forecast.issued.astype('datetime64[s]')}Z",

@@ -25,9 +25,8 @@ def write(path: Path, forecast: Forecast) -> None:
     group.attrs.update(cf.attributes(forecast))
     for variable in cf.variables(forecast):
         values = variable.values
-        chunks = (1, *values.shape[1:]) if variable.is_field else values.shape
         fill = float("nan") if variable.is_field else None
-        shape: dict = {"shape": values.shape, "chunks": chunks, "dtype": values.dtype, "fill_value": fill}
+        shape: dict = {"shape": values.shape, "chunks": variable.chunks, "dtype": values.dtype, "fill_value": fill}
         array = (group.create_array if is_zarr_3 else group.create_dataset)(variable.name, **shape)
         array.attrs.update({"_ARRAY_DIMENSIONS": list(variable.dimensions), **_plain(variable.attributes)})
         array[...] = values
