@@ -13,8 +13,9 @@ from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.cli.columns import note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS
+from convlstm.cli.ensemble_products import PRODUCTS, ask_for_products, check_products
 from convlstm.cli.error_wording import shown
-from convlstm.cli.forecast_clips import forecast_clip, forecast_frames, is_clip, layers_of
+from convlstm.cli.forecast_clips import beside, forecast_clip, forecast_frames, is_clip
 from convlstm.cli.forecast_fields import (
     conversions,
     degrees_of,
@@ -72,6 +73,7 @@ def _is_crop(value: Any) -> bool:
 
 KEYS: dict[str, Values] = {
     **MEMBERS,
+    **PRODUCTS,
     "ckpt": optional(either(PATH, list_of(PATH, least=1), words="a path or a list of paths")),
     "input": PATH,
     "out": optional(PATH),
@@ -135,7 +137,9 @@ def execute(config: DictConfig) -> None:
         clip=clip,
         units=forecaster.units,
     )
+    check_products(settings, forecaster, output.formats)
     if clip:
+        ask_for_products(forecaster, settings, None)
         output.write(*forecast_clip(forecaster, path, settings, output.formats))
         return
     any_size = isinstance(forecaster.model, LearnedSTEPS)
@@ -270,8 +274,8 @@ def forecast_frames_up_to(
             warnings.simplefilter("ignore")  # printed below
             frames = window.frames if window.frames.ndim == 4 else window.frames[..., None]
             frames = in_units_of_training(frames, factors)
+            km = None if latest.grid.pixel_km is None else latest.grid.pixel_km * latest.coarsen
             if is_without_weights(forecaster):
-                km = None if latest.grid.pixel_km is None else latest.grid.pixel_km * latest.coarsen
                 given = [f.physical for f in latest.grid.fields]
                 forecaster = fitted_to(forecaster, given, frames, settings, minutes=latest.step, pixel_km=km)
             elif isinstance(forecaster, DrawnForecaster) and isinstance(forecaster.model, LearnedSTEPS):
@@ -280,6 +284,7 @@ def forecast_frames_up_to(
                         print(line)
                     said.add(line)
             put_in_place(forecaster, latest)
+            ask_for_products(forecaster, settings, km)
             context: dict[str, Any] = {"times": window.times, "degrees": degrees_of(latest)}
             values, inputs = forecast_frames(forecaster, frames, settings, **context)
     except NotFiniteError as error:
@@ -306,7 +311,7 @@ def forecast_frames_up_to(
         place=place_of(latest),
         inputs=inputs,
         fields=fields,
-        layers=layers_of(forecaster),
+        **beside(forecaster, values),
         provenance=forecaster.provenance() | {"input": str(latest.path)},
         frame_rate=settings["fps"],
         valid=latest.after(until, len(values)),

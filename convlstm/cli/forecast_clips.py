@@ -20,7 +20,7 @@ from convlstm.datasets.video import is_video, read_stack, read_video
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.forecasting.scale import FieldScale
-from convlstm.writers import Forecast, Layer
+from convlstm.writers import Forecast
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def forecast_clip(
         forecaster.units,
         step=settings["step"],
         inputs=inputs,
-        layers=layers_of(forecaster),
+        **beside(forecaster, values),
         provenance=forecaster.provenance() | {"input": str(path)},
         frame_rate=rate,
     )
@@ -166,9 +166,16 @@ def forecast_frames(
     return values, forecaster.scale.of_targets(used) if isinstance(forecaster.scale, FieldScale) else used
 
 
-def layers_of(forecaster: Forecaster) -> dict[str, Layer]:
-    """Returns the fields beside the last forecast: the spread and the probabilities of an ensemble."""
-    return forecaster.layers if isinstance(forecaster, EnsembleForecaster) else {}
+def beside(forecaster: Forecaster, values: np.ndarray) -> dict[str, Any]:
+    """Returns what an ensemble has beside its last forecast of these values, as arguments of `Forecast`."""
+    if not isinstance(forecaster, EnsembleForecaster):
+        return {}
+    members = forecaster.all_members
+    return {
+        "layers": forecaster.layers,
+        "members": None if members is None else members.reshape(len(members), *values.shape),
+        "about": forecaster.about,
+    }
 
 
 def _read(path: Path, forecaster: Forecaster, step: int) -> _Clip:
