@@ -256,7 +256,12 @@ def _log_forward(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _log_inverse(y: np.ndarray, low: float, high: float) -> np.ndarray:
     y = np.clip(np.asarray(y, np.float32), 0, 1)
-    return np.where(y == 0, y, np.float32(low) * np.exp(y * np.float32(math.log(high / low))))
+    # In place: forecasts of many members are large.
+    x = np.asarray(y * np.float32(math.log(high / low)))
+    np.exp(x, out=x)
+    x *= np.float32(low)
+    np.copyto(x, y, where=y == 0)
+    return x
 
 
 def _check(owner: str, name: str, value: float, *, positive: bool) -> None:

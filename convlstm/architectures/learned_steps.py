@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from convlstm.architectures.extrapolation import arrived, paths
@@ -163,16 +163,37 @@ class LearnedSTEPS(nn.Module):
             return self.drawn(self.shared(inputs, mx.arange(1, horizon + 1), minutes, pixel_km, horizon), own)
         sequences = []
         for n in range(len(inputs)):
-            own = mx.random.key(self._content(inputs[n])) if key is None else mx.random.split(key, len(inputs))[n]
-            facts = minutes[n : n + 1], pixel_km[n : n + 1]
-            shared = self.shared(inputs[n : n + 1], mx.arange(1, horizon + 1), *facts, horizon)
-            starts = range(0, self.size, _CHUNK)
-            members = [
-                self._in_steps(shared, min(_CHUNK, self.size - start), one)
-                for start, one in zip(starts, mx.random.split(own, len(starts)), strict=True)
-            ]
-            sequences.append(mx.concatenate(members)[..., None].astype(inputs.dtype))
-        return mx.stack(sequences, axis=1)
+            own = None if key is None else mx.random.split(key, len(inputs))[n]
+            facts = {"minutes": minutes[n : n + 1], "pixel_km": pixel_km[n : n + 1]}
+            sequences.append(mx.concatenate(list(self.parts(inputs[n : n + 1], horizon, key=own, **facts))))
+        return sequences[0] if len(sequences) == 1 else mx.concatenate(sequences, axis=1)
+
+    def parts(
+        self,
+        inputs: mx.array,
+        horizon: int,
+        *,
+        key: mx.array | None = None,
+        minutes: mx.array | None = None,
+        pixel_km: mx.array | None = None,
+    ) -> Iterator[mx.array]:
+        """Yields the members of one sequence, a few at a time, so that not all of them need be kept.
+
+        Args:
+            inputs: (1, T_in, H, W, 1).
+            horizon, key, minutes, pixel_km: As in a call.
+
+        Yields:
+            (m, 1, horizon, H, W, 1); together they are the members of a call.
+        """
+        self.check_input(inputs, horizon)
+        facts = self._facts(1, minutes, pixel_km)
+        own = mx.random.key(self._content(inputs[0])) if key is None else key
+        shared = self.shared(inputs[:1], mx.arange(1, horizon + 1), *facts, horizon)
+        starts = range(0, self.size, _CHUNK)
+        for start, one in zip(starts, mx.random.split(own, len(starts)), strict=True):
+            members = self._in_steps(shared, min(_CHUNK, self.size - start), one)
+            yield members[:, None, ..., None].astype(inputs.dtype)
 
     def mean(self, inputs: mx.array, horizon: int, **facts: Any) -> mx.array:
         """Returns the mean of the members, on the model's scale, (N, horizon, H, W, 1)."""
@@ -258,7 +279,8 @@ class LearnedSTEPS(nn.Module):
             deviations = shared.errors[0][:, t], shared.errors[1][:, t]
             frames.append(moved(z, shared.y[:, t], shared.x[:, t], whole, local, deviations)[:, 0])
             mx.eval(noise, frames[-1])
-        return mx.stack(frames, axis=1)
+        # Frames are put one behind the other, which is the fast way to copy them.
+        return mx.stack(frames).swapaxes(0, 1)
 
     def _features(self, inputs: mx.array, flow: mx.array, minutes: mx.array, pixel_km: mx.array) -> mx.array:
         """Returns what the network has read in the frames, moved to where the last one is."""

@@ -35,11 +35,16 @@ def doubled(x: mx.array, size: tuple[int, int]) -> mx.array:
 
 
 def _doubled(x: mx.array, axis: int) -> mx.array:
-    x = x.swapaxes(axis, -2)
-    before = mx.concatenate([x[..., :1, :], x[..., :-1, :]], axis=-2)
-    after = mx.concatenate([x[..., 1:, :], x[..., -1:, :]], axis=-2)
-    y = mx.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=-2)
-    return y.reshape(*x.shape[:-2], 2 * x.shape[-2], x.shape[-1]).swapaxes(axis, -2)
+    """Returns a field with twice as many rows (axis -2) or columns (-1)."""
+    *lead, H, W = x.shape
+    if axis == -1:
+        before = mx.concatenate([x[..., :1], x[..., :-1]], axis=-1)
+        after = mx.concatenate([x[..., 1:], x[..., -1:]], axis=-1)
+    else:
+        before = mx.concatenate([x[..., :1, :], x[..., :-1, :]], axis=-2)
+        after = mx.concatenate([x[..., 1:, :], x[..., -1:, :]], axis=-2)
+    y = mx.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis)
+    return y.reshape(*lead, H, 2 * W) if axis == -1 else y.reshape(*lead, 2 * H, W)
 
 
 def sizes(H: int, W: int, levels: int) -> list[tuple[int, int]]:
