@@ -41,7 +41,8 @@ def check_products(settings: Mapping[str, Any], forecaster: Forecaster, formats:
     }
     held = {*_WITH_LAYERS, *(["npy"] if "members" in settings["products"] else [])} & {*formats}
     if not held:
-        reasons["products"] = f"{', '.join(formats)} holds the forecast alone; NetCDF and Zarr hold products beside it"
+        written = ", ".join(formats)
+        reasons["products"] = f"only NetCDF and Zarr hold products beside the forecast, but {written} is written"
     for key, reason in reasons.items():
         if key in given and reason:
             print(f"ignored     {key}={shown(settings[key])}: {reason}")
