@@ -33,6 +33,7 @@ from convlstm.cli.program import fail, make_folder, run
 from convlstm.cli.run_results import check_no_links, check_own_results
 from convlstm.evaluation.files import MARKS as SCORE_MARKS
 from convlstm.evaluation.files import write_scores
+from convlstm.evaluation.guards import PRODUCTS
 from convlstm.evaluation.in_units import InUnits
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
@@ -59,6 +60,7 @@ KEYS: dict[str, Values] = {
         list_of(one_of(*BASELINES)),
         words=f"auto or a list of {', '.join(BASELINES)}, [] for none,",
     ),
+    "products": list_of(one_of(*PRODUCTS), f"a list of {', '.join(PRODUCTS)}, [] for none,"),
     "examples": list_of(whole(0), "a list of whole numbers of at least 0, [] for none,"),
     "out": optional(PATH),
     "trusted": PACKAGES,
@@ -101,6 +103,11 @@ def execute(config: DictConfig) -> None:
             check_columns(model, columns)
         compared = baselines(settings["baselines"], models, rain, fields)
     ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
+    if settings["products"] and not ensemble and not any(map(draws_members, [*models.values(), *compared.values()])):
+        fail(
+            "'products' is for ensembles, but none is evaluated. Add ensemble=true with members, baselines=[steps], or "
+            "leave it out."
+        )
 
     size = data.size(settings["split"])
     if size == 0:
@@ -135,6 +142,7 @@ def execute(config: DictConfig) -> None:
         total=size,
         keep=keep,
         cases=settings["cases"],
+        products=settings["products"],
     )
     record = {
         "checkpoints": {name: str(each.folder) for name, each in loaded.items()},

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from convlstm.architectures.ensemble import Ensemble
+from convlstm.architectures.members import draws_members
 from convlstm.arguments import check_mapping, check_parts, check_whole
+from convlstm.products import SINGLE
 
 import mlx.core as mx
 import numpy as np
@@ -13,6 +16,9 @@ import numpy as np
 RAIN = ("units", "thresholds", "pixel_km", "physical")
 FIELDS = ("target_fields", "target_channels", "physical")
 """The parts of `RainField` and of `FieldData`."""
+
+PRODUCTS = tuple(name for name in SINGLE if name != "mean")
+"""Products of an ensemble that can be scored beside its mean."""
 
 
 def check_forecasters(forecasters: Any) -> None:
@@ -29,6 +35,31 @@ def check_data(owner: str, rain: Any, fields: Any, more: tuple[str, ...] = ()) -
     """Raises ValueError if rain or other fields lack a part of `RainField` or `FieldData`, or one of these."""
     check_parts(owner, "rain", rain, (*RAIN, *more))
     check_parts(owner, "fields", fields, (*FIELDS, *more))
+
+
+def check_products(products: Any, forecasters: Mapping[str, Any], rain: Any, fields: Any) -> None:
+    """Raises ValueError if products of ensembles cannot be made, or are no list of `PRODUCTS`."""
+    if isinstance(products, str) or not isinstance(products, Sequence) or not {*products} <= {*PRODUCTS}:
+        raise ValueError(f"[evaluate] 'products' must be a list of {', '.join(PRODUCTS)} but got {products!r}.")
+    if not products:
+        return
+    if not any(isinstance(one, Ensemble) or draws_members(one) for one in forecasters.values()):
+        raise ValueError("[evaluate] 'products' are those of ensembles, but none of the forecasters is one.")
+    check_parts("evaluate", "rain", rain, ["transform"])
+    check_parts("evaluate", "fields", fields, ["channels"])
+    several = fields is not None and len(fields.target_fields) > 1
+    if "csi" in products and (several or not thresholds_of(rain, fields)):
+        raise ValueError(
+            "[evaluate] the product 'csi' needs thresholds and a single field. Give the data thresholds, or leave it "
+            "out."
+        )
+
+
+def thresholds_of(rain: Any, fields: Any) -> Sequence[float]:
+    """Returns the thresholds of the data; 0.5 for frames without units."""
+    if fields is not None:
+        return getattr(fields, "thresholds", ())
+    return [0.5] if rain is None else rain.thresholds
 
 
 def indices(keep: Any) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -132,6 +132,7 @@ def evaluate(
     total: int | None = None,
     keep: int | Iterable[int] = 0,
     cases: int = 0,
+    products: Sequence[str] = (),
 ) -> Evaluation:
     """Runs every forecaster over the same batches, once, and scores them.
 
@@ -155,18 +156,24 @@ def evaluate(
         keep: The number of first sequences to keep for pictures, or the indices of those to keep. Default: 0.
         cases: The number of best and of worst sequences to keep in addition. Sequences with hardly any rain at the
             threshold are not ranked. Default: 0.
+        products: Products of ensembles to score beside their means, of "median", "pmm" and "csi" (see
+            `convlstm.products`), made of the physical values at the thresholds of the data. That of the ensemble
+            "steps" is named "steps median". Default: none.
 
     Raises:
         ValueError: There is no forecaster or no batch, an argument has another type, a batch lacks something, a
-            forecast or the truth has the wrong shape, or `keep` or `cases` is negative.
+            forecast or the truth has the wrong shape, `keep` or `cases` is negative, or there are products without
+            an ensemble or without what they need.
     """
     guards.check_forecasters(forecasters)
     guards.check_data("evaluate", rain, fields)
     check_flags("evaluate", ssim=ssim)
     check_whole("evaluate", "cases", cases, 0, None)
+    guards.check_products(products, forecasters, rain, fields)
     wanted = guards.indices(keep)
     metrics = {
-        name: ForecasterMetrics(name, forecaster, ssim, rain, fields) for name, forecaster in forecasters.items()
+        name: ForecasterMetrics(name, forecaster, ssim, rain, fields, products)
+        for name, forecaster in forecasters.items()
     }
     examples: list[Example] = []
     ranking: Ranking[Example] = Ranking(cases, higher=rain is not None)
@@ -192,31 +199,33 @@ def evaluate(
                     forecast = forecaster(inputs, horizon, **told(forecaster, batch))
                 mx.eval(forecast)
                 metrics[name].times.append((n, time.perf_counter() - start))
-                frames = metrics[name].update(forecast, targets, truth, mask, reference)
+                metrics[name].update(forecast, targets, truth, mask, reference)
                 if order == 0 and cases:
                     for i in range(n):
                         base = None if reference is None else reference[i]
-                        value = _value(frames[i], _masked(truth, mask, i), rain, fields, base)
+                        value = _value(metrics[name].latest[i], _masked(truth, mask, i), rain, fields, base)
                         example = ranking.offer(count + i, value, partial(example_of, i))
                         ranked += [] if example is None else [example]
                 for example in (*kept, *ranked):
-                    example.forecasts[name] = frames[example.index - count].copy()
+                    for row, one in metrics[name].rows.items():
+                        example.forecasts[row] = one.latest[example.index - count].copy()
             examples += kept
             count += n
             bar.update(n)
     if not count:
         raise ValueError("[evaluate] 'batches' held no sequence: there is nothing to score.")
 
+    rows = {name: one for each in metrics.values() for name, one in each.rows.items()}
     return Evaluation(
-        scores={name: one.scores() for name, one in metrics.items()},
-        coverage={name: one.frames.coverage for name, one in metrics.items()},
-        speed={name: one.speed() for name, one in metrics.items()},
+        scores={name: one.scores() for name, one in rows.items()},
+        coverage={name: one.frames.coverage for name, one in rows.items()},
+        speed={name: one.speed() for name, one in rows.items()},
         sequences=count,
         horizon=horizon,
         examples=examples,
         best=ranking.best,
         worst=ranking.worst,
-        spectra={name: one.rain.spectrum() for name, one in metrics.items() if one.rain is not None},
+        spectra={name: one.rain.spectrum() for name, one in rows.items() if one.rain is not None},
         ensembles=by_field({name: one.ensembles for name, one in metrics.items()}),
         frame_interval=getattr(rain or fields, "frame_interval", None),
     )

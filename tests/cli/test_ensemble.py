@@ -97,6 +97,29 @@ def test_mean_scores_no_worse_than_a_member_that_errs(evaluate, tmp_path):
     assert 0 < found["crps_fair_mmh"]["overall"] < found["crps_mmh"]["overall"] < found["mae_mmh"]["overall"]
 
 
+def test_products_beside_the_mean(evaluate, tmp_path):
+    status, said, err = evaluate(*MEMBERS, "products=[median,csi]", "baselines=[]")
+    assert (status, err) == (0, "")
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]
+    assert list(found) == ["extrapolation", "ensemble", "ensemble median", "ensemble csi"]
+    assert "ensemble" not in found["ensemble csi"]
+    # The median is the best forecast for the absolute error, the mean for the squared one.
+    mean, median = (found[name]["scores"] for name in ("ensemble", "ensemble median"))
+    assert mean["rmse_mmh"]["overall"] != median["rmse_mmh"]["overall"]
+    assert "ensemble median" in said
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_products_of_a_baseline_that_draws_members(monkeypatch, capsys, tmp_path):
+    data = ["data=radar_echo", "data.frame_size=32", "data.target_frames=2", "data.test_sequences=2"]
+    line = ["model=persistence", "baselines=[steps]", "products=[pmm]", f"out={tmp_path}/out", "examples=[0]", *data]
+    status, said, err = call("evaluate", monkeypatch, capsys, *line)
+    assert (status, err) == (0, "")
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["forecasters"]
+    assert list(found) == ["persistence", "steps", "steps pmm"]
+    assert f"{tmp_path}/out" in said
+
+
 def test_members_of_a_run(evaluate, tmp_path):
     """The best one, the one before it, and the plain weights of the one that has averages, too."""
     run = write_run(tmp_path / "run")
@@ -123,6 +146,8 @@ def test_members_of_a_run(evaluate, tmp_path):
         ((), "ensemble=true needs at least two members"),
         (("members.plain=true",), "'plain' must be False if no checkpoint has averaged weights"),
         (("ensemble=2",), "'ensemble' must be true or false but got 2"),
+        (("products=[mean]",), "'products' must be a list of median, pmm, csi, [] for none, but got"),
+        (("ensemble=false", "products=[pmm]"), "'products' is for ensembles, but none is evaluated."),
         (("members=3",), "'members' must be a section with keys such as members.perturbed=10 but got 3"),
         (("+members.width=3",), "there is no key 'members.width'"),
         (("members.previous=1",), "'members.previous' must be true or false but got 1"),
