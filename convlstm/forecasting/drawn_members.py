@@ -11,6 +11,7 @@ from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.forecasting.scale import FieldScale, Scale
+from convlstm.products import Products
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -25,10 +26,10 @@ class DrawnForecaster(EnsembleForecaster):
     Args:
         model: `model(inputs, horizon)` returns the members, (M, N, horizon, H, W, C), and `model.size` is M.
         scale, input_frames, horizon, most_clipped, record: As in `Forecaster`.
-        thresholds: As in `EnsembleForecaster`.
+        thresholds, products: As in `EnsembleForecaster`.
 
     Attributes:
-        layers: As in `EnsembleForecaster`.
+        products, layers, all_members, about: As in `EnsembleForecaster`.
         pixels: The blocks of pixels that are averaged to one for the model.
         trained_km: Side of a pixel in km in the configuration of the model; NaN for models that are not told it.
     """
@@ -39,11 +40,12 @@ class DrawnForecaster(EnsembleForecaster):
         scale: Scale | FieldScale | None = None,
         *,
         thresholds: Sequence[float] | None = None,
+        products: Products | None = None,
         **options: Any,
     ):
         self._drawn = _Drawn(model)
         member = Forecaster(self._drawn, scale, **options)  # type: ignore[arg-type]
-        super().__init__([member], perturbed=self._drawn.size, thresholds=thresholds)
+        super().__init__([member], perturbed=self._drawn.size, thresholds=thresholds, products=products)
         self.model = model  # type: ignore[assignment]
         self.pixels = CoarsePixels()
         self.trained_km: float = getattr(model, "pixel_km", math.nan)

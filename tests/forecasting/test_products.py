@@ -95,8 +95,8 @@ def test_products_may_change_between_calls(rain):
 
 def test_members_that_a_model_draws():
     frames = Reflectivity().inverse(np.array(moving_rain())[0, :, :48, :64, 0])
-    forecaster = DrawnForecaster(STEPS(4), Reflectivity(), thresholds=[1.0])
-    forecaster.products = Products("pmm", ["members", "nearby"], pixel_km=1.0)
+    wanted = Products("pmm", ["members", "nearby"], pixel_km=1.0)
+    forecaster = DrawnForecaster(STEPS(4), Reflectivity(), thresholds=[1.0], products=wanted)
     forecast = forecaster(frames, 2)
     np.testing.assert_array_equal(forecast, made.probability_matched_mean(forecaster.all_members))
     np.testing.assert_array_equal(forecaster.all_members, np.stack(list(forecaster.members(frames, 2))))
