@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from convlstm.backend.blas import load_fast_blas
-from tests.support.forecast_runs import ENCODER, write_run
+from tests.support.forecast_runs import ENCODER, READER, write_run
 from tests.support.project import PROJECT
 from tests.support.radar_archives import OPTIONS, write_pictures
 
@@ -134,6 +134,15 @@ def test_a_radar_checkpoint_of_the_checkout_loads_elsewhere(environment, tmp_pat
     assert output == "LogRain mm/h (4, 40, 48)\n"
     line = (f"ckpt={run}", f"input={tmp_path / 'radar'}", "out=next.npy")
     assert "forecast    4 frames to" in environment.succeed("convlstm", "forecast", *line, cwd=tmp_path)
+
+
+def test_the_wheel_forecasts_rain_with_its_own_weights(environment, tmp_path):
+    write_pictures(tmp_path / "radar", 5)
+    line = ("ckpt=nowcast", "input=radar", READER, "horizon=2", "out=next.npy")
+    assert "forecast    2 frames to" in environment.succeed("convlstm", "forecast", *line, cwd=tmp_path)
+    assert np.load(tmp_path / "next.npy").shape == (2, 40, 48)
+    code = "import convlstm; print(convlstm.Forecaster.load('nowcast').size)"
+    assert environment.succeed("python", "-c", code, cwd=tmp_path) == "24\n"
 
 
 def test_the_command_explains_itself(environment, tmp_path):
