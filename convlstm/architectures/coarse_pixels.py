@@ -86,7 +86,8 @@ class CoarsePixels:
         known = np.isfinite(fields)
         if known.all():
             fields = 2 * fields - _both(_Side.smoothed, sides, fields)
-            return np.moveaxis(np.maximum(_both(_Side.interpolated, sides, fields), 0), -3, -1)
+            fields = _both(_Side.interpolated, sides, fields)
+            return np.moveaxis(np.maximum(fields, 0, out=fields), -3, -1)
         weights = known.astype(np.float32)
         fields = np.where(known, fields, 0)
         share = np.maximum(_both(_Side.smoothed, sides, weights), 1e-6)

@@ -112,7 +112,9 @@ class DrawnForecaster(EnsembleForecaster):
 
         def restored(forecast: np.ndarray) -> np.ndarray:
             means = forecast[..., None] if array.ndim == 3 else forecast
-            fields = np.where(never, np.float32(np.nan), self.pixels.restored(means, size))
+            fields = self.pixels.restored(means, size)
+            if never.any():
+                np.copyto(fields, np.float32(np.nan), where=never)
             return fields[..., 0] if array.ndim == 3 else fields
 
         means = self.pixels.averaged(x)
