@@ -36,12 +36,17 @@ def best_csi(
     which has its maximum for one of the sets {P >= c}. In each frame that set is found for each threshold, by sorting
     P. Where the event is hard to foresee, c is small (it is CSI / (1 + CSI)) and S is far too large: the frequency bias
     would grow beyond 2. Therefore S has at least bias[0] and at most bias[1] times the mean area of the members'
-    events, the sum of P. The formula has one maximum along the sets, so the nearest set within these bounds is the best
+    events, the sum of p. The formula has one maximum along the sets, so the nearest set within these bounds is the best
     of them.
 
-    P is the share of members, smoothed by 1 2 1 down and across, `smoothing` times: few members say P only roughly, and
-    neighbours know more. Pixels of equal P are ordered by the mean of the members. Sets are nested: each one is chosen
-    among the pixels of the threshold below it.
+    Few members say P only roughly, and neighbours know more, the more so the less the members agree. So P joins the
+    share of members p and its mean over the neighbours n, which is p smoothed by 1 2 1 down and across, `smoothing`
+    times:
+
+        P = C p + (1 - C) n,    C the largest CSI to expect of p
+
+    Pixels of equal P are ordered by the mean of the members. Sets are nested: each one is chosen among the pixels of
+    the threshold below it.
 
     The values are those of the field nearest to the probability-matched mean that has these sets: they are clipped
     to the threshold of the pixel's own set from below, and from above to the last value before the next threshold.
@@ -90,20 +95,27 @@ def _best_set(
 ) -> np.ndarray:
     """Returns the best set for the probabilities P (H, W) among some pixels, (H, W) booleans."""
     area = float(P[known].sum(dtype=np.float64))
-    Q = _smoothed(P, known, smoothing)
-    candidates = np.flatnonzero(among & (Q > 0))
-    order = candidates[np.lexsort((mean.flat[candidates], Q.flat[candidates]))[::-1]]
-    hits = np.cumsum(Q.flat[order], dtype=np.float64)
-    sizes = np.arange(1, len(order) + 1)
-    best = 1 + int(np.argmax(hits / (sizes + area - hits))) if len(order) else 0
+    if smoothing:
+        p = np.where(known, P, 0)
+        C = _expected_csi(np.sort(p[p > 0])[::-1], area).max(initial=0)
+        P = C * p + (1 - C) * _smoothed(p, known, smoothing)
+    candidates = np.flatnonzero(among & (P > 0))
+    order = candidates[np.lexsort((mean.flat[candidates], P.flat[candidates]))[::-1]]
+    best = 1 + int(np.argmax(_expected_csi(P.flat[order], area))) if len(order) else 0
     chosen = np.zeros(P.shape, bool)
     chosen.flat[order[: round(min(max(best, bias[0] * area), bias[1] * area))]] = True
     return chosen
 
 
+def _expected_csi(P: np.ndarray, area: float) -> np.ndarray:
+    """Returns the CSI to expect of the first pixel, the first two and so on, of falling probabilities (n,)."""
+    hits = np.cumsum(P, dtype=np.float64)
+    return hits / (np.arange(1, len(P) + 1) + area - hits)
+
+
 def _smoothed(P: np.ndarray, known: np.ndarray, times: int) -> np.ndarray:
-    """Returns P (H, W) smoothed by 1 2 1 down and across over the known pixels; 0 elsewhere."""
-    sums, weights = np.where(known, P, 0), known.astype(np.float32)
+    """Returns P (H, W), 0 where it is not known, smoothed by 1 2 1 down and across over the known pixels."""
+    sums, weights = P, known.astype(np.float32)
     for _ in range(times):
         sums, weights = _one_two_one(sums), _one_two_one(weights)
     return np.where(known, sums / np.maximum(weights, 1e-6), 0)
