@@ -3,6 +3,7 @@
 #   EXTRA   MLX's backend: cpu, cuda12 or cuda13 on Linux (default cpu); empty on macOS, where MLX includes Metal
 #   VENV    the environment's folder (default .venv)
 #   PYTHON  the Python to make it with (default: the first suitable one on the PATH)
+#   RUN     the run of `make train` and `make nowcast-weights` (default runs/quickstart)
 #   ARGS    more overrides for train.py, such as ARGS='data.root=~/mnist'; options of `make bench`, such as
 #           ARGS='--rows default --runs 9 --out bench.json', or of `make faults`, such as ARGS='kill=100 --seed 3'
 

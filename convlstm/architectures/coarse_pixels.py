@@ -151,23 +151,31 @@ class OnCoarsePixels(nn.Module):
 
     Attributes:
         size: Members of a forecast.
+        told: Facts that a call may tell.
     """
 
     compiles = False
+    told = ("minutes",)
 
     def __init__(self, model: Any, scale: Any, pixels: CoarsePixels):
         super().__init__()
         self.model, self.pixels, self.size = model, pixels, int(model.size)
         self._scale = scale
 
-    def __call__(self, inputs: mx.array, horizon: int) -> mx.array:
-        """Returns the members' forecasts, (N, T_in, H, W, 1) -> (M, N, horizon, H, W, 1)."""
+    def __call__(self, inputs: mx.array, horizon: int, *, minutes: mx.array | None = None) -> mx.array:
+        """Returns the members' forecasts, (N, T_in, H, W, 1) -> (M, N, horizon, H, W, 1).
+
+        Args:
+            inputs: Frames on the model's scale.
+            horizon: Number of frames to forecast.
+            minutes: Minutes from frame to frame, (N,) or a number. Default: those of the model.
+        """
         means = self.pixels.averaged(self._scale.inverse(np.array(inputs)))
         h, w = means.shape[2:4]
         step = int(getattr(self.model, "patch_size", 1))
         rest = [(0, 0), (0, 0), (0, -h % step), (0, -w % step), (0, 0)]
         y = np.pad(self._scale.forward(means), rest, mode="edge")
-        members = self.model(mx.array(y), horizon)
+        members = self.model(mx.array(y), horizon, **({} if minutes is None else {"minutes": minutes}))
         size = (inputs.shape[2], inputs.shape[3])
         frames = [
             self._scale.forward(self.pixels.restored(self._scale.inverse(np.array(one[:, :, :h, :w])), size))
@@ -175,9 +183,16 @@ class OnCoarsePixels(nn.Module):
         ]
         return mx.array(np.stack(frames))
 
-    def mean(self, inputs: mx.array, horizon: int) -> mx.array:
+    def mean(self, inputs: mx.array, horizon: int, **facts: Any) -> mx.array:
         """Returns the mean of the members, on the model's scale, (N, horizon, H, W, 1)."""
-        return self(inputs, horizon).mean(axis=0)
+        return self(inputs, horizon, **facts).mean(axis=0)
+
+
+def sides_of(data: Any) -> tuple[float, float] | None:
+    """Returns height and width of the pixels of data in km, by `sides_km` or `pixel_km`; None if they are unknown."""
+    side = getattr(data, "pixel_km", None)
+    sides: tuple[float, float] | None = getattr(data, "sides_km", None)
+    return sides if sides is not None or side is None else (side, side)
 
 
 def _closest(ratio: float) -> int:

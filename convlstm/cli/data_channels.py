@@ -6,7 +6,7 @@ import copy
 import math
 from typing import Any
 
-from convlstm.architectures.coarse_pixels import CoarsePixels
+from convlstm.architectures.coarse_pixels import CoarsePixels, sides_of
 from convlstm.architectures.model_facts import FACTS
 from convlstm.datasets.sequence_dataset import SequenceDataset
 from convlstm.runs.comparison import FOLLOWS_DATA
@@ -43,7 +43,7 @@ def follow_facts(config: DictConfig, model: Any, data: Any) -> None:
     """
     if not getattr(model, "told", ()) or not hasattr(model, "adopt"):
         return
-    sides, interval = getattr(data, "sides_km", None), getattr(data, "frame_interval", None)
+    sides, interval = sides_of(data), getattr(data, "frame_interval", None)
     known = {
         "minutes": interval if interval is not None and math.isfinite(interval) else None,
         "pixel_km": None if sides is None else CoarsePixels().side(*sides),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from convlstm.architectures.baselines import BASELINES, SomeChannels
-from convlstm.architectures.coarse_pixels import CoarsePixels, OnCoarsePixels
+from convlstm.architectures.coarse_pixels import CoarsePixels, OnCoarsePixels, sides_of
 from convlstm.architectures.extrapolation import Extrapolation
 from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.rain_decibels import rates_of
@@ -69,7 +69,7 @@ def adopt_facts(models: dict[str, nn.Module], rain: Any) -> None:
         elif isinstance(model, LearnedSTEPS):
             check_rain(type(model), rain)
             model.adopt(minutes=rain.frame_interval)
-            sides = getattr(rain, "sides_km", None)
+            sides = sides_of(rain)
             if sides is not None:
                 pixels = CoarsePixels.towards(model.pixel_km, *sides)
                 model.adopt(pixel_km=pixels.side(*sides))

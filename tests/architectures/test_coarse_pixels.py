@@ -108,6 +108,8 @@ def test_a_model_runs_on_means():
     members = np.array(finer(mx.array(y), 2))
     assert members.shape == (3, 1, 2, 30, 50, 1)
     np.testing.assert_allclose(np.array(finer.mean(mx.array(y), 2)), members.mean(axis=0), atol=1e-6)
+    slower = np.array(finer(mx.array(y), 2, minutes=mx.array([10.0])))
+    assert np.abs(slower - members).mean() > 1e-3
     # 15 x 25 blocks are padded to a multiple of four.
     means = np.pad(pixels.averaged(scale.inverse(y)), [(0, 0), (0, 0), (0, 1), (0, 3), (0, 0)], mode="edge")
     coarse = scale.inverse(np.array(model(mx.array(scale.forward(means)), 2)))[:, :, :, :15, :25]
