@@ -38,6 +38,22 @@ def test_one_frame_has_no_step(radar):
         _ = looked(radar).step
 
 
+@pytest.mark.parametrize(
+    ("least", "step", "left_out"), [(None, 5, 0), (4, 5, 0), (5, 5, 0), (5.2, 5, 0), (6, 10, 1), (11, 15, 2)]
+)
+def test_frames_are_left_out_below_the_least_step(radar, least, step, left_out):
+    write_pictures(radar, 9)
+    latest = looked(radar, frames=3, least_step=least)
+    assert (latest.step, latest.left_out) == (step, left_out)
+    window, _ = latest.window(time_of(8))
+    np.testing.assert_array_equal(window.times, [time_of(8 - n * (left_out + 1)) for n in (2, 1, 0)])
+    for arguments in ({"step": 5.0}, {"trained": {"frame_interval": 5.0}}):
+        latest = looked(radar, least_step=least, **arguments)
+        assert (latest.step, latest.left_out) == (5, 0)
+    with pytest.raises(ValueError, match=r"'least_step' must be a number of minutes above 0 but got -1"):
+        looked(radar, least_step=-1)
+
+
 def test_no_grid_before_the_first_look(radar):
     radar.mkdir()
     with pytest.raises(ValueError, match=r"\[ForecastInput\] no frame of .* is known yet"):

@@ -22,3 +22,19 @@ import pytest
 def test_the_side_is_known_where_pixels_are_alike(size, units, extent, km):
     grid = Grid((10, 10), (RAIN_RATE,), size, units, extent=extent)
     assert grid.pixel_km == (None if km is None else pytest.approx(km, rel=0.02))
+
+
+@pytest.mark.parametrize(
+    ("size", "units", "extent", "sides"),
+    [
+        ((1000, 2000), "m", None, (1.0, 2.0)),
+        (None, "m", None, None),
+        ((0.01, 0.01), "deg", (6.0, 58.0, 14.0, 62.0), (1.112, 0.556)),
+        ((0.01, 0.02), "deg", (6.0, -2.0, 14.0, 2.0), (1.112, 2.224)),
+        ((0.01, 0.01), "deg", None, None),
+        ((0.01, 0.01), "deg", (0.0, 0.0, 1000.0, 1000.0), None),
+    ],
+)
+def test_both_sides_are_those_in_the_middle_of_the_frame(size, units, extent, sides):
+    grid = Grid((10, 10), (RAIN_RATE,), size, units, extent=extent)
+    assert grid.sides_km == (None if sides is None else pytest.approx(sides, rel=1e-3))
