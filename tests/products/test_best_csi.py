@@ -107,7 +107,7 @@ def test_values_are_the_nearest_to_the_matched_mean_that_have_these_sets(members
 
 
 def test_smoothing_joins_scattered_events(rng):
-    """One member in four has rain at each pixel of a block, another one at each: neighbours say where it is likely."""
+    """Each pixel of a block has rain in one member of four: only neighbours say where it is likely."""
     members = np.zeros((4, 1, 16, 16), np.float32)
     rows, columns = np.mgrid[4:10, 4:10]
     members[rng.integers(0, 4, (6, 6)), 0, rows, columns] = 3
