@@ -12,7 +12,7 @@ import mlx.core as mx
 # Least energy of a band that its logarithm sees, on the model's scale.
 _LEAST = 1e-5
 # Most members whose pairs are looked at one by one.
-_PAIRS = 6
+_PAIRS = 10
 
 
 class EnsembleScore:
@@ -43,7 +43,8 @@ class EnsembleScore:
         ceiling: Rates above this count as this in the CRPS, in mm/h. Default: 50.
         floor: Rates below this count as this in the power, in mm/h: radars differ in the weakest rain that they see.
             Default: 0.1.
-        alpha: Share of the fair CRPS. Default: 0.95.
+        alpha: Share of the fair CRPS, a number or one for each block. At 0 it is the plain one, whose best members are
+            evenly spaced quantiles. Default: 0.95.
 
     Raises:
         ValueError: An argument is out of its range, or the shapes of a call do not fit.
@@ -63,7 +64,7 @@ class EnsembleScore:
         rates: Sequence[float] = (0.01682826752826455, 516.6767210708891),
         ceiling: float = 50.0,
         floor: float = 0.1,
-        alpha: float = 0.95,
+        alpha: float | Sequence[float] = 0.95,
     ):
         owner = type(self).__name__
         self.blocks = check_wholes(owner, "blocks", blocks)
@@ -82,7 +83,13 @@ class EnsembleScore:
         self.rates = given
         self.ceiling = check_number(owner, "ceiling", ceiling, above=0)
         self.floor = check_number(owner, "floor", floor, 0)
-        self.alpha = check_number(owner, "alpha", alpha, 0, 1)
+        alphas = check_numbers(owner, "alpha", [alpha] if isinstance(alpha, int | float) else alpha)
+        self.alphas = alphas * len(self.blocks) if len(alphas) == 1 else alphas
+        if len(self.alphas) != len(self.blocks) or not all(0 <= each <= 1 for each in self.alphas):
+            raise ValueError(
+                f"[{owner}] 'alpha' must be a number in [0, 1], or one for each of 'blocks', {self.blocks}, but got "
+                f"{alpha}."
+            )
 
     def __call__(self, members: mx.array, target: mx.array, mask: mx.array | None = None) -> mx.array:
         """Returns the loss, a scalar.
@@ -113,14 +120,14 @@ class EnsembleScore:
 
     def _scores(self, x: mx.array, y: mx.array, known: mx.array) -> mx.array:
         terms = []
-        for side, weight in zip(self.blocks, self.weights, strict=True):
+        for side, weight, alpha in zip(self.blocks, self.weights, self.alphas, strict=True):
             count = block_means(known, side)
             share = mx.maximum(count, 1 / side**2)
             a, b = (block_means(v, side) / share for v in (x, y))
-            terms.append(weight * self.crps(a, b, (count >= 0.5).astype(mx.float32)))
+            terms.append(weight * self.crps(a, b, (count >= 0.5).astype(mx.float32), alpha))
         return mx.stack(terms).sum()
 
-    def crps(self, x: mx.array, y: mx.array, weight: mx.array) -> mx.array:
+    def crps(self, x: mx.array, y: mx.array, weight: mx.array, alpha: float) -> mx.array:
         """Returns the weighted mean of the almost fair CRPS of members (M, ...) for truths (...)."""
         M = len(x)
         error = mx.abs(x - y).mean(axis=0)
@@ -129,7 +136,7 @@ class EnsembleScore:
         else:  # each value counts as often as it is the larger one, less as often as it is the smaller one
             weights = mx.arange(1 - M, M, 2).astype(x.dtype)
             pairs = mx.sort(mx.moveaxis(x, 0, -1), axis=-1) @ weights
-        epsilon = (1 - self.alpha) / M
+        epsilon = (1 - alpha) / M
         value = error - (1 - epsilon) / (M * (M - 1)) * pairs
         return _sum(value * weight) / mx.maximum(_sum(weight), 1)
 

@@ -18,7 +18,8 @@ PLAIN = {"rate_weight": 0.0, "spectrum_weight": 0.0}
 def reference(members, target, known, *, blocks=(1,), weights=(1.0,), alpha=0.95):
     """Returns the almost fair CRPS by loops over blocks and pairs, in float64."""
     M, total = len(members), 0.0
-    for side, weight in zip(blocks, weights, strict=True):
+    alphas = [alpha] * len(blocks) if isinstance(alpha, float) else alpha
+    for side, weight, share in zip(blocks, weights, alphas, strict=True):
         values = []
         for n, t in np.ndindex(target.shape[:2]):
             for i, j in itertools.product(range(target.shape[2] // side), range(target.shape[3] // side)):
@@ -29,16 +30,17 @@ def reference(members, target, known, *, blocks=(1,), weights=(1.0,), alpha=0.95
                 x = [member[n, t][part][inside].mean() for member in members]
                 y = target[n, t][part][inside].mean()
                 pairs = sum(abs(a - b) for a in x for b in x)
-                epsilon = (1 - alpha) / M
+                epsilon = (1 - share) / M
                 values.append(np.mean([abs(a - y) for a in x]) - (1 - epsilon) / (2 * M * (M - 1)) * pairs)
         total += weight * np.mean(values)
     return total
 
 
-@pytest.mark.parametrize("M", [2, 4, 9])
-def test_the_score_is_that_of_loops_over_blocks_and_pairs(M, rng):
+@pytest.mark.parametrize("alpha", [0.9, (0.0, 0.9, 1.0)])
+@pytest.mark.parametrize("M", [2, 4, 12])
+def test_the_score_is_that_of_loops_over_blocks_and_pairs(M, alpha, rng):
     x, y, known = rng.random((M, *SHAPE)), rng.random(SHAPE), rng.random(SHAPE) < 0.7
-    options = {"blocks": (1, 2, 4), "weights": (1.0, 0.5, 2.0), "alpha": 0.9}
+    options = {"blocks": (1, 2, 4), "weights": (1.0, 0.5, 2.0), "alpha": alpha}
     loss = EnsembleScore(**options, **PLAIN)
     arrays = (mx.array(a.astype(np.float32)) for a in (x, y))
     assert loss(*arrays, mx.array(known)).item() == pytest.approx(reference(x, y, known, **options), rel=1e-5)
@@ -134,7 +136,8 @@ def test_block_means_leave_out_the_rest_at_the_border(rng):
         ({"rates": [2, 1]}, r"'rates' must be two rain rates, 0 < low < high, but got \[2, 1\]"),
         ({"ceiling": 0}, "'ceiling' must be above 0 but got 0"),
         ({"floor": -1}, "'floor' must be at least 0 but got -1"),
-        ({"alpha": 1.5}, "'alpha' must be at most 1 but got 1.5"),
+        ({"alpha": 1.5}, r"'alpha' must be a number in \[0, 1\], or one for each of 'blocks', .* but got 1.5"),
+        ({"alpha": [0.5, 0.5]}, r"one for each of 'blocks', .* but got \[0.5, 0.5\]"),
     ],
 )
 def test_arguments_that_are_refused(options, text):

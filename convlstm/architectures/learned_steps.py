@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from convlstm.architectures.extrapolation import arrived, paths
 from convlstm.architectures.input_frames import check_channels, check_frames, depth_to_space, space_to_depth
 from convlstm.architectures.member_draws import DOUBLED, Shared, motion_errors, moved, noise_at
+from convlstm.architectures.member_quantiles import LEVELS, at_members, quantiles
 from convlstm.architectures.model_facts import FACTS
 from convlstm.architectures.motion import motion
-from convlstm.architectures.parameter_maps import ParameterMaps
+from convlstm.architectures.parameter_maps import ParameterMaps, lead_features
 from convlstm.architectures.pyramid import bands, doubled, halved, merged, on_grids, sizes
+from convlstm.architectures.quantile_maps import QuantileMaps
 from convlstm.arguments import check_number, check_whole
+from convlstm.ops.member_ranks import of_rank, ordered, ranks
+from convlstm.ops.sampling import bilinear
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -28,6 +32,10 @@ _WAVES = 3.0
 _LEAST = 0.01
 # Time scale of the growth and decay that the network adds, in minutes.
 _GROWTH = 20.0
+# Ages in frames of the forecasts whose errors are known.
+_AGES = (1, 2, 4)
+# Patches of no error that the mean error of the rain of a frame includes: without rain it is 0.
+_DRY = 10.0
 # Bound of the logarithms of factors that the network gives.
 _BOUND = 4.0
 
@@ -36,17 +44,25 @@ class LearnedSTEPS(nn.Module):
     r"""An ensemble of rain moved on, with bands of scales that fade and noise in their place, as learned from archives.
 
     As in `convlstm.architectures.steps.STEPS`, in coordinates that move with the rain. b_k is the band k of the last
-    frame, on a grid of 2^k pixels, s_k its local standard deviation, and t the lead time in minutes:
+    frame, on a grid of 2^k pixels, b'_k that of the one before, s_k the local standard deviation of b_k, and t the lead
+    time in minutes:
 
-        z_t = r_t + sum_k up(exp(-t e^{d_k,t} / l_k) b_k + sqrt(1 - exp(-2 t / l_k)) e^{n_k,t} s_k e_k,t)
+        z_t = r_t + sum_k up(exp(-t e^{d_k,t} / l_k) ((1 - w_k,t) b_k + w_k,t b'_k) +
+                             sqrt(1 - exp(-2 t / l_k)) e^{n_k,t} s_k e_k,t)
         l_k = a L_k^c,  L_k the wavelength of the band in km
-        Y_t(x) = max(0, z_t(x_t)),  x_t: where the air at x comes from
+        Z_t(x) = z_t(x_t),  x_t: where the air at x comes from
+        Y_t = max(0, Z_t + q_t(rank of Z_t among the members))
 
-    e_k,t is noise with the lifetime l_k, drawn for each member. The growth r, the damping d and the noise n are maps
-    from a network that walks once over the frames, which are moved to where the last one is. They start at 0, with
-    l = 1.2 min / km: an untrained model is close to STEPS. The motion has an error, drawn for each member: one part for
-    the whole frame and one that differs from place to place, which grow with lead time and speed as learned. Members
-    share motion, network and paths; each of them costs its noise and one interpolation a frame.
+    e_k,t is noise with the lifetime l_k, drawn for each member. The growth r, the damping d, the noise n and the shares
+    w in (-1/2, 1/2) are maps from a network that walks once over the frames, which are moved to where the last one is.
+    They start at 0, with l = 1.2 min / km: an untrained model is close to STEPS. The motion has an error for each
+    member: one part for the whole frame, spread evenly over the members, and one that differs from place to place,
+    which grow with lead time and speed as learned.
+
+    q corrects the quantiles of the members in each pixel (`QuantileMaps`), from the quantiles themselves, from what the
+    network has read, and from the errors of moving earlier frames to the last one. Each member keeps its rank, and so
+    its pattern, and gets the quantile of its rank. Members share motion, network and paths; each of them costs its
+    noise, one interpolation and one correction a frame.
 
     The model learns in minutes and km, and must be told the minutes between frames and the side of a pixel.
 
@@ -73,7 +89,8 @@ class LearnedSTEPS(nn.Module):
 
     Sources: Bowler et al., STEPS: A Probabilistic Precipitation Forecasting Scheme, 2006; Burt and Adelson, The
     Laplacian Pyramid as a Compact Image Code, 1983; Perez et al., FiLM: Visual Reasoning with a General Conditioning
-    Layer, 2018, for how the network is told the lead time.
+    Layer, 2018, for how the network is told the lead time; Schefzik et al., Uncertainty Quantification in Complex
+    Simulation Models Using Ensemble Copula Coupling, 2013, for the ranks.
     """
 
     told = FACTS
@@ -115,7 +132,10 @@ class LearnedSTEPS(nn.Module):
         self._level = patch_size.bit_length() - 1
         if self._level >= self.levels:
             raise ValueError(f"[{owner}] 'patch_size' must be below 2^levels but got {patch_size}.")
-        self.maps = ParameterMaps(patch_size**2 + 4, hidden_channels, patch_size**2 + 2 * self.levels)
+        self.maps = ParameterMaps(patch_size**2 + 4, hidden_channels, patch_size**2 + 3 * self.levels)
+        self.quantiles = QuantileMaps(
+            len(LEVELS), hidden_channels[-1] + 2 * len(_AGES), channels=hidden_channels[-1], patch_size=patch_size
+        )
         # Logarithm of the lifetime of waves of 1 km in minutes, and its power of the wavelength.
         self.lifetime = mx.array([math.log(1.2), 1.0])
         # Errors of the motion of the whole frame and of places: logarithm of km/h, logarithm of the share of the speed,
@@ -163,37 +183,11 @@ class LearnedSTEPS(nn.Module):
             return self.drawn(self.shared(inputs, mx.arange(1, horizon + 1), minutes, pixel_km, horizon), own)
         sequences = []
         for n in range(len(inputs)):
-            own = None if key is None else mx.random.split(key, len(inputs))[n]
-            facts = {"minutes": minutes[n : n + 1], "pixel_km": pixel_km[n : n + 1]}
-            sequences.append(mx.concatenate(list(self.parts(inputs[n : n + 1], horizon, key=own, **facts))))
+            own = mx.random.key(self._content(inputs[n])) if key is None else mx.random.split(key, len(inputs))[n]
+            facts = minutes[n : n + 1], pixel_km[n : n + 1]
+            shared = self.shared(inputs[n : n + 1], mx.arange(1, horizon + 1), *facts, horizon)
+            sequences.append(self._in_steps(shared, own)[:, None, ..., None].astype(inputs.dtype))
         return sequences[0] if len(sequences) == 1 else mx.concatenate(sequences, axis=1)
-
-    def parts(
-        self,
-        inputs: mx.array,
-        horizon: int,
-        *,
-        key: mx.array | None = None,
-        minutes: mx.array | None = None,
-        pixel_km: mx.array | None = None,
-    ) -> Iterator[mx.array]:
-        """Yields the members of one sequence, a few at a time, so that not all of them need be kept.
-
-        Args:
-            inputs: (1, T_in, H, W, 1).
-            horizon, key, minutes, pixel_km: As in a call.
-
-        Yields:
-            (m, 1, horizon, H, W, 1); together they are the members of a call.
-        """
-        self.check_input(inputs, horizon)
-        facts = self._facts(1, minutes, pixel_km)
-        own = mx.random.key(self._content(inputs[0])) if key is None else key
-        shared = self.shared(inputs[:1], mx.arange(1, horizon + 1), *facts, horizon)
-        starts = range(0, self.size, _CHUNK)
-        for start, one in zip(starts, mx.random.split(own, len(starts)), strict=True):
-            members = self._in_steps(shared, min(_CHUNK, self.size - start), one)
-            yield members[:, None, ..., None].astype(inputs.dtype)
 
     def mean(self, inputs: mx.array, horizon: int, **facts: Any) -> mx.array:
         """Returns the mean of the members, on the model's scale, (N, horizon, H, W, 1)."""
@@ -229,31 +223,47 @@ class LearnedSTEPS(nn.Module):
         y, x = _origins(flow, steps, horizon)
         lead = steps * minutes[:, None]
         grids = sizes(H, W, self.levels + 2)
-        parameters = self.maps(self._features(inputs, flow, minutes, pixel_km), lead, minutes, pixel_km)
+        frames = _aligned(inputs, flow)
+        features = self._features(frames, flow, minutes, pixel_km)
+        parameters = self.maps(features, lead, minutes, pixel_km)
         growth = depth_to_space(parameters[..., : self.patch_size**2], self.patch_size)[..., 0]
-        factors = mx.exp(mx.clip(mx.moveaxis(parameters[..., self.patch_size**2 :], -1, 2), -_BOUND, _BOUND))
+        maps = mx.clip(mx.moveaxis(parameters[..., self.patch_size**2 :], -1, 2), -_BOUND, _BOUND)
 
         wavelength = _WAVES * 2.0 ** mx.arange(self.levels) * pixel_km[:, None]
         lifetime = mx.exp(self.lifetime[0] + self.lifetime[1] * mx.log(wavelength))
         age = lead[..., None] / lifetime[:, None]
         kept, noise = [], []
-        for k, band in enumerate(bands(inputs[:, -1, ..., 0], self.levels)):
+        now, before = (bands(frames[:, t, ..., 0], self.levels) for t in (-1, -min(2, frames.shape[1])))
+        for k, band in enumerate(now):
             ages = age[..., k][..., None, None]
-            damping, amplitude = (
-                on_grids(factors[:, :, i], self._level, grids[: self.levels])[k] for i in (k, self.levels + k)
+            damping, amplitude, share = (
+                on_grids(maps[:, :, i], self._level, grids[: self.levels])[k]
+                for i in (k, self.levels + k, 2 * self.levels + k)
             )
+            mixed = band[:, None] + 0.5 * mx.tanh(share) * (before[k] - band)[:, None]
             # The largest scales hold the mean of the field, which does not fade.
-            kept.append(band[:, None] * (mx.exp(-ages * damping) if k < self.levels - 1 else mx.ones_like(damping)))
+            kept.append(mixed * mx.exp(-ages * mx.exp(damping)) if k < self.levels - 1 else mixed)
             local = _deviation(band, grids[k : k + 3])[:, None]
             scale = DOUBLED if k else 1.0
-            noise.append(scale * mx.sqrt(1 - mx.exp(-2 * ages)) * amplitude * local)
+            noise.append(scale * mx.sqrt(1 - mx.exp(-2 * ages)) * mx.exp(amplitude) * local)
         mean = merged(kept) + (1 - mx.exp(-lead / _GROWTH))[..., None, None] * growth
         kmh = mx.sqrt((flow * flow).sum(axis=-1)).mean(axis=(1, 2)) * pixel_km * 60 / minutes
         errors = tuple(
             (mx.exp(base) + mx.exp(share) * kmh)[:, None] * (lead / 60) ** power / pixel_km[:, None]
             for base, share, power in self.motion_errors
         )
-        return Shared(mean, noise, y, x, mx.stop_gradient(lifetime), lead, (errors[0], errors[1]))
+        return Shared(
+            mean=mean,
+            noise=noise,
+            y=y,
+            x=x,
+            lifetime=mx.stop_gradient(lifetime),
+            lead=lead,
+            errors=(errors[0], errors[1]),
+            last=bilinear(mx.broadcast_to(inputs[:, -1:, ..., 0], y.shape), y, x),
+            features=self._carried(mx.concatenate([features, self._surprises(frames)], axis=-1), y, x),
+            times=lead_features(lead, minutes, pixel_km),
+        )
 
     def drawn(self, shared: Shared, key: mx.array) -> mx.array:
         """Returns the members of a training step, all at once, (M, N, T, H, W, 1)."""
@@ -264,30 +274,48 @@ class LearnedSTEPS(nn.Module):
             noise.append(noise_at(shared, t, noise[-1] if noise else [], (M, N), one))
         fields = [mx.stack([step[k] for step in noise], axis=2) * shared.noise[k] for k in range(self.levels)]
         whole, local = (draw[:, :, :, None] for draw in motion_errors((M, N), (H, W), of_whole, of_local))
-        return moved(shared.mean + merged(fields), shared.y, shared.x, whole, local, shared.errors)[..., None]
+        z = moved(shared.mean + merged(fields), shared.y, shared.x, whole, local, shared.errors)
+        return self._calibrated(z, shared)[..., None]
 
-    def _in_steps(self, shared: Shared, members: int, key: mx.array) -> mx.array:
-        """Returns members of one sequence, (m, T, H, W), lead by lead."""
+    def _in_steps(self, shared: Shared, key: mx.array) -> mx.array:
+        """Returns the members of one sequence, (M, T, H, W), lead by lead."""
         _, T, H, W = shared.mean.shape
         *keys, of_whole, of_local = mx.random.split(key, T + 2)
-        whole, local = motion_errors((members, 1), (H, W), of_whole, of_local)
+        whole, local = motion_errors((self.size, 1), (H, W), of_whole, of_local)
         noise: list[mx.array] = []
         frames = []
         for t, one in enumerate(keys):
-            noise = noise_at(shared, t, noise, (members, 1), one)
-            z = shared.mean[:, t] + merged([e * shared.noise[k][:, t] for k, e in enumerate(noise)])
-            deviations = shared.errors[0][:, t], shared.errors[1][:, t]
-            frames.append(moved(z, shared.y[:, t], shared.x[:, t], whole, local, deviations)[:, 0])
+            now = shared.at(t)
+            noise = noise_at(shared, t, noise, (self.size, 1), one)
+            parts = []
+            for m in range(0, self.size, _CHUNK):
+                some = slice(m, m + _CHUNK)
+                z = now.mean[:, 0] + merged([e[some] * now.noise[k][:, 0] for k, e in enumerate(noise)])
+                deviations = now.errors[0][:, 0], now.errors[1][:, 0]
+                parts.append(moved(z, now.y[:, 0], now.x[:, 0], whole[some], local[some], deviations))
+                mx.eval(parts[-1])
+            frames.append(self._calibrated(mx.concatenate(parts)[:, :, None], now)[:, 0, 0])
             mx.eval(noise, frames[-1])
         # Frames are put one behind the other, which is the fast way to copy them.
         return mx.stack(frames).swapaxes(0, 1)
 
-    def _features(self, inputs: mx.array, flow: mx.array, minutes: mx.array, pixel_km: mx.array) -> mx.array:
-        """Returns what the network has read in the frames, moved to where the last one is."""
-        N, T, H, W, _ = inputs.shape
-        older = zip(range(T - 2, -1, -1), paths(flow, T - 1), strict=True) if T > 1 else ()
-        moved = [arrived(inputs[:, t].transpose(0, 3, 1, 2), *origin)[:, 0, ..., None] for t, origin in older]
-        frames = mx.stop_gradient(mx.stack([*reversed(moved), inputs[:, -1]], axis=1))
+    def _calibrated(self, z: mx.array, shared: Shared) -> mx.array:
+        """Returns members (M, N, T, H, W) with corrected quantiles, 0 where they are negative."""
+        M, N, T, H, W = z.shape
+        rank = ranks(z)
+        rising = ordered(z, rank)
+        corrections = self.quantiles(
+            quantiles(rising).reshape(N * T, H, W, -1),
+            shared.last.reshape(N * T, H, W, 1),
+            shared.features.reshape(N * T, *shared.features.shape[2:]),
+            shared.times.reshape(N * T, -1),
+        )
+        rising = mx.maximum(rising + at_members(corrections, M).reshape(z.shape), 0)
+        return of_rank(rising, rank)
+
+    def _features(self, frames: mx.array, flow: mx.array, minutes: mx.array, pixel_km: mx.array) -> mx.array:
+        """Returns what the network has read in the frames, which are where the last one is, (N, h, w, C)."""
+        N, T, H, W, _ = frames.shape
         x = space_to_depth(frames, self.patch_size)
         h, w = x.shape[2:4]
         coarse = flow.reshape(N, h, self.patch_size, w, self.patch_size, 2).mean(axis=(2, 4))
@@ -296,6 +324,30 @@ class LearnedSTEPS(nn.Module):
         facts = mx.concatenate([coarse, mx.broadcast_to(about, (N, h, w, 2))], axis=-1)
         facts = mx.broadcast_to(facts[:, None], (N, T, h, w, 4))
         return self.maps.walk(mx.concatenate([x, facts], axis=-1))
+
+    def _surprises(self, frames: mx.array) -> mx.array:
+        """Returns how much the last frame differs from earlier ones that were moved to it, (N, h, w, 2 _AGES).
+
+        These are errors of forecasts whose truth is known: by patches, and in the mean over the rain of the frame.
+        """
+        T, last = frames.shape[1], frames[:, -1, ..., 0]
+        differences = [mx.abs(last - frames[:, max(T - 1 - age, 0), ..., 0]) for age in _AGES]
+        local = _by_patches(mx.stack(differences, axis=-1), self.patch_size)
+        wet = _by_patches((last > 0).astype(last.dtype)[..., None], self.patch_size)
+        whole = (local * wet).sum(axis=(1, 2), keepdims=True) / (wet.sum(axis=(1, 2), keepdims=True) + _DRY)
+        return 4 * mx.concatenate([local, mx.broadcast_to(whole, local.shape)], axis=-1)
+
+    def _carried(self, features: mx.array, y: mx.array, x: mx.array) -> mx.array:
+        """Returns features (N, h, w, C) where the air brings them, (N, T, h, w, C), given paths (N, T, H, W)."""
+        side = self.patch_size
+        rows, columns = (
+            _by_patches(a.reshape(-1, *a.shape[2:], 1), side).reshape(*a.shape[:2], *features.shape[1:3]) / side
+            for a in (y, x)
+        )
+        offset = (side - 1) / (2 * side)
+        fields = mx.moveaxis(features, -1, 1)[:, :, None]
+        fields = mx.broadcast_to(fields, (*fields.shape[:2], rows.shape[1], *rows.shape[2:]))
+        return mx.moveaxis(bilinear(fields, rows[:, None] - offset, columns[:, None] - offset), 1, -1)
 
     def _facts(self, N: int, minutes: Any, pixel_km: Any) -> tuple[mx.array, mx.array]:
         given = (self.minutes if minutes is None else minutes, self.pixel_km if pixel_km is None else pixel_km)
@@ -311,6 +363,21 @@ def _origins(flow: mx.array, steps: mx.array, horizon: int) -> tuple[mx.array, m
     places = list(paths(flow, horizon))
     y, x = (mx.concatenate([place[i] for place in places], axis=1) for i in range(2))
     return mx.stop_gradient(mx.take(y, steps - 1, axis=1)), mx.stop_gradient(mx.take(x, steps - 1, axis=1))
+
+
+def _aligned(inputs: mx.array, flow: mx.array) -> mx.array:
+    """Returns frames (N, T, H, W, 1) moved to where the last one is."""
+    T = inputs.shape[1]
+    older = zip(range(T - 2, -1, -1), paths(flow, T - 1), strict=True) if T > 1 else ()
+    moved = [arrived(inputs[:, t].transpose(0, 3, 1, 2), *origin)[:, 0, ..., None] for t, origin in older]
+    return mx.stop_gradient(mx.stack([*reversed(moved), inputs[:, -1]], axis=1))
+
+
+def _by_patches(x: mx.array, side: int) -> mx.array:
+    """Returns the means over patches of (n, H, W, C)."""
+    n, H, W, C = x.shape
+    x = x.reshape(n, H // side, side, W * C).sum(axis=2)
+    return x.reshape(n, H // side, W // side, side, C).sum(axis=3) / side**2
 
 
 def _deviation(band: mx.array, grids: list[tuple[int, int]]) -> mx.array:

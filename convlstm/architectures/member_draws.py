@@ -17,6 +17,8 @@ DOUBLED = 1.8
 _UNIFORM = 2
 # Level of the grid of local errors of the motion: 2^5 pixels.
 _LOCAL = 5
+# The golden angle: no two of its multiples are close to each other.
+_GOLDEN = math.pi * (3 - math.sqrt(5))
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Shared:
         lead: Lead times in minutes, (N, T).
         errors: Standard deviation of the error of the path after each lead time, in pixels, of the whole frame and
             local, (N, T) each.
+        last: The last frame moved along the motion of the frames, (N, T, H, W).
+        features: What the network has read, moved likewise, (N, T, h, w, C).
+        times: Functions of the lead time, (N, T, features).
     """
 
     mean: mx.array
@@ -40,6 +45,25 @@ class Shared:
     lifetime: mx.array
     lead: mx.array
     errors: tuple[mx.array, mx.array]
+    last: mx.array
+    features: mx.array
+    times: mx.array
+
+    def at(self, t: int) -> Shared:
+        """Returns what the members share at lead time number t."""
+        of = slice(t, t + 1)
+        return Shared(
+            mean=self.mean[:, of],
+            noise=[grid[:, of] for grid in self.noise],
+            y=self.y[:, of],
+            x=self.x[:, of],
+            lifetime=self.lifetime,
+            lead=self.lead[:, of],
+            errors=(self.errors[0][:, of], self.errors[1][:, of]),
+            last=self.last[:, of],
+            features=self.features[:, of],
+            times=self.times[:, of],
+        )
 
 
 def noise_at(shared: Shared, t: int, before: list[mx.array], lead: tuple[int, int], key: mx.array) -> list[mx.array]:
@@ -74,7 +98,16 @@ def motion_errors(
     field = mx.random.normal((*lead, 2, *grids[-1]), key=local) * DOUBLED
     for size in reversed(grids[:-1]):
         field = doubled(field, size)
-    return mx.random.normal((*lead, 2, 1, 1), key=whole), field
+    return evenly_normal(lead, whole)[..., None, None], field
+
+
+def evenly_normal(lead: tuple[int, int], key: mx.array) -> mx.array:
+    """Returns M pairs of normal numbers for each sequence, (M, N, 2), evenly spread: a sunflower, turned at random."""
+    M, N = lead
+    number = mx.arange(M)[:, None]
+    radius = mx.sqrt(-2 * mx.log1p(-(number + 0.5) / M))
+    angle = number * _GOLDEN + mx.random.uniform(0, 2 * math.pi, (1, N), key=key)
+    return mx.stack([radius * mx.cos(angle), radius * mx.sin(angle)], axis=-1)
 
 
 @mx.compile
@@ -85,7 +118,7 @@ def _mixed(before: mx.array, new: mx.array, memory: mx.array) -> mx.array:
 def moved(
     z: mx.array, y: mx.array, x: mx.array, whole: mx.array, local: mx.array, deviations: tuple[mx.array, mx.array]
 ) -> mx.array:
-    """Returns fields (M, N, ..., H, W) where the members' motions bring them, and 0 where they are negative.
+    """Returns fields (M, N, ..., H, W) where the members' motions bring them.
 
     Args:
         z: The fields before they move.
@@ -95,4 +128,4 @@ def moved(
     """
     a, b = (deviation[..., None, None] for deviation in deviations)
     rows, columns = (place + a * whole[:, :, i] + b * local[:, :, i] for i, place in enumerate((y, x)))
-    return mx.maximum(bilinear(z, rows, columns), 0)
+    return bilinear(z, rows, columns)

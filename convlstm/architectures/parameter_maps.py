@@ -10,10 +10,11 @@ from convlstm.ops.convolution import conv2d
 import mlx.core as mx
 import mlx.nn as nn
 
-# Coarser grids on which the network looks around.
-_COARSER = 3
-# Functions of the lead time, the step and the pixel size that the network gets.
-_FEATURES = 6
+COARSER = 3
+"""Coarser grids on which a network looks around."""
+
+LEAD_FEATURES = 6
+"""Functions of the lead time, the step and the pixel size that a network gets."""
 
 
 class ParameterMaps(nn.Module):
@@ -42,10 +43,10 @@ class ParameterMaps(nn.Module):
             in_channels = C
         self.layers = layers
         C = hidden_channels[-1]
-        self.around = [nn.Conv2d(C, C, 3, padding=1) for _ in range(_COARSER)]
-        self.back = [nn.Linear(C, C, bias=False) for _ in range(_COARSER)]
+        self.around = [nn.Conv2d(C, C, 3, padding=1) for _ in range(COARSER)]
+        self.back = [nn.Linear(C, C, bias=False) for _ in range(COARSER)]
         self.first, self.second = nn.Conv2d(C, C, 3, padding=1), nn.Conv2d(C, C, 3, padding=1)
-        self.times = [nn.Linear(_FEATURES, C), nn.Linear(C, 2 * C)]
+        self.times = [nn.Linear(LEAD_FEATURES, C), nn.Linear(C, 2 * C)]
         self.output = nn.Linear(C, out_channels)
         for array in (self.times[1].weight, self.times[1].bias, self.output.weight, self.output.bias):
             array[:] = mx.zeros_like(array)
@@ -54,12 +55,7 @@ class ParameterMaps(nn.Module):
         """Returns what the frames (N, T, h, w, C) show, (N, h, w, C')."""
         for layer in self.layers:
             x, _ = layer(x)
-        x = coarse = x[:, -1]
-        total = x
-        for k, (conv, back) in enumerate(zip(self.around, self.back, strict=True), 1):
-            coarse = nn.relu(_same(conv, _pooled(coarse)))
-            total = total + _spread(back(coarse), 2**k, x.shape[1], x.shape[2])
-        return _same(self.first, nn.relu(total))
+        return convolved(self.first, nn.relu(looked_around(x[:, -1], self.around, self.back)))
 
     def __call__(self, features: mx.array, lead: mx.array, minutes: mx.array, pixel_km: mx.array) -> mx.array:
         """Returns the maps of lead times.
@@ -74,16 +70,31 @@ class ParameterMaps(nn.Module):
             (N, T, h, w, out_channels).
         """
         N, T = lead.shape
-        hours = lead / 60
-        about = [mx.broadcast_to(a[:, None], (N, T)) for a in (minutes / 10, mx.log2(pixel_km))]
-        times = mx.stack([hours, mx.sqrt(hours), mx.log1p(lead / 10) - 1, 1 / (1 + hours), *about], axis=-1)
+        times = lead_features(lead, minutes, pixel_km)
         a, b = mx.split(self.times[1](nn.relu(self.times[0](times)))[:, :, None, None], 2, axis=-1)
         z = nn.relu((1 + a) * features[:, None] + b)
-        z = nn.relu(_same(self.second, z.reshape(N * T, *z.shape[2:])))
+        z = nn.relu(convolved(self.second, z.reshape(N * T, *z.shape[2:])))
         return self.output(z).reshape(N, T, *z.shape[1:3], -1)
 
 
-def _same(conv: nn.Conv2d, x: mx.array) -> mx.array:
+def lead_features(lead: mx.array, minutes: mx.array, pixel_km: mx.array) -> mx.array:
+    """Returns functions of lead times (N, T), of the step (N,) and of the pixel size (N,), (N, T, LEAD_FEATURES)."""
+    hours = lead / 60
+    about = [mx.broadcast_to(a[:, None], lead.shape) for a in (minutes / 10, mx.log2(pixel_km))]
+    return mx.stack([hours, mx.sqrt(hours), mx.log1p(lead / 10) - 1, 1 / (1 + hours), *about], axis=-1)
+
+
+def looked_around(x: mx.array, around: Sequence[nn.Conv2d], back: Sequence[nn.Linear]) -> mx.array:
+    """Returns x + sum_k up^k(W_k relu(conv_k(pool^k))), (N, h, w, C), each grid half as fine as the one before."""
+    total = coarse = x
+    for k, (conv, own) in enumerate(zip(around, back, strict=True), 1):
+        coarse = nn.relu(convolved(conv, _pooled(coarse)))
+        total = total + _spread(own(coarse), 2**k, x.shape[1], x.shape[2])
+    return total
+
+
+def convolved(conv: nn.Conv2d, x: mx.array) -> mx.array:
+    """Returns a 3 x 3 convolution with zeros beyond the border, by this project's kernels."""
     return conv2d(x, conv.weight, (1, 1), (1, 1)) + conv.bias
 
 

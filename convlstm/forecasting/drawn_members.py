@@ -122,10 +122,7 @@ class DrawnForecaster(EnsembleForecaster):
 
 
 class _Drawn:
-    """One member of a model's forecast at a time: number 0 is asked for first, and then the next ones.
-
-    The members are drawn all at once, or a few at a time if the model has `parts`.
-    """
+    """One member of a model's forecast at a time, drawn once for all of them: member 0 is asked for first."""
 
     def __init__(self, model: Any):
         self.model, self.size, self.number = model, int(model.size), 0
@@ -133,9 +130,7 @@ class _Drawn:
 
     def forget(self) -> None:
         """Frees the members."""
-        self._parts: Iterator[mx.array] = iter(())
-        self._members: mx.array | None = None
-        self._first = 0
+        self._members = None
 
     def parameters(self) -> dict[str, Any]:
         return {}  # large frames are not cut into tiles, in which the members would differ
@@ -145,11 +140,6 @@ class _Drawn:
 
     def __call__(self, inputs: mx.array, horizon: int) -> mx.array:
         if self.number == 0:
-            self.forget()
-            in_parts = hasattr(self.model, "parts") and len(inputs) == 1
-            self._parts = self.model.parts(inputs, horizon) if in_parts else iter((self.model(inputs, horizon),))
-        while self._members is None or self.number >= self._first + len(self._members):
-            self._first += 0 if self._members is None else len(self._members)
-            self._members = next(self._parts)
+            self._members = self.model(inputs, horizon)
             mx.eval(self._members)
-        return self._members[self.number - self._first]
+        return self._members[self.number]  # type: ignore[index]

@@ -2,7 +2,8 @@
 
 from convlstm.architectures.extrapolation import advect
 from convlstm.architectures.learned_steps import LearnedSTEPS
-from convlstm.architectures.member_draws import motion_errors, noise_at
+from convlstm.architectures.member_draws import evenly_normal, motion_errors, noise_at
+from convlstm.architectures.member_quantiles import LEVELS, at_members
 from convlstm.architectures.motion import motion
 from convlstm.ensemble_losses import EnsembleScore
 from convlstm.training.step import make_step
@@ -34,7 +35,8 @@ def built(rng=None, **options):
     """Returns a small model for forecasts; with a generator, its weights are random."""
     model = LearnedSTEPS(**SMALL | options)
     if rng is not None:
-        model.maps.update(tree_map(lambda a: normal(rng, a.shape, 0.3), model.maps.parameters()))
+        for part, strength in ((model.maps, 0.3), (model.quantiles, 0.05)):
+            part.update(tree_map(lambda a, strength=strength: normal(rng, a.shape, strength), part.parameters()))
     model.eval()
     return model
 
@@ -95,6 +97,40 @@ def test_errors_of_the_motion_grow_with_lead_time_and_speed():
     assert whole.shape == (30, 1, 2, 1, 1)
     assert np.array(local)[..., 32:-32, 32:-32].std() == pytest.approx(1, abs=0.1)
     assert mx.abs(local[..., 1:] - local[..., :-1]).max() < 0.3  # smooth
+
+
+def test_the_motions_of_members_are_spread_evenly():
+    draws = np.array(evenly_normal((24, 3), mx.random.key(2)))
+    assert draws.shape == (24, 3, 2)
+    assert np.abs(draws.mean(axis=0)).max() < 0.1
+    assert draws.std(axis=0) == pytest.approx(1, abs=0.08)
+    assert np.abs(draws[:, 0] - draws[:, 1]).max() > 0.1
+    apart = np.linalg.norm(draws[:, None] - draws[None], axis=-1) + 9 * np.eye(24)[..., None]
+    assert apart.min() > 0.25
+
+
+def test_a_band_can_be_that_of_both_last_frames():
+    x = mx.array(np.stack([np.full((24, 32), 0.2), np.full((24, 32), 0.6)]).astype(np.float32))[None, ..., None]
+    model = built()
+    bias = np.zeros(16 + 12, np.float32)
+    bias[-4:] = 20  # a share of 1/2
+    model.maps.output.bias = mx.array(bias)
+    shared = model.shared(x, mx.array([1]), mx.array([5.0]), mx.array([2.0]), 1)
+    close(shared.mean, np.full((1, 1, 24, 32), 0.4), 1e-3)
+
+
+def test_corrected_members_keep_their_ranks_and_get_the_quantiles():
+    model, x = built(members=4), rain()
+    before = np.array(model(x, 2))
+    bias = np.zeros(18 * len(LEVELS), np.float32)
+    bias[: 16 * len(LEVELS)] = np.tile(np.linspace(-0.2, 0.2, len(LEVELS)), 16)
+    model.quantiles.output.bias = mx.array(bias)
+    after = np.array(model(x, 2))
+    order = np.argsort(before, axis=0)
+    change = np.take_along_axis(after - before, order, axis=0)[:, before.min(axis=0) > 0.1]
+    assert change.shape[1] > 500
+    expected = np.array(at_members(mx.array(bias[: len(LEVELS)] / 4), 4))[:, None]
+    close(change, np.broadcast_to(expected, change.shape), 1e-4)
 
 
 def test_a_batch_has_the_members_of_its_sequences(rng):

@@ -128,6 +128,46 @@ void convlstm_rising(In in, Out out, Numbers n) {
     });
 }
 
+// The rank of each of M members in every pixel, as a number, (M, P) -> (M, P). Of equal ones the first is lower.
+// Numbers: M, P.
+void convlstm_member_ranks(In in, Out out, Numbers n) {
+    const int64_t M = n[0], P = n[1], block = 512;
+    std::lock_guard<std::mutex> lock(Threads::pool().busy);
+    Threads::pool().run(int((P + block - 1) / block), [&](int task) {
+        const int64_t first = task * block, count = std::min(block, P - first);
+        for (int64_t i = 0; i < M; i++) {
+            float *own = out[0] + i * P + first;
+            const float* a = in[0] + i * P + first;
+            std::fill(own, own + count, 0.0f);
+            for (int64_t j = 0; j < i; j++) {
+                float* other = out[0] + j * P + first;
+                const float* b = in[0] + j * P + first;
+                for (int64_t p = 0; p < count; p++) {
+                    const float above = a[p] >= b[p] ? 1.0f : 0.0f;
+                    own[p] += above;
+                    other[p] += 1.0f - above;
+                }
+            }
+        }
+    });
+}
+
+// Values (M, P) put in the places that ranks name, or taken from there, in every pixel. Numbers: M, P, take.
+void convlstm_by_rank(In in, Out out, Numbers n) {
+    const int64_t M = n[0], P = n[1], block = 512;
+    std::lock_guard<std::mutex> lock(Threads::pool().busy);
+    Threads::pool().run(int((P + block - 1) / block), [&](int task) {
+        const int64_t first = task * block, last = std::min(first + block, P);
+        for (int64_t m = 0; m < M; m++) {
+            for (int64_t p = first; p < last; p++) {
+                const int64_t own = m * P + p, place = int64_t(in[1][own]) * P + p;
+                if (n[2]) out[0][own] = in[0][place];
+                else out[0][place] = in[0][own];
+            }
+        }
+    });
+}
+
 // Fields weakened by masks, with the values of a reference in their order, and 0 where they are lowest.
 //
 // z (m, P), mask (m or 1, P), the reference's values, rising (P) -> (m, P). Numbers: m, P, masks.
