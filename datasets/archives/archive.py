@@ -18,11 +18,11 @@ from convlstm.datasets.archives.series import Problems, Series, assemble, first_
 from convlstm.datasets.array_cache import ArrayCache
 from convlstm.datasets.readers import FORMATS
 from convlstm.datasets.readers.errors import printable
+from convlstm.datasets.video import is_video
 
 import numpy as np
 
 _COUNTED_FRAMES = 64
-_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
 
 class Archive:
@@ -248,7 +248,7 @@ class Archive:
         files = f"none of the {len(names)} files, such as {printable(names[0])}, is" if names else "no file is"
         text = f"[Archive] {self._root}: {files} of a known format ({', '.join(formats)}). Check the path, or name the "
         text += "format and its options."
-        if names and Path(names[0]).suffix.lower() in _VIDEOS:
+        if names and is_video(names[0]):
             text += " Videos are clips without times: data=video data.path=PATH."
         if not self._files.named and len(formats) < len(FORMATS):
             text += " Other formats do not have the 'reader' options"

@@ -12,7 +12,7 @@ from typing import Any
 
 from convlstm.datasets.readers.base import library
 from convlstm.datasets.readers.block_cache import identity
-from convlstm.datasets.readers.cf.grid import OF_FILE
+from convlstm.datasets.readers.cf.grid import projection_of_file
 from convlstm.datasets.readers.cf.reader import CFReader
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
@@ -69,9 +69,9 @@ class _File:
         self._dataset = library("netCDF4", path).Dataset(path)
         try:
             self._dataset.set_auto_maskandscale(False)
-            self.variables = {name: _variable(name, variable) for name, variable in self._dataset.variables.items()}
-            if OF_FILE in self._dataset.ncattrs() and OF_FILE not in self.variables:
-                self.variables[OF_FILE] = _file_projection(str(self._dataset.getncattr(OF_FILE)))
+            own = {name: _variable(name, variable) for name, variable in self._dataset.variables.items()}
+            attributes = {name: self._dataset.getncattr(name) for name in self._dataset.ncattrs()}
+            self.variables = projection_of_file(attributes) | own
         except BaseException:
             self.close()
             raise
@@ -79,11 +79,6 @@ class _File:
     def close(self) -> None:
         with _LOCK:
             self._dataset.close()
-
-
-def _file_projection(text: str) -> Variable:
-    """Returns the PROJ string of a file, as the NWC SAF writes it for all variables, like a grid mapping of CF."""
-    return Variable(OF_FILE, (), (), np.dtype(np.int32), {"proj4": text}, lambda index: np.zeros((), np.int32)[index])
 
 
 def _variable(name: str, variable: Any) -> Variable:

@@ -66,6 +66,21 @@ def read_metadata(path: Path) -> dict[str, ArrayMetadata]:
     return arrays
 
 
+def group_attributes(path: Path) -> dict[str, Any]:
+    """Returns the attributes of a store's root.
+
+    Raises:
+        UnreadableError: If they are no JSON object.
+    """
+    if version_of(path) == 3:
+        attributes = _object(path / "zarr.json").get("attributes") or {}
+    else:
+        attributes = _object(path / ".zattrs") if (path / ".zattrs").is_file() else {}
+    if not isinstance(attributes, dict):
+        raise UnreadableError("has attributes that are no JSON object")
+    return attributes
+
+
 def version_of(path: Path) -> int:
     """Returns the version of a store's format, 2 or 3."""
     return 3 if (path / "zarr.json").is_file() else 2

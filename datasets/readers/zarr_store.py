@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.datasets.readers.base import library
+from convlstm.datasets.readers.cf.grid import projection_of_file
 from convlstm.datasets.readers.cf.reader import CFReader
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
-from convlstm.datasets.readers.zarr_metadata import ArrayMetadata, read_metadata, version_of
+from convlstm.datasets.readers.zarr_metadata import ArrayMetadata, group_attributes, read_metadata, version_of
 
 import numpy as np
 
@@ -40,8 +41,9 @@ class Zarr(CFReader):
             raise UnreadableError(
                 f"is of Zarr's version 3, which zarr {zarr.__version__} does not know. Use zarr 3 or later"
             )
-        arrays = _checked_metadata(path, self._identity(path))
-        yield {name: _variable(zarr, path, name, array) for name, array in arrays.items()}
+        arrays, attributes = _checked_metadata(path, self._identity(path))
+        own = {name: _variable(zarr, path, name, array) for name, array in arrays.items()}
+        yield projection_of_file(attributes) | own
 
     def _identity(self, path: Path) -> Any:
         # An array that grows has new metadata; the store's folder itself does not change.
@@ -52,8 +54,8 @@ class Zarr(CFReader):
 
 # Cached, since the frames of a store are read one after the other.
 @lru_cache(maxsize=64)
-def _checked_metadata(path: Path, _: Any) -> dict[str, ArrayMetadata]:
-    return read_metadata(path)
+def _checked_metadata(path: Path, _: Any) -> tuple[dict[str, ArrayMetadata], dict[str, Any]]:
+    return read_metadata(path), group_attributes(path)
 
 
 def _variable(zarr: Any, path: Path, name: str, array: ArrayMetadata) -> Variable:

@@ -19,8 +19,16 @@ _METRES |= dict.fromkeys(("km", "kilometer", "kilometers", "kilometre", "kilomet
 _ABOUT = ("standard_name", "long_name", "units", "axis")
 _WRITTEN = ("crs_wkt", "spatial_ref", "wkt", "proj4", "proj4_params", "proj4_string", "proj4text")
 _LONGEST = 10_000
-# Name under which a reader gives the projection that the file itself has as an attribute, for maps in metres.
-OF_FILE = "gdal_projection"
+# Name of the projection that the file itself has as an attribute, for maps in metres.
+_OF_FILE = "gdal_projection"
+
+
+def projection_of_file(attributes: Mapping[str, Any]) -> dict[str, Variable]:
+    """Returns the projection that the NWC SAF writes for all variables, as if it were a grid mapping of CF, or {}."""
+    if _OF_FILE not in attributes:
+        return {}
+    text = {"proj4": str(attributes[_OF_FILE])}
+    return {_OF_FILE: Variable(_OF_FILE, (), (), np.dtype(np.int32), text, lambda index: np.zeros((), np.int32)[index])}
 
 
 class _Axis(NamedTuple):
@@ -60,8 +68,8 @@ def find_grid(variables: Variables, variable: Variable, axes: Axes, fields: tupl
         coordinates.append(_copied(variables[name], np.flip(values, flips), (axes.rows, axes.columns)))
     if mapping is not None:
         coordinates.append(Coordinate.of(mapping.name, (), np.zeros((), np.int32), _plain(mapping.attributes)))
-    elif x.units == "m" and OF_FILE in variables:
-        mapping = variables[OF_FILE]  # not a variable of the file, so it is no coordinate
+    elif x.units == "m" and _OF_FILE in variables:
+        mapping = variables[_OF_FILE]  # not a variable of the file, so it is no coordinate
     grid = Grid(
         shape=shape,
         fields=fields,

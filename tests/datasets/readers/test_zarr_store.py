@@ -53,6 +53,16 @@ def test_zarr_store_counts_as_a_file(tmp_path, version):
     np.testing.assert_array_equal(reader.read(write_zarr(path, values + 1, version=version), 3), values[3, ::-1] + 1)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_projection_may_be_an_attribute_of_the_store(tmp_path, version):
+    path, geos = write_zarr(tmp_path / "clouds.zarr", stack(), version=version), "+proj=geos +lon_0=0 +h=35785863"
+    group = zarr.open_group(str(path))
+    group.attrs["gdal_projection"] = geos
+    assert open_file(path)[1].grid.projection == WKT
+    del group["crs"], group["rr"].attrs["grid_mapping"]
+    assert open_file(path)[1].grid.projection == geos
+
+
 def test_zarr_codes_of_missing_values(tmp_path):
     values = np.array([[[0, 5], [7, 9]]], np.int16)
     second = write_zarr(tmp_path / "two", values, version=2, fill_value=7)
