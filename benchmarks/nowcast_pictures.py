@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 SHOWN = 2.0
 """The threshold of the probability and of the lines, in mm/h."""
-SIDE, GAP, LEFT, BAR, TOP, FOOT = 1.75, 0.06, 0.3, 0.75, 0.62, 0.3
+SIDE, GAP, LEFT, BAR, TOP, FOOT = 1.75, 0.06, 0.3, 0.75, 0.55, 0.3
 """Inches: width of a map, gaps, and room at the left, for colour bars, above and below."""
 
 
@@ -84,8 +84,9 @@ def draw(columns: dict[str, np.ndarray], data: EventData, start: Start) -> Figur
     leads = [round(time / data.minutes) - 1 for time in TIMES]
     truth = next(iter(columns.values()))
     rain = rain_scale("nowcast", "mm/h", None, [truth])
-    blues = mpl.colormaps["Blues"](np.linspace(0.15, 1, 10))
-    colours = ListedColormap(list(blues)).with_extremes(under="#f7f8f9", bad=(0, 0, 0, 0))
+    # Another hue than rain's.
+    purples = mpl.colormaps["Purples"](np.linspace(0.2, 1, 10))
+    colours = ListedColormap(list(purples)).with_extremes(under="#f7f8f9", bad=(0, 0, 0, 0))
     shares = Probability(colours, BoundaryNorm([0.05, *np.arange(1, 11) / 10], 10), "probability", "probability")
     height = SIDE * truth.shape[1] / truth.shape[2]
     size = LEFT + len(columns) * (SIDE + GAP) + 2 * BAR, TOP + len(leads) * (height + GAP) + FOOT
@@ -99,7 +100,7 @@ def draw(columns: dict[str, np.ndarray], data: EventData, start: Start) -> Figur
         for column, (name, field) in enumerate(columns.items()):
             axes = figure.add_axes(place(LEFT + column * (SIDE + GAP), y, SIDE, height))
             draw_field(axes, field[lead], shares if name == last else rain, SIDE * figure.dpi)
-            axes.contour(np.nan_to_num(truth[lead]), [SHOWN], colors="black", linewidths=0.6)
+            axes.contour(np.ma.masked_invalid(truth[lead]), [SHOWN], colors="black", linewidths=0.6)
             if row == 0:
                 axes.set_title(name, size=8.5, loc="left", pad=3, color=INK)
             if column == 0:
@@ -108,7 +109,7 @@ def draw(columns: dict[str, np.ndarray], data: EventData, start: Start) -> Figur
     for number, scale in enumerate((rain, shares)):
         draw_bar(figure, figure.add_axes(place(bars + number * BAR, TOP, 0.13, tall)), scale)
     at = str(start.times[-data.leads - 1].astype("datetime64[m]")).replace("T", " ")
-    figure.text(LEFT / size[0], 1 - 0.25 / size[1], f"{data.event.name}: forecasts from {at} UTC", size=11, color=INK)
+    figure.text(LEFT / size[0], 1 - 0.22 / size[1], f"{data.event.name}: forecasts from {at} UTC", size=11, color=INK)
     sides = " x ".join(f"{side * data.pixel_km:.0f}" for side in truth.shape[1:])
     note = (
         f"{sides} km. Lines: {SHOWN:g} mm/h in truth. Hatched: not scored, because a radar or a forecast has no value."

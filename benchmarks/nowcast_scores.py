@@ -129,6 +129,8 @@ def scores(starts: Sequence[Mapping[str, Sums]], times: Sequence[np.ndarray], mi
             for lead in range(pixels.shape[1]):
                 at = [ratio(s[kind][:, lead], pixels[:, lead]) for s in of]
                 add_both(f"{kind} at {(lead + 1) * minutes:g} min", pixels[:, lead : lead + 1], at)
+        plain, fair = (result.values[f"{kind} {side}px"] for kind in ("crps", "crps_fair"))
+        plain["ratio to fair"] = ratio(plain["nowcast"], fair["steps"])
     pixels = of[0]["pixels 1px"]
     for k, threshold in enumerate(THRESHOLDS):
         briers = [ratio(s["brier"][:, k].sum(axis=1), pixels.sum(axis=1)) for s in of]

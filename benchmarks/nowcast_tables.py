@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.nowcast_scores import OPPONENTS, Scores
+from benchmarks.nowcast_scores import Scores
 from benchmarks.nowcast_sums import OCTAVES, SIDES, THRESHOLDS, TIMES
 from convlstm.report.style import COLOURS, RULE, SOFT
 
@@ -13,6 +13,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 MEAN = "mean of events"
+LABELS = {
+    "nowcast median": "median",
+    "nowcast mean": "mean",
+    "nowcast pmm": "matched mean",
+    "nowcast csi": "best for CSI",
+    "sprog": "S-PROG",
+    "steps mean": "mean of STEPS",
+    "extrapolation": "extrapolation",
+}
+"""The single forecasts, by their names in scores."""
 Cells = dict[str, Callable[[Scores], str]]
 
 
@@ -20,35 +30,29 @@ def markdown(events: Mapping[str, Scores], average: Scores, settings: Mapping[st
     """Returns tables with a row for each event and a last one of their mean."""
     rates = [f"{threshold:g} mm/h" for threshold in THRESHOLDS]
     probabilities: Cells = {
-        f"{label}{' fair' if 'fair' in kind else ''}": _comparison(f"{kind} {side}px", "ratio")
-        for kind in ("crps", "crps_fair")
-        for side, label in zip(SIDES, ["CRPS", *(f"CRPS of {n} x {n} pixels" for n in SIDES[1:])], strict=True)
+        f"{kind} of {'pixels' if side == 1 else f'{side} x {side} pixels'}": _comparison(f"{score} {side}px", who)
+        for kind, score, who in (
+            ("CRPS", "crps", "ratio"),
+            ("fair CRPS", "crps_fair", "ratio"),
+            ("CRPS over fair CRPS", "crps", "ratio to fair"),
+        )
+        for side in SIDES
     }
     probabilities |= {f"Brier {rate}": _comparison(f"brier {rate}", "ratio") for rate in rates}
-    calibration: Cells = {"spread over error (STEPS)": _both("spread over error")}
+    calibration: Cells = {"spread over error": _both("spread over error")}
     for time in TIMES:
-        names = [f"power of {low} to {high} km at {time} min" for low, high in OCTAVES]
-        calibration[f"power at {', '.join(f'{a}-{b}' for a, b in OCTAVES)} km after {time} min (STEPS)"] = _row(names)
+        for low, high in OCTAVES:
+            calibration[f"power, {low}-{high} km, {time} min"] = _both(f"power of {low} to {high} km at {time} min")
     products: Cells = {
         f"MAE of the {name}": _comparison("mae, best opponent", f"ratio nowcast {name}") for name in ("median", "mean")
     }
-    for name, label in (("csi", "best for CSI"), ("pmm", "matched mean"), ("mean", "mean")):
+    for who in ("nowcast csi", "nowcast pmm", "nowcast mean"):
         for rate in rates:
-            cell = _comparison(f"csi {rate}, best opponent", f"difference nowcast {name}")
-            products[f"CSI at {rate}, {label}"] = cell
-    biases: Cells = {
-        f"bias of {label} at {', '.join(rates)}": _values([f"bias {rate}" for rate in rates], who)
-        for who, label in {
-            "nowcast csi": "best for CSI",
-            "nowcast pmm": "matched mean",
-            "nowcast mean": "mean",
-            "nowcast median": "median",
-            **{name: name for name in OPPONENTS},
-        }.items()
-    }
-    values: Cells = {}
-    for who in ("nowcast median", "nowcast mean", "nowcast pmm", "nowcast csi", *OPPONENTS):
-        values[f"{who}: MAE; CSI"] = _values(["mae", *(f"csi {rate}" for rate in rates)], who)
+            cell = _comparison(f"csi {rate}, best opponent", f"difference {who}")
+            products[f"CSI at {rate}, {LABELS[who]}"] = cell
+    biases: Cells = {label: _values([f"bias {rate}" for rate in rates], who) for who, label in LABELS.items()}
+    names = ["mae", *(f"csi {rate}" for rate in rates)]
+    values: Cells = {label: _values(names, who) for who, label in LABELS.items()}
     steps = "pysteps' STEPS" if settings["steps"] == "pysteps" else "this project's STEPS"
     opening = (
         f"{settings['nowcast']} beside {steps}, {settings['members']} members. In brackets: 95 % intervals from blocks "
@@ -59,14 +63,14 @@ def markdown(events: Mapping[str, Scores], average: Scores, settings: Mapping[st
             opening,
             "Ratios to STEPS, below 1 is better:\n",
             _table(events, average, probabilities),
-            "Spread over error, and power of members over that of the truth, 1 is best; of STEPS in brackets:\n",
+            "Spread over error, and power of members over that of the truth, 1 is best; those of STEPS follow:\n",
             _table(events, average, calibration),
             "Products beside the best of S-PROG, the mean of STEPS and extrapolation: ratios of MAE, below 1 is "
             "better, and differences of CSI, above 0 is better:\n",
             _table(events, average, products),
-            "Frequency bias:\n",
+            f"Frequency bias at {', '.join(rates)}:\n",
             _table(events, average, biases),
-            "MAE in mm/h, and CSI at " + ", ".join(rates) + ":\n",
+            f"MAE in mm/h, and CSI at {', '.join(rates)}:\n",
             _table(events, average, values),
         ]
     )
@@ -99,16 +103,8 @@ def _comparison(name: str, who: str) -> Callable[[Scores], str]:
 def _both(name: str) -> Callable[[Scores], str]:
     def cell(scores: Scores) -> str:
         one = scores.record_of(name, "nowcast")
-        interval = "" if one["low"] is None else f" [{one['low']:.2f} to {one['high']:.2f}]"
-        return f"{scores.values[name]['nowcast'][0]:.2f}{interval} ({scores.values[name]['steps'][0]:.2f})"
-
-    return cell
-
-
-def _row(names: list[str]) -> Callable[[Scores], str]:
-    def cell(scores: Scores) -> str:
-        ours, theirs = (" ".join(f"{scores.values[n][who][0]:.2f}" for n in names) for who in ("nowcast", "steps"))
-        return f"{ours} ({theirs})"
+        interval = "" if one["low"] is None else f" ({one['low']:.2f} to {one['high']:.2f})"
+        return f"{scores.values[name]['nowcast'][0]:.2f}{interval}, STEPS {scores.values[name]['steps'][0]:.2f}"
 
     return cell
 

@@ -88,6 +88,11 @@ def test_ratios_say_which_ensemble_is_better(rng):
         assert better[name]["ratio"]["value"] < 1
         assert better[name]["ratio"]["star"]
         assert same[name]["ratio"] == {"value": 1, "low": 1, "high": 1, "star": False}
+    hardest = same["crps 4px"]["ratio to fair"]
+    assert hardest["value"] == pytest.approx(
+        same["crps 4px"]["nowcast"]["value"] / same["crps_fair 4px"]["steps"]["value"]
+    )
+    assert hardest["star"]
 
 
 def test_every_score_has_its_sample(rng):
