@@ -26,7 +26,8 @@ def quantiles(rising: mx.array) -> mx.array:
 def at_members(corrections: mx.array, M: int) -> mx.array:
     """Returns corrections of the quantiles at `LEVELS` for M members in rising order, (..., levels) -> (M, ...).
 
-    Member i stands for the level (i + 1/2) / M. Corrections are linear in the normal score of the level.
+    Member i stands for the level (i + 1/2) / M. Corrections are linear in the normal score of the level, and
+    those of the outermost levels hold beyond them.
     """
     *shape, levels = corrections.shape
     return (_up(M) @ mx.moveaxis(corrections, -1, 0).reshape(levels, -1)).reshape(M, *shape)
@@ -48,7 +49,8 @@ def _up(M: int) -> mx.array:
     scores = np.array([normal.inv_cdf(level) for level in LEVELS])
     own = np.array([normal.inv_cdf((i + 0.5) / M) for i in range(M)])
     low = np.clip(np.searchsorted(scores, own) - 1, 0, len(LEVELS) - 2)
-    share = (own - scores[low]) / (scores[low + 1] - scores[low])
+    # Going on linearly would make the heaviest rain heavier and heavier: the values are logarithms.
+    share = np.clip((own - scores[low]) / (scores[low + 1] - scores[low]), 0, 1)
     matrix = np.zeros((M, len(LEVELS)), np.float32)
     matrix[np.arange(M), low], matrix[np.arange(M), low + 1] = 1 - share, share
     return mx.array(matrix)
