@@ -86,7 +86,7 @@ class Opponents:
             path.parent.mkdir(parents=True, exist_ok=True)
             flat = {f"{name}/{kind}": values for name, of in sums.items() for kind, values in of.items()}
             part = path.with_suffix(".part.npz")
-            np.savez(part, allow_pickle=False, known=np.packbits(known), **flat)
+            np.savez_compressed(part, allow_pickle=False, known=np.packbits(known), **flat)
             part.replace(path)
         return sums, known
 
