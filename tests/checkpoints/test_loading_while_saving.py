@@ -16,6 +16,7 @@ import pytest
 
 SAVE = """
 import sys
+import time
 from pathlib import Path
 from convlstm.checkpoints import save
 from convlstm.models import EncoderForecaster
@@ -29,6 +30,7 @@ optimizer.init(model.trainable_parameters())
 while True:
     save(Path(sys.argv[1]), model, optimizer, vars(Progress()), {"model": DESCRIPTION, "data": DATA, "seed": 0})
     print("saved", flush=True)
+    time.sleep(0.03)  # without a pause, hardly a load would begin and end between two saves
 """
 
 
