@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from convlstm.architectures.extrapolation import arrived, paths
+from convlstm.architectures.aligned_frames import AGES, aligned, carried, surprises
+from convlstm.architectures.extrapolation import paths
 from convlstm.architectures.input_frames import check_channels, check_frames, depth_to_space, space_to_depth
 from convlstm.architectures.member_draws import DOUBLED, Shared, motion_errors, moved, noise_at
 from convlstm.architectures.member_quantiles import LEVELS, at_members, quantiles
@@ -32,10 +33,6 @@ _WAVES = 3.0
 _LEAST = 0.01
 # Time scale of the growth and decay that the network adds, in minutes.
 _GROWTH = 20.0
-# Ages in frames of the forecasts whose errors are known.
-_AGES = (1, 2, 4)
-# Patches of no error that the mean error of the rain of a frame includes: without rain it is 0.
-_DRY = 10.0
 # Bound of the logarithms of factors that the network gives.
 _BOUND = 4.0
 
@@ -134,7 +131,7 @@ class LearnedSTEPS(nn.Module):
             raise ValueError(f"[{owner}] 'patch_size' must be below 2^levels but got {patch_size}.")
         self.maps = ParameterMaps(patch_size**2 + 4, hidden_channels, patch_size**2 + 3 * self.levels)
         self.quantiles = QuantileMaps(
-            len(LEVELS), hidden_channels[-1] + 2 * len(_AGES), channels=hidden_channels[-1], patch_size=patch_size
+            len(LEVELS), hidden_channels[-1] + 2 * len(AGES), channels=hidden_channels[-1], patch_size=patch_size
         )
         # Logarithm of the lifetime of waves of 1 km in minutes, and its power of the wavelength.
         self.lifetime = mx.array([math.log(1.2), 1.0])
@@ -223,7 +220,7 @@ class LearnedSTEPS(nn.Module):
         y, x = _origins(flow, steps, horizon)
         lead = steps * minutes[:, None]
         grids = sizes(H, W, self.levels + 2)
-        frames = _aligned(inputs, flow)
+        frames = aligned(inputs, flow)
         features = self._features(frames, flow, minutes, pixel_km)
         parameters = self.maps(features, lead, minutes, pixel_km)
         growth = depth_to_space(parameters[..., : self.patch_size**2], self.patch_size)[..., 0]
@@ -261,7 +258,7 @@ class LearnedSTEPS(nn.Module):
             lead=lead,
             errors=(errors[0], errors[1]),
             last=bilinear(mx.broadcast_to(inputs[:, -1:, ..., 0], y.shape), y, x),
-            features=self._carried(mx.concatenate([features, self._surprises(frames)], axis=-1), y, x),
+            features=carried(mx.concatenate([features, surprises(frames, self.patch_size)], axis=-1), y, x),
             times=lead_features(lead, minutes, pixel_km),
         )
 
@@ -325,30 +322,6 @@ class LearnedSTEPS(nn.Module):
         facts = mx.broadcast_to(facts[:, None], (N, T, h, w, 4))
         return self.maps.walk(mx.concatenate([x, facts], axis=-1))
 
-    def _surprises(self, frames: mx.array) -> mx.array:
-        """Returns how much the last frame differs from earlier ones that were moved to it, (N, h, w, 2 _AGES).
-
-        These are errors of forecasts whose truth is known: by patches, and in the mean over the rain of the frame.
-        """
-        T, last = frames.shape[1], frames[:, -1, ..., 0]
-        differences = [mx.abs(last - frames[:, max(T - 1 - age, 0), ..., 0]) for age in _AGES]
-        local = _by_patches(mx.stack(differences, axis=-1), self.patch_size)
-        wet = _by_patches((last > 0).astype(last.dtype)[..., None], self.patch_size)
-        whole = (local * wet).sum(axis=(1, 2), keepdims=True) / (wet.sum(axis=(1, 2), keepdims=True) + _DRY)
-        return 4 * mx.concatenate([local, mx.broadcast_to(whole, local.shape)], axis=-1)
-
-    def _carried(self, features: mx.array, y: mx.array, x: mx.array) -> mx.array:
-        """Returns features (N, h, w, C) where the air brings them, (N, T, h, w, C), given paths (N, T, H, W)."""
-        side = self.patch_size
-        rows, columns = (
-            _by_patches(a.reshape(-1, *a.shape[2:], 1), side).reshape(*a.shape[:2], *features.shape[1:3]) / side
-            for a in (y, x)
-        )
-        offset = (side - 1) / (2 * side)
-        fields = mx.moveaxis(features, -1, 1)[:, :, None]
-        fields = mx.broadcast_to(fields, (*fields.shape[:2], rows.shape[1], *rows.shape[2:]))
-        return mx.moveaxis(bilinear(fields, rows[:, None] - offset, columns[:, None] - offset), 1, -1)
-
     def _facts(self, N: int, minutes: Any, pixel_km: Any) -> tuple[mx.array, mx.array]:
         given = (self.minutes if minutes is None else minutes, self.pixel_km if pixel_km is None else pixel_km)
         return tuple(mx.broadcast_to(mx.array(a, mx.float32), (N,)) for a in given)  # type: ignore[return-value]
@@ -363,21 +336,6 @@ def _origins(flow: mx.array, steps: mx.array, horizon: int) -> tuple[mx.array, m
     places = list(paths(flow, horizon))
     y, x = (mx.concatenate([place[i] for place in places], axis=1) for i in range(2))
     return mx.stop_gradient(mx.take(y, steps - 1, axis=1)), mx.stop_gradient(mx.take(x, steps - 1, axis=1))
-
-
-def _aligned(inputs: mx.array, flow: mx.array) -> mx.array:
-    """Returns frames (N, T, H, W, 1) moved to where the last one is."""
-    T = inputs.shape[1]
-    older = zip(range(T - 2, -1, -1), paths(flow, T - 1), strict=True) if T > 1 else ()
-    moved = [arrived(inputs[:, t].transpose(0, 3, 1, 2), *origin)[:, 0, ..., None] for t, origin in older]
-    return mx.stop_gradient(mx.stack([*reversed(moved), inputs[:, -1]], axis=1))
-
-
-def _by_patches(x: mx.array, side: int) -> mx.array:
-    """Returns the means over patches of (n, H, W, C)."""
-    n, H, W, C = x.shape
-    x = x.reshape(n, H // side, side, W * C).sum(axis=2)
-    return x.reshape(n, H // side, W // side, side, C).sum(axis=3) / side**2
 
 
 def _deviation(band: mx.array, grids: list[tuple[int, int]]) -> mx.array:

@@ -60,7 +60,7 @@ from omegaconf import DictConfig
 MOST = 10_000
 # Steps after which `watch` says that a frame is old.
 _OLD = 3
-# Minutes: frames of a shorter step are left out for a model that takes any step, which has been trained on 4 to 10.
+# Minutes: frames of a shorter step are left out for a model that takes any step, so that its inputs span long enough.
 LEAST_STEP = 4.0
 # Pixels that are this many times as wide as in training are worth a note.
 WIDE = 1.5
