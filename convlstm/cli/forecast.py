@@ -327,8 +327,8 @@ def adopt_input(forecaster: DrawnForecaster, latest: ForecastInput) -> list[str]
     lines: list[str] = []
     if latest.left_out:
         lines.append(
-            f"step        one frame of {latest.left_out + 1}, {latest.step:g} min apart: shorter steps are not those "
-            "of training, and step=MINUTES takes them all the same"
+            f"step        one frame of {latest.left_out + 1}, {latest.step:g} min apart: shorter steps are rare in "
+            "training, and step=MINUTES takes them all the same"
         )
     trained, sides = forecaster.trained_km, latest.grid.sides_km
     if sides is None:

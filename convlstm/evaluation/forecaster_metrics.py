@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convlstm.architectures.ensemble import Ensemble
-from convlstm.architectures.members import draws_members
+from convlstm.architectures.members import returns_members
 from convlstm.evaluation import guards
 from convlstm.evaluation.ensemble_metrics import ensemble_metrics
 from convlstm.evaluation.physical_data import FieldData, RainField
@@ -55,7 +54,7 @@ class ForecasterMetrics:
         if field is not None:
             around = bool(getattr(getattr(field, "columns", None), "go_round", False))
             self.rain = RainMetrics(field.thresholds, units=field.units, pixel_km=field.pixel_km, circular=around)
-        if isinstance(forecaster, Ensemble) or draws_members(forecaster):
+        if returns_members(forecaster):
             self.ensembles = ensemble_metrics(forecaster.size, field, fields)
         self.latest = np.zeros(0, np.float32)
         self.products: dict[str, ForecasterMetrics] = {}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from convlstm.architectures.ensemble import Ensemble
-from convlstm.architectures.members import draws_members
+from convlstm.architectures.members import returns_members
 from convlstm.arguments import check_mapping, check_parts, check_whole
 from convlstm.products import SINGLE
 
@@ -43,7 +42,7 @@ def check_products(products: Any, forecasters: Mapping[str, Any], rain: Any, fie
         raise ValueError(f"[evaluate] 'products' must be a list of {', '.join(PRODUCTS)} but got {products!r}.")
     if not products:
         return
-    if not any(isinstance(one, Ensemble) or draws_members(one) for one in forecasters.values()):
+    if not any(returns_members(one) for one in forecasters.values()):
         raise ValueError("[evaluate] 'products' are those of ensembles, but none of the forecasters is one.")
     check_parts("evaluate", "rain", rain, ["transform"])
     check_parts("evaluate", "fields", fields, ["channels"])
