@@ -10,6 +10,7 @@ from pathlib import Path
 
 from convlstm.backend import precompiled_header
 from convlstm.backend.blas import hold_to_one_thread  # before mlx.core, so that the tests run with a fast BLAS
+from convlstm.distributed.launch import share_processor
 from convlstm.ops.algorithm import on_cpu
 from convlstm.ops.cpu.library import available
 from tests.support.project import PROJECT
@@ -21,6 +22,11 @@ from hypothesis import HealthCheck, settings
 
 # As train.py does: tests compare bits.
 hold_to_one_thread()
+
+# Processes of pytest-xdist share the cores, as ranks do. The threads of a kernel wait for each other without sleep, so
+# that more threads than cores make small kernels ten times as slow. test_bits.py compares numbers of threads.
+if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    share_processor(processes)
 
 # The same examples in every run. `pytest --hypothesis-profile=long` tries ten times as many, others each time.
 settings.register_profile(

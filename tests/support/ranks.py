@@ -42,7 +42,7 @@ def launched(count: int, *line: str, start_new_session: bool = False, **variable
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     pipes |= {"start_new_session": start_new_session}
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "CONVLSTM_THREADS"},  # conftest.py sets it
         "TMPDIR": tempfile.gettempdir(),
         "PYTHONPATH": str(PROJECT),
         **variables,
