@@ -116,8 +116,11 @@ def _zip(parts: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def _content(name: str, content: bytes | str, stage: Stage) -> Path:
-    text = content.replace("SECRET", str(stage.secret)).encode() if isinstance(content, str) else content
+def _content(name: str, content: bytes | str | Callable[[], bytes], stage: Stage) -> Path:
+    if isinstance(content, str):
+        text = content.replace("SECRET", str(stage.secret)).encode()
+    else:
+        text = content() if callable(content) else content
     path = stage.work / name
     path.write_bytes(text)
     return path
@@ -133,7 +136,14 @@ def _pickled(stage: Stage) -> Path:
 
 
 _ZEROS = bytes(1 << 20)
-_BOMB_TEXT = b"\0\0\0\0" + bytes(8) + zlib.compress(_ZEROS * 64, 9)
+
+
+def _text_bomb() -> bytes:
+    text = b"\0\0\0\0" + bytes(8) + zlib.compress(_ZEROS * 64, 9)
+    return _png(9, 9, struct.pack(">I", len(text)) + b"zTXt" + text + bytes(4))
+
+
+# Bombs are packed where they are used: it takes seconds.
 FILES: dict[tuple[str, str], Callable[[Stage], Path]] = {
     ("objects in NumPy's files", ".npy"): _pickled,
     ("objects in NumPy's files", ".npz"): _objects,
@@ -146,11 +156,11 @@ FILES: dict[tuple[str, str], Callable[[Stage], Path]] = {
     ("headers that claim too much", "mp4"): partial(
         _content, "a.mp4", b"\0\0\0\x18ftypisom\0\0\0\0isom\0\0\0\x01moov" + b"\x7f" * 8
     ),
-    ("bombs", "gzip"): partial(_content, f"{STAMP}.pgm.gz", gzip.compress(b"P5\n9 9\n255\n" + _ZEROS * 200)),
-    ("bombs", "zip"): partial(_content, "a.npz", _zip({"rain.npy": npy((250, 1024, 1024), "|u1", _ZEROS * 250)})),
-    ("bombs", "a PNG's text"): partial(
-        _content, f"{STAMP}.png", _png(9, 9, struct.pack(">I", len(_BOMB_TEXT)) + b"zTXt" + _BOMB_TEXT + bytes(4))
+    ("bombs", "gzip"): partial(_content, f"{STAMP}.pgm.gz", lambda: gzip.compress(b"P5\n9 9\n255\n" + _ZEROS * 200)),
+    ("bombs", "zip"): partial(
+        _content, "a.npz", lambda: _zip({"rain.npy": npy((250, 1024, 1024), "|u1", _ZEROS * 250)})
     ),
+    ("bombs", "a PNG's text"): partial(_content, f"{STAMP}.png", _text_bomb),
     ("names in zips that leave", ".npz"): partial(_content, "a.npz", _zip({"../../out/rain.npy": npy((4,))})),
     ("files that name other files", "m3u8"): partial(_content, "a.m3u8", "#EXTM3U\n#EXTINF:1,\nSECRET\n"),
     ("files that name other files", "m3u8 as mp4"): partial(_content, "a.mp4", "#EXTM3U\n#EXTINF:1,\nSECRET\n"),

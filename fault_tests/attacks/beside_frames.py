@@ -102,7 +102,7 @@ TARS: dict[str, tuple[Callable[[tarfile.TarFile], None], bool | None]] = {
     "a device": (_member(STAMPED, type=tarfile.CHRTYPE, devmajor=1, devminor=5), None),
     "a claim of 1 TB": (_claim, None),
     "300,000 members": (_many, None),
-    "a member that is a bomb": (_member(f"{STAMPED}.gz", gzip.compress(_ZEROS * 200)), None),
+    "a member that is a bomb": (lambda tar: _member(f"{STAMPED}.gz", gzip.compress(_ZEROS * 200))(tar), None),
     "a member of 1 MB of noise": (_member(STAMPED, np.random.default_rng(0).bytes(1 << 20)), None),
     "no change": (lambda tar: None, True),
 }
