@@ -18,6 +18,7 @@ SCRIPTS = sorted(PROJECT.glob("*.py"))
 # Each room imports only rooms that stand after it.
 ORDER = (
     "cli",
+    "pysteps_plugin",
     "forecasting",
     "writers",
     "report",
