@@ -21,9 +21,20 @@ if TYPE_CHECKING:
     from convlstm.forecasting.forecaster import Forecaster
     from convlstm.layers import ConvLSTM, ConvLSTMCell
     from convlstm.models import EncoderForecaster
+    from convlstm.xarrays.archive import open_archive
+    from convlstm.xarrays.scoring import members_and_truth
 
 __version__ = "0.1.0"
-__all__ = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "__version__", "load"]
+__all__ = [
+    "ConvLSTM",
+    "ConvLSTMCell",
+    "EncoderForecaster",
+    "Forecaster",
+    "__version__",
+    "load",
+    "members_and_truth",
+    "open_archive",
+]
 
 # The module of each public name. It is imported at the name's first use, so that `import convlstm` stays light.
 _MODULES = {
@@ -32,6 +43,8 @@ _MODULES = {
     "EncoderForecaster": "convlstm.models",
     "Forecaster": "convlstm.forecasting.forecaster",
     "load": "convlstm.checkpoints",
+    "members_and_truth": "convlstm.xarrays.scoring",
+    "open_archive": "convlstm.xarrays.archive",
 }
 
 

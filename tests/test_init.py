@@ -5,7 +5,10 @@ import convlstm
 import pytest
 
 
-@pytest.mark.parametrize("name", ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "load"])
+NAMES = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "load", "members_and_truth", "open_archive"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_public_names_are_listed(name):
     assert name in convlstm.__all__
     assert name in dir(convlstm)

@@ -20,6 +20,7 @@ ORDER = (
     "cli",
     "pysteps_plugin",
     "forecasting",
+    "xarrays",
     "writers",
     "report",
     "evaluation",
@@ -151,7 +152,10 @@ def test_every_room_is_in_the_graph():
 
 def test_only_the_command_line_knows_data_sets_and_the_configuration():
     rest = [file for file in CONVLSTM if file.parts[-2] != "cli"]
-    assert offenders(rest, "convlstm.datasets", "datasets", "hydra", "omegaconf") == []
+    assert offenders(rest, "hydra", "omegaconf") == []
+    # Its Datasets are read as files are.
+    rest = [file for file in rest if file.parts[-2] != "xarrays"]
+    assert offenders(rest, "convlstm.datasets", "datasets") == []
 
 
 def test_datasets_know_neither_models_nor_arrays_on_the_device():
@@ -177,7 +181,9 @@ def test_only_report_touches_matplotlib():
     ("module", "absent"),
     [
         ("convlstm.datasets", ["mlx.core", "convlstm.layers", "matplotlib", "hydra"]),
-        ("convlstm", ["mlx.core", "convlstm.datasets", "matplotlib", "hydra"]),
+        ("convlstm", ["mlx.core", "convlstm.datasets", "matplotlib", "hydra", "xarray"]),
+        ("convlstm.forecasting.ensemble", ["convlstm.datasets", "hydra", "xarray"]),
+        ("convlstm.xarrays.archive", ["mlx.core", "hydra", "xarray"]),
         ("convlstm.layers", ["convlstm.training", "convlstm.evaluation", "matplotlib"]),
         ("convlstm.training", ["convlstm.writers", "convlstm.report", "PIL", "matplotlib"]),
         ("convlstm.training.loop", ["convlstm.writers", "convlstm.report", "PIL", "matplotlib"]),

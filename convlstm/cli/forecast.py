@@ -50,6 +50,7 @@ from convlstm.datasets.archives.newest_frames import Window
 from convlstm.datasets.columns import columns_of
 from convlstm.forecasting.drawn_members import DrawnForecaster
 from convlstm.forecasting.forecaster import Forecaster, NotFiniteError
+from convlstm.forecasting.labelled import LEAST_STEP
 from convlstm.writers import FORMATS, Forecast
 
 import numpy as np
@@ -60,8 +61,6 @@ from omegaconf import DictConfig
 MOST = 10_000
 # Steps after which `watch` says that a frame is old.
 _OLD = 3
-# Minutes: frames of a shorter step are left out for a model that takes any step, so that its inputs span long enough.
-LEAST_STEP = 4.0
 # Pixels that are this many times as wide as in training are worth a note.
 WIDE = 1.5
 

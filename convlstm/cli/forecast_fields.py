@@ -10,7 +10,8 @@ from convlstm.datasets.field_units import conversion
 from convlstm.datasets.readers.grid import Field
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
-from convlstm.writers import Coordinate, Place, Quantity
+from convlstm.writers import Place, Quantity
+from convlstm.xarrays import places
 
 import numpy as np
 
@@ -107,9 +108,5 @@ def degrees_of(latest: ForecastInput) -> Degrees | None:
 
 def place_of(latest: ForecastInput) -> Place | None:
     """Returns the place of the forecast's pixels, or None if the input does not say it."""
-    if copied := tuple(Coordinate(c.name, c.dimensions, c.values, c.attributes) for c in latest.coordinates()):
-        return Place(latest.grid.dimensions, copied, latest.grid.projection)
-    extent = latest.extent()
-    if extent is None:
-        return None
-    return Place.of(latest.frame_size, extent, units=latest.grid.pixel_units, projection=latest.grid.projection)
+    coordinates = latest.coordinates()
+    return places.place_of(latest.grid, coordinates, latest.frame_size, None if coordinates else latest.extent())

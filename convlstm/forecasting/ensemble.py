@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from convlstm.architectures.ensemble import check_members
 from convlstm.architectures.perturbation import Perturbation
@@ -16,8 +16,12 @@ from convlstm.forecasting.product_layers import FieldNames, about, comment, prod
 from convlstm.metrics.events import lowest_event
 from convlstm.products import Products, single
 from convlstm.writers.forecast import Layer
+from convlstm.xarrays.library import is_labelled
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from xarray import DataArray, Dataset
 
 # Units in which 0.5 is a threshold that makes sense.
 _WITH_THRESHOLD = ("mm/h", "dBZ", "raw", "")
@@ -132,21 +136,23 @@ class EnsembleForecaster(Forecaster):
 
     def __call__(
         self,
-        frames: np.ndarray,
+        frames: np.ndarray | DataArray | Dataset,
         horizon: int | None = None,
         *,
         times: np.ndarray | None = None,
         degrees: Any = None,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Returns the mean of the members' forecasts, or what `products` has as the forecast.
 
         Arguments, result and errors are those of `Forecaster`. ValueError is also raised if the members would take more
         memory than there is, or if a product lacks thresholds or the side of a pixel.
         """
+        if is_labelled(frames):
+            return super().__call__(frames, horizon, times=times, degrees=degrees, perturb=perturb)
         products = self._checked_products()
         mean = squares = counts = kept = np.zeros(0)
-        members = self.members(frames, horizon, times=times, degrees=degrees, perturb=perturb)
+        members = self.members(cast(np.ndarray, frames), horizon, times=times, degrees=degrees, perturb=perturb)
         for number, forecast in enumerate(members, 1):
             if number == 1:
                 mean, squares = np.zeros(forecast.shape), np.zeros(forecast.shape)

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convlstm import checkpoints
 from convlstm.architectures.members import draws_members
@@ -19,11 +19,15 @@ from convlstm.forecasting.tiles import accepted, alignment, folded, tiles, unrol
 from convlstm.gaps import Missing, fill
 from convlstm.runs.record import code
 from convlstm.runs.summary import RECORD, entries
+from convlstm.xarrays.library import is_labelled
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
+
+if TYPE_CHECKING:
+    from xarray import DataArray, Dataset
 
 # Frames with more pixels are cut into tiles of this side and overlap by default.
 LARGEST, TILE, OVERLAP = 1 << 20, 512, 96
@@ -170,18 +174,19 @@ class Forecaster:
 
     def __call__(
         self,
-        frames: np.ndarray,
+        frames: np.ndarray | DataArray | Dataset,
         horizon: int | None = None,
         *,
         times: np.ndarray | None = None,
         degrees: Any = None,
         perturb: Callable[[np.ndarray], np.ndarray] | None = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Returns a forecast of the frames after these.
 
         Args:
             frames: Physical values, oldest first, (T, H, W), (T, H, W, C) or several sequences (N, T, H, W, C); NaN
-                or inf means missing. If there are more than `input_frames`, the last ones are used.
+                or inf means missing. If there are more than `input_frames`, the last ones are used. Or a DataArray or
+                Dataset of xarray, see `convlstm.forecasting.labelled.forecast_of`: the forecast is a Dataset then.
             horizon: Number of frames to forecast. Default: that of the forecaster.
             times: Times of the frames (UTC), datetime64 of (T,) or (N, T), for models that need them. Default: none.
             degrees: `convlstm.datasets.channels.Degrees` of the pixels, likewise. Default: none.
@@ -196,6 +201,10 @@ class Forecaster:
                 [0, 1] and there is no scale.
             NotFiniteError: The model's forecast has values that are NaN or infinite.
         """
+        if is_labelled(frames):
+            from convlstm.forecasting.labelled import forecast_of  # it knows this class, and needs xarray
+
+            return forecast_of(self, frames, horizon, times=times, degrees=degrees, perturb=perturb)
         try:
             array = np.asarray(frames)
         except ValueError as error:

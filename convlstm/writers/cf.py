@@ -72,7 +72,7 @@ def variables(forecast: Forecast) -> list[Variable]:
     rows, columns = ("y", "x") if place is None else place.dimensions
     shared = {}
     if place is not None:
-        written += _coordinates(place)
+        written += coordinates_of(place)
         # Latitudes and longitudes of each pixel.
         auxiliary += [c.name for c in place.coordinates if len(c.dimensions) == 2]
         if mapping := place.mapping or next((v.name for v in written if v.name == "crs"), None):
@@ -88,7 +88,7 @@ def variables(forecast: Forecast) -> list[Variable]:
     separate = values.shape[-1] == len(fields)
     for n, one in enumerate(fields if separate else fields[:1]):
         channels, last = (n, ()) if separate else (slice(None), ("channel",))
-        about = {**_about(one), **shared}
+        about = {**about_of(one), **shared}
         beside = [*forecast.layers, *([f"{one.name}_members"] if members is not None else [])]
         further = {**forecast.about, **({"ancillary_variables": " ".join(beside)} if beside else {})}
         written.append(Variable(one.name, (*dimensions, *last), values[..., channels], about | further, True))
@@ -124,13 +124,13 @@ def attributes(forecast: Forecast) -> dict[str, Any]:
     return written
 
 
-def _about(field: Quantity) -> dict[str, Any]:
+def about_of(field: Quantity) -> dict[str, Any]:
     """Returns the attributes of a field."""
     named = {"standard_name": field.standard_name, "long_name": field.long_name}
     return {name: text for name, text in named.items() if text} | {"units": _UNITS.get(field.units, field.units)}
 
 
-def _coordinates(place: Place) -> list[Variable]:
+def coordinates_of(place: Place) -> list[Variable]:
     """Returns the coordinates of the pixels and the grid mapping."""
     written = [Variable(c.name, c.dimensions, np.asarray(c.values), dict(c.attributes)) for c in place.coordinates]
     if place.mapping is None and (mapping := grid_mapping(place.projection)):

@@ -14,15 +14,16 @@ from convlstm.datasets import arguments
 from convlstm.datasets.archives.files import Problem
 from convlstm.datasets.archives.majority import credible_end, is_ahead
 from convlstm.datasets.archives.newest_frames import NewestFrames, Window
-from convlstm.datasets.calendar_steps import months_of, moved, on_months
+from convlstm.datasets.archives.steps import has_step, left_out, multiple
+from convlstm.datasets.calendar_steps import moved
 from convlstm.datasets.readers import Coordinate, Grid
 from convlstm.datasets.readers.projection import UnplacedError, checked
 from convlstm.datasets.windows import step_of
 
 import numpy as np
 
-# Relative tolerances of a step and of a pixel's size before a warning.
-_STEP, _PIXEL = 0.05, 0.05
+# Share by which the size of a pixel may differ from that of training before a warning.
+_PIXEL = 0.05
 
 
 class ForecastInput:
@@ -171,7 +172,7 @@ class ForecastInput:
                     f"[ForecastInput] only one frame of {self.path} is known, so its step is not. Set step=MINUTES."
                 )
             return step * (1 + self.left_out)
-        if math.isnan(step) or _multiple(self._interval, step, _STEP) or self._has_months(self._interval, step):
+        if math.isnan(step) or has_step(step, self._interval, self.times):
             return self._interval
         self._warn(
             f"the frames are {step:g} min apart, but the model was trained on steps of {self._interval:g} min, so it "
@@ -182,10 +183,9 @@ class ForecastInput:
     @property
     def left_out(self) -> int:
         """Number of frames that are left out between two since the archive's step is below `least_step`."""
-        step = self._own_step
-        if self._given_step is not None or self._interval is not None or not step < self._least_step:
+        if self._given_step is not None or self._interval is not None:
             return 0
-        return math.ceil(self._least_step / step * (1 - _STEP)) - 1
+        return left_out(self._own_step, self._least_step)
 
     @property
     def _own_step(self) -> float:
@@ -205,7 +205,7 @@ class ForecastInput:
                     f"the size of the pixels is not known, but the model was trained on pixels of {self._pixel_km:g} km"
                 )
             return int(self._squares)
-        squares = _multiple(self._pixel_km, pixel_km, _PIXEL)
+        squares = multiple(self._pixel_km, pixel_km, _PIXEL)
         if squares is None or squares > min(self.grid.shape):
             squares = min(max(1, round(self._pixel_km / pixel_km)), *self.grid.shape)
             self._warn(
@@ -280,11 +280,6 @@ class ForecastInput:
             steps.append(float(seconds[counts.argmax()]) / 60)
         return max((float(step) for step in steps if step is not None), default=math.nan)
 
-    def _has_months(self, interval: float, step: float) -> bool:
-        """Returns True if a step of some months is one of other months, such as 31 days and 28."""
-        wanted, known = months_of(interval), months_of(step)
-        return on_months(self.times) and wanted > 0 and known > 0 and wanted % known == 0
-
     def _warn(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
@@ -293,12 +288,6 @@ class ForecastInput:
 
 def _now() -> np.datetime64:
     return np.datetime64(int(time.time()), "s")
-
-
-def _multiple(whole: float, part: float, tolerance: float) -> int | None:
-    """Returns how many parts make the whole, or None if it is not a multiple of them."""
-    count = round(whole / part)
-    return count if count >= 1 and abs(whole / part / count - 1) <= tolerance else None
 
 
 def _positive(value: Any) -> float | None:
