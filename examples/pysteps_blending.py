@@ -1,4 +1,4 @@
-"""Blends members of this package with a weather model in pysteps: `python examples/pysteps_blending.py`, two minutes.
+"""Blends members of this package with a weather model in pysteps: `python examples/pysteps_blending.py`, a minute.
 
 It needs pysteps: `pip install "convlstm[cpu,pysteps]"`. Radar, weather model and truth of the example are invented. The
 members go into `pysteps.blending.steps.forecast` as an external nowcast, and a table has the errors, by lead time, of
@@ -30,10 +30,10 @@ RADAR_FRAMES = 5
 
 
 def smooth_noise(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns a periodic field of mean 0 and variance 1 whose power falls with the wave number, (size, size)."""
+    """Returns a periodic field of mean 0 and variance 1, (size, size), whose waves are mostly 40 pixels and longer."""
     waves = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij"))
-    waves[0, 0] = np.inf
-    field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) * waves**-1.5, s=(size, size))
+    amplitudes = np.maximum(waves, 1 / 40) ** -1.8
+    field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) * amplitudes, s=(size, size))
     return (field - field.mean()) / field.std()
 
 
@@ -50,7 +50,7 @@ def moving_rain(frames: int, size: int, rng: np.random.Generator) -> tuple[np.nd
         z = 0.97 * z + np.sqrt(1 - 0.97**2) * smooth_noise(2 * size, rng)
         for fields, field in ((true, z), (modelled, 0.9 * np.roll(z, (2, 3), axis=(0, 1)) + np.sqrt(0.19) * error)):
             moved = np.roll(field, (t, -2 * t), axis=(0, 1))[:size, :size]
-            decibels = 12 * (moved - 0.3)
+            decibels = 10 * (moved - 1)
             fields.append(np.where(decibels >= THRESHOLD, decibels, ZERO))
     return np.stack(true), np.stack(modelled)
 

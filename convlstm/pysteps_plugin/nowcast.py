@@ -58,8 +58,8 @@ def forecast(
             -10 dB.
         zerovalue: Value of no rain, likewise. Default: that of `metadata`, else 0 mm/h; in decibels the lowest value of
             `precip` if it is below `precip_thr`, else 5 dB less than that.
-        metadata: pysteps' metadata of `precip`: its 'unit', 'transform', 'threshold' and 'zerovalue' count instead of
-            the four arguments. Default: None.
+        metadata: pysteps' metadata of `precip`: its 'unit' and 'transform' count instead of these arguments, and its
+            'threshold' and 'zerovalue' where the arguments are left out. Default: None.
         seed: Seed of the members' draws. Default: None, that of the model: the same fields have the same members.
 
     Returns:

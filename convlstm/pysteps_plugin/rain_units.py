@@ -66,8 +66,8 @@ class RainUnits:
                 )
             unit = _agreed("unit", unit, "mm/h", metadata["unit"])
             transform = _agreed("transform", transform, DECIBELS, metadata["transform"])
-            precip_thr = _agreed("precip_thr", precip_thr, None, metadata.get("threshold"))
-            zerovalue = _agreed("zerovalue", zerovalue, None, metadata.get("zerovalue"))
+            precip_thr = metadata.get("threshold") if precip_thr is None else precip_thr
+            zerovalue = metadata.get("zerovalue") if zerovalue is None else zerovalue
         if unit != "mm/h":
             raise ValueError(f"[forecast] 'unit' must be 'mm/h' but got {unit!r}. Convert it first: {_TO_RATES}.")
         if transform not in (DECIBELS, None):
@@ -83,10 +83,10 @@ class RainUnits:
         if precip_thr is None:
             threshold = 10 * math.log10(_THRESHOLD) if decibels else _THRESHOLD
         else:
-            threshold = check_number("forecast", "precip_thr", precip_thr, above=-math.inf if decibels else 0)
+            threshold = check_number("forecast", "precip_thr", precip_thr, -math.inf if decibels else 0)
         if decibels:
             _check_decibels(lowest, highest, zerovalue)
-        elif lowest < 0:
+        elif lowest < min(0, 0 if zerovalue is None else check_number("forecast", "zerovalue", zerovalue)):
             raise ValueError(
                 f"[forecast] 'precip' must be rates of at least 0 mm/h for transform=None but the lowest value is "
                 f"{lowest:g}. Are these decibels? Then give transform='dB', the default."
@@ -94,7 +94,7 @@ class RainUnits:
         if zerovalue is None:
             zerovalue = (lowest if lowest < threshold - _ROUNDING else threshold - _BELOW) if decibels else 0.0
         zerovalue = check_number("forecast", "zerovalue", zerovalue)
-        if zerovalue >= threshold:
+        if zerovalue > threshold or (zerovalue == threshold and (decibels or threshold > 0)):
             raise ValueError(
                 f"[forecast] 'zerovalue' must be below 'precip_thr', {threshold:g}, but got {zerovalue:g}. Give both "
                 "in the units of 'precip'."
@@ -108,10 +108,9 @@ class RainUnits:
 
     def rates(self, precip: np.ndarray) -> np.ndarray:
         """Returns float32 rates in mm/h, 0 below the threshold; NaN stays NaN."""
-        wet = precip >= self.threshold - _ROUNDING * (1 if self.transform == DECIBELS else self.threshold)
-        with np.errstate(over="ignore"):
-            rates = 10 ** (precip.astype(np.float64) / 10) if self.transform == DECIBELS else precip
-        return np.where(np.isnan(precip), np.nan, np.where(wet, rates, 0)).astype(np.float32)
+        x = precip.astype(np.float64)
+        rates = np.where(self._wet(x), 10 ** (x / 10) if self.transform == DECIBELS else x, 0)
+        return np.where(np.isnan(x), np.nan, rates).astype(np.float32)
 
     def fields(self, rates: np.ndarray) -> np.ndarray:
         """Returns fields of rates in mm/h, float64: `zerovalue` below the threshold; NaN stays NaN."""
@@ -119,16 +118,18 @@ class RainUnits:
         if self.transform == DECIBELS:
             with np.errstate(divide="ignore", invalid="ignore"):
                 x = 10 * np.log10(x)
-        wet = x >= self.threshold - _ROUNDING * (1 if self.transform == DECIBELS else self.threshold)
-        fields = np.where(wet, np.maximum(x, self.threshold), self.zerovalue)
-        fields[np.isnan(rates)] = np.nan
-        return fields
+        fields = np.where(self._wet(x), np.maximum(x, self.threshold), self.zerovalue)
+        return np.where(np.isnan(rates), np.nan, fields)
+
+    def _wet(self, x: np.ndarray) -> np.ndarray:
+        """Returns where there is rain. Some radar files have a threshold of 0 mm/h; no rain is none all the same."""
+        if self.transform == DECIBELS:
+            return x >= self.threshold - _ROUNDING
+        return (x >= self.threshold * (1 - _ROUNDING)) & (x > 0)
 
 
 def _agreed(name: str, given: Any, default: Any, told: Any) -> Any:
-    """Returns what the metadata tell, or the argument if they tell nothing; raises ValueError if both differ."""
-    if told is None and name in ("precip_thr", "zerovalue"):
-        return given
+    """Returns what the metadata tell; raises ValueError if an argument that is not the default differs."""
     if given != default and given != told:
         raise ValueError(
             f"[forecast] '{name}' must be that of 'metadata', {told!r}, or be left out, but got {given!r}."

@@ -48,10 +48,20 @@ def test_less_than_the_threshold_is_no_rain():
     assert units.lowest_rate == 2
 
 
+def test_a_threshold_of_nothing_and_a_negative_value_of_no_rain():
+    # As pysteps reads files of the Australian radars.
+    fields = np.where(RATES == 0, -0.6, RATES)
+    units = RainUnits.of(fields, metadata=metadata(transform=None, threshold=0.0, zerovalue=-0.6))
+    np.testing.assert_allclose(units.rates(fields), RATES)
+    np.testing.assert_allclose(units.fields(RATES), fields)
+    units = RainUnits.of(RATES, metadata=metadata(transform=None, threshold=0.0, zerovalue=0.0))
+    np.testing.assert_allclose(units.fields(units.rates(RATES)), RATES)
+
+
 def test_metadata_say_it_all():
     told = metadata(threshold=-20.0, zerovalue=-25.0)
     assert RainUnits.of(DECIBELS, metadata=told) == RainUnits("dB", -20.0, -25.0)
-    assert RainUnits.of(DECIBELS, metadata=told, precip_thr=-20.0, zerovalue=-25.0) == RainUnits("dB", -20.0, -25.0)
+    assert RainUnits.of(DECIBELS, metadata=told, precip_thr=-12.0, zerovalue=-15.0) == RainUnits("dB", -12.0, -15.0)
     told = metadata(transform=None, threshold=0.05, zerovalue=0.0)
     assert RainUnits.of(RATES, metadata=told) == RainUnits(None, 0.05, 0.0)
     assert RainUnits.of(RATES, metadata={"unit": "mm/h", "transform": None}) == RainUnits(None, 0.1, 0.0)
@@ -81,7 +91,8 @@ def test_metadata_say_it_all():
             "'unit' must be 'mm/h' but got 'dBZ'. Convert it first: precip, metadata = pysteps.",
         ),
         (DECIBELS, {"precip_thr": "low"}, "'precip_thr' must be a finite number but got 'low'."),
-        (RATES, {"transform": None, "precip_thr": 0}, "'precip_thr' must be above 0 but got 0."),
+        (RATES, {"transform": None, "precip_thr": -1}, "'precip_thr' must be at least 0 but got -1."),
+        (RATES - 1, {"transform": None, "zerovalue": -0.6}, "but the lowest value is -1. Are these decibels?"),
         (DECIBELS, {"zerovalue": np.nan}, "'zerovalue' must be a finite number but got nan."),
         (RATES, {"transform": None, "zerovalue": 0.1}, "'zerovalue' must be below 'precip_thr', 0.1, but got 0.1."),
         (np.where(DECIBELS == 0, -np.inf, DECIBELS), {}, "'precip' must be finite, or NaN where missing"),
@@ -89,7 +100,6 @@ def test_metadata_say_it_all():
         (DECIBELS, {"metadata": "dB"}, "'metadata' must be a dict with texts as keys but got 'dB'."),
         (DECIBELS, {"metadata": metadata(unit="mm")}, "'unit' must be 'mm/h' but got 'mm'."),
         (DECIBELS, {"metadata": metadata(transform="BoxCox")}, "but got 'BoxCox'. Undo it first: "),
-        (DECIBELS, {"metadata": metadata(), "precip_thr": -12.0}, "'precip_thr' must be that of 'metadata', -10.0, or"),
         (
             RATES,
             {"metadata": metadata(), "transform": None},

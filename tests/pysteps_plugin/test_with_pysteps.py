@@ -1,5 +1,6 @@
 """The plugin in pysteps itself, where it is installed: pip install 'convlstm[cpu,pysteps]'."""
 
+import re
 import sys
 import warnings
 
@@ -74,3 +75,17 @@ def test_members_are_blended(tmp_path, capsys):
     # Between its sources, at worst.
     assert (scores["blended"] < np.maximum(scores["members"], scores["weather model"])).all()
     assert "CRPS in mm/h; members (3, 3, 64, 64), blended (3, 3, 64, 64)" in capsys.readouterr().out
+
+
+def test_the_python_of_the_page_runs(capsys):
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (PROJECT / "docs" / "pysteps.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    names = {}
+    exec(block, names)
+    assert "(12, 6, 96, 128)" in capsys.readouterr().out
+    assert names["probability"].shape == (6, 96, 128)
+    # The shower goes on to the east by four pixels a step.
+    columns = np.arange(128)
+    centres = (names["in_mmh"].mean(axis=0) * columns).sum(axis=(1, 2)) / names["in_mmh"].mean(axis=0).sum(axis=(1, 2))
+    np.testing.assert_allclose(centres, 66 + 4 * np.arange(1, 7), atol=4)
