@@ -13,6 +13,7 @@ from convlstm.backend.blas import hold_to_one_thread  # before mlx.core, so that
 from convlstm.distributed.launch import share_processor
 from convlstm.ops.algorithm import on_cpu
 from convlstm.ops.cpu.library import available
+from tests.support.kept_processes import kept_processes
 from tests.support.project import PROJECT
 
 import mlx.core as mx
@@ -69,11 +70,29 @@ def without_compilation() -> Iterator[None]:
         mx.enable_compile()
 
 
+@pytest.fixture(scope="module")
+def readers_stay() -> Iterator[None]:
+    """Lets the tests of a file share the processes that read their files."""
+    with kept_processes():
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory) -> Iterator[None]:
     """Keeps the tests' runs from the list of those that this user has trained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """Spares commands in this process the first of Hydra's two compositions, which looks for a `hydra.mode` of files.
+
+    Ours have none. Commands that tests start as programs do it as for a user.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None, raising=False)
         yield
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import stat
@@ -85,11 +87,16 @@ def parse_yaml(text: str) -> Any:
         ValueError: The text is no YAML, or breaks a limit of this module.
     """
     try:
-        _check_events(text)
-        value = yaml.safe_load(text)
-        _check_value(value)
+        return copy.deepcopy(_parsed_yaml(text))
     except Exception as error:  # of any class: PyYAML's constructors raise various ones
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+@functools.lru_cache(maxsize=8)  # a command reads a checkpoint's configuration several times, each in 20 ms
+def _parsed_yaml(text: str) -> Any:
+    _check_events(text)
+    value = yaml.safe_load(text)
+    _check_value(value)
     return value
 
 

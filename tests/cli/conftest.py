@@ -10,8 +10,8 @@ import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick(without_compilation):
-    """Applies `without_compilation` to all tests of commands."""
+def quick(without_compilation, readers_stay):
+    """Applies `without_compilation` and `readers_stay` to all tests of commands."""
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,11 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick(readers_stay) -> None:
+    """Applies `readers_stay` to all tests of data sets."""
+
+
 @pytest.fixture(autouse=True)
 def index_folder(tmp_path, monkeypatch) -> Path:
     """Folder of the stored indexes, one for each test."""
