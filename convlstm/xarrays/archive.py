@@ -76,12 +76,14 @@ def open_archive(path: str | Path, *, format: str = "auto", zr: Sequence[float] 
     frames = ArchiveFrames(files, grid, paths, file[order], position[order])
     place = place_of(grid, grid.coordinates, (grid.shape[0], grid.shape[1]), None if grid.unplaced else grid.extent)
     about = {"title": root.name, "source": f"{len(paths)} files of the format {files.format}"}
-    dataset = as_dataset([] if place is None else cf.coordinates_of(place), about)
-    if grid.unplaced:
-        dataset.attrs["comment"] = f"without coordinates: {grid.unplaced}"
-    mapping = next((str(name) for name, one in dataset.coords.items() if not one.dims), None)
+    located = as_dataset([] if place is None else cf.coordinates_of(place), {})
+    mapping = next((str(name) for name, one in located.coords.items() if not one.dims), None)
     valid = {"standard_name": "time", "long_name": "time (UTC)", "axis": "T"}
-    dataset = dataset.assign_coords(time=("time", times[order].astype("datetime64[ns]"), valid))
+    time = ("time", times[order].astype("datetime64[ns]"), valid)
+    about = {"title": root.name, "source": f"{len(paths)} files of the format {files.format}"}
+    if grid.unplaced:
+        about["comment"] = f"without coordinates: {grid.unplaced}"
+    dataset = xr.Dataset({}, {"time": time, **located.variables}, about)
     if len(np.unique(event)) > 1:
         dataset = dataset.assign_coords(event=("time", event[order], {"long_name": "number of the event"}))
     for channel, field in enumerate(grid.fields):

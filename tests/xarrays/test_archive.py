@@ -124,7 +124,7 @@ def test_a_projection_without_coordinates_becomes_both(tmp_path):
     assert dataset.y.attrs["standard_name"] == "projection_y_coordinate"
     assert (np.diff(dataset.y) < 0).all()
     assert dataset.rain_rate.encoding["grid_mapping"] == "crs"
-    assert list(dataset.coords) == ["y", "x", "crs", "time"]
+    assert list(dataset.variables) == ["time", "y", "x", "crs", "rain_rate"]
 
 
 def test_reflectivity_is_rain_rate(tmp_path):
