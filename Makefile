@@ -22,7 +22,8 @@ RUN := runs/quickstart
 # A process for each core, four at most; a file stays in one, since its tests share runs. Files in alphabetical order.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+# Python compiles the modules that are imported, when they first are; pip would compile all of them, one by one.
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile
 comma := ,
 RUN_READY := $(VENV)/.ready-$(or $(EXTRA),macos)
 TEST_READY := $(RUN_READY)-dev
@@ -46,11 +47,14 @@ train: $(RUN_READY) ## set up, train the quickstart, evaluate it and list its pi
 	$(PY) evaluate.py ckpt=$(RUN)
 	@echo; echo 'Pictures:'; find $(RUN)/evaluation -name '*.png' -o -name '*.gif' | sort | sed 's/^/  /'
 
+# The types are checked beside the tests, which wait now and then; their report comes last.
 test: $(TEST_READY) ## set up, then lint, types and tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy
-	$(PY) -m pytest $(PARALLEL)
+	@echo '$(PY) -m mypy & $(PY) -m pytest $(PARALLEL)'
+	@$(PY) -m mypy > $(VENV)/.mypy.log 2>&1 & mypy=$$!; trap 'kill $$mypy 2>/dev/null' EXIT INT TERM; \
+	$(PY) -m pytest $(PARALLEL); tests=$$?; \
+	wait $$mypy; types=$$?; echo mypy:; cat $(VENV)/.mypy.log; [ $$tests = 0 ] && [ $$types = 0 ]
 
 bench: $(BENCH_READY) ## set up, then time training and forecasting beside PyTorch on this CPU
 	$(PY) -m benchmarks $(ARGS)
@@ -73,10 +77,11 @@ $(RUN_READY): pyproject.toml $(VENV)/.pip | check-extra
 	@$(PIP) -e '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
-$(TEST_READY): $(RUN_READY)
-	@echo "Installing the test and lint tools into $(VENV)"
+# In one go, which is quicker than the package first.
+$(TEST_READY): pyproject.toml $(VENV)/.pip | check-extra
+	@echo "Installing convlstm with the test and lint tools into $(VENV): a few minutes on a slow line"
 	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))dev]'
-	@touch $@
+	@touch $(RUN_READY) $@
 
 $(BENCH_READY): $(RUN_READY)
 	@echo "Installing PyTorch into $(VENV)"
