@@ -7,6 +7,8 @@ from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.steps import STEPS
 from convlstm.datasets.channels import Channel, Channels
+from convlstm.datasets.labelled_frames import LabelledFrames
+from convlstm.datasets.maps import outline
 from convlstm.datasets.readers.grid import Field
 from convlstm.datasets.transforms import Linear, LogRain, Reflectivity
 from convlstm.forecasting.drawn_members import DrawnForecaster
@@ -370,3 +372,25 @@ def test_a_store_of_20_gb_is_read_frame_by_frame(tmp_path):
         assert (made.rainfall == 2).all()
         assert peak < 60e6  # a frame takes 1 MB
         assert (made.time.values[0] - observed.time.values[-1]) == np.timedelta64(5, "m")
+
+
+def test_fixed_fields_are_those_of_the_place():
+    observed = temperature(xr)
+    height = np.arange(54, dtype=np.float32).reshape(6, 9)
+    scale = degrees_celsius(
+        static=[Channel(Field("z", "m"), Linear(100.0))],
+        grid=outline(LabelledFrames(observed.to_dataset()).grid),
+        arrays={"static": height[..., None]},
+    )
+    seen = []
+
+    class Seen(Persistence):
+        def __call__(self, inputs, horizon):
+            seen.append(np.array(inputs)[0, -1, ..., 1])
+            return super().__call__(inputs[..., :1], horizon)
+
+    made = Forecaster(Seen(), scale, input_frames=2, horizon=1)(observed)
+    np.testing.assert_allclose(seen[0], height / 100, rtol=1e-6)
+    np.testing.assert_allclose(made.t2m[0], observed[..., -1].T, atol=1e-3)
+    with pytest.raises(ValueError, match="must be of the same grid"):
+        Forecaster(Seen(), scale, input_frames=2)(observed.assign_coords(lat=observed.lat + 3))
