@@ -172,7 +172,7 @@ def _on_coordinates(forecast: Forecast, given: ModelInput) -> Any:
     made = made.isel({name: slice(None, None, -1) for name in labelled.turned})
     if labelled.frames and labelled.frames != "time":
         made = made.rename({"time": labelled.frames})
-    made = made.assign_coords(_kept(source, labelled.grid.dimensions, labelled.mapping, made))
+    made = made.assign_coords(_kept(given, made))
     for name, variable in made.data_vars.items():
         own = next((one for one in given.own if str(name) in (one.name, f"{one.name}_members")), None)
         if own is not None:
@@ -188,11 +188,15 @@ def _on_coordinates(forecast: Forecast, given: ModelInput) -> Any:
     return made
 
 
-def _kept(source: Any, dimensions: tuple[str, str], mapping: str, made: Any) -> Mapping[str, Any]:
+def _kept(given: ModelInput, made: Any) -> Mapping[str, Any]:
     """Returns the coordinates of the pixels, the scalar ones and the grid mapping of the input."""
-    kept = {
-        name: coordinate.variable
-        for name, coordinate in source.coords.items()
-        if {*coordinate.dims} <= {*dimensions} and name not in made.variables
-    }
-    return kept | ({mapping: source.variables[mapping]} if mapping else {})
+    source, labelled = given.dataset, given.labelled
+    # Files are often opened with latitudes and longitudes among the variables.
+    names = {*source.coords, *(one.name for one in labelled.grid.coordinates)} - {*made.variables, labelled.mapping}
+    rows_and_columns = {*labelled.grid.dimensions}
+    kept = {n: one for n, one in source.variables.items() if n in names and {*one.dims} <= rows_and_columns}
+    if labelled.mapping:
+        mapping = source.variables[labelled.mapping]
+        # Files that are put together each bring their own.
+        kept[labelled.mapping] = mapping.isel(dict.fromkeys(mapping.dims, 0))
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,18 +22,16 @@ from convlstm.xarrays.library import xarray
 
 import numpy as np
 
-# What to do about a file, and about a Dataset.
+# What is to be done about a file, and about a Dataset.
+_NAMED = "data['NAME'].attrs['units'] = 'mm/h'"
+_PERIOD = "data['NAME'].attrs['accumulation_period'] = '5 minutes'"
 _REMEDIES = {
-    TAKE_DIFFERENCES: "Take their differences: data.diff('time')",
-    "give the minutes of each with the option 'step_minutes'": "name the period of each: "
-    "data['NAME'].attrs['accumulation_period'] = '5 minutes'",
-    "Give the minutes with the option 'step_minutes'": "data['NAME'].attrs['accumulation_period'] = '5 minutes'",
-    "Choose one by the option 'variable', or several as channels: reader.variable=": "Choose one: data[['NAME']], "
-    "such as ",
-    "Choose one position: reader.select=": "Choose one position: data.sel, as in ",
-    "Name its units: reader.units=mm/h, mm (of a period: reader.step_minutes=5), dBZ or the like, or raw to keep the "
-    "numbers as they are": "Name its units: data['NAME'].attrs['units'] = 'mm/h', 'mm' (of the step between frames), "
-    "'dBZ' or the like",
+    re.escape(TAKE_DIFFERENCES): "Take their differences: data.diff('time')",
+    "give the minutes of each with the option 'step_minutes'": f"name the period of each: {_PERIOD}",
+    "Give the minutes with the option 'step_minutes'": f"Name it: {_PERIOD}",
+    r"Choose one by the option 'variable', or several as channels: reader\.variable=(\w+)": r"Choose one: data[['\1']]",
+    r"reader\.select=\{(\w+): VALUE\}": r"data.sel(\1=VALUE)",
+    "Name its units: reader.*as they are": f"Name its units: {_NAMED}, 'mm' (of the step between frames), 'dBZ'",
 }
 # Names of a dimension whose positions are fields.
 _CHANNELS = ("channel", "channels", "variable", "band")
@@ -90,7 +89,7 @@ class ModelInput:
         except UnreadableError as error:
             text = str(error)
             for of_files, here in _REMEDIES.items():
-                text = text.replace(of_files, here)
+                text = re.sub(of_files, here, text)
             raise ValueError(f"[Forecaster] the Dataset {text}.") from error
         self._conversions = self._to_training(units)
         targets = scale.target_channels if isinstance(scale, Channels) else range(len(self.labelled.fields))

@@ -86,6 +86,20 @@ def test_a_grid_mapping_among_the_variables(tmp_path):
         xr.testing.assert_equal(written.rainfall.drop_vars("crs", errors="ignore"), forecast.rainfall.drop_vars("crs"))
 
 
+def test_files_put_together_bring_a_map_each():
+    """As `open_mfdataset` has it, with latitudes among the variables."""
+    whole = rain(xr).reset_coords(["spatial_ref", "latitude"])
+    whole.rainfall.attrs["grid_mapping"] = "spatial_ref"
+    together = xr.concat(
+        [whole[["rainfall", "spatial_ref"]].isel(time=[n]) for n in range(12)], "time", data_vars="all"
+    )
+    together["latitude"] = whole.latitude
+    assert together.spatial_ref.dims == ("time",)
+    forecast = persistence()(together)
+    assert forecast.spatial_ref.variable.identical(whole.spatial_ref.variable)
+    assert forecast.latitude.variable.identical(whole.latitude.variable)
+
+
 def test_order_of_rows_and_names_of_dimensions_are_kept():
     observed = temperature(xr).rename(time="valid_time")
     forecast = persistence(AsItIs("K"))(observed, 2)
@@ -186,8 +200,14 @@ def test_variables_are_found_by_their_names_whatever_else_there_is():
     assert list(made.data_vars) == ["t2m", "wind"]
     for name in made.data_vars:
         np.testing.assert_allclose(made[name][1], observed[name].isel(time=-1).T, atol=2e-3)
-    with pytest.raises(ValueError, match=re.escape("has several fields: wind (m s-1), cloud (1)")):
+    several = "has several fields: wind (m s-1), cloud (1). Choose one: data[['wind']]."
+    with pytest.raises(ValueError, match=re.escape(several)):
         Forecaster(Swapped(), scale)(observed[["wind", "cloud"]])
+    levels = observed.expand_dims(level=[850, 500])
+    with pytest.raises(ValueError, match=re.escape("Choose one position: data.sel(level=VALUE).")):
+        Forecaster(Swapped(), scale)(levels)
+    selected = Forecaster(Swapped(), scale, input_frames=2, horizon=1)(levels.sel(level=500))
+    assert selected.level == 500
 
 
 def test_channels_become_variables():
