@@ -30,6 +30,7 @@ from convlstm.datasets.readers.packed import first_of, is_packed
 from convlstm.datasets.readers.plain_files import open_plain
 from convlstm.datasets.readers.png import PNG
 from convlstm.datasets.readers.polar import Polar
+from convlstm.datasets.readers.pysteps_importer import PystepsImporter
 from convlstm.datasets.readers.radolan import RADOLAN
 from convlstm.datasets.readers.sevir import SEVIR
 from convlstm.datasets.readers.zarr_store import Zarr
@@ -53,7 +54,7 @@ __all__ = [
 # The first reader that recognises a file reads it: the particular formats come before the general ones.
 _READERS = (
     *(KNMI(), Polar(), ODIM(), SEVIR(), IMERG(), NetCDF(), GRIB(), GeoTIFF(), MCH(), FMI(), RADOLAN(), Nimrod()),
-    *(HKO7(), Zarr(), MeteoNet(), NumPyFiles(), PNG()),
+    *(PystepsImporter(), HKO7(), Zarr(), MeteoNet(), NumPyFiles(), PNG()),
 )
 FORMATS: dict[str, Reader] = {reader.format: reader for reader in _READERS}
 

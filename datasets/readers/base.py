@@ -22,7 +22,7 @@ import numpy as np
 NO_ECHO_DBZ = np.float32(-32.0)
 
 # Extras of the libraries that are too large for most users to install.
-_EXTRAS = {"eccodes": "grib", "rasterio": "geotiff"}
+_EXTRAS = {"eccodes": "grib", "rasterio": "geotiff", "pysteps": "pysteps"}
 
 # Times that NumPy can also count in nanoseconds, as files of forecasts do.
 _FIRST, _LAST = np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s")

@@ -72,6 +72,19 @@ def frozen_select(format: str, select: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((str(name), value) for name, value in pairs)
 
 
+def frozen_arguments(format: str, name: str, arguments: Any) -> tuple[tuple[str, Any], ...] | None:
+    """Returns an option of arguments by name as pairs, or raises ValueError if it is not one of texts and numbers."""
+    pairs = tuple(arguments.items()) if isinstance(arguments, Mapping) else arguments
+    if pairs is not None and not (
+        isinstance(pairs, tuple)
+        and all(isinstance(key, str) and isinstance(value, str | int | float) for key, value in pairs)
+    ):
+        raise ValueError(
+            f"[{format}] '{name}' must be texts and numbers by name, such as {{accutime: 5}}, but got {arguments!r}."
+        )
+    return pairs
+
+
 def frozen_numbers(format: str, name: str, value: Any) -> tuple[float, ...] | None:
     """Returns an option of one or more finite numbers as a tuple; raises ValueError for anything else."""
     numbers = (

@@ -23,11 +23,24 @@ TEXTS = {
     "variable": "rain",
     "start": "2020-06-01",
     "name": "rain",
+    "importer": "mch_gif",
 }
 NUMBERS = ("scale", "offset", "missing")
 # What options take beside these, except for the name of ODIM's only quantity, and values of the others.
-SEVERAL = {"variable": [["a"]], "select": [{}, {"a": 1}], "luminance": [True], "timeless": [True]}
-OTHERS = {"select": {"level": 500}, "luminance": True, "accumulated": "since_start", "timeless": True}
+SEVERAL = {
+    "variable": [["a"]],
+    "select": [{}, {"a": 1}],
+    "arguments": [{}, {"a": 1}],
+    "luminance": [True],
+    "timeless": [True],
+}
+OTHERS = {
+    "select": {"level": 500},
+    "arguments": {"accutime": 5, "qty": "ACRR", "crop": True},
+    "luminance": True,
+    "accumulated": "since_start",
+    "timeless": True,
+}
 WRONG = [True, [], ["a"], {}, {"a": 1}, b"mm/h", object(), float("nan"), float("inf")]
 
 
