@@ -41,13 +41,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The tests compile hundreds of functions.
-if waiting := precompiled_header.start():
-    waiting.join()
+header = precompiled_header.start()
 
 # The kernels are built here, once. Where they cannot be, the warning is given here, and not in whichever test is first.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     KERNELS = on_cpu() and available() is not None
+if header:
+    header.join()
 
 
 @pytest.fixture(autouse=True)
