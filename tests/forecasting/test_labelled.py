@@ -211,8 +211,9 @@ def test_variables_are_found_by_their_names_whatever_else_there_is():
 
 
 def test_channels_become_variables():
-    frames = xr.concat([rain(xr) / 40, rain(xr) / 80], xr.IndexVariable("channel", ["vv", "vh"])).drop_attrs()
+    frames = xr.concat([rain(xr) / 40, rain(xr) / 80], xr.IndexVariable("channel", ["vv", "vh"]))
     frames = frames.transpose("time", "y", "x", "channel")
+    frames.attrs = {}
     made = Forecaster(Persistence(), input_frames=2, horizon=1)(frames)
     assert list(made.data_vars) == ["vv", "vh"]
     np.testing.assert_array_equal(made.vh[0], frames[-1, ..., 1])
