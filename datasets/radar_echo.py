@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convlstm.arguments import check_flags
+from convlstm.arguments import check_flags, check_number
 from convlstm.datasets import arguments
 from convlstm.datasets.archive_options import ArchiveOptions
 from convlstm.datasets.archive_sequences import ArchiveSequences
@@ -66,6 +66,11 @@ class RadarEcho(SequenceDataset):
             Default: 0.03.
         thresholds: Thresholds of scores in physical units. Default: HKO-7's for mm/h, SEVIR's for raw values.
         augment: Flip training sequences at random, and turn square ones by quarters. Default: False.
+        reverse: Play half of the training sequences backwards, at random. Rain grows as often as it decays then, on
+            average, whatever it does in a few events. Default: False.
+        rate_factor: Rain rates of each training sequence are multiplied by a number between 1 / `rate_factor` and
+            `rate_factor`, of which both ends and 1 are equally likely, as radars and seasons differ. For mm/h only.
+            Default: 1.0.
         wet_sampling: Share of the training sequences whose window and crop are drawn in proportion to their share of
             pixels with rain; the others are drawn evenly. Default: 0.0.
         train_sequences: Training sequences in an epoch. Default: the number of windows, times the crops that cover the
@@ -116,6 +121,8 @@ class RadarEcho(SequenceDataset):
         most_clipped: float = 0.03,
         thresholds: Sequence[float] | None = None,
         augment: bool = False,
+        reverse: bool = False,
+        rate_factor: float = 1.0,
         wet_sampling: float = 0.0,
         train_sequences: int | None = None,
         validation_sequences: int | None = None,
@@ -131,8 +138,9 @@ class RadarEcho(SequenceDataset):
         super().__init__(
             "RadarEcho", input_frames=input_frames, target_frames=target_frames, prefetch=prefetch, threads=threads
         )
-        check_flags("RadarEcho", augment=augment)
-        self._augment = augment
+        check_flags("RadarEcho", augment=augment, reverse=reverse)
+        self._augment, self._reverse = augment, reverse
+        self._rate_factor = check_number("RadarEcho", "rate_factor", rate_factor, 1)
         synthetic = arguments.options("RadarEcho", "synthetic", synthetic)
         if not (transform is None or isinstance(transform, Transform)):
             raise ValueError(
@@ -176,6 +184,10 @@ class RadarEcho(SequenceDataset):
             self._sequences = options.sequences(length)
         self._sizes, self.frame_shape = self._sequences.sizes, (*self._sequences.frame_size, 1)
         self.units = self._sequences.units
+        if self._rate_factor > 1 and self.units != "mm/h":
+            raise ValueError(
+                f"[RadarEcho] 'rate_factor' is for rain in mm/h but the values are {self.units}: leave it at 1."
+            )
         self.frame_interval, self.pixel_km = self._sequences.frame_interval, self._sequences.pixel_km
         self.sides_km = self._sequences.sides_km
 
@@ -213,6 +225,11 @@ class RadarEcho(SequenceDataset):
         frames = self._sequences.frames(split, *key)
         if self._augment and split == "train":
             frames = _turned(frames, np.random.default_rng([SPLITS.index(split), *key, 2]))
+        if self._backwards(split, key):
+            frames = frames[::-1]
+        if self._rate_factor > 1 and split == "train":
+            power = np.random.default_rng([SPLITS.index(split), *key, 4]).uniform(-1, 1)
+            frames = frames * np.float32(self._rate_factor**power)
         y = self.transform.forward(frames)[..., None]
         known, start = ~np.isnan(y), self.input_frames
         inputs, _ = fill(y[None, :start])
@@ -226,7 +243,14 @@ class RadarEcho(SequenceDataset):
 
     def times(self, split: str, index: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray | None:
         """Returns the times (UTC) of a sequence's frames, datetime64[s] of (T_in + T_out,); None for synthetic ones."""
-        return self._sequences.times(split, *self._key(split, index, seed, epoch))
+        key = self._key(split, index, seed, epoch)
+        times = self._sequences.times(split, *key)
+        return times[::-1] if times is not None and self._backwards(split, key) else times
+
+    def _backwards(self, split: str, key: tuple[int, int, int]) -> bool:
+        if not self._reverse or split != "train":
+            return False
+        return bool(np.random.default_rng([SPLITS.index(split), *key, 3]).integers(2))
 
     @property
     def turns_quarters(self) -> bool:
@@ -248,6 +272,8 @@ class RadarEcho(SequenceDataset):
             "transform": self.transform.describe(),
             "thresholds": list(self.thresholds),
             "augment": self._augment,
+            "reverse": self._reverse,
+            "rate_factor": self._rate_factor,
         }
 
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from convlstm.architectures.aligned_frames import AGES, aligned, carried, surprises
-from convlstm.architectures.extrapolation import paths
 from convlstm.architectures.input_frames import check_channels, check_frames, depth_to_space, space_to_depth
+from convlstm.architectures.lead_motion import origins, within
 from convlstm.architectures.member_draws import DOUBLED, Shared, motion_errors, moved, noise_at
 from convlstm.architectures.member_quantiles import LEVELS, at_members, quantiles
 from convlstm.architectures.model_facts import FACTS
-from convlstm.architectures.motion import motion
+from convlstm.architectures.motion import motions
 from convlstm.architectures.parameter_maps import ParameterMaps, lead_features
 from convlstm.architectures.pyramid import bands, doubled, halved, merged, on_grids, sizes
 from convlstm.architectures.quantile_maps import QuantileMaps
@@ -33,6 +33,8 @@ _WAVES = 3.0
 _LEAST = 0.01
 # Time scale of the growth and decay that the network adds, in minutes.
 _GROWTH = 20.0
+# Motions, with cells of 1, 2, 4 and 8 pixels, and the one that moves earlier frames to the last.
+_MOTIONS, _ALIGNING = 4, 1
 # Bound of the logarithms of factors that the network gives.
 _BOUND = 4.0
 
@@ -47,14 +49,15 @@ class LearnedSTEPS(nn.Module):
         z_t = r_t + sum_k up(exp(-t e^{d_k,t} / l_k) ((1 - w_k,t) b_k + w_k,t b'_k) +
                              sqrt(1 - exp(-2 t / l_k)) e^{n_k,t} s_k e_k,t)
         l_k = a L_k^c,  L_k the wavelength of the band in km
-        Z_t(x) = z_t(x_t),  x_t: where the air at x comes from
+        Z_t(x) = z_t(x_t),  x_t: where the air at x comes from, along a motion with cells of 2^(f + g log2(t / 5)) pixels
         Y_t = max(0, Z_t + q_t(rank of Z_t among the members))
 
     e_k,t is noise with the lifetime l_k, drawn for each member. The growth r, the damping d, the noise n and the shares
     w in (-1/2, 1/2) are maps from a network that walks once over the frames, which are moved to where the last one is.
     They start at 0, with l = 1.2 min / km: an untrained model is close to STEPS. The motion has an error for each
     member: one part for the whole frame, spread evenly over the members, and one that differs from place to place,
-    which grow with lead time and speed as learned.
+    which grow with lead time and speed as learned. The motion itself is the smoother, the longer the lead time: f and g
+    are learned, see `convlstm.architectures.lead_motion`.
 
     q corrects the quantiles of the members in each pixel (`QuantileMaps`), from the quantiles themselves, from what the
     network has read, and from the errors of moving earlier frames to the last one. Each member keeps its rank, and so
@@ -72,7 +75,7 @@ class LearnedSTEPS(nn.Module):
         levels: Number of bands. Default: 7, the last one of 64 pixels and more.
         training_members: Members of a training step. Default: 4.
         training_leads: Lead times of a training step, drawn from those of the targets. Default: 4.
-        points: Cells along the shorter side of the motion's grid. Default: 64.
+        training_minutes: Longest lead time that counts in training, in minutes. Default: 120.
         in_channels: Channels of the frames, which must be 1.
         seed: Seed of the draws of forecasts. Default: 0.
 
@@ -105,7 +108,7 @@ class LearnedSTEPS(nn.Module):
         levels: int = 7,
         training_members: int = 4,
         training_leads: int = 4,
-        points: int = 64,
+        training_minutes: float = 120.0,
         in_channels: int = 1,
         seed: int = 0,
     ):
@@ -124,7 +127,8 @@ class LearnedSTEPS(nn.Module):
         self.levels = check_whole(owner, "levels", levels, 3, 12)
         self.training_members = check_whole(owner, "training_members", training_members, 2)
         self.training_leads = check_whole(owner, "training_leads", training_leads)
-        self.points, self.seed = check_whole(owner, "points", points), check_whole(owner, "seed", seed, 0, 2**63 - 1)
+        self.seed = check_whole(owner, "seed", seed, 0, 2**63 - 1)
+        self.training_minutes = check_number(owner, "training_minutes", training_minutes, above=0)
         self.patch_size, self.in_channels = patch_size, in_channels
         self._level = patch_size.bit_length() - 1
         if self._level >= self.levels:
@@ -135,6 +139,8 @@ class LearnedSTEPS(nn.Module):
         )
         # Logarithm of the lifetime of waves of 1 km in minutes, and its power of the wavelength.
         self.lifetime = mx.array([math.log(1.2), 1.0])
+        # Which motion counts after five minutes, as the power of 2 of its cells, and how much more with twice the time.
+        self.smoothness = mx.array([0.0, 0.5])
         # Errors of the motion of the whole frame and of places: logarithm of km/h, logarithm of the share of the speed,
         # and power of the hours of lead time.
         self.motion_errors = mx.array([[math.log(5.0), math.log(0.05), 1.0], [math.log(4.0), math.log(0.05), 1.0]])
@@ -201,24 +207,32 @@ class LearnedSTEPS(nn.Module):
         minutes: mx.array | None = None,
         pixel_km: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
-        """Returns the loss of members at some lead times, drawn from those of the targets, twice."""
+        """Returns the loss of members at some lead times, drawn from those of the targets, twice.
+
+        Only pixels whose air was in the frame at the start count, since nothing is known of the rest, and only lead
+        times of at most `training_minutes`.
+        """
         horizon = targets.shape[1]
         self.check_input(inputs, horizon)
         choose, draw = mx.random.split(key)
         number = min(self.training_leads, horizon)
         chosen = mx.sort(mx.random.permutation(horizon, key=choose)[:number])
         minutes, pixel_km = self._facts(len(inputs), minutes, pixel_km)
-        members = self.drawn(self.shared(inputs, chosen + 1, minutes, pixel_km, horizon), draw)
-        known = None if mask is None else mx.take(mask, chosen, axis=1)
+        shared = self.shared(inputs, chosen + 1, minutes, pixel_km, horizon)
+        members = self.drawn(shared, draw)
+        known = within(shared.y, shared.x) & (shared.lead <= self.training_minutes)[..., None, None]
+        known = known[..., None] if mask is None else known[..., None] & (mx.take(mask, chosen, axis=1) != 0)
         value = loss(members, mx.take(targets, chosen, axis=1), known)
         return value, value
 
     def shared(self, inputs: mx.array, steps: mx.array, minutes: mx.array, pixel_km: mx.array, horizon: int) -> Shared:
         """Returns what the members share, for lead times of some numbers of frames up to `horizon`, (T,), rising."""
         N, _, H, W, _ = inputs.shape
-        flow = motion(inputs, points=self.points)
-        y, x = _origins(flow, steps, horizon)
+        flows = motions(inputs, _MOTIONS)
         lead = steps * minutes[:, None]
+        y, x = origins(flows, steps, horizon, self.smoothness[0] + self.smoothness[1] * mx.log2(lead / 5))
+        fixed = mx.stop_gradient(y), mx.stop_gradient(x)
+        flow = flows[_ALIGNING]
         grids = sizes(H, W, self.levels + 2)
         frames = aligned(inputs, flow)
         features = self._features(frames, flow, minutes, pixel_km)
@@ -257,8 +271,8 @@ class LearnedSTEPS(nn.Module):
             lifetime=mx.stop_gradient(lifetime),
             lead=lead,
             errors=(errors[0], errors[1]),
-            last=bilinear(mx.broadcast_to(inputs[:, -1:, ..., 0], y.shape), y, x),
-            features=carried(mx.concatenate([features, surprises(frames, self.patch_size)], axis=-1), y, x),
+            last=bilinear(mx.broadcast_to(inputs[:, -1:, ..., 0], y.shape), *fixed),
+            features=carried(mx.concatenate([features, surprises(frames, self.patch_size)], axis=-1), *fixed),
             times=lead_features(lead, minutes, pixel_km),
         )
 
@@ -329,13 +343,6 @@ class LearnedSTEPS(nn.Module):
     def _content(self, sequence: mx.array) -> int:
         rest = self.seed % 2**32
         return zlib.crc32(np.array(sequence.astype(mx.float32)).tobytes()) ^ rest ^ (self.seed >> 32) * 0x9E3779B1
-
-
-def _origins(flow: mx.array, steps: mx.array, horizon: int) -> tuple[mx.array, mx.array]:
-    """Returns rows and columns from which the air comes after some numbers of frames, (N, T, H, W) each."""
-    places = list(paths(flow, horizon))
-    y, x = (mx.concatenate([place[i] for place in places], axis=1) for i in range(2))
-    return mx.stop_gradient(mx.take(y, steps - 1, axis=1)), mx.stop_gradient(mx.take(x, steps - 1, axis=1))
 
 
 def _deviation(band: mx.array, grids: list[tuple[int, int]]) -> mx.array:

@@ -68,18 +68,49 @@ def motion(
     al., Development of a Precipitation Nowcasting Algorithm Based upon Optical Flow Techniques, 2004, for rain.
     """
     check_motion("motion", frames, points, window, iterations)
+    _check_inputs(inputs)
+    cell = max(min(inputs.shape[2:4]) // points, 1)
+    return _motions(inputs, cell, frames, window, iterations, circular)[0]
+
+
+def motions(
+    inputs: mx.array, cells: int, *, frames: int = 5, window: float = 2.0, iterations: int = 3
+) -> list[mx.array]:
+    """Returns the motion on grids with cells of 1, 2, 4, ... pixels, finest first: `cells` of (N, H, W, 2).
+
+    Each is the `motion` of its grid, and all of them take no longer than the finest. A frame that is too small for the
+    coarser grids has the coarsest motion that it allows in their place.
+
+    Raises:
+        ValueError: As in `motion`, or `cells` is below 1.
+    """
+    check_motion("motions", frames, 1, window, iterations)
+    _check_inputs(inputs)
+    found = _motions(inputs, 1, frames, window, iterations, False)
+    found += [found[-1]] * (check_whole("motions", "cells", cells) - len(found))
+    return found[:cells]
+
+
+def _check_inputs(inputs: mx.array) -> None:
     if inputs.ndim != 5 or 0 in inputs.shape:
         raise ValueError(f"[motion] expected inputs of shape NTHWC, no side 0, but got shape {tuple(inputs.shape)}.")
+
+
+def _motions(
+    inputs: mx.array, cell: int, frames: int, window: float, iterations: int, circular: bool
+) -> list[mx.array]:
+    """Returns the motion on the grids with cells of `cell`, 2 `cell`, ... pixels, (N, H, W, 2) each."""
     I = mx.stop_gradient(inputs[:, -frames:]).astype(mx.float32)
     I = mx.where(mx.abs(I) < LARGEST, I, 0).mean(axis=-1)
     N, T, H, W = I.shape
     u = mx.zeros((2, N, 1, 1))
-    if T > 1:
-        for h, w in _grids(H, W, points):
-            # Averaged over the width of a cell, so that details finer than the grid do not alias into it.
-            A, B = _gaussian(H, h, 0.5 * H / h), _gaussian(W, w, 0.5 * W / w, circular)
-            u = _refine(A @ I @ B.T, _resize(u, h, w, circular), window, iterations, circular)
-    return mx.moveaxis(_resize(u, H, W, circular), 0, -1)
+    found = []
+    for h, w in _grids(H, W, cell) if T > 1 else ():
+        # Averaged over the width of a cell, so that details finer than the grid do not alias into it.
+        A, B = _gaussian(H, h, 0.5 * H / h), _gaussian(W, w, 0.5 * W / w, circular)
+        u = _refine(A @ I @ B.T, _resize(u, h, w, circular), window, iterations, circular)
+        found.append(u)
+    return [mx.moveaxis(_resize(u, H, W, circular), 0, -1) for u in reversed(found or [u])]
 
 
 def check_motion(owner: str, frames: int, points: int, window: float, iterations: int) -> None:
@@ -95,9 +126,8 @@ def positions(H: int, W: int) -> tuple[mx.array, mx.array]:
     return mx.arange(H, dtype=mx.float32)[:, None], mx.arange(W, dtype=mx.float32)
 
 
-def _grids(H: int, W: int, points: int) -> list[tuple[int, int]]:
+def _grids(H: int, W: int, cell: int) -> list[tuple[int, int]]:
     """Returns heights and widths of the grids, coarsest first, each twice as fine as the one before."""
-    cell = max(min(H, W) // points, 1)
     grids = [(math.ceil(H / cell), math.ceil(W / cell))]
     while min(grids[0]) >= _COARSEST:
         cell *= 2

@@ -18,32 +18,39 @@ class QuantileMaps(nn.Module):
     """Corrections of quantiles from themselves, from the frame moved on, and from what a network has read.
 
         z = relu((1 + a(t)) (W_1 [q, E]' + W_2 f) + b(t)),   ' by patches
-        [c, g] = W_3 relu(conv(relu(look around(relu(conv(z))))))
-        correction = c + g_1 (q_1 - q) + g_2 (q_2 - q)
+        v = relu(conv(relu(look around(relu(conv(z))))))
+        u = relu(conv(relu(conv([q, E, q_1, q_2]) + (W_3 v)'')))),   '' by pixels
+        correction = W_4 u + g_1 (q_1 - q) + g_2 (q_2 - q),   g = W_5 v
 
     q are the quantiles, E is the frame and f what the network has read. q_1 is the mean of q over 3 x 3 pixels, and q_2
-    that of q_1 over 9 x 9. a and b are functions of the lead time, as in `ParameterMaps`. c has a value for each pixel
-    of a patch, g one for all of them. W_3 starts at zero.
+    that of q_1 over 9 x 9. a and b are functions of the lead time, as in `ParameterMaps`. z and v have a vector for
+    each patch, and u for each pixel. W_4 and W_5 start at zero.
 
     Args:
         quantiles: Number of quantiles.
         features: Channels of what a network has read, one vector for each patch.
-        channels: Channels of the layers. Default: 48.
+        channels: Channels of patches. Default: 48.
+        pixel_channels: Channels of pixels. Default: 16.
         patch_size: Side of a patch. Default: 4.
     """
 
-    def __init__(self, quantiles: int, features: int, *, channels: int = 48, patch_size: int = 4):
+    def __init__(
+        self, quantiles: int, features: int, *, channels: int = 48, pixel_channels: int = 16, patch_size: int = 4
+    ):
         super().__init__()
-        C, self.patch_size = channels, patch_size
+        C, P, self.patch_size = channels, pixel_channels, patch_size
         self.of_values = nn.Linear(patch_size**2 * (quantiles + 1), C)
         self.of_features = nn.Linear(features, C, bias=False)
         self.times = [nn.Linear(LEAD_FEATURES, C), nn.Linear(C, 2 * C)]
         self.first, self.second = nn.Conv2d(C, C, 3, padding=1), nn.Conv2d(C, C, 3, padding=1)
         self.around = [nn.Conv2d(C, C, 3, padding=1) for _ in range(COARSER)]
         self.back = [nn.Linear(C, C, bias=False) for _ in range(COARSER)]
-        self.output = nn.Linear(C, (patch_size**2 + len(_WINDOWS)) * quantiles)
-        for array in (self.times[1].weight, self.times[1].bias, self.output.weight, self.output.bias):
-            array[:] = mx.zeros_like(array)
+        self.to_pixels = nn.Linear(C, patch_size**2 * P)
+        around = 1 + len(_WINDOWS)
+        self.pixels = [nn.Conv2d(around * quantiles + 1, P, 3, padding=1), nn.Conv2d(P, P, 3, padding=1)]
+        self.of_pixels, self.shares = nn.Linear(P, quantiles), nn.Linear(C, len(_WINDOWS) * quantiles)
+        for layer in (self.times[1], self.of_pixels, self.shares):
+            layer.weight, layer.bias = mx.zeros_like(layer.weight), mx.zeros_like(layer.bias)
 
     def __call__(self, quantiles: mx.array, moved: mx.array, features: mx.array, times: mx.array) -> mx.array:
         """Returns the corrections.
@@ -57,19 +64,20 @@ class QuantileMaps(nn.Module):
         Returns:
             (n, H, W, K).
         """
-        K, side = quantiles.shape[-1], self.patch_size
+        side = self.patch_size
         values = _SCALE * mx.concatenate([quantiles, moved], axis=-1)
         a, b = mx.split(self.times[1](nn.relu(self.times[0](times)))[:, None, None], 2, axis=-1)
         z = self.of_values(space_to_depth(values, side)) + self.of_features(features)
         z = nn.relu(convolved(self.first, nn.relu((1 + a) * z + b)))
-        z = nn.relu(convolved(self.second, nn.relu(looked_around(z, self.around, self.back))))
-        y = self.output(z) / _SCALE
-        total = depth_to_space(y[..., : side**2 * K], side)
-        mean = quantiles
-        for window, share in zip(_WINDOWS, mx.split(y[..., side**2 * K :], len(_WINDOWS), axis=-1), strict=True):
-            mean = _window_means(mean, window)
-            share = mx.repeat(mx.repeat(_SCALE * share, side, axis=1), side, axis=2)
-            total = total + share * (mean - quantiles)
+        v = nn.relu(convolved(self.second, nn.relu(looked_around(z, self.around, self.back))))
+        means = [quantiles]
+        for window in _WINDOWS:
+            means.append(_window_means(means[-1], window))
+        u = convolved(self.pixels[0], mx.concatenate([values, *(_SCALE * mean for mean in means[1:])], axis=-1))
+        u = nn.relu(u + depth_to_space(self.to_pixels(v), side))
+        total = self.of_pixels(nn.relu(convolved(self.pixels[1], u))) / _SCALE
+        for mean, share in zip(means[1:], mx.split(self.shares(v), len(_WINDOWS), axis=-1), strict=True):
+            total = total + mx.repeat(mx.repeat(share, side, axis=1), side, axis=2) * (mean - quantiles)
         return total
 
 

@@ -201,7 +201,7 @@ def test_training_goes_on_from_it_with_its_model_and_loss(monkeypatch, capsys, t
         "note        the model is that of 'nowcast'",
         "note        the loss is that of 'nowcast'",
         "note        model.minutes is 10, that of the data",
-        "init        46 of 46 arrays from",
+        "init        55 of 55 arrays from",
     ):
         assert text in said
     config = yaml.safe_load((tmp_path / "tuned" / "config.yaml").read_text())

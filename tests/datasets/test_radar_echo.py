@@ -72,6 +72,46 @@ def test_augment_flips_and_turns_all_frames_alike(tmp_path, size, ways):
     assert not np.shares_memory(data.sample("train", 0)["inputs"], data.sample("train", 1)["inputs"])
 
 
+def test_reverse_plays_half_of_the_training_sequences_backwards(stack):
+    plain, data = opened(stack), opened(stack, reverse=True)
+    backwards = 0
+    for epoch in range(4):
+        for index in range(data.size("train")):
+            one, other = (d.sample("train", index, epoch=epoch, truth=True) for d in (plain, data))
+            forward, played = (d.times("train", index, epoch=epoch) for d in (plain, data))
+            same = (played == forward).all()
+            assert same or (played == forward[::-1]).all()
+            backwards += not same
+            shown, expected = frames(other), frames(one) if same else frames(one)[::-1]
+            np.testing.assert_array_equal(shown[-3:], expected[-3:])
+    assert 0.3 < backwards / (4 * data.size("train")) < 0.7
+    assert equal(data.sample("test", 0), plain.sample("test", 0))
+
+
+def test_rates_are_multiplied_by_one_number_for_a_sequence(stack):
+    plain, data = opened(stack), opened(stack, rate_factor=3.0)
+    factors = []
+    for epoch in range(6):
+        for index in range(data.size("train")):
+            one, other = (d.physical(frames(d.sample("train", index, epoch=epoch))) for d in (plain, data))
+            wet = (one > 0.2) & (other > 0.2) & (other < 300)
+            if wet.any():
+                ratios = other[wet] / one[wet]
+                assert np.ptp(ratios) < 1e-2 * ratios.mean()
+                factors.append(ratios.mean())
+    assert 0.33 < min(factors) < 0.7
+    assert 1.5 < max(factors) < 3.01
+    assert abs(np.log(factors).mean()) < 0.35
+    assert equal(data.sample("test", 0), plain.sample("test", 0))
+
+
+def test_a_rate_factor_must_be_at_least_one_and_is_for_rain(stack):
+    with pytest.raises(ValueError, match="'rate_factor' must be at least 1 but got 0.5"):
+        opened(stack, rate_factor=0.5)
+    with pytest.raises(ValueError, match="'rate_factor' is for rain in mm/h but the values are raw: leave it at 1"):
+        opened(stack, reader={"units": "raw"}, transform=Linear(200.0), rate_factor=2.0)
+
+
 def test_paths_are_relative_to_the_current_folder_or_home(stack, tmp_path, monkeypatch):
     expected = opened(stack).describe()
     monkeypatch.chdir(tmp_path)
