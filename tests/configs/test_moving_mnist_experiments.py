@@ -46,6 +46,7 @@ def test_openstl_trains_one_cycle_over_two_hundred_epochs(name):
         assert shares == [[1.0], [0.5], [0.0]]
 
 
+@pytest.mark.usefixtures("without_compilation")  # which would take longer than the two steps
 @pytest.mark.parametrize("name", SMALL)
 def test_two_steps_of_each(name, tmp_path, monkeypatch, capsys):
     line = [f"experiment={name}", f"output={tmp_path}", "name=run", *SMALL[name], *FEW]
