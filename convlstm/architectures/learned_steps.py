@@ -49,7 +49,7 @@ class LearnedSTEPS(nn.Module):
         z_t = r_t + sum_k up(exp(-t e^{d_k,t} / l_k) ((1 - w_k,t) b_k + w_k,t b'_k) +
                              sqrt(1 - exp(-2 t / l_k)) e^{n_k,t} s_k e_k,t)
         l_k = a L_k^c,  L_k the wavelength of the band in km
-        Z_t(x) = z_t(x_t),  x_t: where the air at x comes from, along a motion with cells of 2^(f + g log2(t / 5)) pixels
+        Z_t(x) = z_t(x_t),  x_t: where the air comes from along a motion with cells of 2^(f + g log2(t / 5)) pixels
         Y_t = max(0, Z_t + q_t(rank of Z_t among the members))
 
     e_k,t is noise with the lifetime l_k, drawn for each member. The growth r, the damping d, the noise n and the shares
