@@ -17,7 +17,7 @@ from convlstm.training import sampling
 from convlstm.training.loop import Trainer
 from tests.support import tiny
 from tests.support.short_runs import MEASURED
-from tests.support.tiny import OVERRIDES, PROJECT, environment, snapshot, stop_at, train
+from tests.support.tiny import OVERRIDES, PROJECT, call, environment, snapshot, stop_at, train
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -72,7 +72,7 @@ def test_the_reference_has_every_row_once(reference):
     assert [row["step"] for row in rows(reference) if row["val_loss"]] == ["10", "20", "30", "40"]
 
 
-def test_sigterm_and_resume_by_name_equal_the_uninterrupted_run(reference, tmp_path):
+def test_sigterm_and_resume_by_name_equal_the_uninterrupted_run(reference, tmp_path, monkeypatch, capsys):
     run = [*RUN, f"output={tmp_path}", "name=mine"]
     step = random_step()
     stopped = train(*run, TINY_STOP=stop_at(signal.SIGTERM, step))
@@ -81,18 +81,18 @@ def test_sigterm_and_resume_by_name_equal_the_uninterrupted_run(reference, tmp_p
     assert 0 < step_of(tmp_path / "mine") < STEPS
     assert f"interrupted by SIGTERM at step {step_of(tmp_path / 'mine')} of {STEPS}" in stopped.stdout
 
-    again = train(*run)
-    assert again.returncode == 1
-    assert "holds a run already. Resume it (resume=auto)" in again.stderr
+    status, _, err = call("train", monkeypatch, capsys, *OVERRIDES, *run)
+    assert status == 1
+    assert "holds a run already. Resume it (resume=auto)" in err
 
     done = train(*run, "resume=auto")
     assert done.returncode == 0, done.stderr
     equal(tmp_path / "mine", reference)
 
     before = snapshot(tmp_path)
-    done = train(*run, "resume=auto")
-    assert done.returncode == 0
-    assert f"finished at step {STEPS} of {STEPS}" in done.stdout
+    status, out, _ = call("train", monkeypatch, capsys, *OVERRIDES, *run, "resume=auto")
+    assert status == 0
+    assert f"finished at step {STEPS} of {STEPS}" in out
     assert snapshot(tmp_path) == before, "the resume of a finished run only says that it is finished"
 
 
@@ -140,14 +140,15 @@ def test_sigkill_and_resume_of_the_latest_run_equal_the_uninterrupted_run(refere
     assert not (checkpoints / "last.tmp").exists()
 
 
-def test_a_run_that_was_killed_in_its_first_checkpoint_starts_again(tmp_path):
+def test_a_run_that_was_killed_in_its_first_checkpoint_starts_again(tmp_path, monkeypatch, capsys):
     half = tmp_path / "mine" / "checkpoints" / "last.tmp"
     half.mkdir(parents=True)
     (half / "model.safetensors").write_bytes(b"half of")
+    line = [*OVERRIDES, f"output={tmp_path}", "name=mine", "trainer.max_steps=1"]
     for resume in ("auto", "null"):
-        done = train(f"output={tmp_path}", "name=mine", "trainer.max_steps=1", f"resume={resume}")
-        assert done.returncode == (0 if resume == "auto" else 1), done.stderr
-    assert "holds a run already" in done.stderr
+        status, _, err = call("train", monkeypatch, capsys, *line, f"resume={resume}")
+        assert status == (0 if resume == "auto" else 1), err
+    assert "holds a run already" in err
     assert step_of(tmp_path / "mine") == 1
     assert not half.exists()
 
