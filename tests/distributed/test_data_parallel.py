@@ -17,7 +17,7 @@ from convlstm.distributed.watchdog import LOST
 from convlstm.training.diagnostics import reproduce
 from convlstm.training.replicas import distance
 from tests.support import ranks
-from tests.support.ranks import Gaps, fitted, place_of
+from tests.support.ranks import STEPS, Gaps, fitted, place_of
 from tests.support.short_runs import MEASURED
 from tests.support.tiny import OVERRIDES, PROJECT, call, environment
 
@@ -53,7 +53,7 @@ def check_same(folder, reference, steps=None):
 def alone(tmp_path_factory):
     """The run of one rank."""
     folder = tmp_path_factory.mktemp("alone")
-    assert fitted(ALONE, folder / "whole") == "finished at 50"
+    assert fitted(ALONE, folder / "whole") == f"finished at {STEPS}"
     return folder / "whole"
 
 
@@ -68,7 +68,7 @@ def pair(tmp_path_factory):
 
 def test_two_ranks_have_the_losses_and_scores_of_one(pair, alone):
     folder, found, _, _ = pair
-    assert [rank["whole"] for rank in found] == ["finished at 50"] * 2
+    assert [rank["whole"] for rank in found] == [f"finished at {STEPS}"] * 2
     check_same(folder / "whole", alone)
     assert rows(alone)[9]["val_loss"] != ""
 
@@ -76,7 +76,7 @@ def test_two_ranks_have_the_losses_and_scores_of_one(pair, alone):
 @pytest.mark.slow
 def test_four_ranks_have_the_losses_and_scores_of_one(tmp_path, alone):
     found, _, err = ranks.scene(tmp_path, "four", 4)
-    assert [rank["whole"] for rank in found] == ["finished at 50"] * 4, err
+    assert [rank["whole"] for rank in found] == [f"finished at {STEPS}"] * 4, err
     check_same(tmp_path / "rank 0" / "whole", alone)
 
 
@@ -85,7 +85,7 @@ def test_only_rank_0_writes_and_prints(pair):
     written = {path.name for path in (folder / "whole").iterdir()}
     assert {"checkpoints", "config.yaml", "metrics.csv"} <= written
     assert not list(folder.with_name("rank 1").glob("*/*"))
-    assert out.count("step 50: validation") == 1
+    assert out.count(f"step {STEPS}: validation") == 1
 
 
 def test_data_that_fails_on_one_rank_ends_all_after_the_steps_before_are_saved(pair):
@@ -122,7 +122,7 @@ def test_a_run_resumes_bit_for_bit_with_the_same_number_of_ranks(pair):
 def test_a_run_resumes_with_another_number_of_ranks(pair, alone, tmp_path):
     folder, _, _, _ = pair
     shutil.copytree(folder / "stopped", tmp_path / "stopped")
-    assert fitted(ALONE, tmp_path / "stopped", resume=True, steps=50) == "finished at 50"
+    assert fitted(ALONE, tmp_path / "stopped", resume=True) == f"finished at {STEPS}"
     check_same(tmp_path / "stopped", alone)
 
 

@@ -219,7 +219,7 @@ def drifting(share: float) -> Iterator[None]:
         yield
 
 
-SEED = 3
+SEED, STEPS = 3, 30
 TRAINER = {"log_every": 1, "validate_every": 10, "checkpoint_every": 4, "accumulate": 2, "ema": 0.9}
 
 
@@ -229,7 +229,7 @@ def place_of(rank: int, epoch: int) -> tuple[str, int, int]:
     return "train", epoch, int(order[5 if rank else 1])
 
 
-def fitted(ranks: Ranks, folder: Path, *, steps=50, data=None, resume=False, **changes) -> str:
+def fitted(ranks: Ranks, folder: Path, *, steps=STEPS, data=None, resume=False, **changes) -> str:
     """Trains `Blur` and returns how that ended."""
     mx.random.seed(1)
     model = Blur()
