@@ -246,6 +246,8 @@ def test_where_nothing_can_be_compiled_commands_go_on_and_say_why_once(tmp_path,
     done = tiny.train("trainer.max_steps=2", f"output={tmp_path}", "name=a", **variables)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Functions are not compiled, which costs speed: ") == 1, done.stderr
+    if obstacle != "failing compiler":
+        return  # one shows that evaluate.py does as train.py
     line = [sys.executable, "evaluate.py", f"ckpt={tmp_path / 'a'}", "trusted=[tests]", "sequences=1", "examples=[]"]
     done = subprocess.run(line, cwd=PROJECT, env=environment(**variables), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
