@@ -20,7 +20,10 @@ OCTAVES = ((4, 8), (8, 16), (16, 32), (32, 64))
 TIMES = (30, 60)
 """Lead times in minutes of the power."""
 LEAST = 0.1
-"""Rain rates below this, in mm/h, are equal in rank histograms and in the logarithm of the power."""
+"""Rain rates below this, in mm/h, count as dry, in the truth and in every forecast.
+
+Archives differ in what they say of pixels without an echo: 0, or the rain of 0 dBZ, 0.036 mm/h.
+"""
 
 
 def ensemble_sums(members: np.ndarray, truth: np.ndarray, known: np.ndarray, minutes: float, pixel_km: float) -> Sums:
@@ -42,7 +45,7 @@ def ensemble_sums(members: np.ndarray, truth: np.ndarray, known: np.ndarray, min
     """
     if not np.isfinite(members[:, known]).all():
         raise ValueError("[ensemble_sums] a member has no value at a pixel that is scored.")
-    x, y = (np.where(known, values, 0).astype(np.float32) for values in (members, truth))
+    x, y = (_rain(values, known).astype(np.float32) for values in (members, truth))
     result: Sums = {}
     for side in SIDES:
         share, means, mean = (_means(values, side) for values in (known.astype(np.float32), x, y))
@@ -88,7 +91,7 @@ def field_sums(field: np.ndarray, truth: np.ndarray, known: np.ndarray) -> Sums:
     """
     if not np.isfinite(field[known]).all():
         raise ValueError("[field_sums] the forecast has no value at a pixel that is scored.")
-    error = np.where(known, field.astype(np.float64) - truth, 0)
+    error = _rain(field, known).astype(np.float64) - _rain(truth, known)
     tables = []
     for lowest in map(lowest_event, THRESHOLDS):
         tables.append(contingency((field >= lowest) & known, (truth >= lowest) & known, known).sum(axis=0))
@@ -106,6 +109,11 @@ def power(fields: np.ndarray, pixel_km: float) -> np.ndarray:
     spectrum = radial_spectrum(z).mean(axis=0)[1:]
     wavelength = max(height, width) / np.arange(1, len(spectrum) + 1) * pixel_km
     return np.array([spectrum[(wavelength >= low) & (wavelength < high)].sum() for low, high in OCTAVES])
+
+
+def _rain(x: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Returns rain rates (..., T, H, W), 0 where they are below `LEAST` or not known."""
+    return np.where(known & (x >= LEAST), x, 0)
 
 
 def _means(x: np.ndarray, side: int) -> np.ndarray:

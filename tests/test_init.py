@@ -4,7 +4,6 @@ import convlstm
 
 import pytest
 
-
 NAMES = ["ConvLSTM", "ConvLSTMCell", "EncoderForecaster", "Forecaster", "load", "members_and_truth", "open_archive"]
 
 

@@ -97,7 +97,7 @@ def test_other_blocks_are_refused():
 
 def test_a_model_runs_on_means():
     mx.random.seed(0)
-    model, scale, pixels = LearnedSTEPS(3, hidden_channels=[4], levels=4, points=16), Reflectivity(), CoarsePixels(2, 2)
+    model, scale, pixels = LearnedSTEPS(3, hidden_channels=[4], levels=4), Reflectivity(), CoarsePixels(2, 2)
     model.eval()
     finer = OnCoarsePixels(model, scale, pixels)
     assert draws_members(finer)

@@ -1,6 +1,6 @@
 """The sums that the scores of the comparison of a learned ensemble with STEPS are made of."""
 
-from benchmarks.nowcast_sums import OCTAVES, SIDES, THRESHOLDS, TIMES, ensemble_sums, field_sums, power
+from benchmarks.nowcast_sums import LEAST, OCTAVES, SIDES, THRESHOLDS, TIMES, ensemble_sums, field_sums, power
 from convlstm.metrics import EnsembleMetrics, RainMetrics
 
 import numpy as np
@@ -10,8 +10,8 @@ import pytest
 @pytest.fixture
 def rain(rng):
     """Members (6, T, H, W), truth and known pixels (T, H, W), in steps of ten minutes."""
-    truth = rng.gamma(0.5, 2, (7, 32, 48)).astype(np.float32)
-    members = rng.gamma(0.5, 2, (6, 7, 32, 48)).astype(np.float32)
+    truth, members = (rng.gamma(0.5, 2, shape).astype(np.float32) for shape in ((7, 32, 48), (6, 7, 32, 48)))
+    truth, members = (np.where(x < LEAST, 0, x).astype(np.float32) for x in (truth, members))
     return members, truth, rng.random(truth.shape) < 0.8
 
 
@@ -46,6 +46,16 @@ def test_sums_of_starts_add_up(rain):
     )
     total = (one["crps 1px"] + two["crps 1px"]) / (one["pixels 1px"] + two["pixels 1px"])
     assert total == pytest.approx(metrics.compute()["crps_mmh"]["per_lead"])
+
+
+def test_rates_below_the_least_count_as_dry_in_truth_and_forecasts(rain):
+    members, truth, known = rain
+    weak = np.float32(0.9 * LEAST)
+    others = np.where(members == 0, weak, members), np.where(truth == 0, weak, truth)
+    for name, values in ensemble_sums(members, truth, known, 10, 2).items():
+        assert ensemble_sums(*others, known, 10, 2)[name] == pytest.approx(values), name
+    for name, values in field_sums(members[0], truth, known).items():
+        assert field_sums(others[0][0], others[1], known)[name] == pytest.approx(values), name
 
 
 def test_unknown_pixels_do_not_count(rain):

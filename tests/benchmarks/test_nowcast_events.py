@@ -18,7 +18,7 @@ import mlx.optimizers as optim
 import numpy as np
 import pytest
 
-SMALL = {"members": 3, "hidden_channels": [4], "levels": 4, "points": 16}
+SMALL = {"members": 3, "hidden_channels": [4], "levels": 4}
 FRAMES, SIDE, RIM = 30, 128, 16
 EVENT = Event("rain", "rain", coarsen=2, rim=RIM)
 INNER = slice(RIM, SIDE // 2 - RIM)

@@ -25,7 +25,6 @@ SMALL = [
     "model.members=3",
     "model.hidden_channels=[4]",
     "model.levels=4",
-    "model.points=16",
     "model.training_members=2",
     "model.training_leads=2",
     "data.input_frames=3",

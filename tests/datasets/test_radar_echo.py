@@ -106,7 +106,7 @@ def test_rates_are_multiplied_by_one_number_for_a_sequence(stack):
 
 
 def test_a_rate_factor_must_be_at_least_one_and_is_for_rain(stack):
-    with pytest.raises(ValueError, match="'rate_factor' must be at least 1 but got 0.5"):
+    with pytest.raises(ValueError, match=r"'rate_factor' must be at least 1 but got 0\.5"):
         opened(stack, rate_factor=0.5)
     with pytest.raises(ValueError, match="'rate_factor' is for rain in mm/h but the values are raw: leave it at 1"):
         opened(stack, reader={"units": "raw"}, transform=Linear(200.0), rate_factor=2.0)
