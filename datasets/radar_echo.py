@@ -272,8 +272,9 @@ class RadarEcho(SequenceDataset):
             "transform": self.transform.describe(),
             "thresholds": list(self.thresholds),
             "augment": self._augment,
-            "reverse": self._reverse,
-            "rate_factor": self._rate_factor,
+            # Descriptions of earlier versions lack these.
+            **({"reverse": True} if self._reverse else {}),
+            **({"rate_factor": self._rate_factor} if self._rate_factor > 1 else {}),
         }
 
 

@@ -32,11 +32,17 @@ Difference = tuple[str, Any, Any]
 """A dotted key, its former value and its current one; None for a value that is missing."""
 
 
+ADDED = {
+    f"data.{of}{key}": value for of in ("", "shared.") for key, value in {"reverse": False, "rate_factor": 1.0}.items()
+}
+"""Keys that earlier versions lacked, with the value that is what these did."""
+
+
 def differences(former: Mapping[str, Any], current: Mapping[str, Any], keys: Sequence[str]) -> list[Difference]:
     """Returns the values below some keys that differ between two configurations, without the `IRRELEVANT` ones.
 
     Archives are compared by name: they may have moved, and the data's record says if their contents are the same.
-    `data.digits=auto` equals any former value.
+    `data.digits=auto` equals any former value, and a key that an earlier version lacked is as that version was.
 
     Args:
         former: Configuration as nested mappings.
@@ -54,6 +60,7 @@ def _differences(former: Any, current: Any, key: str) -> list[Difference]:
         same = _file_names(former) == _file_names(current)
     else:
         same = former == current or current == FOLLOWS_DATA or (key, current) == ("data.digits", "auto")
+        same = same or (former is None and key in ADDED and current == ADDED[key])
     return [] if same else [(key, former, current)]
 
 

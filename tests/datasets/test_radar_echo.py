@@ -85,6 +85,7 @@ def test_reverse_plays_half_of_the_training_sequences_backwards(stack):
             shown, expected = frames(other), frames(one) if same else frames(one)[::-1]
             np.testing.assert_array_equal(shown[-3:], expected[-3:])
     assert 0.3 < backwards / (4 * data.size("train")) < 0.7
+    assert data.describe() == plain.describe() | {"reverse": True}
     assert equal(data.sample("test", 0), plain.sample("test", 0))
 
 
@@ -102,6 +103,7 @@ def test_rates_are_multiplied_by_one_number_for_a_sequence(stack):
     assert 0.33 < min(factors) < 0.7
     assert 1.5 < max(factors) < 3.01
     assert abs(np.log(factors).mean()) < 0.35
+    assert data.describe() == plain.describe() | {"rate_factor": 3.0}
     assert equal(data.sample("test", 0), plain.sample("test", 0))
 
 

@@ -99,3 +99,13 @@ def test_old_names_of_classes_make_no_difference():
         }
     }
     assert differences(updated(old), new, ["model"]) == []
+
+
+def test_a_key_that_an_earlier_version_lacked_is_as_that_version_was():
+    former = {"data": {"archive": "a"}}
+    assert differences(former, {"data": {"archive": "a", "reverse": False, "rate_factor": 1.0}}, ("data",)) == []
+    changed = {"data": {"archive": "a", "reverse": True, "rate_factor": 2.0}}
+    assert differences(former, changed, ("data",)) == [
+        ("data.reverse", None, True),
+        ("data.rate_factor", None, 2.0),
+    ]
