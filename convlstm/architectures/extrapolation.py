@@ -79,11 +79,16 @@ def arrived(channels: mx.array, y: mx.array, x: mx.array, *, border: str = "edge
     circular = circular or border == "circular"
     frame = bilinear(channels, y, x, circular)
     if border == "zero":
-        bottom, right = edges(*channels.shape[-2:])
-        inside = (y >= -0.5) & (y <= bottom + 0.5)
-        inside = inside if circular else inside & (x >= -0.5) & (x <= right + 0.5)
-        frame = mx.where(inside, frame, 0)
+        frame = mx.where(within(y, x, circular=circular), frame, 0)
     return frame
+
+
+def within(y: mx.array, x: mx.array, *, circular: bool = False) -> mx.array:
+    """Returns where rows and columns (..., H, W) are those of a pixel of the frame, as a mask of the same shape."""
+    y, x = mx.stop_gradient(y), mx.stop_gradient(x)
+    bottom, right = edges(*y.shape[-2:])
+    inside = (y >= -0.5) & (y <= bottom + 0.5)
+    return inside if circular else inside & (x >= -0.5) & (x <= right + 0.5)
 
 
 class Extrapolation(nn.Module):

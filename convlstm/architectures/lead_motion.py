@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convlstm.architectures.extrapolation import paths
-from convlstm.ops.sampling import edges
 
 import mlx.core as mx
 
@@ -34,10 +33,3 @@ def origins(flows: Sequence[mx.array], steps: mx.array, horizon: int, level: mx.
         ]
         total = [a + b for a, b in zip(total, own, strict=True)] if total else own
     return total[0], total[1]
-
-
-def within(y: mx.array, x: mx.array) -> mx.array:
-    """Returns where rows and columns (..., H, W) are those of a pixel of the frame, as a mask of the same shape."""
-    bottom, right = edges(y.shape[-2], y.shape[-1])
-    y, x = mx.stop_gradient(y), mx.stop_gradient(x)
-    return (y >= -0.5) & (y <= bottom + 0.5) & (x >= -0.5) & (x <= right + 0.5)

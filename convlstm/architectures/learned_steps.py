@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from convlstm.architectures.aligned_frames import AGES, aligned, carried, surprises
+from convlstm.architectures.extrapolation import within
 from convlstm.architectures.input_frames import check_channels, check_frames, depth_to_space, space_to_depth
-from convlstm.architectures.lead_motion import origins, within
+from convlstm.architectures.lead_motion import origins
 from convlstm.architectures.member_draws import DOUBLED, Shared, motion_errors, moved, noise_at
 from convlstm.architectures.member_quantiles import LEVELS, at_members, quantiles
 from convlstm.architectures.model_facts import FACTS

@@ -75,7 +75,6 @@ def open_archive(path: str | Path, *, format: str = "auto", zr: Sequence[float] 
     _warn(root.name, problems)
     frames = ArchiveFrames(files, grid, paths, file[order], position[order])
     place = place_of(grid, grid.coordinates, (grid.shape[0], grid.shape[1]), None if grid.unplaced else grid.extent)
-    about = {"title": root.name, "source": f"{len(paths)} files of the format {files.format}"}
     located = as_dataset([] if place is None else cf.coordinates_of(place), {})
     mapping = next((str(name) for name, one in located.coords.items() if not one.dims), None)
     valid = {"standard_name": "time", "long_name": "time (UTC)", "axis": "T"}

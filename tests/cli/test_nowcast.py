@@ -6,6 +6,7 @@ import json
 
 from convlstm.forecasting.forecaster import Forecaster
 from tests.support.cf_files import write_cf
+from tests.support.labelled import MAP
 from tests.support.tiny import call
 
 import numpy as np
@@ -17,15 +18,6 @@ pytest.importorskip("netCDF4")
 pyproj = pytest.importorskip("pyproj")
 
 RATE = {"units": "mm/h", "standard_name": "rainfall_rate", "grid_mapping": "crs"}
-# Of the stereographic projection of many composites.
-MAP = {
-    "grid_mapping_name": "polar_stereographic",
-    "latitude_of_projection_origin": 90.0,
-    "straight_vertical_longitude_from_pole": 10.0,
-    "standard_parallel": 60.0,
-    "false_easting": 0.0,
-    "false_northing": 0.0,
-}
 KM = 72
 
 
