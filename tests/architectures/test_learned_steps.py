@@ -233,14 +233,15 @@ def test_gradients_are_those_of_differences(rng):
 
 
 def test_a_few_steps_lower_the_loss():
+    mx.random.seed(0)
     model = built(training_members=2)
     model.train()
     x, targets = rain((0.0, 1.0)), rain((0.0, 1.0), frames=7)[:, 3:] * 0.6
-    optimizer = optim.Adam(3e-3)
+    optimizer = optim.Adam(1e-3)
     optimizer.init(model.trainable_parameters())
     step = make_step(model, optimizer, EnsembleScore((1, 4), rate_weight=0.0, spectrum_weight=0.0))
     batch = {"inputs": x, "targets": targets, "minutes": mx.array([10.0]), "pixel_km": mx.array([1.0])}
-    losses = [step(batch, mx.random.key(n))[0].item() for n in range(15)]
+    losses = [step(batch, mx.random.key(n))[0].item() for n in range(40)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
