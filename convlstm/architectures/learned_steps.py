@@ -77,6 +77,8 @@ class LearnedSTEPS(nn.Module):
         training_members: Members of a training step. Default: 4.
         training_leads: Lead times of a training step, drawn from those of the targets. Default: 4.
         training_minutes: Longest lead time that counts in training, in minutes. Default: 120.
+        dry: Values below this count as 0, in frames, targets and forecasts, on the model's scale: archives differ in what
+            they say of pixels without an echo. Default: 0.
         in_channels: Channels of the frames, which must be 1.
         seed: Seed of the draws of forecasts. Default: 0.
 
@@ -110,6 +112,7 @@ class LearnedSTEPS(nn.Module):
         training_members: int = 4,
         training_leads: int = 4,
         training_minutes: float = 120.0,
+        dry: float = 0.0,
         in_channels: int = 1,
         seed: int = 0,
     ):
@@ -130,6 +133,7 @@ class LearnedSTEPS(nn.Module):
         self.training_leads = check_whole(owner, "training_leads", training_leads)
         self.seed = check_whole(owner, "seed", seed, 0, 2**63 - 1)
         self.training_minutes = check_number(owner, "training_minutes", training_minutes, above=0)
+        self.dry = check_number(owner, "dry", dry, 0)
         self.patch_size, self.in_channels = patch_size, in_channels
         self._level = patch_size.bit_length() - 1
         if self._level >= self.levels:
@@ -182,15 +186,17 @@ class LearnedSTEPS(nn.Module):
         """
         self.check_input(inputs, horizon)
         minutes, pixel_km = self._facts(len(inputs), minutes, pixel_km)
+        frames = self._echoes(inputs)
         if self.training:
             own = mx.random.key(self.seed) if key is None else key
-            return self.drawn(self.shared(inputs, mx.arange(1, horizon + 1), minutes, pixel_km, horizon), own)
+            return self.drawn(self.shared(frames, mx.arange(1, horizon + 1), minutes, pixel_km, horizon), own)
         sequences = []
         for n in range(len(inputs)):
-            own = mx.random.key(self._content(inputs[n])) if key is None else mx.random.split(key, len(inputs))[n]
+            own = mx.random.key(self._content(frames[n])) if key is None else mx.random.split(key, len(inputs))[n]
             facts = minutes[n : n + 1], pixel_km[n : n + 1]
-            shared = self.shared(inputs[n : n + 1], mx.arange(1, horizon + 1), *facts, horizon)
-            sequences.append(self._in_steps(shared, own)[:, None, ..., None].astype(inputs.dtype))
+            shared = self.shared(frames[n : n + 1], mx.arange(1, horizon + 1), *facts, horizon)
+            members = self._echoes(self._in_steps(shared, own))
+            sequences.append(members[:, None, ..., None].astype(inputs.dtype))
         return sequences[0] if len(sequences) == 1 else mx.concatenate(sequences, axis=1)
 
     def mean(self, inputs: mx.array, horizon: int, **facts: Any) -> mx.array:
@@ -219,11 +225,11 @@ class LearnedSTEPS(nn.Module):
         number = min(self.training_leads, horizon)
         chosen = mx.sort(mx.random.permutation(horizon, key=choose)[:number])
         minutes, pixel_km = self._facts(len(inputs), minutes, pixel_km)
-        shared = self.shared(inputs, chosen + 1, minutes, pixel_km, horizon)
+        shared = self.shared(self._echoes(inputs), chosen + 1, minutes, pixel_km, horizon)
         members = self.drawn(shared, draw)
         known = within(shared.y, shared.x) & (shared.lead <= self.training_minutes)[..., None, None]
         known = known[..., None] if mask is None else known[..., None] & (mx.take(mask, chosen, axis=1) != 0)
-        value = loss(members, mx.take(targets, chosen, axis=1), known)
+        value = loss(members, self._echoes(mx.take(targets, chosen, axis=1)), known)
         return value, value
 
     def shared(self, inputs: mx.array, steps: mx.array, minutes: mx.array, pixel_km: mx.array, horizon: int) -> Shared:
@@ -340,6 +346,9 @@ class LearnedSTEPS(nn.Module):
     def _facts(self, N: int, minutes: Any, pixel_km: Any) -> tuple[mx.array, mx.array]:
         given = (self.minutes if minutes is None else minutes, self.pixel_km if pixel_km is None else pixel_km)
         return tuple(mx.broadcast_to(mx.array(a, mx.float32), (N,)) for a in given)  # type: ignore[return-value]
+
+    def _echoes(self, values: mx.array) -> mx.array:
+        return mx.where(values < self.dry, 0, values) if self.dry else values
 
     def _content(self, sequence: mx.array) -> int:
         rest = self.seed % 2**32

@@ -282,3 +282,21 @@ def test_the_configuration_has_the_defaults():
         assert getattr(model, name) == getattr(other, name)
     assert [n for n, _ in tree_flatten(model.parameters())] == [n for n, _ in tree_flatten(other.parameters())]
     assert sum(a.size for _, a in tree_flatten(other.parameters())) * 4 < 4e6
+
+
+def test_values_below_dry_are_as_zero_in_frames_targets_and_forecasts(rng):
+    frames = rain()
+    weak = mx.where(frames < 0.3, 0.02, frames)
+    model = built(rng, dry=0.3)
+    members = model(weak, 2)
+    assert mx.array_equal(members, model(mx.where(weak < 0.3, 0, weak), 2))
+    assert (members == 0).any() and not ((members > 0) & (members < 0.3)).any()
+    assert not mx.array_equal(built(rng)(weak, 2), built(rng)(frames, 2))
+
+    loss, key = EnsembleScore(), mx.random.key(3)
+    model.train()
+    values = [
+        model.training_loss(loss, x, y, None, key)[0].item()
+        for x, y in ((weak, weak), (mx.where(weak < 0.3, 0, weak), mx.where(weak < 0.3, 0.25, weak)))
+    ]
+    assert values[0] == values[1]
