@@ -77,8 +77,8 @@ class LearnedSTEPS(nn.Module):
         training_members: Members of a training step. Default: 4.
         training_leads: Lead times of a training step, drawn from those of the targets. Default: 4.
         training_minutes: Longest lead time that counts in training, in minutes. Default: 120.
-        dry: Values below this count as 0, in frames, targets and forecasts, on the model's scale: archives differ in what
-            they say of pixels without an echo. Default: 0.
+        dry: Values below this count as 0, in frames, targets and forecasts, on the model's scale: archives differ in
+            what they say of pixels without an echo. Default: 0.
         in_channels: Channels of the frames, which must be 1.
         seed: Seed of the draws of forecasts. Default: 0.
 
