@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 from convlstm.arguments import check_number, check_whole
-from convlstm.ops.sampling import LARGEST, bilinear, edges
+from convlstm.ops.motion_equations import Pair, motion_equations
+from convlstm.ops.sampling import LARGEST
 
 import mlx.core as mx
 
-# Widths of the windows, relative to the narrowest, and the weight of each relative to the one before. The wider ones
-# hardly count if there is texture, and decide if there is none.
-_WIDTHS, _TAIL = (1, 4, 16, math.inf), 0.02
+# Widths of the windows, relative to the narrowest, and the weight of each relative to the one before; the last one after
+# them is the whole frame. The wider ones hardly count if there is texture, and decide if there is none.
+_WIDTHS, _TAIL = (1, 4, 16), 0.02
 # Largest distance of a pair's frames; the factors of the weight for each frame by which a pair is older, and by which
 # its two frames are further apart.
 _REACH, _AGE, _LAG = 2, 0.8, 0.5
@@ -138,47 +139,22 @@ def _grids(H: int, W: int, cell: int) -> list[tuple[int, int]]:
 def _refine(I: mx.array, u: mx.array, window: float, iterations: int, circular: bool) -> mx.array:
     """Returns the motion (2, N, h, w) of frames I (N, T, h, w), in cells of their grid, from an approximate motion."""
     T, h, w = I.shape[1:]
-    pairs = [(t, k) for k in range(1, min(_REACH + 1, T)) for t in range(k, T)]
-    now, before = (mx.take(I, mx.array(ts), axis=1) for ts in ([t for t, _ in pairs], [t - k for t, k in pairs]))
-    weights = mx.array([_AGE ** (T - 1 - t) * _LAG ** (k - 1) for t, k in pairs]).reshape(-1, 1, 1)
-    k = mx.array([float(k) for _, k in pairs]).reshape(-1, 1, 1)
-    rows, columns = positions(h, w)
-    bottom, right = edges(h, w)
-    A = mx.stack([_gaussian(h, h, window * width) for width in _WIDTHS])
-    B = mx.stack([_gaussian(w, w, window * width, circular) for width in _WIDTHS])
-    tails = mx.array([_TAIL**i for i in range(len(_WIDTHS))]).reshape(-1, 1, 1)
+    pairs = [
+        Pair(t, k, _AGE ** (T - 1 - t) * _LAG ** (k - 1)) for k in range(1, min(_REACH + 1, T)) for t in range(k, T)
+    ]
+    # A window's sums are a product with matrices from both sides.
+    A = mx.concatenate([_TAIL**i * _gaussian(h, h, window * width) for i, width in enumerate(_WIDTHS)])
+    B = mx.concatenate([_gaussian(w, w, window * width, circular).T for width in _WIDTHS])
 
     for _ in range(iterations):
-        y, x = rows - k * u[0][:, None], columns - k * u[1][:, None]
-        moved = bilinear(before, y, x, circular)
-        r = now - moved
-        gy, gx = (k * g for g in _gradient((now + moved) / 2, circular))
-        # Content that enters over the border is unknown.
-        inside = (y >= 0) & (y <= bottom)
-        m = mx.where(inside if circular else inside & (x >= 0) & (x <= right), weights, 0)
-        a, b, c, p, q = ((m * g).sum(axis=1) for g in (gy * gy, gy * gx, gx * gx, gy * r, gx * r))
-        sums = mx.stack([a, b, c, a * u[0] + b * u[1] - p, b * u[0] + c * u[1] - q])
-        # A window's sums are a product with matrices from both sides.
-        a, b, c, p, q = (tails * (A @ sums[..., None, :, :] @ B.swapaxes(-1, -2))).sum(axis=-3)
+        sums = mx.stack(motion_equations(I, u, pairs, circular))
+        left = mx.moveaxis((A @ sums).reshape(*sums.shape[:2], len(_WIDTHS), h, w), 2, 3)
+        whole = _TAIL ** len(_WIDTHS) * sums.mean(axis=(-2, -1), keepdims=True)
+        a, b, c, p, q = left.reshape(*sums.shape[:3], -1) @ B + whole
         damping = _DAMPING * (a + c) + _FLOOR
         a, c, p, q = a + damping, c + damping, p + damping * u[0], q + damping * u[1]
         u = mx.stack([c * p - b * q, a * q - b * p]) / (a * c - b * b)
     return u
-
-
-def _gradient(f: mx.array, circular: bool) -> tuple[mx.array, mx.array]:
-    """Returns differences down and across (..., h, w): central ones, one-sided at the border."""
-    down = _difference(f.swapaxes(-1, -2)).swapaxes(-1, -2)
-    return down, (mx.roll(f, -1, -1) - mx.roll(f, 1, -1)) / 2 if circular else _difference(f)
-
-
-def _difference(f: mx.array) -> mx.array:
-    if f.shape[-1] == 1:
-        return mx.zeros_like(f)
-    step = f[..., 1:] - f[..., :-1]
-    # The step over the border counts as large as the last one before it.
-    step = mx.concatenate([step[..., :1], step, step[..., -1:]], axis=-1)
-    return (step[..., 1:] + step[..., :-1]) / 2
 
 
 def _centres(n: int, m: int) -> mx.array:

@@ -29,7 +29,7 @@ FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
 # Each .cpp file is compiled on its own.
 PARTS = (
     *("kernels", "st_lstm", "gru", "depthwise", "grouped", "patches"),
-    *("norms", "activations", "sampling", "nowcast", "bridge"),
+    *("norms", "activations", "sampling", "motion", "nowcast", "bridge"),
 )
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
 CHECK_SECONDS = 120  # limit of the check of a new library, which takes one or two
