@@ -10,8 +10,8 @@ from convlstm.ops.sampling import LARGEST
 
 import mlx.core as mx
 
-# Widths of the windows, relative to the narrowest, and the weight of each relative to the one before; the last one after
-# them is the whole frame. The wider ones hardly count if there is texture, and decide if there is none.
+# Widths of the windows, relative to the narrowest, and the weight of each relative to the one before. After them comes
+# the whole frame. The wider ones hardly count if there is texture, and decide if there is none.
 _WIDTHS, _TAIL = (1, 4, 16), 0.02
 # Largest distance of a pair's frames; the factors of the weight for each frame by which a pair is older, and by which
 # its two frames are further apart.
