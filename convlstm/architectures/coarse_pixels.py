@@ -159,8 +159,16 @@ class OnCoarsePixels(nn.Module):
 
     def __init__(self, model: Any, scale: Any, pixels: CoarsePixels):
         super().__init__()
-        self.model, self.pixels, self.size = model, pixels, int(model.size)
+        self.model, self.pixels = model, pixels
         self._scale = scale
+
+    @property
+    def size(self) -> int:
+        return int(self.model.size)
+
+    @size.setter
+    def size(self, members: int) -> None:
+        self.model.size = members
 
     def __call__(self, inputs: mx.array, horizon: int, *, minutes: mx.array | None = None) -> mx.array:
         """Returns the members' forecasts, (N, T_in, H, W, 1) -> (M, N, horizon, H, W, 1).

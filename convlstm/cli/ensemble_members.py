@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convlstm.architectures.perturbation import Perturbation
-from convlstm.cli.key_checks import FLAG, NOT_NEGATIVE, Values, whole
+from convlstm.cli.key_checks import FLAG, NOT_NEGATIVE, Values, optional, whole
 from convlstm.cli.program import fail
 
 MEMBERS: dict[str, Values] = {
@@ -19,12 +19,28 @@ MEMBERS: dict[str, Values] = {
     "members.motion": NOT_NEGATIVE,
     "members.field": NOT_NEGATIVE,
     "members.length": NOT_NEGATIVE,
+    "members.drawn": optional(whole(2)),
 }
 
 
 def perturbation(settings: Mapping[str, Any]) -> Perturbation:
     """Returns the perturbation of inputs that the section describes."""
     return Perturbation(**{key: settings["members"][key] for key in ("motion", "field", "length", "seed")})
+
+
+def set_drawn(drawing: Sequence[Any], settings: Mapping[str, Any]) -> None:
+    """Gives models that draw members themselves, or their forecasters, the number that is asked for, if one is.
+
+    Ends the program if there are none, but a number.
+    """
+    number = settings["members"]["drawn"]
+    if number is not None and not drawing:
+        fail(
+            f"'members.drawn' is for models that are ensembles by themselves, such as ckpt=nowcast. For others: "
+            f"ensemble=true members.perturbed={number}."
+        )
+    for one in drawing if number is not None else ():
+        one.size = number
 
 
 def check_count(settings: Mapping[str, Any], models: int) -> None:

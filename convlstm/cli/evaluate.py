@@ -22,7 +22,7 @@ from convlstm.checkpoints.finite import check_finite
 from convlstm.cli.columns import check_columns, note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.data_lines import print_data
-from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation
+from convlstm.cli.ensemble_members import MEMBERS, check_count, perturbation, set_drawn
 from convlstm.cli.error_wording import shown
 from convlstm.cli.evaluation_baselines import adopt_facts, baselines
 from convlstm.cli.evaluation_data import build_data, differences_in_training
@@ -102,6 +102,7 @@ def execute(config: DictConfig) -> None:
         for model in models.values():
             check_columns(model, columns)
         compared = baselines(settings["baselines"], models, rain, fields)
+    set_drawn(list(filter(draws_members, [*models.values(), *compared.values()])), settings)
     ensemble = ensemble_of(models, folders, settings, trusted) if settings["ensemble"] else {}
     if settings["products"] and not ensemble and not any(map(draws_members, [*models.values(), *compared.values()])):
         fail(

@@ -12,7 +12,7 @@ from convlstm.architectures.sprog import FRAMES, SPROG
 from convlstm.architectures.steps import STEPS
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
-from convlstm.cli.ensemble_members import check_count, perturbation
+from convlstm.cli.ensemble_members import check_count, perturbation, set_drawn
 from convlstm.cli.ignored_keys import changed
 from convlstm.cli.instantiation import check_described, check_types, instantiate
 from convlstm.cli.program import fail
@@ -46,6 +46,7 @@ def loaded(folder: Path, settings: dict[str, Any], ema: bool | None = None) -> F
         tile=settings["tile"],
         overlap=settings["overlap"],
     )
+    set_drawn([forecaster] if isinstance(forecaster, DrawnForecaster) else [], settings)
     if isinstance(forecaster, DrawnForecaster):
         _check_drawn(settings, "of this checkpoint")
         if settings["thresholds"] is not None:
@@ -83,6 +84,7 @@ def without_weights(config: DictConfig, settings: dict[str, Any]) -> Forecaster:
             f"model={name} has weights, so it needs a checkpoint: ckpt=runs/NAME, without model=. Without a "
             "checkpoint: model=extrapolation or model=persistence."
         )
+    set_drawn([model] if isinstance(model, STEPS) else [], settings)
     if isinstance(model, STEPS):
         _check_drawn(settings, "of model=steps")
     record = {
@@ -148,8 +150,11 @@ def fitted_to(
 
 def _check_drawn(settings: dict[str, Any], whose: str) -> None:
     """Ends the program if the settings do not fit a model that draws its members itself."""
-    if given := changed("forecast", settings, "members"):
-        fail(f"'members.{given[0]}' is for other ensembles: the members {whose} are those of model.members.")
+    if given := [key for key in changed("forecast", settings, "members") if key != "drawn"]:
+        fail(
+            f"'members.{given[0]}' is for other ensembles: the members {whose} are drawn by it. Leave it out; "
+            "members.drawn is their number."
+        )
     if settings["tile"] is not None:
         fail(f"'tile' must be null: the members {whose} would differ from tile to tile. Leave it out.")
 

@@ -17,7 +17,7 @@ _OF_ARCHIVES = ("reader", "input_format", "zr", "coarsen", "max_gap", "max_age")
 
 def check_members(config_name: str, settings: Mapping[str, Any]) -> None:
     """Ends the program if members of an ensemble are described, but no ensemble is asked for."""
-    given = changed(config_name, settings, "members")
+    given = [key for key in changed(config_name, settings, "members") if key != "drawn"]
     if given and not settings["ensemble"]:
         key = f"members.{given[0]}"
         fail(f"'{key}' is for ensembles but 'ensemble' is false. Add ensemble=true, or leave {key}=... out.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from convlstm.architectures.coarse_pixels import CoarsePixels
 from convlstm.architectures.learned_steps import LearnedSTEPS
+from convlstm.arguments import check_whole
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.forecasting.scale import FieldScale, Scale
@@ -29,6 +30,7 @@ class DrawnForecaster(EnsembleForecaster):
         thresholds, products: As in `EnsembleForecaster`.
 
     Attributes:
+        size: Number of members, at least 2, which can be set.
         products, layers, all_members, about: As in `EnsembleForecaster`.
         pixels: The blocks of pixels that are averaged to one for the model.
         trained_km: Side of a pixel in km in the configuration of the model; NaN for models that are not told it.
@@ -45,10 +47,18 @@ class DrawnForecaster(EnsembleForecaster):
     ):
         self._drawn = _Drawn(model)
         member = Forecaster(self._drawn, scale, **options)  # type: ignore[arg-type]
-        super().__init__([member], perturbed=self._drawn.size, thresholds=thresholds, products=products)
+        super().__init__([member], perturbed=int(model.size), thresholds=thresholds, products=products)
         self.model = model  # type: ignore[assignment]
         self.pixels = CoarsePixels()
         self.trained_km: float = getattr(model, "pixel_km", math.nan)
+
+    @property
+    def size(self) -> int:
+        return self.perturbed
+
+    @size.setter
+    def size(self, members: int) -> None:
+        self.model.size = self.perturbed = check_whole("DrawnForecaster", "size", members, 2)
 
     def adopt(self, *, minutes: float | None = None, pixel_km: float | Sequence[float] | None = None) -> None:
         """Tells a `LearnedSTEPS` the step and the pixels of the frames of further calls.
@@ -125,7 +135,7 @@ class _Drawn:
     """One member of a model's forecast at a time, drawn once for all of them: member 0 is asked for first."""
 
     def __init__(self, model: Any):
-        self.model, self.size, self.number = model, int(model.size), 0
+        self.model, self.number = model, 0
         self.forget()
 
     def forget(self) -> None:

@@ -88,6 +88,10 @@ def test_it_is_scored_by_its_members(run, tmp_path, monkeypatch, capsys):
     assert (status, err) == (0, "")
     document = json.loads((tmp_path / "others" / "metrics.json").read_text())
     assert document["forecasters"]["model"]["scores"]["crps_mmh"]["overall"] >= 0
+    status, _, err = call("evaluate", monkeypatch, capsys, f"ckpt={run}", "members.drawn=5", "products=[csi]", *line)
+    assert (status, err) == (0, "")
+    document = json.loads((tmp_path / "others" / "metrics.json").read_text())
+    assert len(document["forecasters"]["model"]["rank_histogram"]) == 6
     status, _, err = call("evaluate", monkeypatch, capsys, f"ckpt={run}", "ensemble=true", "members.perturbed=2", *line)
     assert status != 0
     assert "is an ensemble by itself" in err
@@ -111,8 +115,16 @@ def test_forecasts_have_spread_and_probabilities(run, tmp_path, monkeypatch, cap
     members = np.stack(list(forecaster.members(frames, 2)))
     np.testing.assert_allclose(mean, members.mean(axis=0), rtol=1e-5)
     assert list(forecaster.layers) == ["spread", "probability_at_least_2_mmh"]
+    forecaster.size = 4
+    assert len(list(forecaster.members(frames, 2))) == 4
+    assert forecaster(frames, 2).shape == (2, 20, 28)
+    assert forecaster.provenance()["ensemble"] == {"members": 4}
+    with pytest.raises(ValueError, match="'size' must be a whole number of at least 2 but got 1"):
+        forecaster.size = 1
     forecaster.model.adopt(minutes=10, pixel_km=1)
     assert np.abs(forecaster(frames, 2) - mean).max() > 1e-4
+    call("forecast", monkeypatch, capsys, *line, "horizon=1", "members.drawn=2")
+    assert stored(tmp_path / "out", "forecast_20200601T015000")[1]["provenance"]["ensemble"] == {"members": 2}
     refused = {
         "tile=32": "'tile' must be null",
         "ensemble=true members.perturbed=3": "'members.perturbed' is for other",
