@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from convlstm.checkpoints.build import TRUSTED, UntrustedTargetError
     from convlstm.checkpoints.loading import Loaded, load, load_all, load_weights, read_ema, read_maps, restore
     from convlstm.checkpoints.saving import CheckpointWriteError, save
-    from convlstm.checkpoints.search import FOLDER, NOWCAST, find, packaged, results_of, run_of
+    from convlstm.checkpoints.search import FOLDER, NOWCAST, find, name_of, packaged, results_of, run_of
     from convlstm.checkpoints.verification import (
         CHECKSUMS,
         CONFIG,
@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "load_all",
     "load_weights",
+    "name_of",
     "packaged",
     "read_config",
     "read_ema",

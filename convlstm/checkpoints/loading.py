@@ -164,8 +164,8 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
     """Returns the model of a checkpoint, ready to forecast: `load("runs/mine")(inputs, horizon)`.
 
     Args:
-        path: A run's folder, of which the best checkpoint is taken, a checkpoint's folder, or "nowcast" for the model
-            that comes with the package.
+        path: A run's folder, of which the best checkpoint is taken, a checkpoint's folder, "nowcast" for the model that
+            comes with the package, or "owner/name@revision" for one of the hub, see `convlstm.checkpoints.hub`.
         trusted: Packages whose classes the checkpoint's configuration may name, beside those of a run that this user
             has trained by `train` in the same folder. Default: convlstm and mlx.nn.
         ema: True for the averaged weights (`trainer.ema`), False for the plain ones. Default: None, the averaged ones

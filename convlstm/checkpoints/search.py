@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 
 from convlstm.arguments import check_path
+from convlstm.checkpoints.hub import PREFIX, fetch, hub_name, in_cache, is_name
+from convlstm.checkpoints.hub_cache import repository_of
 from convlstm.checkpoints.replaced import again_if_replaced
 from convlstm.checkpoints.verification import FILES, CheckpointError, verify
 
@@ -28,8 +30,23 @@ def run_of(folder: Path) -> Path:
 
 
 def results_of(folder: Path) -> Path:
-    """Returns the folder for what is made with a checkpoint: its run's; for the package's `runs/packaged_nowcast`."""
-    return Path("runs") / f"packaged_{NOWCAST}" if folder == packaged() else run_of(folder)
+    """Returns the folder for what is made with a checkpoint: its run's, or one in `runs`.
+
+    For the package's that is `runs/packaged_nowcast`, for one of the hub `runs/OWNER--NAME`.
+    """
+    if folder == packaged():
+        return Path("runs") / f"packaged_{NOWCAST}"
+    if (repository := repository_of(folder)) is not None:
+        return Path("runs") / repository.partition("@")[0].replace("/", "--")
+    return run_of(folder)
+
+
+def name_of(folder: Path) -> str:
+    """Returns a checkpoint's name for records: "nowcast", "hf://owner/name@commit", or its path."""
+    if folder == packaged():
+        return NOWCAST
+    repository = repository_of(folder)
+    return str(folder) if repository is None else f"{PREFIX}{repository}"
 
 
 def previous(folder: Path, age: int = 1) -> Path:
@@ -57,8 +74,12 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
     The text "nowcast" is the name of the model that comes with the package, always: a folder of this name is
     "./nowcast", and if there is one, a warning says so.
 
+    A text "owner/name", "owner/name@revision" or "hf://owner/name@revision" is a repository of the hub, see
+    `convlstm.checkpoints.hub`. A folder of the name here is taken instead, unless there is "hf://"; if the hub's cache
+    has that repository, a warning says so.
+
     Args:
-        path: A checkpoint's folder, a run's folder, the `checkpoints` folder in a run, or "nowcast".
+        path: A checkpoint's folder, a run's folder, the `checkpoints` folder in a run, "nowcast", or a name on the hub.
         prefer: Names of the checkpoints of a run, the preferred one first. Default: best, then last.
 
     Raises:
@@ -73,13 +94,19 @@ def find(path: str | Path, prefer: Sequence[str] = ("best", "last")) -> Path:
                 stacklevel=3,
             )
         return _find(packaged(), prefer)
-    return _find(check_path("find", "path", path).expanduser(), prefer)
+    if (name := hub_name(path)) is not None:
+        return _find(fetch(name), prefer)
+    folder = check_path("find", "path", path).expanduser()
+    if isinstance(path, str) and folder.exists() and in_cache(path):
+        warnings.warn(f"'{path}' is the folder here; that of the hub is '{PREFIX}{path}'.", stacklevel=3)
+    return _find(folder, prefer)
 
 
 @again_if_replaced
 def _find(path: Path, prefer: Sequence[str]) -> Path:
     if not path.exists() and not previous(path).exists():
-        raise CheckpointError(f"'{path}' does not exist. Give a run's folder or a checkpoint's folder.")
+        hub = f" On the hub it would be {PREFIX}{path}." if is_name(str(path)) else ""
+        raise CheckpointError(f"'{path}' does not exist. Give a run's folder or a checkpoint's folder.{hub}")
     # Between the renames of `save` only the previous checkpoint exists.
     folder = path if path.exists() else previous(path)
     if _begun(folder):

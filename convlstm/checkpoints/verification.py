@@ -13,6 +13,7 @@ from typing import Any
 from convlstm.backend import files
 from convlstm.backend.plain_files import RefusedFileError, parse_json, parse_yaml, read_bytes
 from convlstm.checkpoints import tensors
+from convlstm.checkpoints.hub_cache import blob_of
 from convlstm.checkpoints.old_names import updated
 from convlstm.checkpoints.replaced import CheckpointError, again_if_replaced
 
@@ -101,7 +102,10 @@ def compare(path: Path, expected: Mapping[str, Any], actual: Mapping[str, Any]) 
 
 
 def regular_file(folder: Path, name: str) -> Path:
-    """Returns the path of a checkpoint's file, or raises CheckpointError if it is missing or not a regular file."""
+    """Returns the path of a checkpoint's file, or raises CheckpointError if it is missing or not a regular file.
+
+    A link is refused, unless it is one of the hub's cache.
+    """
     path = folder / name
     try:
         kind = path.lstat().st_mode
@@ -110,6 +114,8 @@ def regular_file(folder: Path, name: str) -> Path:
     except OSError as error:
         raise damaged(path, error) from error
     if stat.S_ISLNK(kind):
+        if blob_of(path) is not None:
+            return path
         raise CheckpointError(
             f"'{path}' is a link to somewhere else, so it was not read. Use a copy of the checkpoint that holds the "
             "files themselves (cp -rL)."
@@ -183,6 +189,6 @@ def _text(folder: Path, name: str) -> str:
 def _bytes(folder: Path, name: str) -> bytes:
     path = regular_file(folder, name)
     try:
-        return read_bytes(path, LONGEST[name])
+        return read_bytes(blob_of(path) or path, LONGEST[name])
     except (OSError, RefusedFileError) as error:
         raise damaged(path, error) from error

@@ -9,6 +9,7 @@ from typing import Any
 from convlstm import checkpoints
 from convlstm.checkpoints.build import TRUSTED, check_targets
 from convlstm.checkpoints.frozen import freeze
+from convlstm.checkpoints.hub import from_hub
 from convlstm.checkpoints.own_runs import trusted_packages
 from convlstm.checkpoints.transfer import Transfer, take_weights
 from convlstm.cli.configuration import plain, typed_changes
@@ -60,7 +61,7 @@ def follow_checkpoint(config: DictConfig, ranks: Ranks) -> None:
         for text in _hydra_words(list(sections.values())):
             raise checkpoints.CheckpointError(f"it has {text!r}, which only configurations of the user may have.")
     except ValueError as error:
-        raise ValueError(f"{error}\nThe model comes from '{Path(folder) / checkpoints.CONFIG}'.") from error
+        raise ValueError(f"{error}\nThe model comes from '{folder}/{checkpoints.CONFIG}'.") from error
     with open_dict(config):
         for name, section in sections.items():
             config[name] = section
@@ -83,8 +84,7 @@ def _source(settings: dict[str, Any]) -> list[Any]:
             folder = checkpoints.find(str(settings["init"]))
         except checkpoints.CheckpointError as error:
             raise checkpoints.CheckpointError(f"init: {error}") from error
-        packaged = folder == checkpoints.packaged()
-        return _described_by(folder.resolve(), checkpoints.NOWCAST if packaged else str(folder.resolve()))
+        return _described_by(folder.resolve(), checkpoints.name_of(folder.resolve()))
     resumed = settings["resume"]
     if resumed == "auto":
         resumed = Path(str(settings["output"])).expanduser() / str(settings["name"])
@@ -128,6 +128,7 @@ def prepare(model: nn.Module, init: str | None, patterns: Sequence[str], ranks: 
     lines: list[str] = []
     if init is not None and ranks.main:
         folder = checkpoints.packaged() if init == checkpoints.NOWCAST else Path(init)
+        folder = checkpoints.find(init) if from_hub(init) else folder
         lines = [*_described(take_weights(folder, model)), *_other_scale(folder, data)]
     if frozen := freeze(model, patterns):
         lines.append(f"frozen      {len(frozen)} arrays do not change: {_listed(frozen)}")

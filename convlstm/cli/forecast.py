@@ -10,6 +10,7 @@ from typing import Any
 
 from convlstm import checkpoints
 from convlstm.architectures.learned_steps import LearnedSTEPS
+from convlstm.checkpoints.hub import from_hub
 from convlstm.cli.columns import note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS
@@ -124,6 +125,8 @@ def execute(config: DictConfig) -> None:
                 f"'ckpt' must be one checkpoint but got {shown(paths)}. For one forecast of all of them: ensemble=true."
             )
         folders = [checkpoints.find(str(path)) for path in paths]
+        for name in filter(from_hub, map(checkpoints.name_of, folders)):
+            print(f"checkpoint  {name}")
         forecaster = ensemble_of(folders, settings) if settings["ensemble"] else loaded(folders[0], settings)
         run = checkpoints.results_of(folders[0])
     output = Output(settings, run)

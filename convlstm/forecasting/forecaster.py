@@ -130,8 +130,8 @@ class Forecaster:
         """Returns the forecaster of a checkpoint, with the scale and the length of its sequences in training.
 
         Args:
-            path: A run's folder (its best checkpoint is taken), a checkpoint's folder, or "nowcast" for the model that
-                comes with the package.
+            path: A run's folder (its best checkpoint is taken), a checkpoint's folder, "nowcast" for the model that
+                comes with the package, or "owner/name@revision" for one of the hub.
             scale: Replaces the scale of the checkpoint's data. Default: None.
             trusted: Packages whose classes the checkpoint may name, as in `convlstm.load`. Default: convlstm and
                 mlx.nn.
@@ -152,7 +152,7 @@ class Forecaster:
         if cls is Forecaster and draws_members(model):
             from convlstm.forecasting.drawn_members import DrawnForecaster  # a subclass of this class
 
-            return DrawnForecaster.load(path, scale=scale, trusted=trusted, ema=ema, **options)
+            return DrawnForecaster.load(folder, scale=scale, trusted=trusted, ema=ema, **options)
         trained, section = _mapping(state.get("data")), _mapping(config.get("data"))
         facts = {**section, **trained}
         settings = {
@@ -162,7 +162,7 @@ class Forecaster:
             **{name: value for name, value in options.items() if value is not None},
         }
         record = {
-            "checkpoint": checkpoints.NOWCAST if folder == checkpoints.packaged() else str(folder),
+            "checkpoint": checkpoints.name_of(folder),
             "step": state.get("step"),
             "commit": _commit(checkpoints.run_of(folder)),
             "config": config,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.checkpoints.hub import PREFIX, hub_name
 from convlstm.runs.comparison import Difference, differences
 from convlstm.runs.folder import holds_checkpoints
 
@@ -103,6 +104,11 @@ def matching_run(output: Path, settings: Mapping[str, Any]) -> tuple[Path, Path]
 def newest(path: str | Path) -> Path:
     """Returns the newest checkpoint of a run, or the checkpoint that a path names."""
     try:
+        if (name := hub_name(path)) is not None:
+            raise checkpoints.CheckpointError(
+                f"'{path}' does not exist here, and a checkpoint of the hub is no run. Start one from it: "
+                f"init={PREFIX}{name}."
+            )
         folder = checkpoints.find(path if isinstance(path, Path) else str(path), prefer=("last", "best"))
     except checkpoints.CheckpointError as error:
         raise checkpoints.CheckpointError(f"resume: {error}") from error

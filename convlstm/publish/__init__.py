@@ -1,0 +1,1 @@
+"""Publishing of checkpoints on the Hugging Face hub: `convlstm push runs/NAME owner/name`."""
