@@ -19,6 +19,7 @@ from convlstm.backend.memory import check_parameters
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.ensemble_members import weights_of
 from convlstm.checkpoints.finite import check_finite
+from convlstm.checkpoints.hub_cache import repository_of
 from convlstm.cli.columns import check_columns, note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.data_lines import print_data
@@ -146,7 +147,7 @@ def execute(config: DictConfig) -> None:
         products=settings["products"],
     )
     record = {
-        "checkpoints": {name: str(each.folder) for name, each in loaded.items()},
+        "checkpoints": {name: checkpoints.name_of(each.folder) for name, each in loaded.items()},
         "steps": {name: each.state["step"] for name, each in loaded.items()},
         "split": settings["split"],
         "data": about,
@@ -230,7 +231,8 @@ def labels(folders: list[Path]) -> list[str]:
     """Returns a short name for each checkpoint: its run's name, with as much of the path as makes the names differ."""
     if len(folders) < 2:
         return ["model"] * len(folders)
-    runs = [checkpoints.run_of(folder) for folder in folders]
+    # The folders of the hub's cache have the names of commits.
+    runs = [checkpoints.results_of(f) if repository_of(f) else checkpoints.run_of(f) for f in folders]
     for depth in count(1):
         names = ["/".join(run.parts[-depth:]) for run in runs]
         if len(set(names)) == len(names):

@@ -8,6 +8,7 @@ import warnings
 from convlstm import Forecaster, checkpoints, load
 from convlstm.checkpoints import CheckpointError, find
 from convlstm.checkpoints.hub import HubName, hub_name
+from convlstm.cli.evaluate import labels
 from convlstm.runs.resume import newest
 from tests.support.commands import call
 from tests.support.forecast_runs import READER
@@ -148,6 +149,7 @@ def test_the_commands_take_a_name_of_the_hub(hub, best, tmp_path):
     outcome = call("forecast", [name, f"input={tmp_path / 'radar'}", READER, "format=npy", "horizon=2"])
     assert outcome.kind == "accepted", outcome.text
     assert f"checkpoint  hf://me/model@{number}" in outcome.text
+    assert labels([find("me/model"), best]) == ["me--model", "mine"]
     # Not in the cache, which belongs to the library.
     assert (tmp_path / "here" / "runs" / "me--model" / "forecasts").is_dir()
     assert Forecaster.load("me/model").record["checkpoint"] == f"hf://me/model@{number}"
