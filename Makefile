@@ -1,4 +1,4 @@
-# make train, make test, make bench: each sets up .venv first if it is missing or pyproject.toml has changed.
+# make train, make test, make bench, make docs: each sets up .venv first if it is missing or pyproject.toml has changed.
 #
 #   EXTRA   MLX's backend: cpu, cuda12 or cuda13 on Linux (default cpu); empty on macOS, where MLX includes Metal
 #   VENV    the environment's folder (default .venv)
@@ -28,12 +28,13 @@ comma := ,
 RUN_READY := $(VENV)/.ready-$(or $(EXTRA),macos)
 TEST_READY := $(RUN_READY)-dev
 BENCH_READY := $(RUN_READY)-bench
+DOCS_READY := $(RUN_READY)-docs
 # The distribution that EXTRA installs: mlx_cpu, mlx_cuda_12 or mlx_cuda_13.
 BACKEND := mlx_$(subst cuda,cuda_,$(EXTRA))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test bench faults doctor nowcast-weights clean check-extra
+.PHONY: help setup train test bench docs faults doctor nowcast-weights clean check-extra
 
 help: ## print this
 	@echo 'make TARGET [EXTRA=cpu|cuda12|cuda13]'
@@ -59,6 +60,10 @@ test: $(TEST_READY) ## set up, then lint, types and tests
 bench: $(BENCH_READY) ## set up, then time training and forecasting beside PyTorch on this CPU
 	$(PY) -m benchmarks $(ARGS)
 
+docs: $(DOCS_READY) ## set up, then run the tutorials and build the documentation into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
+	@echo 'To read it: $(PY) -m http.server -d site, then http://localhost:8000'
+
 faults: $(TEST_READY) ## set up, then test runs, readers and watchers under faults; fails if anything is lost
 	$(PY) -m fault_tests $(ARGS)
 
@@ -69,7 +74,7 @@ nowcast-weights: $(RUN_READY) ## make the averaged weights of RUN=runs/NAME thos
 	$(PY) -m convlstm.checkpoints.packaging $(RUN)
 
 clean: ## remove .venv and the caches; runs/ stays
-	rm -rf $(VENV) build convlstm.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build site convlstm.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_READY): pyproject.toml $(VENV)/.pip | check-extra
@@ -86,6 +91,11 @@ $(TEST_READY): pyproject.toml $(VENV)/.pip | check-extra
 $(BENCH_READY): $(RUN_READY)
 	@echo "Installing PyTorch into $(VENV)"
 	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))bench]'
+	@touch $@
+
+$(DOCS_READY): $(RUN_READY)
+	@echo "Installing MkDocs and its plugins into $(VENV)"
+	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))docs]'
 	@touch $@
 
 # Two backends in one environment overwrite each other's libmlx.so.
