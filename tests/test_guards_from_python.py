@@ -77,14 +77,15 @@ def test_wrong_parts_of_a_forecast_are_refused(name, value):
 @pytest.mark.parametrize("format", FORMATS)
 def test_writers_leave_foreign_files_alone(format, tmp_path):
     path = tmp_path / f"foreign{FORMATS[format].ending}"
-    if format == "png":
+    is_folder = not FORMATS[format].ending
+    if is_folder:
         path.mkdir()
-    foreign = path / "notes.txt" if format == "png" else path
+    foreign = path / "notes.txt" if is_folder else path
     foreign.write_text("mine")
     with pytest.raises(FileExistsError, match="is left alone"):
         write(path, Forecast(FRAMES, "mm/h"), format)
     assert foreign.read_text() == "mine"
-    assert len(list(tmp_path.rglob("*"))) == (2 if format == "png" else 1)
+    assert len(list(tmp_path.rglob("*"))) == (2 if is_folder else 1)
 
 
 @pytest.mark.parametrize("path", [12, None, "", "a\0b"])

@@ -23,7 +23,7 @@ PRODUCTS: dict[str, Values] = {
 }
 
 # Formats that hold what stands beside the forecast.
-_WITH_LAYERS = ("netcdf", "zarr")
+_WITH_LAYERS = ("netcdf", "zarr", "zarr3", "geotiff", "geotiff_frames")
 
 
 def check_products(settings: Mapping[str, Any], forecaster: Forecaster, formats: Collection[str]) -> None:
@@ -42,7 +42,8 @@ def check_products(settings: Mapping[str, Any], forecaster: Forecaster, formats:
     held = {*_WITH_LAYERS, *(["npy"] if "members" in settings["products"] else [])} & {*formats}
     if not held:
         written = ", ".join(formats)
-        reasons["products"] = f"only NetCDF and Zarr hold products beside the forecast, but {written} is written"
+        holders = "only NetCDF, Zarr and GeoTIFF hold products beside the forecast"
+        reasons["products"] = f"{holders}, but {written} is written"
     for key, reason in reasons.items():
         if key in given and reason:
             print(f"ignored     {key}={shown(settings[key])}: {reason}")

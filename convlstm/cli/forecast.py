@@ -99,6 +99,7 @@ KEYS: dict[str, Values] = {
     ),
     "crop": optional(Values("[top, left, height, width] in pixels", _is_crop)),
     "input_format": Values("auto or a format", lambda value: isinstance(value, str)),
+    "attributes": optional(Values('names and texts "{license: CC-BY-4.0}"', lambda value: isinstance(value, dict))),
     "reader": optional(Values('options such as "{units: dBZ}"', lambda value: isinstance(value, dict))),
     "trusted": PACKAGES,
 }
@@ -107,7 +108,7 @@ KEYS: dict[str, Values] = {
 def main() -> None:
     """Runs the command: `convlstm forecast`, or `python forecast.py` in a checkout."""
     # Hydra does not know the options of the reader: they depend on the format.
-    run("forecast", execute, open_sections=("reader",))
+    run("forecast", execute, open_sections=("reader", "attributes"))
 
 
 def execute(config: DictConfig) -> None:
@@ -316,6 +317,7 @@ def forecast_frames_up_to(
         **beside(forecaster, values),
         provenance=forecaster.provenance() | {"input": str(latest.path)},
         frame_rate=settings["fps"],
+        attributes=settings["attributes"] or {},
         valid=latest.after(until, len(values)),
     )
     if not settings["watch"]:

@@ -142,6 +142,7 @@ def forecast_clip(
         **beside(forecaster, values),
         provenance=forecaster.provenance() | {"input": str(path)},
         frame_rate=rate,
+        attributes=settings["attributes"] or {},
     )
     return forecast, f"{path.stem}_forecast"
 

@@ -15,10 +15,10 @@ import numpy as np
 
 # Endings of formats that cannot be written. If `out` has one of them, it is not meant as a folder.
 _OTHER_ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".avi", ".mov"),
+    *(".png", ".jpg", ".jpeg", ".avi", ".mov"),
     *(".h5", ".hdf5", ".csv", ".npz", ".grib", ".grb"),
 )
-_ENDINGS = tuple(format.ending for format in FORMATS.values() if format.ending)
+_ENDINGS = tuple(dict.fromkeys(format.ending for format in FORMATS.values() if format.ending))
 
 
 class Output:
@@ -38,6 +38,7 @@ class Output:
         if formats == "auto":
             formats = format_of_path or "netcdf"
         self.formats = formats if isinstance(formats, list) else [formats]
+        _check_apart(self.formats)
         self.is_file = format_of_path is not None and not (self.path.is_dir() and format_of_path != "zarr")
         source, target = Path(str(settings["input"])).expanduser().resolve(), self.path.resolve()
         if source in (target, *target.parents):
@@ -65,12 +66,23 @@ class Output:
             if self.is_file and format == format_of(self.path):
                 path = self.path
             else:
-                path = base.with_name(f"{base.name}{FORMATS[format].ending or '_frames'}")
+                path = base.with_name(f"{base.name}{FORMATS[format].ending or FORMATS[format].folder}")
             paths.append(str(write(path, forecast, format)))
         if since is None:
             print(f"written     {', '.join(paths)}")
         else:
             print(f"forecast    {', '.join(paths)}  ({time.perf_counter() - since:.1f} s)")
+
+
+def _check_apart(formats: list[str]) -> None:
+    """Ends the program if two formats have the same ending, so that one file would replace the other."""
+    for n, format in enumerate(formats):
+        other = next((one for one in formats[:n] if FORMATS[one].ending == FORMATS[format].ending != ""), None)
+        if other is not None:
+            fail(
+                f"'format' must not have both {other} and {format}, whose files end with {FORMATS[format].ending}, but "
+                f"got {shown(formats)}. Write them one after the other, with two names."
+            )
 
 
 def name_of(forecast: Forecast) -> str:

@@ -49,7 +49,7 @@ class EnsembleForecaster(Forecaster):
             `probability_at_least_..._within_10_km`. Of several fields each has its own, such as `spread_sst`. Empty for
             batches, and for frames of several channels that are no fields.
         all_members: Those of the last call, (M, ...), if "members" is among the products; else None.
-        about: Attributes of the last call's forecast in CF's notation: `cell_methods` and `comment`.
+        about: Attributes of the last call's forecast: `cell_methods` and `comment` in CF's notation, `ensemble_size`.
 
     Raises:
         ValueError: There are fewer than two members, the forecasters do not fit each other, or there are thresholds
@@ -97,7 +97,7 @@ class EnsembleForecaster(Forecaster):
         self.products = Products() if products is None else products
         self.layers: dict[str, Layer] = {}
         self.all_members: np.ndarray | None = None
-        self.about: dict[str, str] = {}
+        self.about: dict[str, Any] = {}
 
     def _fields(self) -> list[tuple[str, str]]:
         """Returns names and units of the fields; a single one, or frames that are no fields, have no name."""
@@ -170,7 +170,8 @@ class EnsembleForecaster(Forecaster):
         shares = np.where(np.isnan(mean), np.nan, counts / self.size)
         self._set_layers(np.sqrt(squares / (self.size - 1)), shares, kept, products)
         self.all_members = kept if "members" in products.beside else None
-        self.about = about(products.forecast) | {"comment": comment(products.forecast, self.size)}
+        described = {"comment": comment(products.forecast, self.size), "ensemble_size": self.size}
+        self.about = about(products.forecast) | described
         if products.forecast == "mean":
             return mean.astype(np.float32)
         return single(products.forecast, kept, self.thresholds)

@@ -1,4 +1,4 @@
-"""Forecasts as files: NetCDF, Zarr, NumPy, pictures, animations and videos.
+"""Forecasts as files: NetCDF, Zarr, GeoTIFF, NumPy, pictures, animations and videos.
 
 A new format is a module with a function that writes it and one that recognises it, and a line in `FORMATS`.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from convlstm.arguments import check_path
 from convlstm.backend import files
 from convlstm.backend.full_disk import write_error
-from convlstm.writers import mp4, netcdf, npy, pictures, zarr_store
+from convlstm.writers import geotiff, mlcast, mp4, netcdf, npy, pictures, zarr_store
 from convlstm.writers.forecast import Coordinate, Forecast, Layer, Place, Quantity
 from convlstm.writers.formats import Format
 from convlstm.writers.optional_imports import MissingWriterError
@@ -32,12 +32,19 @@ __all__ = [
 FORMATS = {
     "netcdf": Format(".nc", netcdf.write, netcdf.is_forecast),
     "zarr": Format(".zarr", zarr_store.write, zarr_store.is_forecast),
+    "zarr3": Format(".zarr", zarr_store.write_version_3, zarr_store.is_forecast),
+    "mlcast": Format(".zarr", mlcast.write, zarr_store.is_forecast),
+    "geotiff": Format(".tif", geotiff.write, geotiff.is_forecast),
+    "geotiff_frames": Format("", geotiff.write_frames, geotiff.are_frames, folder="_geotiff"),
     "npy": Format(".npy", npy.write, npy.is_forecast, companion=".json"),
     "png": Format("", pictures.write_frames, pictures.are_frames),
     "gif": Format(".gif", pictures.write_gif, pictures.is_picture),
     "mp4": Format(".mp4", mp4.write, mp4.is_forecast),
 }
-_ENDINGS = {format.ending: name for name, format in FORMATS.items() if format.ending} | {".nc4": "netcdf"}
+_ENDINGS = {".nc4": "netcdf", ".tiff": "geotiff"}
+for _name, _format in FORMATS.items():  # of several formats with one ending it means the first
+    if _format.ending:
+        _ENDINGS.setdefault(_format.ending, _name)
 
 
 def format_of(path: str | Path) -> str | None:
@@ -51,7 +58,7 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
     An earlier forecast is replaced, but nothing else. If `path` is a link, its target is replaced.
 
     Args:
-        path: The file; for `png` the folder of the frames.
+        path: The file; for `png` and `geotiff_frames` the folder of the frames.
         forecast: The forecast.
         format: A key of `FORMATS`. Default: the one that the ending of `path` means.
 
@@ -59,7 +66,8 @@ def write(path: str | Path, forecast: Forecast, format: str | None = None) -> Pa
         The path.
 
     Raises:
-        ValueError: An argument is of another type, the format does not exist, or the ending does not mean any.
+        ValueError: An argument is of another type, the format does not exist, the ending does not mean any, or the
+            format cannot hold the forecast, as GeoTIFF without the place of the pixels.
         MissingWriterError: The format's library is not installed.
         FileExistsError: The path is taken by something other than an earlier forecast.
         OSError: The forecast cannot be written, as on a full disk. An earlier one stays.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -22,6 +23,7 @@ _FIELDS = {
 # The spelling of UDUNITS.
 _UNITS = {"mm/h": "mm h-1", "raw": "1", "": "1"}
 EPOCH = "1970-01-01 00:00:00"
+_SIZE = "number_of_realizations"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def variables(forecast: Forecast) -> list[Variable]:
         period = {"standard_name": "forecast_period", "long_name": "lead time", "units": "minutes"}
         written.append(Variable("lead_time", ("time",), leads.astype(np.float64), period))
         auxiliary.insert(0, "lead_time")
+    about_forecast = dict(forecast.about)
+    # The axis over which the members are combined, as a coordinate: the dimension is gone.
+    if size := about_forecast.pop("ensemble_size", None):
+        number = {"long_name": "number of members", "units": "1"}
+        written.append(Variable(_SIZE, (), np.asarray(size, np.int32), number))
     place = forecast.place
     rows, columns = ("y", "x") if place is None else place.dimensions
     shared = {}
@@ -90,7 +97,9 @@ def variables(forecast: Forecast) -> list[Variable]:
         channels, last = (n, ()) if separate else (slice(None), ("channel",))
         about = {**about_of(one), **shared}
         beside = [*forecast.layers, *([f"{one.name}_members"] if members is not None else [])]
-        further = {**forecast.about, **({"ancillary_variables": " ".join(beside)} if beside else {})}
+        further = _combined(about_forecast, shared, size)
+        if beside:
+            further["ancillary_variables"] = " ".join(beside)
         written.append(Variable(one.name, (*dimensions, *last), values[..., channels], about | further, True))
         if members is not None:
             # A view, as members are large.
@@ -99,13 +108,21 @@ def variables(forecast: Forecast) -> list[Variable]:
             axes = ("realization", *dimensions, *last)
             of_fields.append(Variable(f"{one.name}_members", axes, of_one, described, True))
     for name, layer in forecast.layers.items():
-        attributes = {"long_name": layer.long_name, "units": layer.units, **layer.attributes, **shared}
+        attributes = {"long_name": layer.long_name, "units": layer.units, **shared}
+        attributes |= _combined(layer.attributes, shared, size)
         written.append(Variable(name, dimensions, np.asarray(layer.values, np.float32), attributes, True))
     if members is not None:
         numbers = np.arange(1, len(members) + 1, dtype=np.int32)
         about_number = {"standard_name": "realization", "long_name": "number of the member", "units": "1"}
         written.append(Variable("realization", ("realization",), numbers, about_number))
     return written + of_fields
+
+
+def _combined(about: Mapping[str, Any], shared: Mapping[str, Any], size: int | None) -> dict[str, Any]:
+    """Returns attributes of a field; one that is made of all members has their number among its coordinates."""
+    if not size or not str(about.get("cell_methods", "")).startswith("realization:"):
+        return dict(about)
+    return {**about, "coordinates": " ".join(filter(None, (shared.get("coordinates"), _SIZE)))}
 
 
 def attributes(forecast: Forecast) -> dict[str, Any]:
@@ -121,21 +138,29 @@ def attributes(forecast: Forecast) -> dict[str, Any]:
     for name, value in provenance.items():
         if value is not None and value != {}:
             written[name] = value if isinstance(value, str | int | float) else json.dumps(value, default=str)
-    return written
+    return written | dict(forecast.attributes)
 
 
 def about_of(field: Quantity) -> dict[str, Any]:
     """Returns the attributes of a field."""
     named = {"standard_name": field.standard_name, "long_name": field.long_name}
-    return {name: text for name, text in named.items() if text} | {"units": _UNITS.get(field.units, field.units)}
+    about = {name: text for name, text in named.items() if text} | {"units": _UNITS.get(field.units, field.units)}
+    if field.standard_name.endswith("temperature"):  # no difference of two, which other programs convert differently
+        about["units_metadata"] = "temperature: on_scale"
+    return about
 
 
 def coordinates_of(place: Place) -> list[Variable]:
     """Returns the coordinates of the pixels and the grid mapping."""
     written = [Variable(c.name, c.dimensions, np.asarray(c.values), dict(c.attributes)) for c in place.coordinates]
-    if place.mapping is None and (mapping := grid_mapping(place.projection)):
+    if place.mapping is None and (mapping := mapping_of(place)):
         written.append(Variable("crs", (), np.asarray(0, np.int32), mapping))
     return written
+
+
+def mapping_of(place: Place) -> dict[str, Any]:
+    """Returns the attributes of the grid mapping: those of the input, else those of the projection; {} for neither."""
+    return place.mapping_attributes or grid_mapping(place.projection)
 
 
 def _seconds(times: np.ndarray) -> np.ndarray:

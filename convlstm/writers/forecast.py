@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,10 @@ import numpy as np
 
 SOURCE = "convlstm"
 """Beginning of `source`, or of a picture's comment, in all files that this project writes."""
+
+# Attributes of files: their names, and those that no one else may set.
+_NAME = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII)
+_OWN = ("Conventions", "source", "history")
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,7 @@ class Forecast:
             from frame to frame.
         members: Members of the ensemble that the forecast is made of, (M, T, H, W) or (M, T, H, W, C). Default: none.
         about: Further attributes of the forecast's variables, such as `cell_methods`. Default: none.
+        attributes: Texts and numbers that describe the file, such as `license` and `institution`. Default: none.
 
     Raises:
         ValueError: An argument is of another type, or shapes do not fit each other.
@@ -180,6 +186,7 @@ class Forecast:
     valid: np.ndarray | None = None
     members: np.ndarray | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("values", "inputs", "members"):
@@ -193,11 +200,13 @@ class Forecast:
         for name in ("step", "frame_rate"):
             if (number := getattr(self, name)) is not None:
                 check_number("Forecast", name, number, above=0)
-        kinds = {"layers": Mapping, "provenance": Mapping, "about": Mapping, "fields": tuple, "place": Place}
+        kinds: dict[str, Any] = dict.fromkeys(("layers", "provenance", "about", "attributes"), Mapping)
+        kinds |= {"fields": tuple, "place": Place}
         for name, kind in kinds.items():
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise ValueError(f"[Forecast] '{name}' must be a {kind.__name__} but got {value!r}.")
+        _check_attributes(self.attributes)
         if self.values.ndim not in (3, 4) or 0 in self.values.shape:
             raise ValueError(
                 f"[Forecast] 'values' must be of shape (T, H, W) or (T, H, W, C) but got {self.values.shape}."
@@ -250,6 +259,18 @@ class Forecast:
         if self.issued is None or self.leads is None:
             return None
         return self.issued.astype("datetime64[s]") + np.round(self.leads * 60).astype("timedelta64[s]")
+
+
+def _check_attributes(attributes: Mapping[str, Any]) -> None:
+    """Raises ValueError unless attributes have names and values that every format can hold."""
+    for name, value in attributes.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _OWN:
+            raise ValueError(
+                f"[Forecast] 'attributes' must have names of letters, digits and _, other than {', '.join(_OWN)}, but "
+                f"got {name!r}."
+            )
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"[Forecast] 'attributes' must be texts and numbers but {name!r} is {value!r}.")
 
 
 def _check_numbers(name: str, array: Any) -> None:

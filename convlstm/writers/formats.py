@@ -19,9 +19,11 @@ class Format:
         is_forecast: Returns True if a path holds a forecast written by this project. May raise OSError, ValueError or
             RuntimeError for anything else.
         companion: Ending of a second file that `write` writes beside the first one. Default: none.
+        folder: What the names of its folders end with, if it has no ending. Default: "_frames".
     """
 
     ending: str
     write: Callable[[Path, Forecast], None]
     is_forecast: Callable[[Path], bool]
     companion: str = ""
+    folder: str = "_frames"

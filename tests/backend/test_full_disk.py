@@ -34,6 +34,7 @@ def fill(disk, room):
     (disk / "ballast").write_bytes(bytes(max(0, size)))
 
 
+@pytest.mark.filterwarnings("ignore:.*mlcast's specification asks")
 @pytest.mark.parametrize("room", [0, 4096])
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_writer_says_that_the_disk_is_full(format, room, disk, rng):

@@ -65,7 +65,8 @@ def test_layers_are_the_products_of_the_members(rain):
     assert near.attributes == {"threshold": 5.0, "threshold_units": "mm h-1", "radius_km": 4.5}
     np.testing.assert_array_equal(forecaster.all_members, members)
     np.testing.assert_allclose(mean, members.mean(axis=0), rtol=1e-5)
-    assert forecaster.about == {"cell_methods": "realization: mean", "comment": "mean of 3 members"}
+    about = {"cell_methods": "realization: mean", "comment": "mean of 3 members", "ensemble_size": 3}
+    assert forecaster.about == about
 
 
 @pytest.mark.parametrize("name", ["median", "pmm", "csi"])

@@ -133,6 +133,8 @@ def test_fields_keep_their_names_and_units(tmp_path):
         sst, wind = file["sst"], file["u10"]
         assert (sst.units, sst.standard_name, sst.long_name) == ("degC", fields[0].standard_name, fields[0].long_name)
         assert (wind.units, wind.standard_name) == ("m s-1", "eastward_wind")
+        assert sst.units_metadata == "temperature: on_scale"
+        assert not hasattr(wind, "units_metadata")
         assert not hasattr(wind, "long_name")
         np.testing.assert_array_equal(sst[:], values[..., 0])
         np.testing.assert_array_equal(wind[:], values[..., 1])

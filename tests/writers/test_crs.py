@@ -60,12 +60,31 @@ def test_grid_mappings(projection, attributes):
     assert there(3, 52) == pytest.approx(pyproj.Proj(projection)(3, 52), abs=1e-3)
 
 
-@pytest.mark.parametrize("projection", ["+proj=robin +lon_0=0", "+proj=somerc +lat_0=46.95 +lon_0=7.44 +ellps=bessel"])
+@pytest.mark.parametrize("shift", ["", " +towgs84=674.374,15.056,405.346,0,0,0,0"])
+def test_the_swiss_grid_is_an_oblique_mercator_projection(shift):
+    swiss = "+proj=somerc +lat_0=46.95 +lon_0=7.44 +x_0=600000 +y_0=200000 +ellps=bessel"
+    mapping = grid_mapping(swiss + shift)
+    assert mapping["grid_mapping_name"] == "oblique_mercator"
+    # CF's parameters alone, as its Appendix F refers to PROJ's omerc.
+    names = {"lat_0": "latitude_of_projection_origin", "lonc": "longitude_of_projection_origin"}
+    names |= {"alpha": "azimuth_of_central_line", "k_0": "scale_factor_at_projection_origin"}
+    names |= {"x_0": "false_easting", "y_0": "false_northing"}
+    by_cf = pyproj.Proj(proj="omerc", ellps="bessel", **{key: mapping[name] for key, name in names.items()})
+    by_wkt = pyproj.Proj(pyproj.CRS.from_cf(mapping))
+    for point in ((6, 46), (8, 47), (10.5, 48)):
+        assert by_cf(*point) == pytest.approx(pyproj.Proj(swiss)(*point), abs=1e-3)
+        assert by_wkt(*point) == pytest.approx(pyproj.Proj(swiss + shift)(*point), abs=1e-3)
+
+
+TURNED = "+proj=omerc +lat_0=4 +lonc=102.25 +alpha=53 +gamma=50 +ellps=WGS84"
+
+
+@pytest.mark.parametrize("projection", ["+proj=robin +lon_0=0", TURNED])
 def test_what_cf_cannot_say_is_described_by_wkt_alone(projection):
     mapping = grid_mapping(projection)
     assert set(mapping) == {"crs_wkt", "spatial_ref", "proj4_params"}
     there = pyproj.Proj(pyproj.CRS(mapping["crs_wkt"]))
-    assert there(8, 47) == pytest.approx(pyproj.Proj(projection)(8, 47), abs=1e-3)
+    assert there(100, 7) == pytest.approx(pyproj.Proj(projection)(100, 7), abs=1e-3)
 
 
 def test_no_projection_and_unknown_ones():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 ABOUT = {"cell_methods": "realization: median", "comment": "median of 4 members"}
+SIZE = {"ensemble_size": 4}
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def ensemble(forecast, rng):
     members = rng.gamma(0.5, 4, (4, *forecast.values.shape)).astype(np.float32)
     members[:, :, 0, 0] = np.nan
     layers = {"quantile_0p9": Layer(members[3], "mm h-1", "quantile at 0.9 of 4 members", {"quantile": 0.9})}
-    return replace(forecast, members=members, layers=layers, about=ABOUT)
+    return replace(forecast, members=members, layers=layers, about=ABOUT | SIZE)
 
 
 def test_members_have_the_axis_realization(tmp_path, ensemble):
@@ -30,7 +31,10 @@ def test_members_have_the_axis_realization(tmp_path, ensemble):
         assert members.dimensions == ("realization", "time", "y", "x")
         assert members.chunking() == [1, 1, 8, 12]
         np.testing.assert_array_equal(members[:], ensemble.members)
-        for name in ("units", "standard_name", "coordinates", "grid_mapping"):
+        # The forecast is made of all members, whose number is a coordinate in place of the axis.
+        assert rain.coordinates.split() == [*members.coordinates.split(), "number_of_realizations"]
+        assert (file["number_of_realizations"][...], file["number_of_realizations"].dimensions) == (4, ())
+        for name in ("units", "standard_name", "grid_mapping"):
             assert members.getncattr(name) == rain.getncattr(name)
         assert not {"cell_methods", "comment", "ancillary_variables"} & {*members.ncattrs()}
         axis = file["realization"]

@@ -61,12 +61,13 @@ def test_format_follows_the_ending():
         "netcdf", "netcdf", "zarr", "npy", "gif",
     ]  # fmt: skip
     assert format_of("a") is None
-    assert set(FORMATS) == {"netcdf", "zarr", "npy", "png", "gif", "mp4"}
+    assert [format_of(f"a{ending}") for ending in (".tif", ".TIFF")] == ["geotiff", "geotiff"]
+    assert {"netcdf", "zarr", "zarr3", "mlcast", "geotiff", "geotiff_frames", "npy", "png", "gif", "mp4"} <= {*FORMATS}
 
 
 def test_a_strange_ending_or_format_is_refused(tmp_path, forecast):
-    with pytest.raises(ValueError, match=r"the ending of 'f.tif' must be one of .nc, .zarr, .npy, .gif, .mp4"):
-        write(tmp_path / "f.tif", forecast)
+    with pytest.raises(ValueError, match=r"the ending of 'f.bmp' must be one of .nc4, .tiff, .nc, .zarr, .tif, "):
+        write(tmp_path / "f.bmp", forecast)
     with pytest.raises(ValueError, match=r"\[write\] 'format' must be one of netcdf, .* but got 'tiff'"):
         write(tmp_path / "f.nc", forecast, "tiff")
 

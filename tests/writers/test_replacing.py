@@ -96,15 +96,17 @@ def test_a_full_disk_is_an_oserror_that_names_the_file(tmp_path):
     pytest.importorskip("netCDF4")
     pytest.importorskip("zarr")
     pytest.importorskip("imageio_ffmpeg")
+    pytest.importorskip("rasterio")
     program = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from convlstm.writers import FORMATS, Forecast, write
-import imageio_ffmpeg, netCDF4, zarr
+from convlstm.writers import FORMATS, Forecast, Place, write
+import imageio_ffmpeg, netCDF4, rasterio, zarr
 from convlstm.report import forecast_only
 values = np.random.default_rng(0).random((2, 96, 96), np.float32)
-made = Forecast(values, "mm/h", issued=np.datetime64("2020-01-01T00:00"), step=5)
+place = Place.of((96, 96), (0, 0, 9600, 9600), projection="+proj=laea +lat_0=55 +lon_0=10")
+made = Forecast(values, "mm/h", issued=np.datetime64("2020-01-01T00:00"), step=5, place=place)
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
 for name, format in FORMATS.items():
@@ -119,7 +121,7 @@ print(*folder.iterdir())
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for line, (name, format) in zip(lines, FORMATS.items(), strict=False):
-        assert line.startswith(f"{name} {tmp_path}/f{format.ending} "), line
+        assert line.startswith(f"{name} {tmp_path}/f{format.ending} "), (line, done.stderr)
     assert "netCDF4 cannot write it" in lines[0]
     assert "the disk may be full" in lines[0]
     assert lines[len(FORMATS) :] == [""]
