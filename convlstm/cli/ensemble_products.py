@@ -23,7 +23,7 @@ PRODUCTS: dict[str, Values] = {
 }
 
 # Formats that hold what stands beside the forecast.
-_WITH_LAYERS = ("netcdf", "zarr", "zarr3", "geotiff", "geotiff_frames")
+_WITH_LAYERS = ("netcdf", "zarr", "zarr3", "geotiff", "geotiff_frames", "html")
 
 
 def check_products(settings: Mapping[str, Any], forecaster: Forecaster, formats: Collection[str]) -> None:
@@ -42,11 +42,19 @@ def check_products(settings: Mapping[str, Any], forecaster: Forecaster, formats:
     held = {*_WITH_LAYERS, *(["npy"] if "members" in settings["products"] else [])} & {*formats}
     if not held:
         written = ", ".join(formats)
-        holders = "only NetCDF, Zarr and GeoTIFF hold products beside the forecast"
+        holders = "only NetCDF, Zarr, GeoTIFF and HTML hold products beside the forecast"
         reasons["products"] = f"{holders}, but {written} is written"
     for key, reason in reasons.items():
         if key in given and reason:
             print(f"ignored     {key}={shown(settings[key])}: {reason}")
+
+
+def products_of(settings: Mapping[str, Any], forecaster: Forecaster, formats: Collection[str]) -> list[str]:
+    """Returns the products to make beside the forecast: a page shows the range of an ensemble by its quantiles."""
+    products = settings["products"]
+    if "html" in formats and isinstance(forecaster, EnsembleForecaster) and "quantiles" not in products:
+        return [*products, "quantiles"]
+    return products
 
 
 def ask_for_products(forecaster: Forecaster, settings: Mapping[str, Any], pixel_km: float | None) -> None:

@@ -14,7 +14,7 @@ from convlstm.checkpoints.hub import from_hub
 from convlstm.cli.columns import note_on_columns
 from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS
-from convlstm.cli.ensemble_products import PRODUCTS, ask_for_products, check_products
+from convlstm.cli.ensemble_products import PRODUCTS, ask_for_products, check_products, products_of
 from convlstm.cli.error_wording import shown
 from convlstm.cli.forecast_clips import beside, forecast_clip, forecast_frames, is_clip
 from convlstm.cli.forecast_fields import (
@@ -23,6 +23,7 @@ from convlstm.cli.forecast_fields import (
     described,
     forecast_fields,
     in_units_of_training,
+    last_hour,
     place_of,
     put_in_place,
 )
@@ -140,6 +141,7 @@ def execute(config: DictConfig) -> None:
         clip=clip,
         units=forecaster.units,
     )
+    settings["products"] = products_of(settings, forecaster, output.formats)
     check_products(settings, forecaster, output.formats)
     if clip:
         ask_for_products(forecaster, settings, None)
@@ -162,13 +164,14 @@ def execute(config: DictConfig) -> None:
     )
     if settings["reader"] and latest.options != settings["reader"]:
         print(f"reader      {shown(latest.options)}, with the options of training")
+    make_forecast = partial(forecast_frames_up_to, with_hour="html" in output.formats)
     if settings["watch"]:
-        make = partial(forecast_frames_up_to, latest, forecaster, settings, said=set())
+        make = partial(make_forecast, latest, forecaster, settings, said=set())
         watch(latest, make, output, interval=settings["interval"], forecasts=settings["forecasts"])
         return
     until = newest(latest)
     while True:
-        forecast = forecast_frames_up_to(latest, forecaster, settings, until)
+        forecast = make_forecast(latest, forecaster, settings, until)
         if isinstance(forecast, Forecast):
             output.write(forecast, name_of(forecast))
             return
@@ -210,6 +213,7 @@ def forecast_frames_up_to(
     until: np.datetime64,
     *,
     said: set[str] | None = None,
+    with_hour: bool = False,
 ) -> Forecast | str:
     """Returns the forecast from the frames up to a time, or the reason why it cannot be made.
 
@@ -219,6 +223,7 @@ def forecast_frames_up_to(
         settings: The configuration.
         until: Time of the newest frame to use.
         said: Notes that need not be printed again; those that are printed are added. Default: none.
+        with_hour: True to add the observed frames of the last hour. Default: False.
     """
     age = age_of(until)
     if settings["max_age"] is not None and age > settings["max_age"]:
@@ -304,8 +309,10 @@ def forecast_frames_up_to(
         in_all = missing_parts.never.mean()
         print(f"missing     {missing_parts.share:.1%} of the input's pixels, {in_all:.1%} in all frames")
     fields = forecast_fields(forecaster, latest)
+    observed = last_hour(forecaster, latest, until, factors) if with_hour else None
     if values.shape[-1] == 1:
         values, inputs = values[..., 0], inputs[..., 0]
+        observed = None if observed is None else observed[..., 0]
     forecast = Forecast(
         values,
         forecaster.units,
@@ -313,6 +320,7 @@ def forecast_frames_up_to(
         step=latest.step,
         place=place_of(latest),
         inputs=inputs,
+        observed=observed,
         fields=fields,
         **beside(forecaster, values),
         provenance=forecaster.provenance() | {"input": str(latest.path)},

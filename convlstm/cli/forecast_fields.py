@@ -10,10 +10,14 @@ from convlstm.datasets.field_units import conversion
 from convlstm.datasets.readers.grid import Field
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
+from convlstm.forecasting.scale import FieldScale
 from convlstm.writers import Place, Quantity
 from convlstm.xarrays import places
 
 import numpy as np
+
+# Minutes that a page shows before the forecast, and the most steps that they may be.
+_HOUR, _MOST_OBSERVED = 60, 60
 
 
 def conversions(forecaster: Forecaster, latest: ForecastInput, *, named: bool = False) -> list[tuple[float, float]]:
@@ -99,6 +103,21 @@ def put_in_place(forecaster: Forecaster, latest: ForecastInput) -> None:
         if isinstance(one.scale, Channels):
             one.scale.check_place(latest.grid, latest.coarsen)
             one.scale = one.scale.part(*latest.place)
+
+
+def last_hour(
+    forecaster: Forecaster, latest: ForecastInput, until: np.datetime64, factors: list[tuple[float, float]]
+) -> np.ndarray:
+    """Returns the frames of the hour up to a time, or the input's if they span more, in the units of the forecast.
+
+    Frames that are absent are NaN; those before the first one of the archive are left out. Values (T, H, W, C).
+    """
+    count = max(latest.frames, min(int(_HOUR / latest.step), _MOST_OBSERVED) + 1)
+    window, _ = latest.window(until, count)
+    first = next((n for n in range(count) if n not in window.absent), count - 1)
+    frames = window.frames if window.frames.ndim == 4 else window.frames[..., None]
+    frames = in_units_of_training(frames[first:], factors)
+    return forecaster.scale.of_targets(frames) if isinstance(forecaster.scale, FieldScale) else frames
 
 
 def degrees_of(latest: ForecastInput) -> Degrees | None:

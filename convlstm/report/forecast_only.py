@@ -117,7 +117,7 @@ def _figures(
     """Yields a figure for each frame of `before` and of the forecast."""
     arrays = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
     missing = any(bool(np.isnan(frames).any()) for frames in arrays)
-    scales = _scales(arrays, units, fields)
+    scales = scales_of(arrays, units, fields)
     past = 0 if before is None else len(before)
     frames = np.asarray(forecast if before is None else np.concatenate([before, forecast]), np.float32)
     for t, frame in enumerate(frames):
@@ -135,7 +135,7 @@ def _figures(
         yield map_figure(panels, scales, lead_time(lead, step), time, forecast=lead > 0, missing=False)
 
 
-def _scales(arrays: Sequence[np.ndarray], units: str, fields: Sequence[Any]) -> list[Scale]:
+def scales_of(arrays: Sequence[np.ndarray], units: str, fields: Sequence[Any]) -> list[Scale]:
     """Returns the scale of each channel; none if the values are in [0, 1]."""
     if len(fields) == 1:
         return [scale_of_field(fields[0], arrays)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from convlstm.arguments import check_path
 from convlstm.backend import files
 from convlstm.backend.full_disk import write_error
-from convlstm.writers import geotiff, mlcast, mp4, netcdf, npy, pictures, zarr_store
+from convlstm.writers import geotiff, html, mlcast, mp4, netcdf, npy, pictures, zarr_store
 from convlstm.writers.forecast import Coordinate, Forecast, Layer, Place, Quantity
 from convlstm.writers.formats import Format
 from convlstm.writers.optional_imports import MissingWriterError
@@ -40,6 +40,7 @@ FORMATS = {
     "png": Format("", pictures.write_frames, pictures.are_frames),
     "gif": Format(".gif", pictures.write_gif, pictures.is_picture),
     "mp4": Format(".mp4", mp4.write, mp4.is_forecast),
+    "html": Format(".html", html.write, html.is_forecast),
 }
 _ENDINGS = {".nc4": "netcdf", ".tiff": "geotiff"}
 for _name, _format in FORMATS.items():  # of several formats with one ending it means the first

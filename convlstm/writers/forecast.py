@@ -167,6 +167,8 @@ class Forecast:
             from frame to frame.
         members: Members of the ensemble that the forecast is made of, (M, T, H, W) or (M, T, H, W, C). Default: none.
         about: Further attributes of the forecast's variables, such as `cell_methods`. Default: none.
+        observed: Frames up to the last input, of the same shape, such as those of the last hour, for pages. Default:
+            the inputs.
         attributes: Texts and numbers that describe the file, such as `license` and `institution`. Default: none.
 
     Raises:
@@ -186,10 +188,11 @@ class Forecast:
     valid: np.ndarray | None = None
     members: np.ndarray | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    observed: np.ndarray | None = None
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("values", "inputs", "members"):
+        for name in ("values", "inputs", "members", "observed"):
             array = getattr(self, name)
             if array is not None or name == "values":
                 _check_numbers(name, array)
@@ -211,10 +214,12 @@ class Forecast:
             raise ValueError(
                 f"[Forecast] 'values' must be of shape (T, H, W) or (T, H, W, C) but got {self.values.shape}."
             )
-        if self.inputs is not None and self.inputs.shape[1:] != self.values.shape[1:]:
-            raise ValueError(
-                f"[Forecast] 'inputs' must have frames of {self.values.shape[1:]} but got {self.inputs.shape[1:]}."
-            )
+        for name in ("inputs", "observed"):
+            frames = getattr(self, name)
+            if frames is not None and frames.shape[1:] != self.values.shape[1:]:
+                raise ValueError(
+                    f"[Forecast] '{name}' must have frames of {self.values.shape[1:]} but got {frames.shape[1:]}."
+                )
         if self.members is not None and (self.members.shape[1:] != self.values.shape or not len(self.members)):
             raise ValueError(
                 f"[Forecast] 'members' must be of shape (M, {', '.join(map(str, self.values.shape))}) but got "

@@ -226,16 +226,21 @@ class ForecastInput:
         problems += [Problem(f"the frame of {moment}", reason) for moment in ahead]
         return [moment for moment in new if moment <= times[-1]], problems
 
-    def window(self, until: np.datetime64) -> tuple[Window, list[Problem]]:
+    def window(self, until: np.datetime64, frames: int | None = None) -> tuple[Window, list[Problem]]:
         """Returns the frames up to a time, averaged and cropped, and the problems of some.
+
+        Args:
+            until: Time of the last one.
+            frames: Their number. Default: `frames` of the input.
 
         Raises:
             ValueError: If the crop lies outside the frame.
         """
-        window, problems = self._newest.window(self.frames, self.step, until=until, coarsen=self.coarsen)
+        count = self.frames if frames is None else check_whole("ForecastInput", "frames", frames, 1, None)
+        window, problems = self._newest.window(count, self.step, until=until, coarsen=self.coarsen)
         top, left, height, width = self.place
-        frames = np.ascontiguousarray(window.frames[:, top : top + height, left : left + width])
-        return Window(frames, window.times, window.absent), problems
+        cut = np.ascontiguousarray(window.frames[:, top : top + height, left : left + width])
+        return Window(cut, window.times, window.absent), problems
 
     def after(self, until: np.datetime64, count: int) -> np.ndarray:
         """Returns the times of `count` frames after a time, datetime64[s] of (count,), by months if the input is."""

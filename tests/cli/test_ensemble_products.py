@@ -123,7 +123,7 @@ def test_keys_without_an_effect_are_said(forecast):
     said = forecast(*line, out="folder")[1]
     assert "ignored     quantiles=[0.2]: add quantiles to products" in said
     assert "ignored     radius=[3]: add nearby to products" in said
-    assert ": only NetCDF, Zarr and GeoTIFF hold products beside the forecast, but gif, npy is written" in said
+    assert ": only NetCDF, Zarr, GeoTIFF and HTML hold products beside the forecast, but gif, npy is written" in said
 
 
 @pytest.mark.parametrize(

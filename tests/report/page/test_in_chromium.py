@@ -1,31 +1,21 @@
-"""report.html in a real Chromium, without a network: the slider moves, the animation plays, no request is made.
-
-Needs `selenium`, and Chromium with its driver: Debian's packages `chromium` and `chromium-driver`, or CHROMIUM and
-CHROMEDRIVER as their paths.
-"""
+"""report.html in a real Chromium, without a network: the slider moves, the animation plays, no request is made."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from itertools import pairwise
 
 from convlstm.architectures.ensemble import Ensemble
 from tests.support import tiny
+from tests.support.browser import chromium, contrast, look, luminance, opened, skip_without_browser
 from tests.support.pages import ODD, Rain, evaluation, page, run
 
-import numpy as np
 import pytest
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-if not (CHROMIUM and DRIVER):
-    pytest.skip("there is no Chromium with its driver here", allow_module_level=True)
+skip_without_browser()
 
+from selenium import webdriver  # noqa: E402
 from selenium.common.exceptions import TimeoutException  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
@@ -45,40 +35,15 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def driver():
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture
 def browser(driver, address):
     """The page on a desktop in light mode; checks at the end that there was no error and no request."""
-    look(driver, 1280, "light")
-    driver.get("about:blank")
-    for log in ("browser", "performance"):
-        driver.get_log(log)
-    driver.get(address)
-    yield driver
-    assert driver.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert address in asked
-    assert {url for url in asked if not url.startswith("data:")} == {address}
-
-
-def look(driver, width, mode, motion="no-preference"):
-    features = [
-        {"name": "prefers-color-scheme", "value": mode},
-        {"name": "prefers-reduced-motion", "value": motion},
-    ]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    with opened(driver, address) as browser:
+        yield browser
 
 
 class Film:
@@ -276,25 +241,3 @@ def test_charts_have_names(browser):
     for chart in charts:
         assert chart.accessible_name
         assert chart.size["width"] > 100
-
-
-def luminance(colour):
-    channels = np.array([float(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def contrast(browser, selector):
-    """Returns the contrast ratio (WCAG 2) of a text to its background."""
-    text, ground = browser.execute_script(
-        """
-        const own = document.querySelector(arguments[0]);
-        let below = own;
-        while (getComputedStyle(below).backgroundColor === "rgba(0, 0, 0, 0)") below = below.parentElement;
-        const style = getComputedStyle(own);
-        return [own instanceof SVGElement ? style.fill : style.color, getComputedStyle(below).backgroundColor];
-        """,
-        selector,
-    )
-    low, high = sorted([luminance(text), luminance(ground)])
-    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,155 @@
+"""Values and colours as 8 bits: a page has a table of both, and a byte for each pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convlstm.metrics.events import lowest_event
+from convlstm.report.field_scale import FieldScale
+from convlstm.report.frame_panel import GREY
+from convlstm.report.map_drawing import Scale
+from convlstm.report.rain_scale import RainScale
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import Normalize, to_hex
+
+MISSING = 255
+"""The byte of a missing pixel."""
+GREYS = FieldScale(GREY, Normalize(0, 1), "value", "value", "neither")
+"""Colours of values in [0, 1], which have no units."""
+_MOST = 250
+# Smallest rain rate in mm/h that is told from none.
+_DRIZZLE = 0.03
+# Limits in percent of the classes of probabilities; below the first one the ground is seen.
+_CHANCES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90)
+# Colour maps that start at their share, so that the lowest class differs from the ground.
+_CHANCE, _SPREAD, _START = "YlOrRd", "BuPu", 0.15
+# Unit of shares.
+PERCENT = "%"
+
+
+@dataclass(frozen=True)
+class Palette:
+    """A table of at most 255 values.
+
+    Attributes:
+        label: What the values are, with their unit.
+        unit: Their unit.
+        edges: (N - 1,), limits between the values, rising; a value that equals a limit belongs to the upper one.
+        values: (N,), what the page says of a pixel.
+        colours: (N,), colours such as "#1f77b4"; None where the ground is seen.
+        decimals: Digits after the point of the values; None for two digits of any size.
+        classes: Colours and lower limits of the classes, rising; empty for continuous colours, which are those of
+            `colours`.
+    """
+
+    label: str
+    unit: str
+    edges: np.ndarray
+    values: np.ndarray
+    colours: list[str | None]
+    decimals: int | None
+    classes: list[tuple[str, str]]
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Returns the byte of each value, `MISSING` for NaN."""
+        codes = np.searchsorted(self.edges.astype(np.float32), values.astype(np.float32), side="right")
+        return np.where(np.isfinite(values), codes, MISSING).astype(np.uint8)
+
+    def described(self) -> dict[str, Any]:
+        """Returns the table for the page."""
+        return {
+            "label": self.label,
+            "unit": self.unit,
+            "values": [float(f"{value:.7g}") for value in self.values],
+            "colours": self.colours,
+            "decimals": self.decimals,
+            "classes": self.classes,
+        }
+
+
+def palette(scale: Scale, unit: str, arrays: Iterable[np.ndarray]) -> Palette:
+    """Returns the table of a scale for all values of some arrays."""
+    low, high = _range(arrays)
+    if isinstance(scale, RainScale):
+        return _classes(scale.label, unit, scale.levels, low, high, _hex(scale))
+    low, high = (low, high) if low < high else (low - 0.5, low + 0.5)
+    values = np.linspace(low, high, _MOST)
+    colours = [to_hex(colour) for colour in scale.colours(scale.norm(values))]
+    return Palette(scale.label, unit, (values[1:] + values[:-1]) / 2, values, list(colours), _decimals(values), [])
+
+
+def chance_palette(label: str) -> Palette:
+    """Returns the table of probabilities, in steps of half a percent."""
+    values = np.arange(201) / 2
+    classes = np.searchsorted(_CHANCES, values, side="right") - 1
+    rank = _sampled(_CHANCE, len(_CHANCES))
+    colours = [None if k < 0 else rank[k] for k in classes]
+    edges = (values[1:] + values[:-1]) / 200
+    legend = [(colour, f"{limit}") for colour, limit in zip(rank, _CHANCES, strict=True)]
+    return Palette(label, PERCENT, edges, values, colours, 0, legend)
+
+
+def spread_palette(label: str, scale: Scale, unit: str, arrays: Iterable[np.ndarray]) -> Palette:
+    """Returns the table of the spread of a field: of its classes in other colours, or continuous ones from 0."""
+    low, high = _range(arrays)
+    if isinstance(scale, RainScale):
+        levels = [level for level in scale.levels if level > 0]
+        return _classes(label, unit, levels, 0.0, high, _sampled(_SPREAD, len(levels)))
+    values = np.linspace(0, high if high > 0 else 1.0, _MOST)
+    colours = [to_hex(colour) for colour in colormaps[_SPREAD](np.linspace(0, 1, _MOST))]
+    return Palette(label, unit, (values[1:] + values[:-1]) / 2, values, list(colours), _decimals(values), [])
+
+
+def _classes(
+    label: str, unit: str, levels: Sequence[float], low: float, high: float, colours: Sequence[str]
+) -> Palette:
+    """Returns a table in which every class has steps of its own; rain rates have steps that grow with them."""
+    is_rate = unit == "mm/h"
+    limits = [lowest_event(level) for level in levels]
+    bottom = _DRIZZLE if is_rate else min(low, limits[0] - 1e-3 * abs(limits[0]) - 1e-6)
+    top = max(high, limits[-1] + (limits[-1] - limits[0]) * 0.05)
+    there, back = (np.log, np.exp) if is_rate else (np.asarray, np.asarray)
+    ends = there(np.array([bottom, *limits, top]))
+    counts = np.maximum(1, np.floor((_MOST - len(ends)) * np.diff(ends) / (ends[-1] - ends[0]))).astype(int)
+    parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(ends[:-1], ends[1:], counts, strict=True)]
+    steps = np.concatenate([*parts, ends[-1:]])
+    values, edges = back((steps[1:] + steps[:-1]) / 2), back(steps[:-1])
+    # Exactly the limits: a logarithm and its inverse may lie on their other side.
+    first = np.cumsum(counts)[:-1]
+    edges[first] = limits
+    if is_rate:
+        values = np.concatenate([[0.0], values])
+    else:
+        edges = edges[1:]
+    of_class = np.searchsorted(np.asarray(limits), values, side="right") - 1
+    legend = [(colour, f"{level:g}") for colour, level in zip(colours, levels, strict=True)]
+    of_values = [None if k < 0 else colours[k] for k in of_class]
+    return Palette(label, unit, edges, values, of_values, None if is_rate else _decimals(values), legend)
+
+
+def _decimals(values: np.ndarray) -> int:
+    """Returns the digits after the point that tell even steps from each other."""
+    return max(0, math.ceil(-math.log10((values[-1] - values[0]) / len(values))))
+
+
+def _hex(scale: RainScale) -> list[str]:
+    """Returns the colour of each class."""
+    inside = [np.nextafter(lowest_event(level), np.inf) for level in scale.levels]
+    return [to_hex(colour) for colour in scale.colours(scale.norm(np.array(inside)))]
+
+
+def _sampled(name: str, count: int) -> list[str]:
+    return [to_hex(colour) for colour in colormaps[name](np.linspace(_START, 1, count))]
+
+
+def _range(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Returns the lowest and the highest finite value, 0 and 0 if there is none."""
+    known = [(np.nanmin(values), np.nanmax(values)) for values in arrays if np.isfinite(values).any()]
+    if not known:
+        return 0.0, 0.0
+    return float(min(low for low, _ in known)), float(max(high for _, high in known))
