@@ -69,3 +69,13 @@ def test_the_reference_names_what_exists_and_is_described(page):
 def test_every_page_of_the_reference_is_in_its_list():
     listed = re.findall(r"\]\((\w+\.md)\)", (DOCS / "api" / "README.md").read_text(encoding="utf-8"))
     assert sorted(listed) == sorted(path.name for path in (DOCS / "api").glob("*.md") if path.name != "README.md")
+
+
+def test_the_gallery_shows_every_picture_and_every_tutorial():
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\((gallery/\S+\.png)\)", page)
+    pictures = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "gallery").iterdir())
+    assert sorted(shown) == pictures
+    assert {path.rpartition("-")[0] for path in pictures} == {
+        f"gallery/{p.stem}" for p in (DOCS / "tutorials").glob("*.py")
+    }
