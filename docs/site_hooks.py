@@ -54,7 +54,7 @@ def _page(path: Path, cells: list[Cell]) -> dict[str, str | bytes]:
         parts.append(f"```python\n{cell.text}\n```")
         outputs = []
         if cell.printed:
-            parts.append(f"```text\n{cell.printed.rstrip()}\n```")
+            parts.append(f'```text title="Output"\n{cell.printed.rstrip()}\n```')
             outputs.append(nbformat.v4.new_output("stream", text=cell.printed))
         for picture in cell.pictures:
             name = f"{path.stem}-{len(pictures) + 1}.png"

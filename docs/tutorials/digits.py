@@ -70,9 +70,13 @@ model = build(description)
 
 # %%
 steps = 120
-trainer = Trainer(max_steps=steps, batch_size=8, max_grad_norm=1.0, validate_every=60, log_every=60)
+trainer = Trainer(
+    max_steps=steps, batch_size=8, max_grad_norm=1.0, validate_every=60, log_every=60
+)
 optimizer = optim.Adam(learning_rate=cosine(1e-2, steps))
-trainer.fit(model, optimizer, BinaryCrossEntropy(), data, "runs/digits", {"model": description})
+trainer.fit(
+    model, optimizer, BinaryCrossEntropy(), data, "runs/digits", {"model": description}
+)
 
 # %% [markdown]
 # ## Scores
@@ -82,7 +86,9 @@ trainer.fit(model, optimizer, BinaryCrossEntropy(), data, "runs/digits", {"model
 
 # %%
 forecaster = Forecaster.load("runs/digits")
-result = evaluate({"model": forecaster.model, "persistence": Persistence()}, data.stream("test", 32))
+result = evaluate(
+    {"model": forecaster.model, "persistence": Persistence()}, data.stream("test", 32)
+)
 print(table(result))
 
 # %% [markdown]
@@ -99,12 +105,22 @@ inputs, truth = (test[name][2, ..., 0] for name in ("inputs", "targets"))
 forecast = forecaster(inputs, horizon=5)
 
 figure, axes = plt.subplots(
-    3, 5, num="Inputs, truth and forecast of a moving digit", figsize=(6.4, 4.2), layout="constrained"
+    3,
+    5,
+    num="Inputs, truth and forecast of a moving digit",
+    figsize=(6.4, 4.2),
+    layout="constrained",
 )
-for row, (name, frames) in zip(axes, {"input": inputs, "truth": truth, "forecast": forecast}.items(), strict=True):
+for row, (name, frames) in zip(
+    axes, {"input": inputs, "truth": truth, "forecast": forecast}.items(), strict=True
+):
     for t, (panel, frame) in enumerate(zip(row, frames, strict=True)):
         panel.imshow(frame, cmap="gray", vmin=0, vmax=1)
-        panel.set(xticks=[], yticks=[], title=f"{name} {t - 4 if name == 'input' else t + 1:+d}")
+        panel.set(
+            xticks=[],
+            yticks=[],
+            title=f"{name} {t - 4 if name == 'input' else t + 1:+d}",
+        )
 plt.show()
 
 # %% [markdown]

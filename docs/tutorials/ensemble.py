@@ -23,7 +23,9 @@ import numpy as np
 
 # %%
 inputs, leads, minutes = 5, 6, 10
-radar = SyntheticRadar(96, inputs + leads, step_minutes=minutes, wind=(5, 12), wet_share=(0.2, 0.5))
+radar = SyntheticRadar(
+    96, inputs + leads, step_minutes=minutes, wind=(5, 12), wet_share=(0.2, 0.5)
+)
 nowcast = Forecaster.load("nowcast")
 nowcast.adopt(minutes=minutes, pixel_km=2)
 extrapolation = Forecaster(Extrapolation(), Reflectivity())
@@ -52,13 +54,21 @@ rain = {
     "median": products.median(members)[2],
 }
 figure, axes = plt.subplots(
-    2, 3, num="Rain 30 minutes ahead: truth, members and products", figsize=(8.4, 5.6), layout="constrained"
+    2,
+    3,
+    num="Rain 30 minutes ahead: truth, members and products",
+    figsize=(8.4, 5.6),
+    layout="constrained",
 )
 for panel, (name, field) in zip(axes.flat, rain.items(), strict=False):
-    picture = panel.imshow(np.where(field >= 0.1, field, np.nan), cmap="viridis", vmin=0, vmax=8)
+    picture = panel.imshow(
+        np.where(field >= 0.1, field, np.nan), cmap="viridis", vmin=0, vmax=8
+    )
     panel.set_title(name)
 figure.colorbar(picture, ax=axes[0], label="mm/h", extend="max")
-picture = axes[1, 2].imshow(products.probability(members, 2.0)[2], cmap="magma_r", vmin=0, vmax=1)
+picture = axes[1, 2].imshow(
+    products.probability(members, 2.0)[2], cmap="magma_r", vmin=0, vmax=1
+)
 axes[1, 2].contour(truth[2] >= 2, [0.5], colors="tab:blue", linewidths=0.8)
 axes[1, 2].set_title("probability of 2 mm/h;\nblue: where it came")
 figure.colorbar(picture, ax=axes[1], label="probability")
@@ -78,13 +88,21 @@ plt.show()
 # %%
 metrics = EnsembleMetrics(len(members), thresholds=[0.5, 2.0], rank_from=0.1)
 for truth, members, _ in starts:
-    metrics.update(members[:, None, ..., None], truth[None, ..., None])  # (M, N, T, H, W, C) and (N, T, H, W, C)
+    metrics.update(
+        members[:, None, ..., None], truth[None, ..., None]
+    )  # (M, N, T, H, W, C) and (N, T, H, W, C)
 scores = metrics.compute()
-absolute = np.mean([np.abs(single - truth).mean(axis=(1, 2)) for truth, _, single in starts], axis=0)
+absolute = np.mean(
+    [np.abs(single - truth).mean(axis=(1, 2)) for truth, _, single in starts], axis=0
+)
 for lead in range(leads):
-    crps, ratio = (scores[name]["per_lead"][lead] for name in ("crps_mmh", "spread_skill"))
+    crps, ratio = (
+        scores[name]["per_lead"][lead] for name in ("crps_mmh", "spread_skill")
+    )
     singles = f"extrapolation {absolute[lead]:.3f} mm/h"
-    print(f"+{minutes * (lead + 1)} min: CRPS {crps:.3f} mm/h, {singles}, spread over error {ratio:.2f}")
+    print(
+        f"+{minutes * (lead + 1)} min: CRPS {crps:.3f} mm/h, {singles}, spread over error {ratio:.2f}"
+    )
 
 # %% [markdown]
 # ## Reliability
@@ -97,11 +115,19 @@ table = metrics.reliability()["@2mmh"]
 often = table["count"] >= 50  # few pixels say little
 ranks = metrics.rank_histogram()
 figure, (left, right) = plt.subplots(
-    1, 2, num="Reliability diagram and rank histogram of an ensemble", figsize=(9, 3.8), layout="constrained"
+    1,
+    2,
+    num="Reliability diagram and rank histogram of an ensemble",
+    figsize=(9, 3.8),
+    layout="constrained",
 )
 left.plot([0, 1], [0, 1], color="0.6", linewidth=1)
 left.plot(table["probability"][often], table["observed"][often], marker="o")
-left.set(xlabel="forecast probability of 2 mm/h or more", ylabel="share of pixels where it came", aspect="equal")
+left.set(
+    xlabel="forecast probability of 2 mm/h or more",
+    ylabel="share of pixels where it came",
+    aspect="equal",
+)
 right.bar(range(1, len(ranks) + 1), ranks / ranks.sum())
 right.axhline(1 / len(ranks), color="0.4", linewidth=1)
 right.set(xlabel="rank of the truth among the members", ylabel="share of pixels")

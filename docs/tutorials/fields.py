@@ -28,14 +28,26 @@ import xarray as xr
 # %%
 t, lat, lon = np.arange(160), 60 - 0.25 * np.arange(32), -20 + 0.25 * np.arange(32)
 phase = 2 * np.pi * (np.arange(32) - 0.8 * t[:, None]) / 16
-sst = 14 + 0.2 * np.arange(32)[:, None] + 3 * np.sin(phase)[:, None] * np.cos(2 * np.pi * np.arange(32) / 32)[:, None]
+sst = (
+    14
+    + 0.2 * np.arange(32)[:, None]
+    + 3 * np.sin(phase)[:, None] * np.cos(2 * np.pi * np.arange(32) / 32)[:, None]
+)
 sst[:, :10, :12] = np.nan  # land
 wind = np.broadcast_to(4 * np.sin(2 * np.pi * t / 60)[:, None, None], sst.shape)
 
 xr.Dataset(
     {
-        "sst": (("time", "lat", "lon"), sst, {"units": "degC", "standard_name": "sea_surface_temperature"}),
-        "u10": (("time", "lat", "lon"), wind, {"units": "m s-1", "standard_name": "eastward_wind"}),
+        "sst": (
+            ("time", "lat", "lon"),
+            sst,
+            {"units": "degC", "standard_name": "sea_surface_temperature"},
+        ),
+        "u10": (
+            ("time", "lat", "lon"),
+            wind,
+            {"units": "m s-1", "standard_name": "eastward_wind"},
+        ),
     },
     {
         "time": np.datetime64("2024-01-01", "ns") + t * np.timedelta64(3, "h"),
@@ -82,7 +94,9 @@ description = {
 mx.random.seed(0)
 model = build(description)
 steps = 80
-trainer = Trainer(max_steps=steps, batch_size=8, max_grad_norm=1.0, validate_every=40, log_every=40)
+trainer = Trainer(
+    max_steps=steps, batch_size=8, max_grad_norm=1.0, validate_every=40, log_every=40
+)
 trainer.fit(
     model,
     optim.Adam(learning_rate=cosine(1e-2, steps)),
@@ -104,7 +118,10 @@ forecasters = {"model": forecaster.model, "persistence": persistence}
 result = evaluate(forecasters, data.stream("test", 16), fields=data, ssim=False)
 for name, scores in result.scores.items():
     by_lead = scores["field_rmse[sst degC]"]["per_lead"]
-    print(f"{name:12} RMSE", *(f"+{3 * (n + 1)} h {value:.2f} degC" for n, value in enumerate(by_lead)))
+    print(
+        f"{name:12} RMSE",
+        *(f"+{3 * (n + 1)} h {value:.2f} degC" for n, value in enumerate(by_lead)),
+    )
 
 # %% [markdown]
 # ## A forecast on the grid of the file
@@ -117,16 +134,32 @@ with xr.open_dataset("ocean.nc") as ocean:
     forecast = forecaster(ocean.isel(time=slice(-4)), horizon=4)
     difference = (forecast.sst - ocean.sst).load()  # on the times that both have
 forecast.to_netcdf("forecast.nc")
-print(forecast.sst.attrs["units"], dict(difference.sizes), f"largest error {float(abs(difference).max()):.1f} degC")
+print(
+    forecast.sst.attrs["units"],
+    dict(difference.sizes),
+    f"largest error {float(abs(difference).max()):.1f} degC",
+)
 
 figure, axes = plt.subplots(
-    1, 3, num="Temperature of a sea: observed, forecast, difference", figsize=(11, 3.4), layout="constrained"
+    1,
+    3,
+    num="Temperature of a sea: observed, forecast, difference",
+    figsize=(11, 3.4),
+    layout="constrained",
 )
 observed = xr.open_dataset("ocean.nc").sst.isel(time=-1).load()
 scales = [("RdYlBu_r", 10, 24), ("RdYlBu_r", 10, 24), ("RdBu_r", -2, 2)]
-shown = {"observed": observed, "forecast, +12 h": forecast.sst[-1], "forecast - observed": difference[-1]}
-for panel, (name, field), (colours, low, high) in zip(axes, shown.items(), scales, strict=True):
-    picture = panel.pcolormesh(field.lon, field.lat, field, cmap=colours, vmin=low, vmax=high)
+shown = {
+    "observed": observed,
+    "forecast, +12 h": forecast.sst[-1],
+    "forecast - observed": difference[-1],
+}
+for panel, (name, field), (colours, low, high) in zip(
+    axes, shown.items(), scales, strict=True
+):
+    picture = panel.pcolormesh(
+        field.lon, field.lat, field, cmap=colours, vmin=low, vmax=high
+    )
     panel.set(title=name, xlabel="longitude, degrees east", facecolor="0.8")
     figure.colorbar(picture, ax=panel, label="degC")
 axes[0].set_ylabel("latitude, degrees north")

@@ -33,7 +33,9 @@ import xarray as xr
 
 # %%
 rain = SyntheticRadar(64, 60, wind=10, wet_share=0.4).sample(np.random.default_rng(7))
-times = np.datetime64("2024-06-01T12:00", "ns") + np.arange(len(rain)) * np.timedelta64(5, "m")
+times = np.datetime64("2024-06-01T12:00", "ns") + np.arange(len(rain)) * np.timedelta64(
+    5, "m"
+)
 about = {"units": "mm h-1", "standard_name": "rainfall_rate"}
 y, x = 2000.0 * np.arange(64)[::-1], 2000.0 * np.arange(64)
 archive = xr.Dataset(
@@ -42,8 +44,12 @@ archive = xr.Dataset(
 )
 Path("radar").mkdir()
 for time, frame in archive.groupby("time"):
-    frame.to_netcdf(f"radar/rain_{np.datetime_as_string(time, 'm').replace(':', '')}.nc")
-print(len(list(Path("radar").iterdir())), "files, such as", min(Path("radar").iterdir()))
+    frame.to_netcdf(
+        f"radar/rain_{np.datetime_as_string(time, 'm').replace(':', '')}.nc"
+    )
+print(
+    len(list(Path("radar").iterdir())), "files, such as", min(Path("radar").iterdir())
+)
 
 # %% [markdown]
 # ## Are the files read?
@@ -62,8 +68,19 @@ print(radar)
 # are so much alike that a random split would test what was trained on. Five hours give only a few sequences.
 
 # %%
-data = RadarEcho(archive="radar", input_frames=5, target_frames=6, split=(0.5, 0.2, 0.3), progress=False)
-print({split: data.size(split) for split in ("train", "validation", "test")}, data.units, data.pixel_km, "km")
+data = RadarEcho(
+    archive="radar",
+    input_frames=5,
+    target_frames=6,
+    split=(0.5, 0.2, 0.3),
+    progress=False,
+)
+print(
+    {split: data.size(split) for split in ("train", "validation", "test")},
+    data.units,
+    data.pixel_km,
+    "km",
+)
 
 # %% [markdown]
 # ## Training
@@ -81,8 +98,17 @@ description = {
 }
 mx.random.seed(0)
 model = build(description)
-trainer = Trainer(max_steps=24, batch_size=2, max_grad_norm=1.0, validate_every=12, log_every=12)
-trainer.fit(model, optim.Adam(learning_rate=3e-3), MeanAbsoluteError(), data, "runs/rain", {"model": description})
+trainer = Trainer(
+    max_steps=24, batch_size=2, max_grad_norm=1.0, validate_every=12, log_every=12
+)
+trainer.fit(
+    model,
+    optim.Adam(learning_rate=3e-3),
+    MeanAbsoluteError(),
+    data,
+    "runs/rain",
+    {"model": description},
+)
 
 # %% [markdown]
 # ## Scores
@@ -91,10 +117,16 @@ trainer.fit(model, optim.Adam(learning_rate=3e-3), MeanAbsoluteError(), data, "r
 
 # %%
 forecaster = Forecaster.load("runs/rain")
-forecasters = {"model": forecaster.model, "extrapolation": Extrapolation(), "persistence": Persistence()}
+forecasters = {
+    "model": forecaster.model,
+    "extrapolation": Extrapolation(),
+    "persistence": Persistence(),
+}
 result = evaluate(forecasters, data.stream("test", 8), rain=data, ssim=False)
 for name, scores in result.scores.items():
-    print(f"{name:14} MAE {scores['mae_mmh']['overall']:.3f} mm/h, CSI at 2 mm/h {scores['csi@2mmh']['overall']:.3f}")
+    print(
+        f"{name:14} MAE {scores['mae_mmh']['overall']:.3f} mm/h, CSI at 2 mm/h {scores['csi@2mmh']['overall']:.3f}"
+    )
 
 # %% [markdown]
 # ## A forecast
@@ -107,7 +139,11 @@ start = 40
 forecast = forecaster(radar.isel(time=slice(start)), horizon=6)
 forecast.to_netcdf("forecast.nc")
 error = forecast.rain - radar.rain  # on the times that both have
-print(forecast.rain.sizes, error.sizes, f"mean absolute error {float(abs(error).mean()):.2f} mm/h")
+print(
+    forecast.rain.sizes,
+    error.sizes,
+    f"mean absolute error {float(abs(error).mean()):.2f} mm/h",
+)
 
 figure, axes = plt.subplots(
     2,
@@ -121,10 +157,17 @@ figure, axes = plt.subplots(
 for column, lead in zip(axes.T, (1, 3, 5), strict=True):
     observed = radar.rain.isel(time=start + lead)
     for panel, (name, field) in zip(
-        column, {"observed": observed, "forecast": forecast.rain.isel(time=lead)}.items(), strict=True
+        column,
+        {"observed": observed, "forecast": forecast.rain.isel(time=lead)}.items(),
+        strict=True,
     ):
         picture = panel.pcolormesh(
-            field.x / 1000, field.y / 1000, field.where(field >= 0.1), cmap="viridis", vmin=0, vmax=8
+            field.x / 1000,
+            field.y / 1000,
+            field.where(field >= 0.1),
+            cmap="viridis",
+            vmin=0,
+            vmax=8,
         )
         panel.set(aspect="equal", title=f"{name}, +{5 * (lead + 1)} min")
 axes[1, 0].set(xlabel="km", ylabel="km")
