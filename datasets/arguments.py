@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from convlstm.arguments import check_whole
+from convlstm.datasets.remote import is_address, mirror
 
 import numpy as np
 
@@ -110,7 +111,12 @@ def paths(owner: str, name: str, value: str | Sequence[str]) -> list[Path]:
 
 
 def path(owner: str, name: str, value: Any) -> Path:
-    """Returns a path with the home folder filled in, or raises ValueError."""
+    """Returns a path with the home folder filled in, or raises ValueError.
+
+    The address of a Zarr store becomes the folder of `convlstm.datasets.remote.mirror`, which has further errors.
+    """
+    if is_address(value):
+        return mirror(value)
     if isinstance(value, str | Path) and str(value) and "\0" not in str(value):
         with suppress(RuntimeError):  # the home folder of a user who does not exist
             return Path(value).expanduser()

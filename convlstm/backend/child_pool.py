@@ -53,6 +53,13 @@ def start_ahead(*modules: str) -> None:
         _idle.append(ChildProcess(*modules))
 
 
+def renew() -> None:
+    """Ends the processes that are kept, so that the next ones start with the environment variables of now."""
+    with _lock:
+        while _idle:
+            _idle.pop().stop()
+
+
 def call(function: Callable[..., Iterator[Any]], *arguments: Any, seconds: float | None = None) -> Any:
     """Returns the first value of a generator function that runs in a child process.
 

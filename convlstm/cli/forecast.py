@@ -16,6 +16,7 @@ from convlstm.cli.configuration import plain
 from convlstm.cli.ensemble_members import MEMBERS
 from convlstm.cli.ensemble_products import PRODUCTS, ask_for_products, check_products, products_of
 from convlstm.cli.error_wording import shown
+from convlstm.cli.forecast_address import fetch_input, named_input
 from convlstm.cli.forecast_clips import beside, forecast_clip, forecast_frames, is_clip
 from convlstm.cli.forecast_fields import (
     conversions,
@@ -118,6 +119,7 @@ def execute(config: DictConfig) -> None:
     check_given(settings)
     check("forecast", KEYS, settings)
     check_members("forecast", settings)
+    fetch_input(settings)
     if settings["ckpt"] is None:
         forecaster, run = without_weights(config, settings), Path("runs") / HydraConfig.get().runtime.choices["model"]
     else:
@@ -323,7 +325,7 @@ def forecast_frames_up_to(
         observed=observed,
         fields=fields,
         **beside(forecaster, values),
-        provenance=forecaster.provenance() | {"input": str(latest.path)},
+        provenance=forecaster.provenance() | {"input": named_input(latest.path)},
         frame_rate=settings["fps"],
         attributes=settings["attributes"] or {},
         valid=latest.after(until, len(values)),

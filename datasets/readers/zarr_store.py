@@ -9,12 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from convlstm.backend.child_main import unhurried
 from convlstm.datasets.readers.base import library
 from convlstm.datasets.readers.cf.grid import projection_of_file
 from convlstm.datasets.readers.cf.reader import CFReader
 from convlstm.datasets.readers.cf.variable import Variable
 from convlstm.datasets.readers.errors import UnreadableError
 from convlstm.datasets.readers.zarr_metadata import ArrayMetadata, group_attributes, read_metadata, version_of
+from convlstm.datasets.remote import fetch
 
 import numpy as np
 
@@ -60,6 +62,11 @@ def _checked_metadata(path: Path, _: Any) -> tuple[dict[str, ArrayMetadata], dic
 
 def _variable(zarr: Any, path: Path, name: str, array: ArrayMetadata) -> Variable:
     def load(index: Any) -> np.ndarray:
+        try:
+            with unhurried():
+                fetch(path, name, index)
+        except OSError as error:
+            raise UnreadableError(str(error).rstrip(".")) from error
         # The metadata of this version has been checked; zarr must not look for another one.
         version = {} if zarr.__version__.startswith("2.") else {"zarr_format": array.version}
         return np.asarray(zarr.open_array(str(path / name), mode="r", **version)[index])
