@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convlstm.evaluation.lead_times import lead_time
+from convlstm.report.coast import MapLines
 from convlstm.report.field_scale import scale_of_field
 from convlstm.report.frame_animation import frame_figure, pixels, typical_colours, write_gif
-from convlstm.report.map_animation import map_figure
+from convlstm.report.map_animation import LARGEST, map_figure
 from convlstm.report.map_drawing import Scale, in_words
 from convlstm.report.rain_scale import rain_scale
 from convlstm.report.style import DPI
 
 import numpy as np
 from matplotlib.figure import Figure
+
+# Longer side in pixels of the map in a picture for a slide.
+_LARGE = 900
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A field that is drawn beside the forecast, in pictures of its own.
+
+    Attributes:
+        name: Beginning of the names of its files.
+        title: Heading of its pictures.
+        values: (T, H, W), NaN where missing.
+        scale: Colours of the values.
+    """
+
+    name: str
+    title: str
+    values: np.ndarray
+    scale: Scale
 
 
 def forecast_only_frames(
@@ -28,8 +50,13 @@ def forecast_only_frames(
     issued: np.datetime64 | None = None,
     step: float | None = None,
     valid: np.ndarray | None = None,
+    lines: MapLines | None = None,
+    title: str | None = None,
+    extras: Sequence[Extra] = (),
 ) -> list[Path]:
-    """Draws each frame of a forecast as `frame_01.png`, `frame_02.png`, ...
+    """Draws each frame of a forecast as a PNG named after its valid time, such as `forecast_20100826T074000.png`.
+
+    If the times are unknown, the files are `frame_01.png`, `frame_02.png`, ...
 
     Args:
         folder: Folder of the files; created if needed.
@@ -42,6 +69,9 @@ def forecast_only_frames(
         issued: Time of the last input (UTC). Default: unknown.
         step: Minutes from frame to frame. Default: unknown.
         valid: Times of the forecast's frames (UTC), if they are no `step` apart. Default: a `step` from frame to frame.
+        lines: Coast, borders and grid lines. Default: none.
+        title: Heading of the pictures. Default: none.
+        extras: Fields that are drawn in pictures of their own, such as probabilities. Default: none.
 
     Returns:
         The files.
@@ -49,11 +79,32 @@ def forecast_only_frames(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    digits = max(2, len(str(len(forecast))))
-    for n, figure in enumerate(_figures(None, forecast, inputs, units, fields, issued, step, valid), 1):
-        paths.append(folder / f"frame_{n:0{digits}d}.png")
-        figure.savefig(paths[-1], format="png", dpi=DPI, metadata={"Software": "convlstm"})
+    look: dict[str, Any] = {"lines": lines, "title": title, "largest": _LARGE}
+    drawn = [("forecast", _figures(None, forecast, inputs, units, fields, issued, step, valid, **look))]
+    for extra in extras:
+        about = (None, extra.values, None, "", (), issued, step, valid)
+        how = look | {"title": extra.title, "scales": [extra.scale]}
+        drawn.append((extra.name, _figures(*about, **how)))
+    for name, figures in drawn:
+        for n, figure in enumerate(figures):
+            paths.append(folder / f"{name_of_frame(name, n, len(forecast), issued, step, valid)}.png")
+            figure.savefig(paths[-1], format="png", dpi=DPI, metadata={"Software": "convlstm"})
     return paths
+
+
+def name_of_frame(
+    name: str,
+    n: int,
+    count: int,
+    issued: np.datetime64 | None,
+    step: float | None,
+    valid: np.ndarray | None,
+) -> str:
+    """Returns a name with the valid time of frame `n` of `count`, or with its number if the time is unknown."""
+    moment = _moment(n + 1, issued, step, valid)
+    if moment is None:
+        return f"{'frame' if name == 'forecast' else name}_{n + 1:0{max(2, len(str(count)))}d}"
+    return f"{name}_{str(moment).replace('-', '').replace(':', '')}"
 
 
 def forecast_only_gif(
@@ -66,13 +117,15 @@ def forecast_only_gif(
     issued: np.datetime64 | None = None,
     step: float | None = None,
     valid: np.ndarray | None = None,
+    lines: MapLines | None = None,
+    title: str | None = None,
     milliseconds: int = 300,
 ) -> None:
     """Writes the inputs and the forecast as a GIF that loops and rests on the last frame.
 
     Args:
         path: The file.
-        forecast, inputs, units, fields, issued, step, valid: The same as for `forecast_only_frames`.
+        forecast, inputs, units, fields, issued, step, valid, lines, title: The same as for `forecast_only_frames`.
         milliseconds: Time that a frame is shown for. Default: 300.
     """
     before = 0 if inputs is None else len(inputs)
@@ -81,9 +134,8 @@ def forecast_only_gif(
     typical = sorted({0, before, int(np.argmax(sums)), len(frames) - 1})
     if units == "" and frames.shape[3:] == (3,):
         typical = typical_colours(len(frames))
-    write_gif(
-        path, _figures(inputs, forecast, inputs, units, fields, issued, step, valid), milliseconds, typical=typical
-    )
+    figures = _figures(inputs, forecast, inputs, units, fields, issued, step, valid, lines=lines, title=title)
+    write_gif(path, figures, milliseconds, typical=typical)
 
 
 def forecast_only_images(
@@ -95,13 +147,16 @@ def forecast_only_images(
     issued: np.datetime64 | None = None,
     step: float | None = None,
     valid: np.ndarray | None = None,
+    lines: MapLines | None = None,
+    title: str | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the pictures of the inputs and the forecast, each (H, W, 3) uint8.
 
     Args:
-        forecast, inputs, units, fields, issued, step, valid: The same as for `forecast_only_frames`.
+        forecast, inputs, units, fields, issued, step, valid, lines, title: The same as for `forecast_only_frames`.
     """
-    yield from map(pixels, _figures(inputs, forecast, inputs, units, fields, issued, step, valid))
+    about = (inputs, forecast, inputs, units, fields, issued, step, valid)
+    yield from map(pixels, _figures(*about, lines=lines, title=title))
 
 
 def _figures(
@@ -113,11 +168,16 @@ def _figures(
     issued: np.datetime64 | None,
     step: float | None,
     valid: np.ndarray | None,
+    *,
+    lines: MapLines | None = None,
+    title: str | None = None,
+    largest: int = LARGEST,
+    scales: Sequence[Scale] | None = None,
 ) -> Iterator[Figure]:
-    """Yields a figure for each frame of `before` and of the forecast."""
+    """Yields a figure for each frame of `before` and of the forecast; `scales` are those of its channels if given."""
     arrays = [np.asarray(frames, np.float32) for frames in (inputs, forecast) if frames is not None]
     missing = any(bool(np.isnan(frames).any()) for frames in arrays)
-    scales = scales_of(arrays, units, fields)
+    scales = scales_of(arrays, units, fields) if scales is None else scales
     past = 0 if before is None else len(before)
     frames = np.asarray(forecast if before is None else np.concatenate([before, forecast]), np.float32)
     for t, frame in enumerate(frames):
@@ -132,7 +192,14 @@ def _figures(
         names = [field.name for field in fields] if len(fields) > 1 else [kind]
         panels = {f"{name}{end if n == 0 else ''}": channels[..., n] for n, name in enumerate(names)}
         time = _time(lead, issued, step, valid)
-        yield map_figure(panels, scales, lead_time(lead, step), time, forecast=lead > 0, missing=False)
+        about: dict[str, Any] = {
+            "forecast": lead > 0,
+            "missing": False,
+            "lines": lines,
+            "title": title,
+            "largest": largest,
+        }
+        yield map_figure(panels, scales, lead_time(lead, step), time, **about)
 
 
 def scales_of(arrays: Sequence[np.ndarray], units: str, fields: Sequence[Any]) -> list[Scale]:
@@ -145,11 +212,17 @@ def scales_of(arrays: Sequence[np.ndarray], units: str, fields: Sequence[Any]) -
 
 
 def _time(lead: int, issued: np.datetime64 | None, step: float | None, valid: np.ndarray | None) -> str | None:
+    """Returns the time of a frame in words, or None if it is unknown."""
+    moment = _moment(lead, issued, step, valid)
+    return None if moment is None else in_words(str(moment.astype("datetime64[m]")))
+
+
+def _moment(
+    lead: int, issued: np.datetime64 | None, step: float | None, valid: np.ndarray | None
+) -> np.datetime64 | None:
     """Returns the time of a frame, or None if it is unknown."""
     if valid is not None and lead > 0:
-        moment = valid[lead - 1].astype("datetime64[s]")
-    elif issued is not None and step is not None:
-        moment = issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
-    else:
-        return None
-    return in_words(str(moment.astype("datetime64[m]")))
+        return valid[lead - 1].astype("datetime64[s]")
+    if issued is not None and step is not None:
+        return issued.astype("datetime64[s]") + np.timedelta64(round(lead * step * 60), "s")
+    return None

@@ -18,6 +18,8 @@ from PIL import Image
 
 # Frames of a coloured clip that its palette is made from.
 _MOST_TYPICAL = 24
+# Share of all pixels from which a colour is kept as it is.
+_COMMON = 1e-4
 
 
 def forecast_gif(
@@ -94,7 +96,8 @@ def pixels(figure: Figure) -> np.ndarray:
 def _palette(images: list[Image.Image]) -> Image.Image:
     """Returns one palette for all frames, so that greys do not flicker.
 
-    It has all colours if there are few, else means of similar colours.
+    It has all colours if there are few, else the common ones, such as those of classes under lines, and means of
+    similar colours.
     """
     joined = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
     palette = joined.quantize(256, method=Image.Quantize.FASTOCTREE)
@@ -102,10 +105,16 @@ def _palette(images: list[Image.Image]) -> Image.Image:
     # Pillow distinguishes colours in steps of four levels, so the most common one of closer colours is enough.
     apart: dict[tuple[int, ...], tuple[int, ...]] = {}
     counted: list[Any] = joined.getcolors(joined.width * joined.height) or []
-    for _, colour in sorted(counted, reverse=True):
-        apart.setdefault(tuple(level // 4 for level in colour), colour)
+    common = []
+    for count, colour in sorted(counted, reverse=True):
+        step = tuple(level // 4 for level in colour)
+        if step not in apart and count >= _COMMON * joined.width * joined.height:
+            common.append(colour)
+        apart.setdefault(step, colour)
     if len(apart) <= 1024:
         colours = np.array(list(apart.values())[:256])
+    elif common:
+        colours = np.concatenate([common[:128], colours])[:256]
     colours[colours.min(axis=1) > 247] = 255
     palette.putpalette(colours.ravel().tolist())
     return palette

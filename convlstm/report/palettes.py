@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from convlstm.metrics.events import lowest_event
+from convlstm.report.ensemble_scales import chance_scale, spread_scale
 from convlstm.report.field_scale import FieldScale
 from convlstm.report.frame_panel import GREY
 from convlstm.report.map_drawing import Scale
 from convlstm.report.rain_scale import RainScale
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
 MISSING = 255
@@ -24,10 +24,6 @@ GREYS = FieldScale(GREY, Normalize(0, 1), "value", "value", "neither")
 _MOST = 250
 # Smallest rain rate in mm/h that is told from none.
 _DRIZZLE = 0.03
-# Limits in percent of the classes of probabilities; below the first one the ground is seen.
-_CHANCES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90)
-# Colour maps that start at their share, so that the lowest class differs from the ground.
-_CHANCE, _SPREAD, _START = "YlOrRd", "BuPu", 0.15
 # Unit of shares.
 PERCENT = "%"
 
@@ -83,26 +79,20 @@ def palette(scale: Scale, unit: str, arrays: Iterable[np.ndarray]) -> Palette:
     return Palette(scale.label, unit, (values[1:] + values[:-1]) / 2, values, list(colours), _decimals(values), [])
 
 
-def chance_palette(label: str) -> Palette:
-    """Returns the table of probabilities, in steps of half a percent."""
+def chance_palette() -> Palette:
+    """Returns the table of probabilities from 0 to 1, which it says in percent, in steps of half a percent."""
+    scale = chance_scale()
     values = np.arange(201) / 2
-    classes = np.searchsorted(_CHANCES, values, side="right") - 1
-    rank = _sampled(_CHANCE, len(_CHANCES))
-    colours = [None if k < 0 else rank[k] for k in classes]
-    edges = (values[1:] + values[:-1]) / 200
-    legend = [(colour, f"{limit}") for colour, limit in zip(rank, _CHANCES, strict=True)]
-    return Palette(label, PERCENT, edges, values, colours, 0, legend)
+    rank, colours = np.searchsorted(scale.levels, values, side="right") - 1, _hex(scale)
+    legend = [(colour, f"{level:g}") for colour, level in zip(colours, scale.levels, strict=True)]
+    of_values = [None if k < 0 else colours[k] for k in rank]
+    return Palette(scale.label, PERCENT, (values[1:] + values[:-1]) / 200, values, of_values, 0, legend)
 
 
-def spread_palette(label: str, scale: Scale, unit: str, arrays: Iterable[np.ndarray]) -> Palette:
-    """Returns the table of the spread of a field: of its classes in other colours, or continuous ones from 0."""
-    low, high = _range(arrays)
-    if isinstance(scale, RainScale):
-        levels = [level for level in scale.levels if level > 0]
-        return _classes(label, unit, levels, 0.0, high, _sampled(_SPREAD, len(levels)))
-    values = np.linspace(0, high if high > 0 else 1.0, _MOST)
-    colours = [to_hex(colour) for colour in colormaps[_SPREAD](np.linspace(0, 1, _MOST))]
-    return Palette(label, unit, (values[1:] + values[:-1]) / 2, values, list(colours), _decimals(values), [])
+def spread_palette(scale: Scale, unit: str, arrays: Sequence[np.ndarray]) -> Palette:
+    """Returns the table of the spread of a field whose colours are given."""
+    own = spread_scale(scale, unit, _range(arrays)[1])
+    return palette(own, unit, [*arrays, np.zeros(1)])
 
 
 def _classes(
@@ -141,10 +131,6 @@ def _hex(scale: RainScale) -> list[str]:
     """Returns the colour of each class."""
     inside = [np.nextafter(lowest_event(level), np.inf) for level in scale.levels]
     return [to_hex(colour) for colour in scale.colours(scale.norm(np.array(inside)))]
-
-
-def _sampled(name: str, count: int) -> list[str]:
-    return [to_hex(colour) for colour in colormaps[name](np.linspace(_START, 1, count))]
 
 
 def _range(arrays: Iterable[np.ndarray]) -> tuple[float, float]:

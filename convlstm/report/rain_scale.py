@@ -63,9 +63,21 @@ def rain_scale(owner: str, units: str, levels: Sequence[float] | None, values: S
     # If there are fewer or more classes than colours, colours are interpolated.
     positions = np.linspace(0, len(RAIN) - 1, len(limits))
     rgba = np.stack([np.interp(positions, range(len(RAIN)), channel) for channel in to_rgba_array(RAIN).T], axis=1)
+    return class_scale(limits, rgba, label)
+
+
+def class_scale(limits: Sequence[float], rgba: np.ndarray, label: str) -> RainScale:
+    """Returns classes of values with the given colours.
+
+    Args:
+        limits: Their lower limits, rising. Values below the first one have the colour of dry pixels.
+        rgba: Their colours, (N, 4).
+        label: Title of the colour bar.
+    """
     colours = ListedColormap(list(rgba[:-1])).with_extremes(under=DRY, over=tuple(rgba[-1]), bad=(0, 0, 0, 0))
     # Classes begin like the events of scores, so that a forecast of the truth has the colours of the truth.
-    return RainScale(colours, BoundaryNorm([*map(lowest_event, limits)], len(limits) - 1), label, label, limits)
+    norm = BoundaryNorm([*map(lowest_event, limits)], len(limits) - 1)
+    return RainScale(colours, norm, label, label, tuple(limits))
 
 
 def check_units(owner: str, units: str) -> None:

@@ -39,6 +39,8 @@ FORMATS = {
     "npy": Format(".npy", npy.write, npy.is_forecast, companion=".json"),
     "png": Format("", pictures.write_frames, pictures.are_frames),
     "gif": Format(".gif", pictures.write_gif, pictures.is_picture),
+    "pdf": Format(".pdf", pictures.write_pdf, pictures.is_sheet),
+    "svg": Format(".svg", pictures.write_svg, pictures.is_sheet),
     "mp4": Format(".mp4", mp4.write, mp4.is_forecast),
     "html": Format(".html", html.write, html.is_forecast),
 }

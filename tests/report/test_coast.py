@@ -59,6 +59,7 @@ def test_projected_maps_have_the_same_places():
         assert [line.label for line in lines.grid] == ["2°E", "4°E", "6°E", "51°N", "52°N", "53°N"]
         for line in lines.grid:
             degree, axis = float(line.label[:-2]), "NE".index(line.label[-1])
+            assert line.is_meridian == bool(axis)
             column, row = line.at
             place = there.transform(x[0] + (column - 0.5) * 2000, y[0] - (row - 0.5) * 2000, direction="INVERSE")
             assert place[1 - axis] == pytest.approx(degree, abs=0.02)

@@ -186,7 +186,7 @@ def test_palettes_keep_classes_and_fit_a_byte(unit):
         np.testing.assert_array_equal(shown >= level, values[known] >= lowest_event(level))
     for value, colour in zip(table.values, table.colours, strict=True):
         assert (colour is None) == (value < scale.levels[0])
-    assert chance_palette("").encode(np.array([0, 1 / 24, 0.5, 1, np.nan])).tolist() == [0, 8, 100, 200, 255]
+    assert chance_palette().encode(np.array([0, 1 / 24, 0.5, 1, np.nan])).tolist() == [0, 8, 100, 200, 255]
 
 
 def test_texts_of_others_are_no_markup(forecast):

@@ -46,11 +46,13 @@ class GridLine:
 
     Attributes:
         label: Its degrees, such as "5°E".
+        is_meridian: True for a meridian.
         at: Column and row at which the label belongs: where a meridian ends below, or a parallel at the left.
         parts: Lines (N, 2) of columns and rows.
     """
 
     label: str
+    is_meridian: bool
     at: tuple[float, float]
     parts: list[np.ndarray]
 
@@ -232,7 +234,7 @@ def _grid_lines(
                 points = np.clip(np.concatenate(parts), 0, shape[::-1])
                 end_at = points[points[:, 1].argmax() if is_meridian else points[:, 0].argmin()]
                 at = (float(end_at[0]), float(end_at[1]))
-                lines.append(GridLine(_degrees(degree, "EW" if is_meridian else "NS"), at, parts))
+                lines.append(GridLine(_degrees(degree, "EW" if is_meridian else "NS"), is_meridian, at, parts))
     return lines
 
 

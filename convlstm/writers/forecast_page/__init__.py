@@ -19,18 +19,10 @@ from convlstm.report.coast import GridLine, MapLines, NoMapError
 from convlstm.report.map_drawing import HATCH, MISSING
 from convlstm.report.page.markup import Markup, data, element, table
 from convlstm.writers.forecast import Forecast
-from convlstm.writers.forecast_page.layers import (
-    CHANCE,
-    FORECAST,
-    MEMBER,
-    OBSERVED,
-    QUANTILE,
-    SPREAD,
-    PageLayer,
-    layers_of,
-)
+from convlstm.writers.forecast_page.layers import MEMBER, PageLayer, layers_of
 from convlstm.writers.forecast_page.packing import packed
 from convlstm.writers.html import GENERATOR
+from convlstm.writers.layer_kinds import CHANCE, FORECAST, QUANTILE, SPREAD
 from convlstm.writers.map_lines import lines_of
 
 import numpy as np
@@ -144,7 +136,8 @@ def _lines(lines: MapLines) -> dict[str, Any]:
         return [np.round(part * _TENTHS).astype(int).ravel().tolist() for part in parts]
 
     def described(line: GridLine) -> dict[str, Any]:
-        return {"label": line.label, "at": [round(line.at[0], 1), round(line.at[1], 1)], "parts": whole(line.parts)}
+        at = [round(line.at[0], 1), round(line.at[1], 1)]
+        return {"label": line.label, "meridian": line.is_meridian, "at": at, "parts": whole(line.parts)}
 
     degrees = np.where(np.isfinite(lines.degrees), lines.degrees.round(4), np.nan)
     return {
@@ -198,7 +191,6 @@ def _controls(layers: Sequence[PageLayer]) -> Markup:
         of_kind = [element("option", layer.title, value=n) for n, layer in enumerate(layers) if layer.kind == kind]
         if of_kind:
             options.append(element("optgroup", of_kind, label=kind))
-    assert OBSERVED not in (layer.kind for layer in layers) or options
     return element(
         "div",
         element("label", "Layer", for_="layer"),

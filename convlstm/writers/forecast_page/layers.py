@@ -11,14 +11,13 @@ from convlstm.products import quantiles
 from convlstm.report.forecast_only import scales_of
 from convlstm.report.palettes import GREYS, Palette, chance_palette, palette, spread_palette
 from convlstm.writers.forecast import Forecast, Layer
+from convlstm.writers.layer_kinds import CHANCE, FORECAST, QUANTILE, SPREAD, kind_of
 
 import numpy as np
 
 # Quantiles that are made of the members if the forecast has none.
 _QUANTILES = (0.1, 0.5, 0.9)
-OBSERVED, FORECAST, CHANCE, SPREAD, QUANTILE, MEMBER = (
-    "Observed", "Forecast", "Probability", "Spread", "Quantiles", "Members",
-)  # fmt: skip
+OBSERVED, MEMBER = "Observed", "Members"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def layers_of(forecast: Forecast) -> list[PageLayer]:
     for n, (scale, name, unit) in enumerate(zip(scales, names, units, strict=True)):
         unit = "" if unit in ("1", "raw") else unit
         own = [layer for key, layer in forecast.layers.items() if count == 1 or key.endswith(f"_{name}")]
-        kinds = {id(layer): _kind(layer) for layer in own}
+        kinds = {id(layer): kind_of(layer) for layer in own}
         same = [layer.values for layer in own if kinds[id(layer)] in (FORECAST, QUANTILE)]
         fields = [a[..., n] for a in (observed, values, members) if a is not None]
         of_field = palette(scale, unit, [*fields, *same])
@@ -79,9 +78,9 @@ def layers_of(forecast: Forecast) -> list[PageLayer]:
         for layer in own:
             layers.append(_beside(layer, kinds[id(layer)], n, of_field, scale))
         if members is not None:
-            prefix = "" if count == 1 else f"{name}: "
+            prefix = "Member" if count == 1 else f"{name}: member"
             for number, member in enumerate(members[..., n], 1):
-                layers.append(PageLayer(f"{prefix}member {number}", MEMBER, n, member, of_field))
+                layers.append(PageLayer(f"{prefix} {number}", MEMBER, n, member, of_field))
     return layers
 
 
@@ -89,10 +88,9 @@ def _beside(layer: Layer, kind: str, field: int, of_field: Palette, scale: Any) 
     """Returns a field that stands beside the forecast."""
     table, share = of_field, None
     if kind == CHANCE:
-        table = chance_palette("probability (%)")
+        table = chance_palette()
     elif kind == SPREAD:
-        unit = of_field.unit
-        table = spread_palette(f"spread{f' ({unit})' if unit else ''}", scale, unit, [layer.values])
+        table = spread_palette(scale, of_field.unit, [layer.values])
     elif kind == QUANTILE:
         share = float(layer.attributes["quantile"])
     # The number of members is in the title of the forecast.
@@ -100,18 +98,9 @@ def _beside(layer: Layer, kind: str, field: int, of_field: Palette, scale: Any) 
     return PageLayer(_capital(title), kind, field, layer.values, table, share)
 
 
-def _kind(layer: Layer) -> str:
-    """Returns the kind of a field that stands beside the forecast."""
-    if "threshold" in layer.attributes:
-        return CHANCE
-    if "quantile" in layer.attributes:
-        return QUANTILE
-    return SPREAD if "standard_deviation" in layer.attributes.get("cell_methods", "") else FORECAST
-
-
 def _with_quantiles(forecast: Forecast) -> Forecast:
     """Returns a forecast with quantiles of its members, if it has members and no quantiles."""
-    kinds = {_kind(layer) for layer in forecast.layers.values()}
+    kinds = {kind_of(layer) for layer in forecast.layers.values()}
     if forecast.members is None or QUANTILE in kinds or (forecast.values.ndim == 4 and not forecast.fields):
         return forecast
     made = dict(_quantile_layers(forecast))

@@ -130,11 +130,11 @@ const map = (() => {
       stroke(borders, style("--halo"), 2.4);
       stroke(borders, style("--border"), 1, [5, 2]);
       stroke(coast, style("--coast"), 1.2);
-      for (const { label, at } of grid) {
+      // Labels keep clear of the corners, of which the right one has the scale bar.
+      for (const { label, meridian, at } of grid) {
         const [x, y] = [at[0] * sx, at[1] * sy];
-        // Labels keep clear of the corners, of which the right one has the scale bar.
-        const low = y > high - 14;
-        if (low ? x > 30 && x < wide * 0.55 : y > 20 && y < high - 30) write(label, low ? x + 3 : 4, low ? high - 5 : y - 3);
+        if (meridian && y > high - 14 && x > 30 && x < wide * 0.6) write(label, x + 3, high - 5);
+        if (!meridian && x < 14 && y > 20 && y < high - 30) write(label, 4, y - 3);
       }
       const most = 0.3 * width * km;
       const power = 10 ** Math.floor(Math.log10(most));
