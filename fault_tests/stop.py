@@ -201,7 +201,7 @@ def _watching(bench: Bench, rng: np.random.Generator, run: Path) -> Stopped:
     process = _command("forecast.py", Plan(str(run)), arguments)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("watching "):
+        if "watching " in line:
             break
     return Stopped(process)
 

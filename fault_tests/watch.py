@@ -24,10 +24,21 @@ LONG = 100
 DISK, LOG_DISK = 64 << 20, 1 << 20
 """Bytes of the small disks for forecasts and for what the watcher prints."""
 
-GROUPS = {"several at once": 3, "two in the wrong order": 2, "rewritten": 1, "beside a file that loops": 1}
+GROUPS = {
+    "several at once": 3,
+    "two in the wrong order": 2,
+    "after a frame that never comes": 2,
+    "rewritten": 1,
+    "beside a file that loops": 1,
+}
 """Further deliveries, and their frames."""
 
-STAGES = {"on a full disk of the log": 8, "back with its folder": 1, "on a full disk of forecasts": 5}
+STAGES = {
+    "on a full disk of the log": 8,
+    "back with its folder": 1,
+    "on a full disk of forecasts": 5,
+    "while it does not run": 6,
+}
 """Deliveries that come once in a session, and their frames."""
 
 
@@ -95,7 +106,10 @@ def _results(session: Session, count: int) -> Iterator[Try]:
         lost = f"{number} instead of {wanted[moment]} forecasts from {moment} (see '{session.folder}')"
         yield Try(f"{session.format}: {kind}", "" if number in allowed else lost)
     beside = ", ".join(f"{number} x {name}" for name, number in sorted(session.strays.items()))
-    yield Try(f"{session.format}: SIGTERM while a file loops", ended, note=f"{count} frames beside {beside}")
+    kind = f"{session.format}: SIGTERM while a file loops"
+    yield Try(kind, ended, note=f"{count} frames beside {beside}", seconds=session.seconds)
+    lost, note = session.unattended()
+    yield Try(f"{session.format}: log, heartbeat, retention", lost and f"{lost} (see '{session.folder}')", note=note)
     if count >= LONG:
         session.usage.draw(session.folder / f"watch_{session.format}.png")
         note = f"{session.usage.summary()} (see '{_picture(session)}')"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,8 +31,17 @@ STARTING = 60.0
 PATIENCE = 60.0
 """Seconds for the watcher's start, and for a forecast: a file that loops takes ten or more of them."""
 
-ENDING = 10.0
-"""Seconds in which SIGTERM must end the watcher."""
+ENDING = 2.0
+"""Seconds in which SIGTERM must end the watcher; the program itself takes one, and the machine may be busy."""
+
+SILENT = 60.0
+"""Largest age of the heartbeat in seconds: a file that loops takes ten or more of them."""
+
+KEPT = 100
+"""Forecasts that the watcher keeps; it deletes older ones."""
+
+MOST_CUT = 8
+"""Lines of the log that may be cut off, where its disk was full."""
 
 EVERY = 10  # frames between two measurements
 MOST_STRAYS = 12  # that lie in the folder together; older ones are removed
@@ -58,22 +68,52 @@ class Session:
         self.near = Surroundings(self.incoming, scratch, format, [], sources, rng)
         self.written, self.strays = Written(self.out), Counter[str]()
         self._lying: list[Path] = []
+        self.usage, self._before, self.seconds = Usage(0), 0, 0.0
+        self.heartbeat, self.silent, self.starts = folder / "heartbeat.json", 0.0, 0
+        self.foreign = self.out / "by_hand.npy"
         arguments = [f"input={self.incoming}", f"out={self.out}", "format=npy", "watch=true", "interval=0.1"]
+        arguments += [f"keep={KEPT}", f"heartbeat={self.heartbeat}"]
         run = write_run(folder / "run", ENCODER)
         self._line = [sys.executable, "forecast.py", f"ckpt={run}", *arguments, *OPTIONS[format]]
 
     def start(self, first: np.datetime64) -> None:
-        """Starts the watcher beside a first file that is none of its frames; `first` is the time of its first one."""
+        """Starts the watcher before its folder is there, which then has a first file that is none of its frames.
+
+        Args:
+            first: The time of the first frame.
+        """
+        self.foreign.write_bytes(b"no forecast")
+        self.incoming.rename(self.folder / "not yet")
+        self._run("waiting ")
+        (self.folder / "not yet").rename(self.incoming)
         self.near.frame(first - np.timedelta64(9, "D"), "first", shape=(40, 32))
-        with (self.log / "out.txt").open("ab") as out, (self.folder / "err.txt").open("wb") as err:
+        self._await("watching ")
+
+    def _run(self, until: str) -> None:
+        """Starts the program and waits for a line of its log."""
+        self.starts += 1
+        with (self.log / "out.txt").open("ab") as out, (self.folder / "err.txt").open("ab") as err:
             self.process = subprocess.Popen(
                 self._line, cwd=ROOT, env={**os.environ, **ONE_THREAD}, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
-        self.usage = Usage(self.process.pid)
-        deadline = time.monotonic() + STARTING
-        while "watching" not in self._printed() and self.lives() and time.monotonic() < deadline:
+        self.usage.pid = self.process.pid
+        self._await(until)
+
+    def _await(self, words: str) -> None:
+        """Waits until the log has a line that begins with some words after the last start."""
+        before, deadline = self._before, time.monotonic() + STARTING
+        while words not in self._printed()[before:] and self.lives() and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(1.0)
+
+    def _restart(self, moments: Sequence[np.datetime64]) -> None:
+        """Ends the watcher, delivers frames, and starts it again."""
+        self.process.terminate()
+        self.process.wait(STARTING)
+        self._before = len(self._printed())
+        for moment in moments:
+            self._deliver(moment)
+        self._run("watching ")
 
     def lives(self) -> bool:
         """Returns True if the watcher has not ended."""
@@ -91,6 +131,11 @@ class Session:
             wanted = self._late(*moments)
         elif kind == "rewritten":
             wanted = self._rewritten(*moments)
+        elif kind == "after a frame that never comes":
+            wanted = {moments[0]: 0, moments[1]: 1}
+            self._deliver(moments[1])
+        elif kind == "while it does not run":
+            self._restart(moments)
         elif kind == "on a full disk of the log":
             self._on_full_disk(self.log, moments, patience=PATIENCE)
         elif kind == "on a full disk of forecasts":
@@ -107,6 +152,8 @@ class Session:
                 self._deliver(moment, kind if kind in WAYS else "at once")
         if self.lives():
             self.written.wait(wanted, PATIENCE if before else 1.0)
+        with suppress(OSError):
+            self.silent = max(self.silent, time.time() - self.heartbeat.stat().st_mtime)
         if before // EVERY != len(self.near.delivered) // EVERY:
             self.usage.measure(len(self.near.delivered))
         return wanted
@@ -128,12 +175,34 @@ class Session:
             seconds = 0.0
         self.written.stop()
         err = (self.folder / "err.txt").read_text(errors="replace")
-        if self.process.returncode != 0 or "Traceback" in err or "ended " not in self._printed():
+        self.seconds = seconds
+        # The guard says it where the decoder keeps the main thread.
+        if self.process.returncode != 0 or "Traceback" in err or "ended " not in self._printed()[self._before :] + err:
             tail = " | ".join(err.strip().splitlines()[-3:])
             return f"status {self.process.returncode} after {seconds:.1f} seconds: {tail} (see '{self.folder}')"
         if others := self.written.others():
             return f"{len(others)} forecasts from no frame, such as {others[0]} (see '{self.folder}')"
         return ""
+
+    def unattended(self) -> tuple[str, str]:
+        """Returns what is wrong with the log, the heartbeat or the retention, "" for nothing, and the figures."""
+        lines = [line for line in self._printed().splitlines() if line.strip(" \0")]
+        cut = [line for line in lines if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [a-z]", line.lstrip(" \0")) is None]
+        count = len(list(self.out.glob("forecast_*.npy")))
+        note = (
+            f"{len(lines)} lines of the log, {len(cut)} of them cut off; heartbeat at most {self.silent:.0f} s old; "
+            f"{count} forecasts kept; {self.starts} starts"
+        )
+        lost = []
+        if len(cut) > MOST_CUT:
+            lost.append(f"{len(cut)} lines without a time, such as {cut[0]!r}")
+        if self.silent > SILENT or not self.heartbeat.exists():
+            lost.append(f"a heartbeat {self.silent:.0f} s old")
+        if count > KEPT or not self.foreign.exists():
+            lost.append(
+                f"{count} forecasts instead of {KEPT}; a file by hand is {'there' if self.foreign.exists() else 'gone'}"
+            )
+        return "; ".join(lost), note
 
     def kill(self) -> None:
         """Ends the watcher at once."""

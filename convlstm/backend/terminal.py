@@ -7,6 +7,7 @@ import errno
 import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from convlstm.backend.signals import nobody_reads
@@ -84,6 +85,37 @@ class _Dispensable:
     def flush(self) -> None:
         with _no_room():
             self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def timed_output() -> Iterator[None]:
+    """Begins each line of the standard output and the standard error with the time (UTC)."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:
+            stack.enter_context(contextlib.redirect_stdout(_Timed(sys.stdout)))  # type: ignore[type-var]
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(_Timed(sys.stderr)))  # type: ignore[type-var]
+        yield
+
+
+class _Timed:
+    """A stream that passes text on to another one, with the time before each line."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._at_start = stream, True
+
+    def write(self, text: str) -> int:
+        moment = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ ")
+        for line in text.splitlines(keepends=True):
+            self._stream.write(f"{moment}{line}" if self._at_start and line.strip() else line)
+            self._at_start = line.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
 from convlstm.architectures.learned_steps import LearnedSTEPS
+from convlstm.backend.terminal import timed_output
 from convlstm.checkpoints.hub import from_hub
 from convlstm.cli.columns import note_on_columns
 from convlstm.cli.configuration import plain
@@ -28,9 +30,10 @@ from convlstm.cli.forecast_fields import (
     place_of,
     put_in_place,
 )
+from convlstm.cli.forecast_ledger import Ledger
 from convlstm.cli.forecast_model import ensemble_of, fewest, fitted_to, is_without_weights, loaded, without_weights
 from convlstm.cli.forecast_output import Output, name_of, stamp
-from convlstm.cli.forecast_watch import watch
+from convlstm.cli.forecast_watch import follow
 from convlstm.cli.ignored_keys import check_members, say_ignored
 from convlstm.cli.key_checks import (
     FLAG,
@@ -48,6 +51,7 @@ from convlstm.cli.key_checks import (
     whole,
 )
 from convlstm.cli.program import fail, run
+from convlstm.cli.unattended import NO_FRAMES, NOT_WRITTEN, TOO_OLD, failing_with, stoppable, wait_for
 from convlstm.datasets.archives.forecast_input import ForecastInput
 from convlstm.datasets.archives.newest_frames import Window
 from convlstm.datasets.columns import columns_of
@@ -84,6 +88,9 @@ KEYS: dict[str, Values] = {
     "coarsen": optional(whole(1, MOST)),
     "max_gap": whole(0, MOST),
     "max_age": optional(POSITIVE),
+    "keep": optional(whole(1, MOST)),
+    "keep_hours": optional(POSITIVE),
+    "heartbeat": optional(PATH),
     "most_clipped": Values("a share from 0 to 1", lambda value: NOT_NEGATIVE.accepts(value) and value <= 1),
     "tile": optional(whole(8, MOST)),
     "overlap": optional(whole(0, MOST)),
@@ -120,6 +127,15 @@ def execute(config: DictConfig) -> None:
     check("forecast", KEYS, settings)
     check_members("forecast", settings)
     fetch_input(settings)
+    if not settings["watch"]:
+        make_forecasts(config, settings)
+        return
+    with timed_output(), stoppable():
+        make_forecasts(config, settings)
+
+
+def make_forecasts(config: DictConfig, settings: dict[str, Any]) -> None:
+    """Makes and writes the forecast from the newest frames, or those from each new frame."""
     if settings["ckpt"] is None:
         forecaster, run = without_weights(config, settings), Path("runs") / HydraConfig.get().runtime.choices["model"]
     else:
@@ -133,7 +149,11 @@ def execute(config: DictConfig) -> None:
             print(f"checkpoint  {name}")
         forecaster = ensemble_of(folders, settings) if settings["ensemble"] else loaded(folders[0], settings)
         run = checkpoints.results_of(folders[0])
-    output = Output(settings, run)
+    if settings["watch"]:
+        output = wait_for(partial(Output, settings, run), settings["interval"])
+    else:
+        with failing_with(NOT_WRITTEN, settings):
+            output = Output(settings, run)
     path = Path(str(settings["input"])).expanduser()
     clip = is_clip(path, forecaster, settings)
     drawn = isinstance(forecaster, DrawnForecaster)
@@ -141,6 +161,7 @@ def execute(config: DictConfig) -> None:
         settings | {"ensemble": drawn or settings["ensemble"]},
         formats=output.formats,
         clip=clip,
+        is_file=output.is_file,
         units=forecaster.units,
     )
     settings["products"] = products_of(settings, forecaster, output.formats)
@@ -150,7 +171,8 @@ def execute(config: DictConfig) -> None:
         output.write(*forecast_clip(forecaster, path, settings, output.formats))
         return
     any_size = isinstance(forecaster.model, LearnedSTEPS)
-    latest = ForecastInput(
+    open_input = partial(
+        ForecastInput,
         path,
         frames=forecaster.input_frames,
         trained={} if any_size else forecaster.record.get("data") or {},
@@ -164,22 +186,36 @@ def execute(config: DictConfig) -> None:
         crop=settings["crop"],
         patient=settings["watch"],
     )
-    if settings["reader"] and latest.options != settings["reader"]:
-        print(f"reader      {shown(latest.options)}, with the options of training")
+    open_input = partial(said_options, open_input, settings)
     make_forecast = partial(forecast_frames_up_to, with_hour="html" in output.formats)
     if settings["watch"]:
-        make = partial(make_forecast, latest, forecaster, settings, said=set())
-        watch(latest, make, output, interval=settings["interval"], forecasts=settings["forecasts"])
+        make = partial(make_forecast, forecaster=forecaster, settings=settings, said=set())
+        follow(open_input, make, output, settings)
         return
+    with failing_with(NO_FRAMES, settings):
+        latest = open_input()
     until = newest(latest)
     while True:
         forecast = make_forecast(latest, forecaster, settings, until)
         if isinstance(forecast, Forecast):
-            output.write(forecast, name_of(forecast))
+            with failing_with(NOT_WRITTEN, settings):
+                paths = output.write(forecast, name_of(forecast))
+            if not output.is_file and (settings["keep"] or settings["keep_hours"]):
+                ledger = Ledger(output.path, settings["keep"], settings["keep_hours"])
+                ledger.add(name_of(forecast), until, paths)
+                ledger.prune()
             return
         # The newest frame cannot be read, so the one before it is now the newest.
         print(f"not used    {forecast}")
         until = newest(latest)
+
+
+def said_options(open_input: Callable[[], ForecastInput], settings: dict[str, Any]) -> ForecastInput:
+    """Returns the input, and prints the options of its reader if those of training are among them."""
+    latest = open_input()
+    if settings["reader"] and latest.options != settings["reader"]:
+        print(f"reader      {shown(latest.options)}, with the options of training")
+    return latest
 
 
 def check_given(settings: dict[str, Any]) -> None:
@@ -203,7 +239,9 @@ def newest(latest: ForecastInput) -> np.datetime64:
         print(f"not used    {problem}")
     if len(latest.times) == 0:
         fail(
-            f"input: there is no frame in '{latest.path}' that can be read. Check the path, or input_format and reader."
+            f"input: there is no frame in '{latest.path}' that can be read. Check the path, or input_format and "
+            "reader.",
+            NO_FRAMES,
         )
     return latest.times[-1]
 
@@ -230,7 +268,7 @@ def forecast_frames_up_to(
     age = age_of(until)
     if settings["max_age"] is not None and age > settings["max_age"]:
         text = f"the newest frame, that of {stamp(until)} UTC, is {spelled(age)} old, more than max_age="
-        return no_forecast(f"{text}{settings['max_age']:g} min", settings, ", or allow more")
+        return no_forecast(f"{text}{settings['max_age']:g} min", settings, ", or allow more", TOO_OLD)
     if len(latest.times) == 1 and latest.frames > 1:
         return no_forecast(f"a single frame so far, that of {stamp(until)}", settings)
     window, problems = latest.window(until)
@@ -383,6 +421,6 @@ def spelled(minutes: float) -> str:
     return f"{minutes:.0f} min"
 
 
-def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "") -> str:
+def no_forecast(reason: str, settings: dict[str, Any], remedy: str = "", status: int = NO_FRAMES) -> str:
     """Returns the reason if the program waits for the next frame, else ends the program with it."""
-    return reason if settings["watch"] else fail(f"{reason}. Wait for more{remedy}.")
+    return reason if settings["watch"] else fail(f"{reason}. Wait for more{remedy}.", status)

@@ -52,8 +52,8 @@ class Output:
             check_no_links(self.path)
         make_folder(self.path.parent if self.is_file else self.path)
 
-    def write(self, forecast: Forecast, name: str, since: float | None = None) -> None:
-        """Writes a forecast in all formats and prints the paths.
+    def write(self, forecast: Forecast, name: str, since: float | None = None) -> list[Path]:
+        """Writes a forecast in all formats, prints the paths, and returns those of all files.
 
         Args:
             forecast: The forecast.
@@ -67,11 +67,13 @@ class Output:
                 path = self.path
             else:
                 path = base.with_name(f"{base.name}{FORMATS[format].ending or FORMATS[format].folder}")
-            paths.append(str(write(path, forecast, format)))
+            paths.append(write(path, forecast, format))
         if since is None:
-            print(f"written     {', '.join(paths)}")
+            print(f"written     {', '.join(map(str, paths))}")
         else:
-            print(f"forecast    {', '.join(paths)}  ({time.perf_counter() - since:.1f} s)")
+            print(f"forecast    {', '.join(map(str, paths))}  ({time.perf_counter() - since:.1f} s)")
+        ends = [FORMATS[format].companion for format in self.formats]
+        return paths + [path.with_suffix(end) for path, end in zip(paths, ends, strict=True) if end]
 
 
 def _check_apart(formats: list[str]) -> None:

@@ -23,20 +23,23 @@ def check_members(config_name: str, settings: Mapping[str, Any]) -> None:
         fail(f"'{key}' is for ensembles but 'ensemble' is false. Add ensemble=true, or leave {key}=... out.")
 
 
-def say_ignored(settings: Mapping[str, Any], *, formats: Iterable[str], clip: bool, units: str) -> None:
+def say_ignored(settings: Mapping[str, Any], *, formats: Iterable[str], clip: bool, is_file: bool, units: str) -> None:
     """Prints the keys of `forecast` that were given and have no effect.
 
     Args:
         settings: The configuration.
         formats: The formats that are written.
         clip: True if the input is a clip.
+        is_file: True if the output is a file that each forecast replaces.
         units: Units of the model, or "".
     """
     reasons: dict[str, str] = {}
     if not settings["ensemble"]:
         reasons["thresholds"] = "it is for the probabilities of ensemble=true"
     if not settings["watch"]:
-        reasons |= dict.fromkeys(("interval", "forecasts"), "it is for watch=true")
+        reasons |= dict.fromkeys(("interval", "forecasts", "heartbeat"), "it is for watch=true")
+    if is_file or clip:
+        reasons |= dict.fromkeys(("keep", "keep_hours"), "it is for a folder of forecasts of files with times")
     if "mp4" not in formats:
         reasons["fps"] = f"it is for MP4, but {', '.join(formats)} is written"
     if clip:

@@ -122,10 +122,13 @@ def _show_warning(
     print(f"{'note' if category is Note else 'warning':12}{text}", file=sys.stderr)
 
 
-def fail(text: str) -> typing.NoReturn:
-    """Ends the program with a message and exit status 1."""
+def fail(text: str, status: int = 1) -> typing.NoReturn:
+    """Ends the program with a message and an exit status, 1 if none is given."""
     leave_message(text)
-    sys.exit(f"{program()}: {printable(text)}")
+    if status == 1:
+        sys.exit(f"{program()}: {printable(text)}")
+    print(f"{program()}: {printable(text)}", file=sys.stderr)
+    sys.exit(status)
 
 
 def leave_message(text: str) -> None:

@@ -76,7 +76,7 @@ def test_too_many_gaps_are_no_forecast(forecast, tmp_path):
     for index in (3, 4, 5, 10):
         write_picture(tmp_path / "radar", index, picture(index))
     status, _, err = forecast("max_gap=1")
-    assert status == 1
+    assert status == 3
     assert "2 of the 3 frames up to 2020-06-01 00:50 are missing (2020-06-01 00:40, 2020-06-01 00:45)" in err
     assert "more than max_gap=1" in err
     assert forecast("max_gap=2", "format=npy")[0] == 0
@@ -108,7 +108,7 @@ def test_a_truncated_newest_frame_is_left_out(forecast, tmp_path):
 def test_a_single_frame_is_no_forecast(forecast, tmp_path):
     write_picture(tmp_path / "radar", 3, picture(3))
     status, _, err = forecast("step=5")
-    assert status == 1
+    assert status == 3
     assert "a single frame so far, that of 2020-06-01 00:15. Wait for more." in err
 
 
@@ -151,11 +151,11 @@ def test_values_that_do_not_fit_are_named(forecast, tmp_path, argument, text):
 
 def test_an_empty_or_absent_input_is_named(forecast, tmp_path):
     status, _, err = forecast()
-    assert status == 1
+    assert status == 3
     assert "does not exist. Check the path" in err
     (tmp_path / "radar").mkdir()
     status, _, err = forecast()
-    assert status == 1
+    assert status == 3
     assert "no frame in" in err
 
 

@@ -15,7 +15,7 @@ def test_an_old_frame_is_refused_if_that_is_asked_for(forecast, tmp_path):
     assert status == 0
     assert "days since the newest frame" in out
     status, _, err = forecast("format=npy", "max_age=15")
-    assert status == 1
+    assert status == 4
     assert "the newest frame, that of 2020-06-01 00:25 UTC, is " in err
     assert "days old, more than max_age=15 min. Wait for more, or allow more." in err
     assert forecast("format=npy", "max_age=1e9")[0] == 0
@@ -24,7 +24,7 @@ def test_an_old_frame_is_refused_if_that_is_asked_for(forecast, tmp_path):
 def test_frames_before_the_first_one_are_not_interpolated(forecast, tmp_path):
     write_pictures(tmp_path / "radar", 2)
     status, out, err = forecast("format=npy")
-    assert status == 1
+    assert status == 3
     assert "interpolated" not in out
     text = "the model needs 3 frames, 5 min apart, but there are 2 up to 2020-06-01 00:05: the first one is that of"
     assert f"{text} 2020-06-01 00:00. Wait for more." in err
