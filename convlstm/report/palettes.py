@@ -21,7 +21,8 @@ MISSING = 255
 """The byte of a missing pixel."""
 GREYS = FieldScale(GREY, Normalize(0, 1), "value", "value", "neither")
 """Colours of values in [0, 1], which have no units."""
-_MOST = 250
+# Values of a table; fewer for classes, whose noise takes most of a page's bytes.
+_MOST, _MOST_OF_CLASSES = 250, 130
 # Smallest rain rate in mm/h that is told from none.
 _DRIZZLE = 0.03
 # Unit of shares.
@@ -105,7 +106,7 @@ def _classes(
     top = max(high, limits[-1] + (limits[-1] - limits[0]) * 0.05)
     there, back = (np.log, np.exp) if is_rate else (np.asarray, np.asarray)
     ends = there(np.array([bottom, *limits, top]))
-    counts = np.maximum(1, np.floor((_MOST - len(ends)) * np.diff(ends) / (ends[-1] - ends[0]))).astype(int)
+    counts = np.maximum(1, np.floor((_MOST_OF_CLASSES - len(ends)) * np.diff(ends) / (ends[-1] - ends[0]))).astype(int)
     parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(ends[:-1], ends[1:], counts, strict=True)]
     steps = np.concatenate([*parts, ends[-1:]])
     values, edges = back((steps[1:] + steps[:-1]) / 2), back(steps[:-1])

@@ -52,6 +52,7 @@ def _description(forecast: Forecast) -> str:
         "coordinate_units": None if place is None else place.units,
         "x": None if place is None or place.x is None else np.asarray(place.x).tolist(),
         "y": None if place is None or place.y is None else np.asarray(place.y).tolist(),
+        "attributes": dict(forecast.attributes),
         "provenance": dict(forecast.provenance),
     }
     return json.dumps(description, indent=1, default=str) + "\n"

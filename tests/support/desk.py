@@ -60,8 +60,9 @@ def read(text: str) -> dict[str, Any]:
 
 def frame(content: dict[str, Any], layer: dict[str, Any], number: int) -> np.ndarray:
     """Returns a frame of a layer as the page shows it, NaN where missing."""
-    codes = np.frombuffer(zlib.decompress(base64.b64decode(layer["frames"][number])), np.uint8)
+    changes = np.frombuffer(zlib.decompress(base64.b64decode(layer["frames"][number])), np.uint8)
     height, width = (-(-side // layer["side"]) for side in content["shape"])
+    codes = np.cumsum(changes.reshape(height, width), axis=0, dtype=np.uint8)
     values = np.array([*content["palettes"][layer["palette"]]["values"], *[np.nan] * 256])[:256]
     values[255] = np.nan
-    return values[codes].reshape(height, width)
+    return values[codes]

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 MINUTE = np.timedelta64(1, "m")
+MOST = ("Observed", "Forecast", "Spread", "Probability")
+KINDS = (*MOST, "Quantiles", "Members")
 
 
 @pytest.fixture(scope="module")
@@ -144,23 +146,25 @@ def test_colours_are_refused(forecast):
 
 
 def test_a_page_stays_small_by_larger_pixels(forecast, monkeypatch):
-    def size(content, kind=None):
-        layers = [one for one in content["layers"] if kind is None or (one["kind"] == "Members") == kind]
-        return sum(len(picture) for one in layers for picture in one["frames"])
+    def size(content, kinds):
+        return sum(len(picture) for kind in kinds for one in of_kind(content, kind) for picture in one["frames"])
 
     whole = contents(forecast)
-    monkeypatch.setattr(forecast_page, "LARGEST", size(whole, False) + size(whole, True) // 2)
+    assert {layer["side"] for layer in whole["layers"]} == {1}
+    # Most layers may take 65 %, quantiles 65 % of what is left, and members the rest.
+    monkeypatch.setattr(forecast_page, "LARGEST", int(size(whole, MOST) / 0.64))
     content = contents(forecast)
-    assert size(content) <= forecast_page.LARGEST
-    assert {layer["side"] for layer in content["layers"] if layer["kind"] != "Members"} == {1}
+    assert size(content, KINDS) <= forecast_page.LARGEST
+    sides = {layer["kind"]: layer["side"] for layer in content["layers"]}
+    assert {sides[kind] for kind in MOST} == {1}
+    assert 1 < sides["Quantiles"] <= sides["Members"]
     member = of_kind(content, "Members")[0]
-    assert member["side"] > 1
     expected = averaged(forecast.members[0, 0], member["side"])
     np.testing.assert_allclose(frame(content, member, 0), expected, rtol=0.04, atol=0.03)
-    monkeypatch.setattr(forecast_page, "LARGEST", size(whole, False) // 2)
-    content = contents(replace(forecast, members=None))
-    assert {layer["side"] for layer in content["layers"]} != {1}
-    assert size(content) <= forecast_page.LARGEST
+    monkeypatch.setattr(forecast_page, "LARGEST", size(whole, MOST))
+    content = contents(forecast)
+    assert size(content, KINDS) <= forecast_page.LARGEST
+    assert of_kind(content, "Forecast")[0]["side"] == of_kind(content, "Spread")[0]["side"] == 2
     monkeypatch.setattr(forecast_page, "LARGEST", 100)
     with pytest.raises(ValueError, match=r"the page would have more than 0.0001 MB. Forecast fewer frames"):
         forecast_page.page(forecast)

@@ -29,7 +29,10 @@ import numpy as np
 
 HERE = Path(__file__).parent
 LARGEST = 7_500_000
-"""Bytes of all frames of a page, in base64. Members get what the others leave."""
+"""Bytes of all frames of a page, in base64."""
+# Layers that have what the others leave, in this order, and the share that those before them may take.
+_LAST = {QUANTILE: 1, MEMBER: 2}
+_SHARE = 0.65
 # Sides of the squares of pixels that are tried one after another.
 _SIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 # Pixels of lines are written in tenths.
@@ -80,20 +83,20 @@ def page(forecast: Forecast) -> str:
 def _within(largest: int, layers: Sequence[PageLayer]) -> list[tuple[int, list[str]]]:
     """Returns the side of the squares that are averaged, and the frames, of each layer.
 
-    All layers but the members have the same side, the smallest one with which they fit; members have the smallest one
-    with which they fit beside them.
+    There are groups of layers: most, then quantiles, then members. Those of a group have the same side, the smallest
+    one with which they fit into `_SHARE` of what is left, or into all of it if they are the last ones.
     """
     results: dict[int, tuple[int, list[str]]] = {}
-    room = largest
-    for of_members in (False, True):
-        group = [n for n, layer in enumerate(layers) if (layer.kind == MEMBER) == of_members]
-        start = next(iter(results.values()))[0] if results else 1
-        side = start
-        while group:
+    left, side = float(largest), 1
+    groups = [[n for n, layer in enumerate(layers) if _LAST.get(layer.kind, 0) == order] for order in range(3)]
+    groups = [group for group in groups if group]
+    for group in groups:
+        room = left if group is groups[-1] else _SHARE * left
+        while True:
             results |= {n: (side, packed(layers[n].values, layers[n].palette, side)) for n in group}
             size = sum(len(picture) for n in group for picture in results[n][1])
             if size <= room:
-                room -= size
+                left -= size
                 break
             if side == _SIDES[-1]:
                 raise ValueError(
@@ -101,7 +104,7 @@ def _within(largest: int, layers: Sequence[PageLayer]) -> list[tuple[int, list[s
                     "part of them (crop), or leave members out of the products."
                 )
             # Compressed frames shrink more slowly than their pixels.
-            wanted = side * math.sqrt(size / room) if room > 0 else _SIDES[-1]
+            wanted = side * math.sqrt(size / room)
             side = next((one for one in _SIDES if one > side and one >= wanted * 0.9), _SIDES[-1])
     return [results[n] for n in range(len(layers))]
 

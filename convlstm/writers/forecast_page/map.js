@@ -4,15 +4,18 @@ const content = JSON.parse(document.getElementById("content").textContent);
 // Bytes of frames. Each is unpacked once, when it is first needed.
 const frames = (() => {
   const known = new Map();
-  const unpack = async (text) => {
-    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
+  const unpack = async (text, width) => {
+    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+    // They are changes from row to row, modulo 256.
+    for (let i = width; i < bytes.length; i++) bytes[i] += bytes[i - width];
+    return bytes;
   };
   return (layer, k) => {
     if (!known.has(layer)) known.set(layer, []);
     const own = known.get(layer);
-    own[k] ??= unpack(layer.frames[k]);
+    own[k] ??= unpack(layer.frames[k], Math.ceil(content.shape[1] / layer.side));
     return own[k];
   };
 })();

@@ -11,7 +11,9 @@ import numpy as np
 
 
 def packed(values: np.ndarray, palette: Palette, side: int = 1) -> list[str]:
-    """Returns each frame of (T, H, W) as bytes of the palette, compressed (zlib), in base64.
+    """Returns each frame of (T, H, W) as bytes, compressed (zlib), in base64.
+
+    Each byte is that of the palette less that of the row above, modulo 256, which takes less room.
 
     Args:
         values: The frames, NaN where missing.
@@ -35,4 +37,5 @@ def averaged(frame: np.ndarray, side: int) -> np.ndarray:
 
 
 def _compressed(codes: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(codes).tobytes(), 6)).decode()
+    changes = np.diff(codes, axis=0, prepend=np.zeros_like(codes[:1]))
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(changes).tobytes(), 6)).decode()

@@ -258,7 +258,7 @@
   show().then(async () => {
     document.documentElement.dataset.ready = "first";
     const own = layers.filter((one) => one.kind !== "Members");
-    for (const one of [layers[state.layer], ...own]) for (const k of one.frames.keys()) await frames(one, k);
+    for (const one of [layers[state.layer], ...own]) await Promise.all(one.frames.map((_, k) => frames(one, k)));
     document.documentElement.dataset.ready = "all";
   });
 })();
