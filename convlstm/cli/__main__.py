@@ -19,6 +19,7 @@ COMMANDS = {
     "forecast": ("convlstm.cli.forecast", "forecast what follows the newest frames of a folder, a file or a video"),
     "summary": ("convlstm.cli.summary", "print the layers, parameters, multiplications and memory of a model"),
     "convert": ("convlstm.convert.__main__", "convert weights of OpenSTL, PredRNN or Keras"),
+    "export": ("convlstm.export.__main__", "write a model for PyTorch, or as a function of MLX for other languages"),
     "push": ("convlstm.publish.__main__", "publish a checkpoint on the Hugging Face hub"),
     "runs": ("convlstm.runs.__main__", "list the runs in a folder: status, best score, differences"),
     "doctor": ("convlstm.doctor", "print which device and BLAS MLX uses here, and how fast they are"),

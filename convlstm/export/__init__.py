@@ -1,0 +1,1 @@
+"""Export of trained models to files that run without this package: `convlstm export`."""
