@@ -14,6 +14,8 @@ import yaml
 # Keys of `forecast` that read files with times, so clips have no use for them.
 _OF_ARCHIVES = ("reader", "input_format", "zr", "coarsen", "max_gap", "max_age")
 
+_WITH_ATTRIBUTES = {"netcdf", "zarr", "zarr3", "mlcast", "geotiff", "geotiff_frames", "npy"}
+
 
 def check_members(config_name: str, settings: Mapping[str, Any]) -> None:
     """Ends the program if members of an ensemble are described, but no ensemble is asked for."""
@@ -42,6 +44,8 @@ def say_ignored(settings: Mapping[str, Any], *, formats: Iterable[str], clip: bo
         reasons |= dict.fromkeys(("keep", "keep_hours"), "it is for a folder of forecasts of files with times")
     if "mp4" not in formats:
         reasons["fps"] = f"it is for MP4, but {', '.join(formats)} is written"
+    if not {*formats} & _WITH_ATTRIBUTES:
+        reasons["attributes"] = f"only files of numbers have attributes, but {', '.join(formats)} is written"
     if clip:
         reasons |= dict.fromkeys(_OF_ARCHIVES, "it is for files with times, but the input is a clip")
     elif units:

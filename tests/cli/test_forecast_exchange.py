@@ -2,12 +2,15 @@
 
 import json
 
+from convlstm.cli.configuration import CONFIGS
+from convlstm.cli.ignored_keys import say_ignored
 from convlstm.writers import Place, write
 from tests.support.forecasts import OPERA, example
 from tests.support.loopback import served
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("zarr")
 pytest.importorskip("pyproj")
@@ -58,6 +61,15 @@ def test_attributes_and_formats_for_others(forecast, tmp_path, store):
     status, _, err = forecast(*line, "attributes=[a]")
     assert status == 1
     assert "'attributes' must be names and texts" in err
+
+
+def test_pictures_have_no_attributes(capsys):
+    settings = yaml.safe_load((CONFIGS / "forecast.yaml").read_text()) | {"attributes": {"license": "CC-BY-4.0"}}
+    options = {"clip": False, "is_file": True, "units": "mm/h"}
+    say_ignored(settings, formats=["gif", "netcdf"], **options)
+    assert capsys.readouterr().out == ""
+    say_ignored(settings, formats=["gif", "png"], **options)
+    assert ": only files of numbers have attributes, but gif, png is written" in capsys.readouterr().out
 
 
 def test_xarray_rioxarray_and_gdal_agree(tmp_path, rng):

@@ -42,23 +42,35 @@ def chunks_of(asked, name):
     return [path for path in asked if f"/{name}/" in path and not path.endswith((".zarray", ".zattrs", "zarr.json"))]
 
 
-@pytest.mark.parametrize("format", ["mlcast", pytest.param("zarr3", marks=pytest.mark.skipif(IS_ZARR_2, reason="2"))])
-@pytest.mark.filterwarnings("ignore:.*mlcast's specification asks")
-def test_an_archive_is_opened_over_http_and_read_frame_by_frame(site, rain, format):
+def test_an_archive_is_opened_over_http_and_read_frame_by_frame(site, rain):
     pytest.importorskip("xarray")
     folder, address, asked, _ = site
-    write(folder / "rain.zarr", rain, format)
-    name = "rainfall_flux" if format == "mlcast" else "rain_rate"
+    write(folder / "rain.zarr", rain)
     opened = convlstm.open_archive(f"{address}/rain.zarr")
-    (field,) = opened.data_vars.values()
+    field = opened.rain_rate
     assert field.attrs["units"] == "mm h-1"
     np.testing.assert_array_equal(field.time.values, rain.times.astype("datetime64[ns]"))
     np.testing.assert_allclose(opened.x.values, 500 + 1000 * np.arange(48))
-    assert chunks_of(asked, name) == []
+    assert chunks_of(asked, "rain_rate") == []
     np.testing.assert_array_equal(field[3].values, rain.values[3])
-    assert len(chunks_of(asked, name)) == 1
+    assert len(chunks_of(asked, "rain_rate")) == 1
     np.testing.assert_array_equal(field[3:5].values, rain.values[3:5])
-    assert len(chunks_of(asked, name)) == 2  # a chunk travels once
+    assert len(chunks_of(asked, "rain_rate")) == 2  # a chunk travels once
+
+
+@pytest.mark.parametrize("format", ["mlcast", pytest.param("zarr3", marks=pytest.mark.skipif(IS_ZARR_2, reason="2"))])
+@pytest.mark.filterwarnings("ignore:.*mlcast's specification asks")
+def test_stores_of_mlcast_and_of_version_3(site, rain, format):
+    folder, address, asked, _ = site
+    write(folder / "rain.zarr", rain, format)
+    store, reader = remote.mirror(f"{address}/rain.zarr"), make_reader("zarr")
+    contents = reader.contents(store)
+    np.testing.assert_array_equal(contents.times, rain.times)
+    assert contents.grid.units == "mm/h"
+    name = "rainfall_flux" if format == "mlcast" else "rain_rate"
+    assert chunks_of(asked, name) == []
+    np.testing.assert_array_equal(reader.read(store, 3), rain.values[3])
+    assert len(chunks_of(asked, name)) == 1
 
 
 def test_training_and_readers_take_addresses(site, rain):
@@ -166,15 +178,12 @@ def test_an_address_names_a_folder_of_its_own(tmp_path):
 
 def test_an_object_store(tmp_path, rain, monkeypatch):
     pytest.importorskip("s3fs")
-    pytest.importorskip("xarray")
     write(tmp_path / "bucket" / "rain.zarr", rain)
     (tmp_path / "bucket" / "rain.zarr" / ".zmetadata").unlink()
     with served(tmp_path, objects=True) as (address, asked, _):
-        monkeypatch.setenv("FSSPEC_S3_ANON", "true")
-        monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", address)  # of the process that reads
         monkeypatch.setitem(fsspec.config.conf, "s3", {"anon": True, "endpoint_url": address})
-        opened = convlstm.open_archive("s3://bucket/rain.zarr")
-        np.testing.assert_array_equal(opened.rain_rate[6].values, rain.values[6])
+        store = remote.mirror("s3://bucket/rain.zarr")
+        np.testing.assert_array_equal(make_reader("zarr").read(store, 6), rain.values[6])
         assert [path[-5:] for path in chunks_of(asked, "rain_rate")] == ["6.0.0"]
         with pytest.raises(FileNotFoundError, match=r"there is no Zarr store at s3://bucket/none.zarr"):
-            convlstm.open_archive("s3://bucket/none.zarr")
+            remote.mirror("s3://bucket/none.zarr")
