@@ -84,6 +84,9 @@ def test_a_map_of_the_world_has_no_lines_across():
     lines = map_lines(x, y, "degrees_east")
     assert len(lines.coast) > 1000
     assert max(np.abs(np.diff(line[:, 0])).max() for line in lines.coast) < 30
+    # Fiji's coast crosses 180 degrees, and the sea to the west of it has none.
+    assert nearest(lines.coast, 160.5, 90 + 16.8) > 2
+    assert nearest(lines.coast, 179.5, 90 + 17.2) < 2
     assert {"0°", "90°E", "90°W"} <= {line.label for line in lines.grid}
 
 

@@ -37,13 +37,19 @@ def main(source: str, target: str | None = None) -> None:
         users.update({arc if arc >= 0 else ~arc for arc in _arcs(country.get("arcs", []))})
     lines, borders = [], []
     for number, steps in enumerate(topology["arcs"]):
-        line = _simplified(np.cumsum(steps, axis=0) * scale + origin)
+        line = np.cumsum(steps, axis=0) * scale + origin
+        line[:, 0] = np.unwrap(line[:, 0], period=360)  # Fiji lies on both sides of 180 degrees
+        line = _simplified(line)
         whole = np.round(line / UNIT).astype(np.int32)
         whole = whole[np.insert((np.diff(whole, axis=0) != 0).any(axis=1), 0, True)]
         if len(whole) > 1 and users[number]:
             lines.append(whole)
             borders.append(users[number] > 1)
     steps = np.concatenate([np.diff(line, axis=0) for line in lines])
+    if np.abs(steps).max() > np.iinfo(np.int16).max:
+        raise ValueError(
+            f"[make] a line has a step of {np.abs(steps).max() * UNIT:g} degrees, which 16 bits cannot hold."
+        )
     np.savez_compressed(
         path,
         starts=np.stack([line[0] for line in lines]).astype(np.int32),
