@@ -39,7 +39,9 @@ def check_products(settings: Mapping[str, Any], forecaster: Forecaster, formats:
         "quantiles": None if "quantiles" in settings["products"] else "add quantiles to products",
         "radius": None if "nearby" in settings["products"] else "add nearby to products",
     }
-    held = {*_WITH_LAYERS, *(["npy"] if "members" in settings["products"] else [])} & {*formats}
+    members = ["npy"] if "members" in settings["products"] else []
+    chances = ["png", "pdf", "svg"] if "nearby" in settings["products"] else []
+    held = {*_WITH_LAYERS, *members, *chances} & {*formats}
     if not held:
         written = ", ".join(formats)
         holders = "only NetCDF, Zarr, GeoTIFF and HTML hold products beside the forecast"

@@ -3,6 +3,7 @@
 import json
 
 from convlstm import products as made
+from convlstm.cli.ensemble_products import check_products
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
 from convlstm.writers import Forecast, Place, write
@@ -150,3 +151,10 @@ def test_products_need_an_ensemble(forecast, tmp_path, key):
     status, _, err = forecast(key, model=(f"ckpt={tmp_path / 'last'}",))
     assert status == 1
     assert f"'{key.partition('=')[0]}' is for ensembles, but the model makes a single forecast." in err
+
+
+@pytest.mark.parametrize(("products", "ignored"), [("nearby", False), ("median", True)])
+def test_maps_show_the_probabilities_alone(capsys, products, ignored):
+    settings = {"product": "mean", "products": [products], "quantiles": [0.1, 0.5, 0.9], "radius": [10]}
+    check_products(settings, EnsembleForecaster.__new__(EnsembleForecaster), ["pdf", "gif"])
+    assert ("ignored     products=" in capsys.readouterr().out) == ignored
