@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ class _Process:
         computing: Number of computations that are not cut short.
         saved: What was saved last, as a sentence.
         hasty: True if a request ends the process after `HASTE` seconds, with status 0.
+        leaving: True if such a request was obeyed.
     """
 
     guarded = False
@@ -43,6 +45,7 @@ class _Process:
     computing = 0
     saved = ""
     hasty = False
+    leaving = False
 
 
 _process = _Process()
@@ -78,8 +81,23 @@ def hastened() -> Iterator[None]:
     former, _process.hasty = _process.hasty, True
     try:
         yield
+    except KeyboardInterrupt:
+        _process.leaving = True
+        raise
     finally:
         _process.hasty = former
+
+
+def leave() -> None:
+    """Ends this process at once with status 0 if a request of `hastened` was obeyed; otherwise does nothing.
+
+    Python's own end takes seconds on a busy machine.
+    """
+    if _process.leaving:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0)
 
 
 def saved(text: str) -> None:
@@ -106,7 +124,7 @@ def guarded(program: str) -> Iterator[None]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    _process.guarded, _process.computing, _process.saved = True, 0, ""
+    _process.guarded, _process.computing, _process.saved, _process.leaving = True, 0, "", False
     thread = threading.Thread(target=_guard, args=(reading, program), name="stop guard", daemon=True)
     thread.start()
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import convlstm
+from convlstm.backend import stop_guard
 from convlstm.backend.program_frame import end_interrupted, framed
 
 # Module and description of each command. A module is imported when its command is called, so that no command waits for
@@ -50,7 +51,9 @@ def start(name: str) -> NoReturn:
 
             # It imports its libraries while this process imports others and composes the configuration.
             start_ahead(_READING)
-        sys.exit(import_module(COMMANDS[name][0]).main() or 0)
+        status = import_module(COMMANDS[name][0]).main() or 0
+        stop_guard.leave()
+        sys.exit(status)
     except KeyboardInterrupt:  # while libraries are loaded
         end_interrupted(program)
 

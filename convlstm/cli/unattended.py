@@ -48,7 +48,7 @@ def stoppable() -> Iterator[None]:
         return
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with stop_guard.hastened(), suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), stop_guard.hastened():
             yield
     finally:
         signal.signal(signal.SIGTERM, former)

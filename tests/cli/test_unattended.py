@@ -238,3 +238,21 @@ def test_sigterm_ends_a_long_computation_with_status_0():
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "watcher: ended by SIGTERM within a computation." in err
+
+
+def test_a_request_that_was_obeyed_leaves_at_once():
+    """Python's own end would call what is registered for it."""
+    code = (
+        "import atexit, os, signal\nfrom convlstm.backend import stop_guard\n"
+        "from convlstm.cli.unattended import stoppable\n"
+        "atexit.register(print, 'the end')\n"
+        "stop_guard.leave()\n"
+        "with stop_guard.guarded('watcher'), stoppable():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    input()\n"
+        "print('ended')\n"
+        "stop_guard.leave()\n"
+        "print('still here')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
