@@ -38,6 +38,23 @@ def is_address(value: object) -> bool:
     return isinstance(value, str | Path) and _ADDRESS.match(str(value)) is not None
 
 
+def addresses_in(value: object) -> list[str]:
+    """Returns the addresses in a value of a configuration, also within lists and sections."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [address for one in value for address in addresses_in(one)]
+    return [str(value)] if is_address(value) else []
+
+
+def was_asked(address: str) -> bool:
+    """Returns True if this user has read from an address before, so that it has a folder here."""
+    try:
+        return (_folder_of(_normal(address)) / _NOTE).is_file()
+    except ValueError:
+        return False
+
+
 def address_of(path: Path) -> str | None:
     """Returns the address of a folder that `mirror` has made, or None for any other path.
 
@@ -68,7 +85,7 @@ def mirror(address: str | Path) -> Path:
         ConnectionError: The server cannot be reached, or refuses to answer.
         ValueError: The address has a password, or the library for it is missing.
     """
-    address = _ADDRESS.sub(r"\1://", str(address), count=1).rstrip("/")
+    address = _normal(address)
     folder = _folder_of(address)
     found = _Server(address).metadata()
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,6 +235,10 @@ def _object(address: str, name: str, content: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise FileNotFoundError(f"[remote] {name} of {address} is no JSON object. Check the address.")
     return record
+
+
+def _normal(address: str | Path) -> str:
+    return _ADDRESS.sub(r"\1://", str(address), count=1).rstrip("/")
 
 
 def _folder_of(address: str) -> Path:

@@ -14,6 +14,7 @@ from convlstm.cli.instantiation import check_types, instantiate
 from convlstm.cli.program import fail
 from convlstm.datasets.gridded_fields import GriddedFields
 from convlstm.datasets.moving_mnist import MovingMNIST
+from convlstm.datasets.remote import addresses_in, was_asked
 from convlstm.datasets.transforms import Transform
 from convlstm.forecasting.scale import scale_of
 from convlstm.runs.comparison import differences
@@ -53,6 +54,13 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
             fail(f"the model '{checkpoints.NOWCAST}' comes without data: data=radar_echo data.archive=PATH.")
         fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
     changes = changes or {}
+    for key, value in saved["data"].items():
+        # A checkpoint has no server asked that this user has never named.
+        if key not in changes and (strange := [one for one in addresses_in(value) if not was_asked(one)]):
+            fail(
+                f"the data of '{folder / checkpoints.CONFIG}' are at {strange[0]}, from which you have not read yet. "
+                f"A checkpoint alone has no server asked: if you trust the address, name it: data.{key}={strange[0]}."
+            )
     description = {key: value for key, value in saved["data"].items() if key not in NOT_FROM_CHECKPOINTS} | changes
     packages = ("convlstm.datasets", *trusted, *trusted_packages(checkpoints.run_of(folder.resolve()), saved))
     try:

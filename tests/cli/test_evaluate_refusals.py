@@ -46,6 +46,24 @@ def test_a_checkpoint_whose_configuration_does_not_fit_it(changes, text, run, ev
     assert not (run / "evaluation").exists()
 
 
+@pytest.mark.parametrize("where", [lambda address: address, lambda address: {"a": [address]}], ids=["plain", "nested"])
+def test_a_stranger_s_data_have_no_server_asked(where, run, evaluate, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVLSTM_DATA", str(tmp_path / "data"))
+    address = "https://127.0.0.1:9/rain.zarr"
+    for place in run.glob("checkpoints/*/config.yaml"):
+        config = yaml.safe_load(place.read_text())
+        place.write_text(yaml.safe_dump(config | {"data": config["data"] | {"archive": where(address)}}))
+        seal(place.parent)
+    status, out, err = evaluate(f"ckpt={run}")
+    assert (status, out) == (1, "")
+    assert f"are at {address}, from which you have not read yet." in err
+    assert f"name it: data.archive={address}." in err
+    known = tmp_path / "data" / "remote" / "https" / "127.0.0.1%3A9" / "rain.zarr"
+    known.mkdir(parents=True)
+    (known / ".address").write_text(address)
+    assert "not read yet" not in evaluate(f"ckpt={run}")[2]
+
+
 @pytest.mark.parametrize("target", ["marker.Data", "convlstm.datasets.digits.os.system"])
 def test_a_stranger_s_data_runs_no_code(target, run, evaluate, tmp_path, monkeypatch):
     (tmp_path / "marker.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'imported')!r}).touch()\n")
