@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +14,7 @@ from convlstm.evaluation.lead_times import lead_time
 from convlstm.evaluation.scoring import Evaluation
 from convlstm.report.map_drawing import HATCH, MISSING
 from convlstm.report.page import run_sections, scores
+from convlstm.report.page.document import STYLE, document
 from convlstm.report.page.ensembles import ensembles
 from convlstm.report.page.films import (
     Field,
@@ -34,7 +33,7 @@ from convlstm.report.rain_scale import RainScale
 from convlstm.report.shown_sequences import check_shown, selected
 from convlstm.report.style import MISSING as SAND
 
-HERE = Path(__file__).parent
+SCRIPT = Path(__file__).with_name("page.js")
 GENERATOR = "convlstm evaluate"
 """The program that wrote a page, as its head names it."""
 MARKS = (f'content="{GENERATOR}"', "img-src data:; style-src ")
@@ -150,20 +149,7 @@ def _runs(runs: Mapping[str, Any], record: Mapping[str, Any]) -> list[Markup]:
 
 
 def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[Markup]]], films: Films) -> str:
-    style = (HERE / "page.css").read_text(encoding="utf-8") + _palette(films)
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
     links = [element("li", element("a", name, href=f"#{key}")) for key, (name, _) in sections.items()]
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="generator", content=GENERATOR),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("link", rel="icon", href="data:,"),
-        element("style", Markup(style)),
-    ]
     body = [
         element(
             "header",
@@ -179,10 +165,10 @@ def _document(title: str, summary: str, sections: Mapping[str, tuple[str, list[M
             ],
         ),
         pictures(films) if films.films else None,
-        element("script", Markup(script)),
     ]
-    page = element("html", element("head", head), element("body", body), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    style = STYLE.read_text(encoding="utf-8") + _palette(films)
+    script = SCRIPT.read_text(encoding="utf-8")
+    return document(title, body, generator=GENERATOR, style=style, scripts=[script])
 
 
 def _palette(films: Films) -> str:
@@ -193,7 +179,3 @@ def _palette(films: Films) -> str:
         if isinstance(scale, RainScale):
             rules += [f".r{k} {{ background: {colour}; }}" for k, colour in enumerate(colours(scale)[:-2])]
     return "\n".join(["", *rules, ""])
-
-
-def _hash(source: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import re
 import warnings
@@ -13,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import convlstm
-from convlstm.report import page as report_page
 from convlstm.report.coast import SOURCE as COAST
 from convlstm.report.coast import GridLine, MapLines, NoMapError
 from convlstm.report.map_drawing import HATCH, MISSING
+from convlstm.report.page.document import STYLE, document
 from convlstm.report.page.markup import Markup, data, element, table
 from convlstm.writers.forecast import Forecast
 from convlstm.writers.forecast_page.layers import MEMBER, PageLayer, layers_of
@@ -156,21 +154,9 @@ def _html(forecast: Forecast, layers: Sequence[PageLayer], content: dict[str, An
     name = next(layer.palette.label for layer in layers if layer.kind == FORECAST)
     name = re.sub(r" \(.*\)$", "", name)  # the unit is beside the colours
     title = f"Forecast of {name}" if len({layer.field for layer in layers}) == 1 else "Forecast"
-    style = (report_page.HERE / "page.css").read_text(encoding="utf-8") + (HERE / "page.css").read_text("utf-8")
+    style = STYLE.read_text(encoding="utf-8") + (HERE / "page.css").read_text(encoding="utf-8")
     style = style.replace("HATCH", HATCH).replace("MISSING", MISSING)
     scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("map.js", "series.js", "page.js")]
-    allowed = " ".join(map(_hash, scripts))
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {allowed}; base-uri 'none'"
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="generator", content=GENERATOR),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("link", rel="icon", href="data:,"),
-        element("style", Markup(style)),
-    ]
     body = [
         element(
             "header",
@@ -182,9 +168,8 @@ def _html(forecast: Forecast, layers: Sequence[PageLayer], content: dict[str, An
         element("main", _controls(layers), _map(), _place()),
         element("footer", _about(forecast, missing_lines)),
         data(content, id="content"),
-        [element("script", Markup(script)) for script in scripts],
     ]
-    return f"<!DOCTYPE html>\n{element('html', element('head', head), element('body', body), lang='en')}\n"
+    return document(title, body, generator=GENERATOR, style=style, scripts=scripts)
 
 
 def _controls(layers: Sequence[PageLayer]) -> Markup:
@@ -259,7 +244,3 @@ def _about(forecast: Forecast, missing_lines: str) -> list[Markup]:
         if rows
         else Markup(""),
     ]
-
-
-def _hash(source: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
