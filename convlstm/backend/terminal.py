@@ -6,8 +6,9 @@ import contextlib
 import errno
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, TextIO
 
 from convlstm.backend.signals import nobody_reads
@@ -30,11 +31,7 @@ def printable(text: str, *, rewriting: bool = False) -> str:
 @contextlib.contextmanager
 def printable_output() -> Iterator[None]:
     """Makes everything printable that is written to the standard output and the standard error."""
-    with contextlib.ExitStack() as stack:
-        if sys.stdout is not None:  # None if the program was started with it closed
-            stack.enter_context(contextlib.redirect_stdout(_Printable(sys.stdout)))  # type: ignore[type-var]
-        if sys.stderr is not None:
-            stack.enter_context(contextlib.redirect_stderr(_Printable(sys.stderr, rewriting=True)))  # type: ignore[type-var]
+    with _through(_Printable, partial(_Printable, rewriting=True)):
         yield
 
 
@@ -63,11 +60,7 @@ def dispensable_output() -> Iterator[None]:
 
     Lines that do not fit are lost. This is for programs whose results are elsewhere and that must not end.
     """
-    with contextlib.ExitStack() as stack:
-        if sys.stdout is not None:
-            stack.enter_context(contextlib.redirect_stdout(_Dispensable(sys.stdout)))  # type: ignore[type-var]
-        if sys.stderr is not None:
-            stack.enter_context(contextlib.redirect_stderr(_Dispensable(sys.stderr)))  # type: ignore[type-var]
+    with _through(_Dispensable, _Dispensable):
         yield
 
 
@@ -93,11 +86,7 @@ class _Dispensable:
 @contextlib.contextmanager
 def timed_output() -> Iterator[None]:
     """Begins each line of the standard output and the standard error with the time (UTC)."""
-    with contextlib.ExitStack() as stack:
-        if sys.stdout is not None:
-            stack.enter_context(contextlib.redirect_stdout(_Timed(sys.stdout)))  # type: ignore[type-var]
-        if sys.stderr is not None:
-            stack.enter_context(contextlib.redirect_stderr(_Timed(sys.stderr)))  # type: ignore[type-var]
+    with _through(_Timed, _Timed):
         yield
 
 
@@ -119,6 +108,17 @@ class _Timed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _through(out: Callable[[TextIO], Any], err: Callable[[TextIO], Any]) -> Iterator[None]:
+    """Puts a stream of one's own in front of the standard output, and one in front of the standard error."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:  # None if the program was started with it closed
+            stack.enter_context(contextlib.redirect_stdout(out(sys.stdout)))
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(err(sys.stderr)))
+        yield
 
 
 @contextlib.contextmanager
