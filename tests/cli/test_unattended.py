@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -146,19 +147,21 @@ def test_it_waits_for_what_is_not_there_yet(capsys):
         wait_for(lambda: (_ for _ in ()).throw(PermissionError(13, "no")), 0.001)
 
 
-def test_it_starts_before_the_folder_and_its_frames(forecast, tmp_path, monkeypatch):
-    """The folder comes at the third pause, and the frames later."""
-    pauses, sleep = [], time.sleep
+def at_pauses(monkeypatch, actions):
+    """Makes pauses short, and has something done at some of them, by their number."""
+    numbers, sleep = itertools.count(1), time.sleep
 
-    def pause(seconds):
-        pauses.append(seconds)
-        if len(pauses) == 3:
-            (tmp_path / "radar").mkdir()
-        if len(pauses) == 6:
-            write_pictures(tmp_path / "radar", 3)
+    def pause(_):
+        actions.get(next(numbers), lambda: None)()
         sleep(0.001)
 
     monkeypatch.setattr("time.sleep", pause)
+
+
+def test_it_starts_before_the_folder_and_its_frames(forecast, tmp_path, monkeypatch):
+    """The folder comes at the third pause, and the frames later."""
+    actions = {3: (tmp_path / "radar").mkdir, 6: lambda: write_pictures(tmp_path / "radar", 3)}
+    at_pauses(monkeypatch, actions)
     heart = tmp_path / "heartbeat.json"
     status, out, _ = forecast("watch=true", "interval=0.01", "format=npy", "forecasts=1", f"heartbeat={heart}")
     assert status == 0
@@ -171,15 +174,7 @@ def test_it_starts_before_the_folder_and_its_frames(forecast, tmp_path, monkeypa
 
 def test_a_newest_frame_that_is_too_old_is_said_once_and_waited_for(forecast, tmp_path, monkeypatch):
     write_pictures(tmp_path / "radar", 3)
-    pauses, sleep = [], time.sleep
-
-    def pause(seconds):
-        pauses.append(seconds)
-        if len(pauses) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        sleep(0.001)
-
-    monkeypatch.setattr("time.sleep", pause)
+    at_pauses(monkeypatch, {5: lambda: os.kill(os.getpid(), signal.SIGTERM)})
     heart = tmp_path / "heartbeat.json"
     status, out, _ = forecast("watch=true", "interval=0.01", "format=npy", "max_age=10", f"heartbeat={heart}")
     assert status == 0
