@@ -13,6 +13,7 @@ from convlstm.backend.blas import hold_to_one_thread  # before mlx.core, so that
 from convlstm.distributed.launch import share_processor
 from convlstm.ops.algorithm import on_cpu
 from convlstm.ops.cpu.library import available
+from tests.support.browser import chromium
 from tests.support.kept_processes import kept_processes
 from tests.support.project import PROJECT
 
@@ -135,3 +136,10 @@ def radar_root() -> Path:
         if (root / "knmi_20100826").is_dir():
             return root
     pytest.skip(f"no radar events in {data}: set CONVLSTM_DATA to a folder that has radar/knmi_20100826")
+
+
+@pytest.fixture(scope="module")
+def driver():
+    """A Chromium without a window, for modules that call `tests.support.browser.skip_without_browser`."""
+    with chromium() as driver:
+        yield driver

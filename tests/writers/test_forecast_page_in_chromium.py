@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 from convlstm.writers import write
-from tests.support.browser import chromium, contrast, look, luminance, opened, skip_without_browser
+from tests.support.browser import contrast, look, luminance, opened, skip_without_browser
 from tests.support.desk import contents, ensemble, frame
 
 import numpy as np
@@ -32,12 +32,6 @@ def content():
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     return write(tmp_path_factory.mktemp("page") / "forecast.html", FORECAST).as_uri()
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with chromium() as driver:
-        yield driver
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from convlstm.architectures.ensemble import Ensemble
 from tests.support import tiny
-from tests.support.browser import chromium, contrast, look, luminance, opened, skip_without_browser
+from tests.support.browser import contrast, look, luminance, opened, skip_without_browser
 from tests.support.pages import ODD, Rain, evaluation, page, run
 
 import pytest
@@ -31,12 +31,6 @@ def address(tmp_path_factory):
     members = Ensemble([tiny.Fade(0.9, 0.0), tiny.Fade(0.6, 0.01)])
     result = evaluation(tuple(checkpoints), rain=Rain(), horizon=6, more={"ensemble": members})
     return page(folder, result, checkpoints=checkpoints, rain=Rain(), record={"steps": {}}).as_uri()
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with chromium() as driver:
-        yield driver
 
 
 @pytest.fixture
