@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from convlstm.arguments import check_whole
-from convlstm.datasets.remote import is_address, mirror
+from convlstm.datasets.remote import mirror
+from convlstm.datasets.remote_addresses import is_address
 
 import numpy as np
 

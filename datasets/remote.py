@@ -13,63 +13,21 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
 from convlstm.backend.child_pool import renew
-from convlstm.datasets.folders import data_folder
+from convlstm.datasets.remote_addresses import NOTE, address_of, folder_of, normal
 
 import numpy as np
 
-# A Path has one slash left after the colon.
-_ADDRESS = re.compile(r"(https?|s3|gs|gcs|abfs|az):/{1,2}(?=[^/])")
 _EXTRAS = {"s3": "'convlstm[remote]'", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 _METADATA = re.compile(r"([^/]+/)?(\.z(array|attrs|group)|zarr\.json)")
 _LARGEST = 64 << 20
 # Seconds until a server that does not answer is given up.
 _PATIENCE = 50
 _AT_ONCE = 16
-_NOTE = ".address"
 _OF_READERS = ("CONVLSTM_DATA", "XDG_CACHE_HOME", "FSSPEC_", "AWS_", "GOOGLE_", "AZURE_")
 _variables: dict[str, str] | None = None
-
-
-def is_address(value: object) -> bool:
-    """Returns True for the address of a store, such as https://host/rain.zarr or s3://bucket/rain.zarr."""
-    return isinstance(value, str | Path) and _ADDRESS.match(str(value)) is not None
-
-
-def addresses_in(value: object) -> list[str]:
-    """Returns the addresses in a value of a configuration, also within lists and sections."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [address for one in value for address in addresses_in(one)]
-    return [str(value)] if is_address(value) else []
-
-
-def was_asked(address: str) -> bool:
-    """Returns True if this user has read from an address before, so that it has a folder here."""
-    try:
-        return (_folder_of(_normal(address)) / _NOTE).is_file()
-    except ValueError:
-        return False
-
-
-def address_of(path: Path) -> str | None:
-    """Returns the address of a folder that `mirror` has made, or None for any other path.
-
-    Raises:
-        ConnectionError: The folder has an address, but lies elsewhere: nobody else's folder has this program ask a
-            server.
-    """
-    if not (path / _NOTE).is_file():
-        return None
-    if not path.resolve().is_relative_to(root := data_folder("remote").resolve()):
-        raise ConnectionError(
-            f"[remote] {path} is the copy of a remote store, but not in {root}. Name the store's address instead, or "
-            "set CONVLSTM_DATA as it was."
-        )
-    return (path / _NOTE).read_text(encoding="utf-8")
 
 
 def mirror(address: str | Path) -> Path:
@@ -85,8 +43,8 @@ def mirror(address: str | Path) -> Path:
         ConnectionError: The server cannot be reached, or refuses to answer.
         ValueError: The address has a password, or the library for it is missing.
     """
-    address = _normal(address)
-    folder = _folder_of(address)
+    address = normal(address)
+    folder = folder_of(address)
     found = _Server(address).metadata()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in found.items():
@@ -94,7 +52,7 @@ def mirror(address: str | Path) -> Path:
     for old in folder.glob("*/*"):
         if _METADATA.fullmatch(name := f"{old.parent.name}/{old.name}") and name not in found:
             old.unlink(missing_ok=True)
-    (folder / _NOTE).write_text(address, encoding="utf-8")
+    (folder / NOTE).write_text(address, encoding="utf-8")
     _renew_readers()
     return folder
 
@@ -235,22 +193,6 @@ def _object(address: str, name: str, content: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise FileNotFoundError(f"[remote] {name} of {address} is no JSON object. Check the address.")
     return record
-
-
-def _normal(address: str | Path) -> str:
-    return _ADDRESS.sub(r"\1://", str(address), count=1).rstrip("/")
-
-
-def _folder_of(address: str) -> Path:
-    parts = urlsplit(address)
-    if parts.username or parts.password or parts.query:
-        raise ValueError(
-            f"[remote] the address of {parts.hostname} must have no user, password or query, since it is written to "
-            "files. Set the credentials where the protocol's library looks for them, such as ~/.netrc or ~/.aws."
-        )
-    names = [quote(name, safe=".-_ ").replace("..", "%2E%2E") for name in (parts.netloc, *parts.path.split("/"))]
-    names = [name for name in names if name not in ("", ".")]
-    return data_folder("remote").resolve().joinpath(parts.scheme, *names)
 
 
 def _renew(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from convlstm.cli.instantiation import check_types, instantiate
 from convlstm.cli.program import fail
 from convlstm.datasets.gridded_fields import GriddedFields
 from convlstm.datasets.moving_mnist import MovingMNIST
-from convlstm.datasets.remote import addresses_in, was_asked
+from convlstm.datasets.remote_addresses import addresses_in, was_asked
 from convlstm.datasets.transforms import Transform
 from convlstm.forecasting.scale import scale_of
 from convlstm.runs.comparison import differences

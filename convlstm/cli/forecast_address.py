@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from convlstm.cli.program import fail
-from convlstm.datasets.remote import address_of, is_address, mirror
+from convlstm.datasets.remote import mirror
+from convlstm.datasets.remote_addresses import address_of, is_address
 
 
 def fetch_input(settings: dict[str, Any]) -> None:

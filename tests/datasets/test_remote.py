@@ -4,7 +4,7 @@ import builtins
 from dataclasses import replace
 
 import convlstm
-from convlstm.datasets import arguments, remote
+from convlstm.datasets import arguments, remote, remote_addresses
 from convlstm.datasets.archives.archive import Archive
 from convlstm.datasets.readers import ReadError, make_reader
 from convlstm.writers import write
@@ -110,8 +110,8 @@ def test_stores_without_consolidated_metadata_are_listed(site, rain):
     (folder / "rain.zarr" / ".zmetadata").unlink()
     store = remote.mirror(f"{address}/rain.zarr")
     np.testing.assert_array_equal(make_reader("zarr").read(store, 2), rain.values[2])
-    assert remote.address_of(store) == f"{address}/rain.zarr"
-    assert remote.address_of(folder / "rain.zarr") is None
+    assert remote_addresses.address_of(store) == f"{address}/rain.zarr"
+    assert remote_addresses.address_of(folder / "rain.zarr") is None
 
 
 def test_chunks_that_a_server_lacks_are_missing_values(site, rain):
@@ -169,11 +169,11 @@ def test_a_copy_elsewhere_asks_no_server(tmp_path, site, rain):
 def test_an_address_names_a_folder_of_its_own(tmp_path):
     root = tmp_path / "data" / "remote"
     for address in ("s3://b/../../etc/a.zarr", "s3://b/a%2e%2e/..", "https://host:8/a b/%00.zarr"):
-        assert remote._folder_of(address).resolve().is_relative_to(root)
-        assert ".." not in remote._folder_of(address).parts
-    assert remote.is_address("s3://b/a.zarr")
-    assert remote.is_address("https:/host/a.zarr")  # what is left of it in a Path
-    assert not any(map(remote.is_address, ["/a/b", "a.zarr", "c:/a", "file:///a", 3, None]))
+        assert remote_addresses.folder_of(address).resolve().is_relative_to(root)
+        assert ".." not in remote_addresses.folder_of(address).parts
+    assert remote_addresses.is_address("s3://b/a.zarr")
+    assert remote_addresses.is_address("https:/host/a.zarr")  # what is left of it in a Path
+    assert not any(map(remote_addresses.is_address, ["/a/b", "a.zarr", "c:/a", "file:///a", 3, None]))
 
 
 def test_an_object_store(tmp_path, rain, monkeypatch):
