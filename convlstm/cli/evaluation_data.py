@@ -54,18 +54,12 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
             fail(f"the model '{checkpoints.NOWCAST}' comes without data: data=radar_echo data.archive=PATH.")
         fail("the checkpoint's config.yaml has no section 'data'. Name the data: data=moving_mnist.")
     changes = changes or {}
-    for key, value in saved["data"].items():
-        # A checkpoint has no server asked that this user has never named.
-        if key not in changes and (strange := [one for one in addresses_in(value) if not was_asked(one)]):
-            fail(
-                f"the data of '{folder / checkpoints.CONFIG}' are at {strange[0]}, from which you have not read yet. "
-                f"A checkpoint alone has no server asked: if you trust the address, name it: data.{key}={strange[0]}."
-            )
     description = {key: value for key, value in saved["data"].items() if key not in NOT_FROM_CHECKPOINTS} | changes
     packages = ("convlstm.datasets", *trusted, *trusted_packages(checkpoints.run_of(folder.resolve()), saved))
     try:
         # This must come first: all that follows imports what the checkpoint names.
         check_targets(description := {"_target_": ""} | description, packages, Data, inside=Transform)
+        check_addresses({key: value for key, value in description.items() if key not in changes}, folder)
         root_from_checkpoint = saved["data"].get("root") is not None and "root" not in changes
         if root_from_checkpoint and issubclass(resolve(description["_target_"], packages), MovingMNIST):
             # Nothing is downloaded into a folder that the user did not name.
@@ -77,6 +71,16 @@ def build_data(config: DictConfig, changes: dict[str, Any] | None, folder: Path 
     except (OSError, TypeError, ValueError) as error:
         text = led_by_keys(str(error), {"data": description}, "data")
         raise ValueError(f"{text}\nThe data come from '{folder / checkpoints.CONFIG}' and the changes.") from error
+
+
+def check_addresses(saved: dict[str, Any], folder: Path) -> None:
+    """Raises an error where a checkpoint's data are on a server that this user has never named."""
+    for key, value in saved.items():
+        if strange := [one for one in addresses_in(value) if not was_asked(one)]:
+            fail(
+                f"the data of '{folder / checkpoints.CONFIG}' are at {strange[0]}, from which you have not read yet. "
+                f"A checkpoint alone has no server asked: if you trust the address, name it: data.{key}={strange[0]}."
+            )
 
 
 def trained_channels(folder: Path, saved: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from convlstm.backend.jit import prepare
 from convlstm.checkpoints import CheckpointError, UntrustedTargetError, seal
 from convlstm.runs.record import code
 
+import matplotlib.font_manager
 import pytest
 import yaml
 
@@ -108,8 +109,8 @@ def describe(last, **changes):
 
 def seen(monkeypatch, secret, attempt):
     """Returns the result of a command, and its acts that touch the secret folder, the network, programs or pickles."""
-    code(), platform.processor()  # they ask git, `uname` and, below, g++, once for the process
-    prepare()
+    code(), platform.processor(), matplotlib.font_manager.fontManager  # they ask git, uname and fc-list once
+    prepare()  # asks g++ once
     WATCH.seen, WATCH.secret = [], secret
     try:
         result = attempt()
