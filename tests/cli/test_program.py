@@ -62,7 +62,7 @@ def test_help_of_evaluate(evaluate):
             f"model has no choice 'foo'.\nChoices of model: {MODELS}",
         ),
         ("model=shi2016", "model has no choice 'shi2016'. Did you mean 'shi2015'?"),
-        ("optimizer=foo", "Choices of optimizer: adam, adam_one_cycle, adamw, rmsprop"),
+        ("optimizer=foo", "Choices of optimizer: adam, adam_one_cycle, adamw, muon, rmsprop"),
         ("experiment=foo", f"Choices of experiment: {EXPERIMENTS}"),
         ("trainer.max_step=3", f"there is no key 'trainer.max_step'. Did you mean 'trainer.max_steps'?\n{KEYS}"),
         ("model.hiden=1", "there is no key 'model.hiden'. Did you mean 'model.hidden_channels'?\nKeys of model: in_ch"),

@@ -38,7 +38,7 @@ from convlstm.models import EncoderForecaster
 from convlstm.runs import loggers
 from convlstm.training import sampling, schedules
 from convlstm.training.loop import Trainer
-from convlstm.training.optimizers import CycledAdam
+from convlstm.training.optimizers import CycledAdam, Muon
 from tests.support import ocean, radar_archives, tiny
 
 import mlx.core as mx
@@ -166,6 +166,7 @@ def takers(folder: Path) -> dict[str, Taker]:
         "inverse_sigmoid": taker(sampling.inverse_sigmoid, scheduled),
         "reverse": taker(sampling.reverse, scheduled),
         "CycledAdam": taker(CycledAdam, learning_rate=0.1, beta1=0.9),
+        "Muon": taker(Muon, learning_rate=0.1),
         "BinaryCrossEntropy": taker(losses.BinaryCrossEntropy, scored),
         "Balanced": taker(losses.Balanced, scored, **bins),
         "BalancedMeanSquaredError": taker(losses.BalancedMeanSquaredError, scored, **bins),

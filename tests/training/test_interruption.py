@@ -14,11 +14,13 @@ from unittest import mock
 from convlstm.backend.signals import StopRequested, stop_requests
 from convlstm.checkpoints import read_state, seal
 from convlstm.models import EncoderForecaster
+from convlstm.training.optimizers import Muon
 from convlstm.training.validation import validate
 from tests.support.short_runs import Frames, at_step, fit, last, strip, weights
 from tests.support.tiny import Fade, snapshot
 
 import mlx.core as mx
+import mlx.optimizers as optim
 import pytest
 import yaml
 
@@ -62,7 +64,8 @@ def test_an_interrupted_run_resumes_exactly(step, log_every, stop, tmp_path):
     ).read_bytes()
 
 
-def test_a_forecaster_with_dropout_resumes_exactly(tmp_path):
+@pytest.mark.parametrize("optimizer", [lambda: optim.Adam(0.05), lambda: Muon(0.05)])
+def test_a_forecaster_with_dropout_resumes_exactly(optimizer, tmp_path):
     def forecaster():
         mx.random.seed(3)
         return EncoderForecaster(
@@ -73,14 +76,17 @@ def test_a_forecaster_with_dropout_resumes_exactly(tmp_path):
         return Frames(frames=(3, 3), size=16, **more)
 
     settings = {"max_steps": 6, "validate_every": 4, "log_every": 2}
-    whole, _ = fit(tmp_path / "whole", frames(), forecaster(), **settings)
+    whole, _ = fit(tmp_path / "whole", frames(), forecaster(), optimizer=optimizer(), **settings)
     fit(
         tmp_path / "cut",
         frames(disturb=at_step(3, lambda: signal.raise_signal(signal.SIGTERM))),
         forecaster(),
+        optimizer=optimizer(),
         **settings,
     )
-    model, _ = fit(tmp_path / "cut", frames(), forecaster(), resume=last(tmp_path / "cut"), **settings)
+    model, _ = fit(
+        tmp_path / "cut", frames(), forecaster(), optimizer=optimizer(), resume=last(tmp_path / "cut"), **settings
+    )
     assert weights(model) == weights(whole)
     assert strip(tmp_path / "cut") == strip(tmp_path / "whole")
 
