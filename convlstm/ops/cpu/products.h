@@ -6,9 +6,13 @@
 #include "threads.h"
 #include "winograd.h"
 
+constexpr int LINE = 16;          // floats in a line of the cache
 constexpr int BLOCK = 2 * PANEL;  // columns transformed back together: a vector of each of the four gates
 constexpr int PRODUCT_FLOATS = 100'000;      // of the products of one block, for all points: the size of the second cache
-constexpr int64_t INPUT_FLOATS = 3'000'000;  // of the transformed inputs that exist at a time
+// Of the transformed inputs that exist at a time. A convolution reads them once for each block of columns, so they stay in the
+// third cache, unless that leaves few rows; a correlation reads them once.
+constexpr int64_t INPUT_FLOATS = 1'200'000, CORRELATED_FLOATS = 3'000'000;
+constexpr int FEWEST_ROWS = 96;
 constexpr int INNER = 128;                   // the length of an innermost product
 constexpr int GRADIENT_CHANNELS = 8 * PANEL;  // of the outputs whose gradients are transformed at a time
 
@@ -21,9 +25,10 @@ constexpr int row_length(int columns) {
 }
 
 // C[i, :] (+)= sum_k A(i, k) B[k, :] for ROWS rows and one panel of columns, B[k] being the PANEL floats at B + k * PANEL.
-// A(i, k) is A[i * lda + k] or, TRANSPOSED, A[k * lda + i]. AHEAD prefetches the data after B.
+// A(i, k) is A[i * lda + k] or, TRANSPOSED, A[k * lda + i]. AHEAD prefetches the data after B and K lines of the cache at `next`.
 template <int ROWS, bool TRANSPOSED, bool AHEAD>
-INLINE void product(const float* A, int64_t lda, const float* B, float* C, int64_t ldc, int K, bool add) {
+INLINE void product(const float* A, int64_t lda, const float* B, float* C, int64_t ldc, int K, bool add,
+                    const float* next = nullptr) {
     vec sum[ROWS][2];
     UNROLL for (int i = 0; i < ROWS; i++) {
         sum[i][0] = add ? load(C + i * ldc) : vec{};
@@ -31,7 +36,10 @@ INLINE void product(const float* A, int64_t lda, const float* B, float* C, int64
     }
     for (int k = 0; k < K; k++) {
         const vec b0 = load(B), b1 = load(B + LANES);
-        if (AHEAD) __builtin_prefetch(B + K * PANEL, 0, 2);
+        if (AHEAD) {
+            UNROLL for (int place = 0; place < PANEL; place += LINE) __builtin_prefetch(B + K * PANEL + place, 0, 2);
+            __builtin_prefetch(next + k * LINE, 0, 2);
+        }
         UNROLL for (int i = 0; i < ROWS; i++) {
             const float a = TRANSPOSED ? A[i] : A[i * lda];
             sum[i][0] += a * b0;
@@ -54,9 +62,10 @@ INLINE void last_rows(int rows, const float* A, int64_t lda, const float* B, flo
     }
 }
 
-// C (+)= A B for a block of one or two panels, `apart` floats from each other, and any number of rows.
+// C (+)= A B for a block of one or two panels, `apart` floats from each other, and any number of rows. The next call's A is
+// at `next`.
 inline void multiply(int rows, const float* A, int64_t lda, const float* B, int64_t apart, int panels, float* C, int K,
-                     bool add) {
+                     bool add, const float* next = nullptr) {
     for (int k = 0; k < K; k += INNER) {
         const int inner = std::min(INNER, K - k);
         for (int i = 0; i < rows; i += TILE_ROWS)
@@ -64,7 +73,9 @@ inline void multiply(int rows, const float* A, int64_t lda, const float* B, int6
                 const float *a = A + i * lda + k, *b = B + panel * apart + int64_t(k) * PANEL;
                 float* c = C + i * BLOCK + panel * PANEL;
                 if (rows - i < TILE_ROWS) last_rows<false>(rows - i, a, lda, b, c, BLOCK, inner, add || k > 0);
-                else if (i == 0) product<TILE_ROWS, false, true>(a, lda, b, c, BLOCK, inner, add || k > 0);
+                else if (i == 0)
+                    product<TILE_ROWS, false, true>(a, lda, b, c, BLOCK, inner, add || k > 0,
+                                                    next + (k * panels + panel * inner) * LINE);
                 else product<TILE_ROWS, false, false>(a, lda, b, c, BLOCK, inner, add || k > 0);
             }
     }
@@ -103,7 +114,7 @@ void convolve(int rows, int channels, const Columns (&sets)[SETS], Source&& sour
     int blocks = 0;
     for (const auto& set : sets) blocks += set.blocks();
     const int ld = row_length(channels);
-    const int most = std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * ld) / AT_ONCE, 1) * AT_ONCE;
+    const int most = std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * ld), FEWEST_ROWS) / AT_ONCE * AT_ONCE;
     const int64_t plane = int64_t(std::min(round_up(rows, TILE_ROWS), most)) * ld + 16;
     float* V = workspace(INPUTS, POINTS * plane);
 
@@ -128,7 +139,7 @@ void convolve(int rows, int channels, const Columns (&sets)[SETS], Source&& sour
                     const auto& [U, first, K] = set.parts[k];
                     multiply(to - from, V + p * plane + int64_t(from) * ld + first, ld,
                              U + (int64_t(2 * block) * POINTS + p) * K * PANEL, int64_t(POINTS) * K * PANEL, panels,
-                             M + p * M_PLANE, K, k > 0);
+                             M + p * M_PLANE, K, k > 0, V + (p + 1) * plane + int64_t(from) * ld + first * panels * LINE);
                 }
             for (int row = from; row < to; row++) sink(start + row, n, block, M + int64_t(row - from) * BLOCK, M_PLANE);
         });
@@ -153,7 +164,7 @@ void correlate(int rows, const Inputs (&sets)[SETS], Input&& inputs, int out_cha
     for (const auto& set : sets) panels += set.panels();
     const int most_outputs = std::min(out_channels, GRADIENT_CHANNELS);
     const int widest = std::max(panels * PANEL, round_up(most_outputs, PANEL));
-    const int at_once = std::min<int64_t>(rows, std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * widest), 16));
+    const int at_once = std::min<int64_t>(rows, std::max<int64_t>(CORRELATED_FLOATS / (int64_t(POINTS) * widest), 16));
     // Both lie as [point][panel][row][PANEL].
     const int64_t step = int64_t(at_once) * PANEL, v_plane = panels * step + 16;
     const int64_t d_plane = (most_outputs + PANEL - 1) / PANEL * step + 16;

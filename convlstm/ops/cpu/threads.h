@@ -119,6 +119,7 @@ class Workspace {
             release();
             void* mapped = mmap(nullptr, count * sizeof(float), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (mapped == MAP_FAILED) throw std::bad_alloc();
+            madvise(mapped, count * sizeof(float), MADV_HUGEPAGE);  // fewer pages to look up
             memory = static_cast<float*>(mapped);
             bytes = count * sizeof(float);
         }
