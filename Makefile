@@ -1,4 +1,5 @@
-# make train, make test, make bench, make docs: each sets up .venv first if it is missing or pyproject.toml has changed.
+# make train, make test, make bench, make docs: each sets up .venv first if it is missing, or pyproject.toml or
+# setup.py has changed.
 #
 #   EXTRA   MLX's backend: cpu, cuda12 or cuda13 on Linux (default cpu); empty on macOS, where MLX includes Metal
 #   VENV    the environment's folder (default .venv)
@@ -73,17 +74,17 @@ doctor: $(RUN_READY) ## print which device and BLAS MLX uses here, and how fast 
 nowcast-weights: $(RUN_READY) ## make the averaged weights of RUN=runs/NAME those of ckpt=nowcast
 	$(PY) -m convlstm.checkpoints.packaging $(RUN)
 
-clean: ## remove .venv and the caches; runs/ stays
-	rm -rf $(VENV) build site convlstm.egg-info .pytest_cache .ruff_cache .mypy_cache
+clean: ## remove .venv, the built kernels and the caches; runs/ stays
+	rm -rf $(VENV) build site convlstm.egg-info convlstm/ops/cpu/built .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(RUN_READY): pyproject.toml $(VENV)/.pip | check-extra
+$(RUN_READY): pyproject.toml setup.py $(VENV)/.pip | check-extra
 	@echo "Installing convlstm$(if $(EXTRA),[$(EXTRA)]) into $(VENV): a few minutes on a slow line"
 	@$(PIP) -e '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
 # In one go, which is quicker than the package first.
-$(TEST_READY): pyproject.toml $(VENV)/.pip | check-extra
+$(TEST_READY): pyproject.toml setup.py $(VENV)/.pip | check-extra
 	@echo "Installing convlstm with the test and lint tools into $(VENV): a few minutes on a slow line"
 	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))dev]'
 	@touch $(RUN_READY) $@

@@ -8,6 +8,8 @@ import math
 import warnings
 from pathlib import Path
 
+from convlstm.datasets.kept_digits import kept
+
 import numpy as np
 
 # Fonts that matplotlib ships, as `font.ttf`. Three more are for the test digits only.
@@ -40,6 +42,8 @@ def draw_digits(fonts: str | Path | None = None) -> tuple[np.ndarray, np.ndarray
     that no training digit has. Without some of the fonts the others are used, with a warning: Matplotlib 3.10, the
     newest for Python 3.10, has no `cmti10`. The digits are then others than with all fonts.
 
+    They are kept in the user's cache folder, and drawn once for each version of the fonts and libraries.
+
     Args:
         fonts: Folder of the `.ttf` files. Default: the folder of the installed matplotlib.
 
@@ -64,11 +68,18 @@ def draw_digits(fonts: str | Path | None = None) -> tuple[np.ndarray, np.ndarray
             "data.digits=mnist, or use a matplotlib of version 3.11 or later.",
             stacklevel=3,
         )
-    train = _draw(folder, training, 5000, np.random.default_rng([28, 0]))
-    test = _draw(folder, testing, 1000, np.random.default_rng([28, 1]))
-    train.setflags(write=False)
-    test.setflags(write=False)
-    return train, test
+    digits = kept(
+        [folder / f"{name}.ttf" for name in testing],
+        6000,
+        lambda: np.concatenate(
+            [
+                _draw(folder, training, 5000, np.random.default_rng([28, 0])),
+                _draw(folder, testing, 1000, np.random.default_rng([28, 1])),
+            ]
+        ),
+    )
+    digits.setflags(write=False)
+    return digits[:5000], digits[5000:]
 
 
 def _font_folder() -> Path:

@@ -53,7 +53,7 @@ def test_with_an_empty_kernel_cache_a_command_runs_nothing_of_the_working_folder
     compiler.chmod(0o755)
     code = f"import sys; sys.path.pop(0); sys.path.insert(0, {str(PROJECT)!r})\n"
     code += "from convlstm.ops.cpu.library import _check\nfrom pathlib import Path\n"
-    code += "try:\n    _check(Path('no.so'))\nexcept RuntimeError as error:\n    print(error)\n"
+    code += "try:\n    _check(Path('no.so'), Path('no.so'))\nexcept RuntimeError as error:\n    print(error)\n"
     done = run([sys.executable, "-I", "-c", code], hostile, XDG_CACHE_HOME=str(hostile / "cache"))
     assert "no.so: cannot open shared object file" in done.stdout, done.stderr
     done = run(

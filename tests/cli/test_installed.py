@@ -1,6 +1,7 @@
 """The project as a wheel, installed into an environment of its own and used from folders outside the checkout."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from convlstm.backend.blas import load_fast_blas
+from convlstm.ops.cpu import build
 from tests.support.forecast_runs import ENCODER, READER, write_run
 from tests.support.project import PROJECT
 from tests.support.radar_archives import OPTIONS, write_pictures
@@ -40,10 +42,12 @@ def wheel(tmp_path_factory):
         shutil.copytree(
             PROJECT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*")
         )
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
+    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(PROJECT / file, source)
-    build = "from setuptools import build_meta; build_meta.build_wheel('..')"
-    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    code = "from setuptools import build_meta; build_meta.build_wheel('..')"
+    # The kernels that the checkout has; if it has none, they are compiled here.
+    variables = {**os.environ, "CONVLSTM_LEVELS": ",".join(build.levels_here()[:1]) or "none"}
+    subprocess.run([sys.executable, "-c", code], cwd=source, env=variables, check=True, capture_output=True)
     return next(source.parent.glob("*.whl"))
 
 
@@ -84,12 +88,29 @@ def test_the_wheel_has_all_files_of_the_package_and_no_others(wheel):
         str(Path(folder, name).relative_to(PROJECT))
         for folder, _, names in os.walk(package, followlinks=True)
         for name in names
-        if not name.startswith(".") and "__pycache__" not in folder
+        if not name.startswith(".") and "__pycache__" not in folder and Path(folder) != build.BUILT
     }
     with zipfile.ZipFile(wheel) as archive:
         installed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    built = {name for name in installed if name.startswith("convlstm/ops/cpu/built/")}
     assert {"convlstm/datasets/radar_echo.py", "convlstm/configs/experiment/quickstart.yaml"} <= files
-    assert installed == files
+    assert installed - built == files
+
+
+@pytest.mark.skipif(
+    not (build.can_build() and build.levels_here()), reason="needs Linux, g++ and a processor of a level"
+)
+def test_the_wheel_has_kernels_for_this_machine_and_uses_them(wheel, environment, kernels, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        built = {Path(name).name for name in archive.namelist() if "/ops/cpu/built/" in name}
+    names = (f"kernels-{build.levels_here()[0]}", f"bridge-{platform.machine()}")
+    assert built == {f"{name}.{suffix}" for name in names for suffix in ("so", "json")}
+    assert wheel.name.endswith(f"-py3-none-linux_{platform.machine()}.whl")
+    code = "from convlstm.ops.cpu.library import library; print(library().path, library().bridge, sep='\\n')"
+    done = environment.run("python", "-c", code, cwd=tmp_path)
+    used = [Path(line).relative_to(environment.folder.resolve()) for line in done.stdout.splitlines()]
+    assert [path.stem for path in used] == list(names), done.stderr
+    assert done.stderr == ""
 
 
 def test_a_model_is_trained_evaluated_and_used_from_an_empty_folder(environment, tmp_path):

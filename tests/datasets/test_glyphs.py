@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 
 
-def test_builtin_digits_are_the_same_every_time():
+def test_builtin_digits_are_the_same_every_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVLSTM_DATA", str(tmp_path))  # drawn, and not kept from before
+    draw_digits.cache_clear()
     digits = load_digits("builtin")
     assert digits.train.shape == (5000, 28, 28)
     assert digits.test.shape == (1000, 28, 28)
     assert digits.train.dtype == digits.test.dtype == np.uint8
+    draw_digits.cache_clear()
+    assert load_digits("builtin").sha256() == digits.sha256()  # from the cache folder
+    next((tmp_path / "digits").iterdir()).unlink()
     draw_digits.cache_clear()
     assert load_digits("builtin").sha256() == digits.sha256()
 

@@ -1,4 +1,7 @@
-"""The build of the CPU's kernels, their cache, and their refusal. test_recurrence.py tests their results."""
+"""The CPU's kernels compiled at run time, their cache, and their refusal. test_recurrence.py tests their results.
+
+test_shipped_kernels.py tests those that are built with the package.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ import sys
 from pathlib import Path
 
 from convlstm.ops.convolution import winograd_conv2d
+from convlstm.ops.cpu import build
 from convlstm.ops.cpu import library as module
+from convlstm.ops.cpu.build import BRIDGE, KERNELS
 from convlstm.ops.cpu.library import UnavailableError, library
 from tests.support.project import PROJECT
 
@@ -44,6 +49,12 @@ def run(code: str, *, cwd: Path = PROJECT, **environment: str) -> subprocess.Pop
     )
 
 
+LOAD = """
+from convlstm.ops.cpu.library import library
+print(library().path)
+"""
+
+
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -58,20 +69,21 @@ def cache(tmp_path, monkeypatch) -> Path:
     for function in (module._built, module.available):
         monkeypatch.setattr(module, function.__name__, functools.cache(function.__wrapped__))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("CXX", "CONVLSTM_KERNELS"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("CONVLSTM_KERNELS", "compile")
     return tmp_path / "cache" / "convlstm"
 
 
 @pytest.fixture
 def compiler(tmp_path, monkeypatch):
-    """Returns a function that makes a compiler: it records its calls, and its linker copies an existing library."""
+    """Returns a function that makes a compiler: it records its calls, and its linker copies existing libraries."""
 
-    def make(library: Path | str) -> Path:
+    def make(kernels: Path | str, bridge: Path | str | None = None) -> Path:
         script, calls = tmp_path / "c++", tmp_path / "calls"
         script.write_text(
             f'#!/bin/sh\n[ "$1" = --version ] && echo 12 && exit 0\necho "$1" >> {calls}\n'
-            f'for last; do :; done\nif [ "$1" = -shared ]; then cp {library} "$last"; fi\n'
+            f'for last; do :; done\ncase "$*" in *-shared*-lmlx*) cp {bridge or kernels} "$last";; '
+            f'*-shared*) cp {kernels} "$last";; esac\n'
         )
         script.chmod(0o755)
         monkeypatch.setenv("CXX", str(script))
@@ -161,6 +173,11 @@ def test_only_linux(cache, monkeypatch):
     refused("they are made for Linux, and this is Darwin.")
 
 
+def test_an_unknown_choice(cache, monkeypatch):
+    monkeypatch.setenv("CONVLSTM_KERNELS", "native")
+    refused("CONVLSTM_KERNELS must be compile or none but got 'native'. Unset it.")
+
+
 def test_headers_must_exist(cache, compiler, tmp_path, monkeypatch):
     calls = compiler("/nowhere")
     monkeypatch.setattr(module, "_mlx", lambda: tmp_path)
@@ -226,21 +243,24 @@ def test_a_cache_that_cannot_be_written(compiler, cache, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def built(kernels) -> Path:
-    """Returns the library that the other tests use."""
-    return library().path
+def built(kernels) -> tuple[Path, Path]:
+    """Returns the libraries that the other tests use: the kernels and the bridge."""
+    return library().path, library().bridge
 
 
 @pytest.mark.parametrize("left", [0, 10, 1000, 100_000])
 def test_a_damaged_library_is_built_again(left, built, cache, compiler):
-    calls = compiler(built)
-    code = "from convlstm.ops.cpu.library import library; print(library().path)"
-    target = Path(finish(run(code))[0].strip())
+    calls = compiler(*built)
+    target = Path(finish(run(LOAD))[0].strip())
     count = len(calls.read_text().split())
-    target.write_bytes(built.read_bytes()[:left])
-    assert finish(run(code))[0].strip() == str(target)
-    assert target.read_bytes() == built.read_bytes()
-    assert len(calls.read_text().split()) == 2 * count
+    target.write_bytes(built[0].read_bytes()[:left])
+    assert finish(run(LOAD))[0].strip() == str(target)
+    assert target.read_bytes() == built[0].read_bytes()
+    assert len(calls.read_text().split()) == count + len(KERNELS.parts) + 1  # and not the bridge
+
+
+def fingerprints(compiler: str) -> tuple[str, str]:
+    return module._fingerprint(compiler, KERNELS), module._fingerprint(compiler, BRIDGE)
 
 
 def test_the_fingerprint_follows_sources_and_compiler(cache, tmp_path, monkeypatch):
@@ -250,15 +270,30 @@ def test_the_fingerprint_follows_sources_and_compiler(cache, tmp_path, monkeypat
         script.chmod(0o755)
         return str(script)
 
-    prints = [module._fingerprint(compiler(12)), module._fingerprint(compiler(13)), module._fingerprint(compiler(12))]
-    shutil.copytree(module.SOURCES, tmp_path / "sources")
-    monkeypatch.setattr(module, "SOURCES", tmp_path / "sources")
-    prints.append(module._fingerprint(compiler(12)))
-    with (tmp_path / "sources" / "vector.h").open("a") as file:
-        file.write("\n")
-    prints.append(module._fingerprint(compiler(12)))
-    assert prints[0] == prints[2] == prints[3]
-    assert len(set(prints)) == 3
+    def change(name):
+        with (tmp_path / "sources" / name).open("a") as file:
+            file.write("\n")
+
+    prints = [fingerprints(compiler(12)), fingerprints(compiler(13)), fingerprints(compiler(12))]
+    shutil.copytree(build.SOURCES, tmp_path / "sources")
+    monkeypatch.setattr(build, "SOURCES", tmp_path / "sources")
+    prints.append(fingerprints(compiler(12)))
+    change("vector.h")
+    prints.append(fingerprints(compiler(12)))
+    change("bridge.cpp")
+    prints.append(fingerprints(compiler(12)))
+    kernels, bridges = zip(*prints, strict=True)
+    assert kernels[0] == kernels[2] == kernels[3] != kernels[4] == kernels[5]
+    assert bridges[0] == bridges[2] == bridges[3] == bridges[4] != bridges[5]
+    assert len(set(kernels)) == len(set(bridges)) == 3
+
+
+def test_the_fingerprint_of_the_bridge_follows_mlx(cache, monkeypatch):
+    before = fingerprints("true")
+    monkeypatch.setattr(module, "_version", lambda: "0.0.1")
+    after = fingerprints("true")
+    assert before[0] == after[0]
+    assert before[1] != after[1]
 
 
 def test_the_fingerprint_follows_the_processor(cache, monkeypatch):
@@ -269,48 +304,52 @@ def test_the_fingerprint_follows_the_processor(cache, monkeypatch):
         monkeypatch.setattr(
             Path, "read_text", lambda p, text=processor, **o: text if p.name == "cpuinfo" else read_text(p, **o)
         )
-        prints.append(module._fingerprint("true"))
-    assert prints[0] == prints[2] != prints[1]
+        prints.append(fingerprints("true"))
+    assert prints[0] == prints[2]
+    assert prints[0][0] != prints[1][0]
+    assert prints[0][1] == prints[1][1]
 
 
-LOAD = """
-from convlstm.ops.cpu.library import library
-print(library().path)
-"""
-
-
-def test_it_is_built_once(built, cache, compiler):
-    calls = compiler(built)
+def test_it_is_built_and_checked_once(built, cache, compiler):
+    calls = compiler(*built)
     out, err = finish(run(LOAD))
-    assert "Compiling the CPU kernels for this machine, once" in err
+    assert "Compiling the CPU kernels for this machine, once, about 20 seconds: CONVLSTM_KERNELS=compile asks" in err
+    assert f"Compiling the bridge from the CPU kernels to MLX {mx.__version__}, once, about 3 seconds: CONV" in err
     assert Path(out.strip()).parent == cache
     count = len(calls.read_text().split())
-    assert count >= 2
-    again, err = finish(run(LOAD))
+    assert count == len(KERNELS.parts) + len(BRIDGE.parts) + 2
+    files = sorted(cache.iterdir())
+    assert [re.sub("-[0-9a-f]{16}", "", file.name) for file in files] == FILES
+    once = "from convlstm.ops.cpu import library as m; del m._check\n"
+    again, err = finish(run(once + LOAD))
     assert again == out
     assert "Compiling" not in err
     assert len(calls.read_text().split()) == count
-    name = Path(out.strip()).stem
-    assert sorted(file.name for file in cache.iterdir()) == [f"{name}.sha256", f"{name}.so"]
+    assert sorted(cache.iterdir()) == files
 
 
-def test_a_killed_build_leaves_nothing_after_the_next_one(built, cache, compiler):
-    compiler(built)
-    code = "import os; from convlstm.ops.cpu import library as m; m._check = lambda new: os.kill(os.getpid(), 9); "
-    killed = run(code + "m.library()")
+FILES = ["bridge.sha256", "bridge.so", "checked", "kernels.sha256", "kernels.so"]
+"""What lies in the cache after a build, without checksums."""
+
+
+@pytest.mark.parametrize("killed_in", ["_check", "build.compile_library"])
+def test_a_killed_build_leaves_nothing_after_the_next_one(killed_in, built, cache, compiler):
+    compiler(*built)
+    kill = "lambda *_, **__: os.kill(os.getpid(), 9)"
+    killed = run(f"import os; from convlstm.ops.cpu import library as m; m.{killed_in} = {kill}; m.library()")
     killed.communicate()
     assert killed.returncode == -9
-    assert len(list(cache.iterdir())) == 1
+    assert not list(cache.glob("checked*"))
     finish(run(LOAD))
-    assert len(list(cache.iterdir())) == 2  # the library and its checksum
+    assert len(list(cache.iterdir())) == len(FILES)
 
 
 def test_two_processes_that_build_at_once(built, cache, compiler):
-    compiler(built)
+    compiler(*built)
     both = [run(LOAD) for _ in range(2)]
     outs = {finish(process)[0] for process in both}
     assert len(outs) == 1
-    assert len(list(cache.iterdir())) == 2  # the library and its checksum
+    assert len(list(cache.iterdir())) == len(FILES)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "mlx/mlx.h"
+// Not mlx/mlx.h, which takes longer to compile than all of this.
+#include "mlx/array.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/primitives.h"
+#include "mlx/transforms.h"
 
 namespace mx = mlx::core;
 

@@ -1,4 +1,4 @@
-"""A check that a library of kernels works with this process's MLX."""
+"""A check that the libraries of kernels work with this process's MLX."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from convlstm.ops.cpu.library import Library
 import mlx.core as mx
 
 
-def main(path: str) -> None:
-    """Ends the process with a message if the library does not work."""
+def main(kernels: str, bridge: str) -> None:
+    """Ends the process with a message if the libraries do not work."""
     with mx.stream(mx.cpu):
-        library = Library(Path(path))
+        library = Library(Path(kernels), Path(bridge))
         for shape in ((3,), (2, 5, 7), (2, 6, 5, 3)):
             if not library.finds(mx.zeros(shape)):
                 sys.exit("an array was not found in its Python object.")

@@ -1,8 +1,9 @@
-"""The library of the CPU's kernels, which is built once for this machine's processor and this MLX.
+"""The CPU's kernels: those that were built when the package was installed, or new ones, compiled for this machine.
 
-The compiler is the one that `mx.compile` uses on a CPU, g++. The library lies in the user's cache. A new MLX, another
-processor or a change to the sources needs a new one. Before a new library is used, a separate process checks that it
-finds MLX's arrays and computes the same as MLX: a library that crashes ends only that process.
+The package's are used if they fit: this processor's level, the sources and MLX's version. What does not fit is compiled
+by the compiler that `mx.compile` uses on a CPU, g++, and kept in the user's cache. Once for each pair of libraries, a
+separate process checks that they find MLX's arrays and compute the same as MLX: a library that crashes ends only that
+process.
 """
 
 from __future__ import annotations
@@ -16,24 +17,23 @@ import shutil
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from convlstm.backend.files import remove, remove_leftovers, temporary_of
 from convlstm.backend.private_folder import create_cache
 from convlstm.backend.python_process import command
+from convlstm.ops.cpu import build
+from convlstm.ops.cpu.build import BRIDGE, KERNELS, BuildError, Kind
 
 import mlx.core as mx
 
-SOURCES = Path(__file__).resolve().parent
-FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wno-psabi")
-# Each .cpp file is compiled on its own.
-PARTS = (
-    *("kernels", "st_lstm", "gru", "depthwise", "grouped", "patches"),
-    *("norms", "activations", "sampling", "motion", "nowcast", "bridge"),
-)
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
-CHECK_SECONDS = 120  # limit of the check of a new library, which takes one or two
+CHECK_SECONDS = 120  # limit of the check of new libraries, which takes one or two
 SLOW = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."
+CHOICES = ("", "compile", "none")  # of CONVLSTM_KERNELS
+_ASKED = "CONVLSTM_KERNELS=compile asks for it"
+_NAMES = {KERNELS: "kernels", BRIDGE: "bridge"}
 
 
 class UnavailableError(RuntimeError):
@@ -44,30 +44,32 @@ class Library:
     """The loaded kernels.
 
     Args:
-        path: The shared library.
+        path: The shared library of the kernels.
+        bridge: The shared library that makes them operations of MLX's graph.
 
     Attributes:
         lanes: Floats in a vector register, on which the packing of the gates depends.
         threads: Number of threads that share the work of a kernel.
     """
 
-    def __init__(self, path: Path):
-        self.path, self._loaded = path, ctypes.CDLL(str(path))
-        self._loaded.convlstm_error.restype = ctypes.c_char_p
-        self._loaded.convlstm_filter_floats.restype = ctypes.c_int64
-        self.lanes: int = self._loaded.convlstm_lanes()
+    def __init__(self, path: Path, bridge: Path):
+        self.path, self.bridge = path, bridge
+        self._kernels, self._bridge = ctypes.CDLL(str(path)), ctypes.CDLL(str(bridge))
+        self._bridge.convlstm_error.restype = ctypes.c_char_p
+        self._kernels.convlstm_filter_floats.restype = ctypes.c_int64
+        self.lanes: int = self._kernels.convlstm_lanes()
 
     @property
     def threads(self) -> int:
-        return self._loaded.convlstm_threads()
+        return self._kernels.convlstm_threads()
 
     def filter_floats(self, kernel_size: int, inputs: int, outputs: int) -> int:
         """Returns the number of floats of transformed kernels."""
-        return self._loaded.convlstm_filter_floats(*map(ctypes.c_int64, (kernel_size, inputs, outputs)))
+        return self._kernels.convlstm_filter_floats(*map(ctypes.c_int64, (kernel_size, inputs, outputs)))
 
     def finds(self, array: mx.array) -> bool:
         """Returns True if the library finds the array inside a Python object."""
-        return bool(self._loaded.convlstm_finds(ctypes.c_void_p(id(array)), HEAD, _integers(array.shape), array.ndim))
+        return bool(self._bridge.convlstm_finds(ctypes.c_void_p(id(array)), HEAD, _integers(array.shape), array.ndim))
 
     def call(
         self,
@@ -91,8 +93,8 @@ class Library:
         """
         outputs = [mx.array(0.0) for _ in shapes]
         taken_over = [(reused or {}).get(n, -1) for n in range(len(shapes))]
-        failed = self._loaded.convlstm_call(
-            getattr(self._loaded, name),
+        failed = self._bridge.convlstm_call(
+            getattr(self._kernels, name),
             HEAD,
             _objects([mx.contiguous(a) for a in inputs]),
             len(inputs),
@@ -105,7 +107,7 @@ class Library:
             len(numbers),
         )
         if failed:
-            raise RuntimeError(f"[convlstm] {name}: {self._loaded.convlstm_error().decode()}")
+            raise RuntimeError(f"[convlstm] {name}: {self._bridge.convlstm_error().decode()}")
         return outputs
 
 
@@ -154,23 +156,66 @@ def available() -> Library | None:
 
 
 def _load() -> Library:
-    if os.environ.get("CONVLSTM_KERNELS") == "none":
+    choice = os.environ.get("CONVLSTM_KERNELS", "")
+    if choice == "none":
         raise UnavailableError("CONVLSTM_KERNELS=none asks for MLX's own. Unset it.")
+    if choice not in CHOICES:
+        raise UnavailableError(f"CONVLSTM_KERNELS must be compile or none but got '{choice}'. Unset it.")
     if platform.system() != "Linux":
         raise UnavailableError(f"they are made for Linux, and this is {platform.system()}.")
+    if choice == "compile":
+        return _compiled(dict.fromkeys((BRIDGE, KERNELS), _ASKED), {})
+    bridge, levels = build.shipped_bridge(_version()), [build.shipped_kernels(name) for name in build.levels_here()]
+    own = {BRIDGE: bridge.path, **({KERNELS: levels[0].path} if levels else {})}
+    reasons = {
+        BRIDGE: bridge.misfit(),
+        KERNELS: levels[0].misfit() if levels else "the package has no kernels for this processor",
+    }
+    if not any(reasons.values()):
+        try:
+            return _checked(own[KERNELS], own[BRIDGE])
+        except UnavailableError as error:
+            reasons = dict.fromkeys(own, f"of the package's, {str(error).rstrip('.')}")
+    try:
+        return _compiled({kind: reason for kind, reason in reasons.items() if reason}, own)
+    except UnavailableError as error:
+        for lower in levels[1:]:
+            if not bridge.misfit() and not lower.misfit():
+                print(f"The CPU kernels are those of '{lower.path.name}': {error}", file=sys.stderr, flush=True)
+                return _checked(lower.path, bridge.path)
+        raise
+
+
+def _compiled(reasons: dict[Kind, str], own: dict[Kind, Path]) -> Library:
+    """Returns the kernels with what does not fit compiled for this machine, unless it has been.
+
+    Args:
+        reasons: Why the package's own libraries are not used, for each kind that does not fit.
+        own: The package's own libraries, used for the kinds that fit.
+    """
     name = os.environ.get("CXX", "g++")
     compiler = shutil.which(name)
     if compiler is None:
         if name != "g++":
             raise UnavailableError(f"CXX names '{name}', which is no program. Name a g++, or unset CXX.")
-        raise UnavailableError("there is no g++. Install it: sudo apt install g++, or sudo dnf install gcc-c++.")
-    target = create_cache() / f"kernels-{_fingerprint(compiler)}.so"
-    if not _intact(target):
-        _build(compiler, target)
+        reason = next(iter(reasons.values()))
+        raise UnavailableError(
+            f"{'' if reason == _ASKED else f'{reason}, and '}there is no g++. Install it: sudo apt install g++, or "
+            "sudo dnf install gcc-c++."
+        )
+    cache = create_cache()
+    targets = {kind: cache / f"{_NAMES[kind]}-{_fingerprint(compiler, kind)}.so" for kind in reasons}
+    for kind, target in targets.items():
+        if not _intact(target):
+            _build(compiler, kind, target, reasons[kind])
+    used = {**own, **targets}
     try:
-        return Library(target)
-    except (OSError, AttributeError) as error:
-        raise UnavailableError(f"'{target}' does not load: {error}. Delete it, and it is built again.") from None
+        return _checked(used[KERNELS], used[BRIDGE])
+    except UnavailableError:
+        for target in targets.values():
+            remove(target)
+            remove(_checksum(target))
+        raise
 
 
 def _digest(file: Path) -> str:
@@ -187,72 +232,72 @@ def _intact(target: Path) -> bool:
     return target.exists() and checksum.exists() and checksum.read_text(encoding="utf-8") == _digest(target)
 
 
-def _sources() -> list[Path]:
-    return sorted([*SOURCES.glob("*.cpp"), *SOURCES.glob("*.h")])
-
-
 def _mlx() -> Path:
     """Returns the folder of MLX's headers and library."""
     # Not `mlx.__path__`: a folder called `mlx` beside the script that runs is part of that, too.
     return Path(mx.__file__).parent  # type: ignore[attr-defined]
 
 
-def _fingerprint(compiler: str) -> str:
-    """Returns a checksum of everything that the library depends on."""
-    facts = hashlib.sha256()
-    for source in _sources():
-        facts.update(source.read_bytes())
+def _version() -> str:
+    """Returns MLX's version."""
+    return mx.__version__  # type: ignore[attr-defined]
+
+
+def _processor() -> list[str]:
+    """Returns the lines of /proc/cpuinfo that say which processor this is and what it can do."""
     processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    model = [line for line in processor.splitlines() if line.startswith(("model name", "flags", "CPU p", "Features"))]
+    return [line for line in processor.splitlines() if line.startswith(("model name", "flags", "CPU p", "Features"))]
+
+
+def _fingerprint(compiler: str, kind: Kind) -> str:
+    """Returns a checksum of everything that a library depends on that is compiled for this machine."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    for fact in (*model, version, mx.__version__, str(_mlx()), sys.version, *FLAGS):  # type: ignore[attr-defined]
-        facts.update(fact.encode())
-    return facts.hexdigest()[:16]
+    facts = [build.NATIVE, *_processor()] if kind is KERNELS else [_version()]
+    return build.made_from(kind, version, *facts)[:16]
 
 
-def _build(compiler: str, target: Path) -> None:
-    """Compiles and checks the library, and moves it into the cache when it is complete."""
-    print("Compiling the CPU kernels for this machine, once: about 20 seconds", file=sys.stderr, flush=True)
+def _build(compiler: str, kind: Kind, target: Path, reason: str) -> None:
+    """Compiles a library, and moves it into the cache when it is complete."""
+    what = "CPU kernels for this machine" if kind is KERNELS else f"bridge from the CPU kernels to MLX {_version()}"
+    print(f"Compiling the {what}, once, about {kind.seconds} seconds: {reason}.", file=sys.stderr, flush=True)
+    options: dict = {"march": build.NATIVE} if kind is KERNELS else {"mlx": _mlx()}
     folder = temporary_of(target)
     try:
         remove_leftovers(target)
         folder.mkdir(mode=0o700)
         new = folder / target.name
-        _compile(compiler, folder, new)
-        _check(new)
+        build.compile_library(compiler, kind, new, **options)
         _checksum(new).write_text(_digest(new), encoding="utf-8")
         _checksum(new).replace(_checksum(target))
         new.replace(target)
+    except BuildError as error:
+        raise UnavailableError(str(error)) from None
     except OSError as error:
         raise UnavailableError(f"they cannot be kept in '{target.parent}': {error}. Set XDG_CACHE_HOME.") from None
     finally:
         remove(folder)
 
 
-def _compile(compiler: str, folder: Path, target: Path) -> None:
-    headers, shared = _mlx() / "include", _mlx() / "lib"
-    if not headers.is_dir():
-        raise UnavailableError(f"MLX's headers are not in '{headers}'. Reinstall MLX from its wheel.")
-    objects = [str(folder / f"{source}.o") for source in PARTS]
-    processes = []
-    for source, output in zip(PARTS, objects, strict=True):
-        line = [compiler, *FLAGS, f"-I{headers}", "-c", str(SOURCES / f"{source}.cpp"), "-o", output]
-        processes.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    messages = [process.communicate()[0] for process in processes]
-    if not any(process.returncode for process in processes):
-        line = [compiler, "-shared", *objects, f"-L{shared}", "-lmlx", f"-Wl,-rpath,{shared}", "-lpthread"]
-        done = subprocess.run([*line, "-o", str(target)], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        messages = [done.stderr]
-    lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
-    reason = next((line for line in lines if "error" in line), lines[-1] if lines else "no reason given").rstrip(".")
-    raise UnavailableError(f"{compiler} could not build them: {reason}. A g++ of version 11 or later is needed.")
+def _checked(kernels: Path, bridge: Path) -> Library:
+    """Returns the library of two files, after the check unless this machine, Python and MLX have passed it before."""
+    facts = "\n".join((_digest(kernels), _digest(bridge), *_processor(), _version(), str(_mlx()), sys.version))
+    note: Path | None = None
+    with suppress(OSError, RuntimeError):  # without a cache the check is made each time
+        note = create_cache() / f"checked-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+    if note is None or not note.exists():
+        _check(kernels, bridge)
+        if note is not None:
+            with suppress(OSError):
+                note.touch()
+    try:
+        return Library(kernels, bridge)
+    except (OSError, AttributeError) as error:
+        raise UnavailableError(f"'{kernels}' or '{bridge}' does not load: {error}.") from None
 
 
-def _check(target: Path) -> None:
-    """Raises UnavailableError if the library does not compute the same as MLX in a separate process."""
-    line = command("from convlstm.ops.cpu.check import main; main(sys.argv[1])", str(target))
+def _check(kernels: Path, bridge: Path) -> None:
+    """Raises UnavailableError if the libraries do not compute the same as MLX in a separate process."""
+    line = command("from convlstm.ops.cpu.check import main; main(*sys.argv[1:])", str(kernels), str(bridge))
     try:
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=CHECK_SECONDS)
     except subprocess.TimeoutExpired:
@@ -260,6 +305,6 @@ def _check(target: Path) -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
         raise UnavailableError(
-            f"they do not work with MLX {mx.__version__}: {reason} "  # type: ignore[attr-defined]
+            f"they do not work with MLX {_version()}: {reason} "
             "Use the version of MLX that pyproject.toml names, or a newer convlstm."
         )
