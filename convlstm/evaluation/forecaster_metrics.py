@@ -91,7 +91,8 @@ class ForecasterMetrics:
         frames = np.array(mx.array(forecast).astype(mx.float32))
         values = self._physical(frames, reference)
         if members is not None:
-            members = np.stack([self._physical(member, reference) for member in members])
+            for member in members:  # one after the other in their place: members are the largest arrays
+                member[:] = self._physical(member, reference)
             values = members.mean(axis=0)
             for channel, ensemble in enumerate(self.ensembles.values()):
                 # Each field is a channel; rain and frames are scored with all of theirs.

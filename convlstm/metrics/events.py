@@ -117,15 +117,28 @@ def fractions(forecast: np.ndarray, target: np.ndarray, size: int, *, circular: 
     Returns:
         (n, 3), float64.
     """
+    if size == 1:
+        return np.stack([_ones(x) for x in (forecast, forecast & target, target)], axis=1)
     result = np.zeros((len(forecast), 3))
-    # Many frames have no event at a high threshold.
-    wet = np.flatnonzero(forecast.any(axis=(1, 2)) | target.any(axis=(1, 2)))
-    both = np.concatenate([forecast[wet], target[wet]])
-    counts = window_counts(both, size, circular=circular).reshape(2, len(wet), target[0].size).astype(np.float64)
+    # Many frames have no event at a high threshold, and most windows of the others have none.
+    either = forecast | target
+    wet = np.flatnonzero(either.any(axis=(1, 2)))
+    if not len(wet):
+        return result
+    rows, columns = (_reach(either.any(axis=(0, axis)), size) for axis in (2, 1))
+    part = (wet, rows, slice(None) if circular else columns)
+    both = np.concatenate([forecast[part], target[part]])
+    counts = window_counts(both, size, circular=circular).reshape(2, len(wet), both[0].size).astype(np.float64)
     for i, f, t in zip(wet, *counts, strict=True):
         # Products of whole numbers below 2^53 are exact, in whatever order they are added.
         result[i] = f @ f, f @ t, t @ t
     return result
+
+
+def _reach(events: np.ndarray, size: int) -> slice:
+    """Returns the rows whose windows of `size` rows may have an event, given those that have one, (H,)."""
+    first, last = np.flatnonzero(events)[[0, -1]]
+    return slice(max(0, first - (size - size // 2 - 1)), last + size // 2 + 1)
 
 
 def fractions_skill(sums: np.ndarray) -> np.ndarray:

@@ -42,13 +42,15 @@ def quantiles(members: np.ndarray, at: Sequence[float]) -> np.ndarray:
         raise ValueError(f"[quantiles] 'at' must be shares from 0 to 1 but got {list(at)}.")
     place = (len(x) - 1) * q
     below = np.floor(place).astype(int)
-    above, weight = np.minimum(below + 1, len(x) - 1), (place - below).astype(np.float32)[:, None, None]
-    result = np.empty((len(q), *x.shape[1:]), np.float32)
+    above, weight = np.minimum(below + 1, len(x) - 1), (place - below).astype(np.float32)[:, None]
+    result = np.zeros((len(q), *x.shape[1:]), np.float32)
     for t, frame in enumerate(_frames(x)):
-        rising = np.sort(frame, axis=0)
+        # Most pixels of most rain fields are dry in every member.
+        wet = (frame != 0).any(axis=0)
+        rising = np.sort(frame[:, wet], axis=0)
         low, high = rising[below], rising[above]
         with np.errstate(invalid="ignore"):  # 0 inf, of members that diverged
-            result[:, t] = np.where(weight == 0, low, (1 - weight) * low + weight * high)
+            result[:, t, wet] = np.where(weight == 0, low, (1 - weight) * low + weight * high)
         result[:, t, missing(frame)] = np.nan
     return result
 
@@ -75,13 +77,28 @@ def probability_matched_mean(members: np.ndarray) -> np.ndarray:
     result = np.full(x.shape[1:], np.nan, np.float32)
     for t, frame in enumerate(_frames(x)):
         known = ~missing(frame)
-        values = frame[:, known]
+        values = frame.reshape(len(x), -1) if known.all() else frame[:, known]
         # The mean in float64, so that its order does not depend on rounding.
-        order = np.argsort(values.mean(axis=0, dtype=np.float64), kind="stable")
+        order = _order(values.mean(axis=0, dtype=np.float64))
         matched = np.empty(len(order), np.float32)
-        matched[order] = np.sort(values, axis=None).reshape(-1, len(x)).mean(axis=1, dtype=np.float64)
+        matched[order] = _rising(values).reshape(-1, len(x)).mean(axis=1, dtype=np.float64)
         result[t, known] = matched
     return result
+
+
+def _order(values: np.ndarray) -> np.ndarray:
+    """Returns `numpy.argsort` of values (P,), equal ones in their order. The lowest, most of rain's, are not sorted."""
+    lowest = np.fmin.reduce(values, initial=np.inf)
+    rest = np.flatnonzero(values != lowest)  # with NaN, the mean of members that diverged
+    rest = rest[np.argsort(values[rest], kind="stable")]
+    return np.concatenate([np.flatnonzero(values == lowest), rest])
+
+
+def _rising(values: np.ndarray) -> np.ndarray:
+    """Returns all values in rising order, (K,). The lowest, most of rain's, are not sorted."""
+    lowest = values.min(initial=np.inf)
+    rest = np.sort(values[values > lowest])
+    return np.concatenate([np.full(values.size - rest.size, lowest, values.dtype), rest])
 
 
 def _frames(x: np.ndarray) -> Iterator[np.ndarray]:

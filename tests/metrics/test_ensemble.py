@@ -18,10 +18,16 @@ def rain(rng, shape):
     return np.maximum(np.round(rng.gamma(1.0, 2.0, shape) * 4) / 4 - 0.75, 0)
 
 
-@pytest.fixture
-def sample(rng):
-    """Members (M, 3, 2, 6, 7, 1), truth (3, 2, 6, 7, 1) and mask, with pixels missing from each of them."""
+@pytest.fixture(params=["wet", "dry"])
+def sample(rng, request):
+    """Members (M, 3, 2, 6, 7, 1), truth (3, 2, 6, 7, 1) and mask, with pixels missing from each of them.
+
+    In the dry one, half of the pixels are equal in all members and the truth, most of them 0.
+    """
     members, target = rain(rng, (M, 3, 2, 6, 7, 1)), rain(rng, (3, 2, 6, 7, 1))
+    if request.param == "dry":
+        members[:, :, :, ::2] = target[:, :, ::2] = 0
+        members[:, :, :, :, 3] = target[:, :, :, 3] = 2.0
     members[2][rng.random(target.shape) < 0.05] = np.nan
     target[rng.random(target.shape) < 0.1] = np.nan
     target[1, 1] = np.nan

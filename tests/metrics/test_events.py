@@ -61,3 +61,16 @@ def test_windows_over_columns_that_go_round(size):
     np.testing.assert_array_equal(window_counts(np.roll(x, 5, 2), size, circular=True), np.roll(counts, 5, 2))
     moved = fractions(np.roll(x[:1], 5, 2), np.roll(x[1:], 5, 2), size, circular=True)
     np.testing.assert_array_equal(moved, fractions(x[:1], x[1:], size, circular=True))
+
+
+@pytest.mark.parametrize("circular", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 4, 9, 40])
+def test_fractions_of_rain_in_a_part_of_the_frame(size, circular, rng):
+    """Only the windows that reach the rain are counted; the sums are those of all windows."""
+    f, t = np.zeros((2, 3, 20, 25), bool)
+    f[0, 4:7, 16:19], t[0, 5:9, 18:21] = rng.random((3, 3)) < 0.7, True
+    t[2, 19, 0] = True
+    a, b = (window_counts(x, size, circular=circular).astype(float) for x in (f, t))
+    expected = np.stack([(a * a).sum(axis=(1, 2)), (a * b).sum(axis=(1, 2)), (b * b).sum(axis=(1, 2))], axis=1)
+    assert (expected[[0, 2]].sum(axis=1) > 0).all()
+    np.testing.assert_array_equal(fractions(f, t, size, circular=circular), expected)
