@@ -122,6 +122,8 @@ class ChildProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input, self._output = cast(io.RawIOBase, self._process.stdin), cast(io.RawIOBase, self._process.stdout)
+        self._poll = select.poll()
+        self._poll.register(self._output, select.POLLIN)
         with suppress(OSError, ImportError):
             import fcntl
 
@@ -240,10 +242,8 @@ class ChildProcess:
         _started.discard(self)
 
     def _fill(self, buffer: memoryview) -> None:
-        poll = select.poll()
-        poll.register(self._output, select.POLLIN)
         while len(buffer):
-            if not poll.poll(max(0.0, self.deadline - time.monotonic()) * 1000):
+            if not self._poll.poll(max(0.0, self.deadline - time.monotonic()) * 1000):
                 self._raise_ended(late=True)
             count = self._output.readinto(buffer)
             if not count:

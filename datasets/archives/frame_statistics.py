@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from convlstm.datasets.transforms import reflectivity
 
@@ -95,9 +96,15 @@ def _measure(frame: np.ndarray, units: str, wet: float) -> tuple[float, float, i
         impossible = frame[~(valid | np.isnan(frame))]
         negative = (impossible < 0) & (impossible > -np.inf)
         flags = NEGATIVE * bool(negative.any()) + INFINITE * bool((~negative).any())
-    rows, columns = blocks_of(frame.shape)
+    rows, columns, areas = _areas_of(frame.shape)
     in_rows = np.add.reduceat(soaked.view(np.uint8), columns, axis=1, dtype=np.uint16)
     sums = np.add.reduceat(in_rows, rows, axis=0, dtype=np.uint32)
-    areas = np.outer(np.diff(rows, append=frame.shape[0]), np.diff(columns, append=frame.shape[1]))
     shares = np.rint(sums / areas * 65535).astype(np.uint16)
     return 1 - count / frame.size, float(sums.sum()) / max(count, 1), flags, shares
+
+
+@lru_cache(maxsize=16)
+def _areas_of(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the first rows and columns of `blocks_of`, and the number of pixels of each block."""
+    rows, columns = blocks_of(shape)
+    return rows, columns, np.outer(np.diff(rows, append=shape[0]), np.diff(columns, append=shape[1]))

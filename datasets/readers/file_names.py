@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import lru_cache
 
 from convlstm.datasets.readers.options import check_text
 
@@ -38,6 +39,8 @@ def check_pattern(format: str, pattern: str | None) -> None:
             raise ValueError(f"[{format}] {error}") from error
 
 
+# The reader that recognises a file asks again for its contents.
+@lru_cache(maxsize=64)
 def time_in_name(name: str, pattern: str | None = None) -> np.datetime64 | None:
     """Returns the time (UTC) in a file's name, or None.
 

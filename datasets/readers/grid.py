@@ -262,7 +262,7 @@ class Grid:
     def to_record(self) -> dict[str, Any]:
         """Returns the grid as plain values and the arrays of the coordinates."""
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        record["fields"] = [asdict(field) for field in self.fields]
+        record["fields"] = [dict(vars(field)) for field in self.fields]
         record["coordinates"] = [
             {"name": c.name, "dimensions": c.dimensions, "values": c.values, "attributes": dict(c.attributes)}
             for c in self.coordinates

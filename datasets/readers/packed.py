@@ -44,8 +44,6 @@ class Member(NamedTuple):
 def is_packed(path: Path) -> bool:
     """Returns True for a plain file that is a .gz, .bz2 or .tar by its first bytes. Errors are left to the readers."""
     try:
-        if path.is_dir():
-            return False
         with open_plain(path) as file:
             head = file.read(512)
     except (OSError, UnreadableError):

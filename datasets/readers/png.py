@@ -133,5 +133,5 @@ def pixels_of(path: Path, kind: str = "PNG") -> np.ndarray:
 
 def in_masks(path: Path) -> bool:
     """Returns True if a file is a mask by its name or by a folder above it, and thus no frame."""
-    names = [path.stem.lower(), *(parent.name.lower() for parent in list(path.parents)[:5])]
+    names = [path.stem.lower(), *(folder.lower() for folder in path.parts[-6:-1])]
     return any(name in ("mask", "masks") or name.endswith(("_mask", "_masks", "-mask", ".mask")) for name in names)
