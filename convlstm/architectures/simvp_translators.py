@@ -14,6 +14,7 @@ from convlstm.arguments import check_number, check_whole
 from convlstm.ops.activations import gated_halves, gelu
 from convlstm.ops.convolution import grouped_conv2d
 from convlstm.ops.depthwise import depthwise_conv2d
+from convlstm.ops.linear import linear
 from convlstm.ops.norms import BatchNorm, group_norm
 
 import mlx.core as mx
@@ -41,7 +42,7 @@ class Pointwise(nn.Module):
             self.bias = mx.random.uniform(-bound, bound, (out_channels,))
 
     def __call__(self, x: mx.array) -> mx.array:
-        return x @ self.weight.T + self.bias
+        return linear(x, self.weight, self.bias)
 
 
 class Depthwise(nn.Module):

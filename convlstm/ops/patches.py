@@ -6,6 +6,7 @@ import math
 from functools import cache
 
 from convlstm.ops.cpu.library import library
+from convlstm.ops.linear import linear, linear_gradients
 
 import mlx.core as mx
 
@@ -43,7 +44,7 @@ def _patch_conv2d(stride: Pair, padding: Pair):
 
     @mx.custom_function
     def run(x, weight):
-        y = patches(x, weight) @ weight.reshape(len(weight), -1).T
+        y = linear(patches(x, weight), weight.reshape(len(weight), -1))
         return y.reshape(*grid(x, weight), len(weight))
 
     @run.vjp
@@ -52,8 +53,7 @@ def _patch_conv2d(stride: Pair, padding: Pair):
         dy = cotangent.reshape(-1, len(weight))
         # The patches are many times larger than the image, so they are computed again and not kept. The cotangent is an
         # argument only to make the calls differ, since mx.compile would keep the result of an equal call.
-        dweight = dy.T @ patches(x, weight, cotangent)
-        dpatches = dy @ weight.reshape(len(weight), -1)
+        dpatches, dweight = linear_gradients(patches(x, weight, cotangent), weight.reshape(len(weight), -1), dy)
         dx = library().call("convlstm_patches_backward", [dpatches], [x.shape], numbers(x, weight))[0]
         return dx, dweight.reshape(weight.shape)
 

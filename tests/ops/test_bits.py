@@ -18,6 +18,7 @@ from convlstm.ops.cpu.library import library
 from convlstm.ops.depthwise import depthwise_conv2d
 from convlstm.ops.distribution import matched, near, rising
 from convlstm.ops.gru_gates import gru_gates
+from convlstm.ops.linear import linear
 from convlstm.ops.norms import batch_norm, group_norm
 from convlstm.ops.recurrence import unroll
 from convlstm.ops.sampling import bilinear, drift, starts
@@ -60,6 +61,7 @@ def results_of_other_kernels():
         return values, mx.vjp(function, list(arrays), cotangents)[1]
 
     x, channels = draw(2, 40, 36, 18), draw(3, 18)
+    yield with_gradients(linear, draw(700, 40), draw(60, 40), draw(60))
     yield with_gradients(depthwise_conv2d, x, draw(5, 5, 18))
     yield with_gradients(lambda x, w: grouped_conv2d(x, w, 3), x, draw(12, 3, 3, 6))
     yield with_gradients(lambda x, w: conv2d(x, w, (2, 2), (1, 1)), x, draw(8, 4, 4, 18))

@@ -48,7 +48,7 @@ class Kind(NamedTuple):
 
 KERNELS = Kind(
     parts=(
-        *("kernels", "st_lstm", "gru", "norms", "nowcast", "grouped"),
+        *("kernels", "st_lstm", "gru", "norms", "nowcast", "grouped", "linear"),
         *("sampling", "motion", "depthwise", "patches", "activations"),
     ),
     flags=("-O3",),
