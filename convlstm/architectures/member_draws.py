@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from convlstm.architectures.pyramid import doubled, sizes
+from convlstm.ops import compilation
 from convlstm.ops.sampling import bilinear
 
 import mlx.core as mx
@@ -110,7 +111,7 @@ def evenly_normal(lead: tuple[int, int], key: mx.array) -> mx.array:
     return mx.stack([radius * mx.cos(angle), radius * mx.sin(angle)], axis=-1)
 
 
-@mx.compile
+@compilation.elementwise
 def _mixed(before: mx.array, new: mx.array, memory: mx.array) -> mx.array:
     return memory * before + mx.sqrt(1 - memory * memory) * new
 

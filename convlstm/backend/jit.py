@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +28,20 @@ LEAST_FREE = 32_000_000
 
 # The header of a 64-bit ELF file: magic, offset of the section table, size and number of its entries.
 _HEADER = struct.Struct("<4s36xQ10xHH2x")
+
+
+_at_first_use: list[Callable[[], object]] = []
+
+
+def prepare_at_first_use(*others: Callable[[], object]) -> None:
+    """Has `prepare` called before the first function is compiled on a CPU, if one is, and other functions after it."""
+    _at_first_use[:] = [prepare, *others]
+
+
+def before_compiling() -> None:
+    """Makes the calls that are due before the first function is compiled."""
+    while _at_first_use and mx.default_device() == mx.Device(mx.cpu):
+        _at_first_use.pop(0)()
 
 
 def prepare() -> None:

@@ -38,6 +38,7 @@ from convlstm.evaluation.guards import PRODUCTS
 from convlstm.evaluation.in_units import InUnits
 from convlstm.evaluation.scoring import evaluate
 from convlstm.evaluation.tables import table
+from convlstm.ops import compilation
 from convlstm.report import write_page, write_pictures
 from convlstm.report.page import MARKS as PAGE_MARKS
 from convlstm.report.pictures import MARKS as CHART_MARKS
@@ -279,7 +280,7 @@ def compiled(model: Any) -> Any:
     # Models that draw members are scored by them, and evaluate them one after the other.
     if draws_members(model) or isinstance(model, InUnits):
         return model
-    forward = mx.compile(lambda inputs, horizon: model(inputs, horizon), inputs=model.state)
+    forward = compilation.whole(lambda inputs, horizon: model(inputs, horizon), model.state)
 
     def forecast(inputs: mx.array, horizon: int) -> mx.array:
         frames = forward(inputs, horizon)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from convlstm.backend import precompiled_header, stop_guard
-from convlstm.backend.jit import prepare
+from convlstm.backend.jit import prepare_at_first_use
 from convlstm.backend.program_frame import end_if_nobody_reads, framed
 from convlstm.backend.terminal import printable
 from convlstm.cli.command_line import program
@@ -78,9 +78,8 @@ def _run(config_name: str, main: Callable[[DictConfig], None], *, open_sections:
         try:
             update_names(config)
             with stop_guard.guarded(program()):
-                prepare()
-                if config_name == "train":  # others compile less than this takes
-                    precompiled_header.start()
+                # Others than training compile less than the header takes.
+                prepare_at_first_use(*([precompiled_header.start] if config_name == "train" else []))
                 return main(config)
         except USER_ERRORS as error:
             end_if_nobody_reads(error)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 
 from convlstm.ops.algorithm import on_cpu
+from convlstm.ops.compilation import elementwise
 
 import mlx.core as mx
 
@@ -72,7 +73,7 @@ def fast_on_cpu(equations: Callable) -> Callable:
     Args:
         equations: A function of arrays whose keywords `sigmoid` and `tanh` have MLX's functions as their defaults.
     """
-    fast = mx.compile(partial(equations, sigmoid=rational_sigmoid, tanh=rational_tanh))
+    fast = elementwise(partial(equations, sigmoid=rational_sigmoid, tanh=rational_tanh))
 
     @wraps(equations)
     def run(z: mx.array, *others):

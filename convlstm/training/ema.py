@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convlstm import checkpoints
+from convlstm.ops import compilation
 from convlstm.runs.progress import Progress
 
 import mlx.core as mx
@@ -40,7 +41,7 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float, *, steps: int = 0):
         self.decay, self.steps = decay, steps
         self.weights = {name: array.astype(mx.float32) for name, array in _named(model.trainable_parameters()).items()}
-        self._blend = mx.compile(
+        self._blend = compilation.whole(
             lambda averages, weights, share: [
                 a + share * (w.astype(mx.float32) - a) for a, w in zip(averages, weights, strict=True)
             ]

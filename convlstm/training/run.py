@@ -13,6 +13,7 @@ from convlstm.backend.stop_guard import computing, saved
 from convlstm.checkpoints.frozen import training_mode
 from convlstm.distributed.ranks import Ranks
 from convlstm.losses import Loss
+from convlstm.ops import compilation
 from convlstm.runs.folder import BEST, LAST, NullFolder, RunFolder
 from convlstm.runs.progress import Progress
 from convlstm.training import diagnostics
@@ -72,8 +73,8 @@ class Run:
         )
         self._forecast: Any = self.model
         if compiles(self.model):
-            self._forecast = mx.compile(
-                lambda x, horizon, **facts: self.model(x, horizon, **facts), inputs=self.model.state
+            self._forecast = compilation.whole(
+                lambda x, horizon, **facts: self.model(x, horizon, **facts), self.model.state
             )
         self._step = make_step(
             self.model,

@@ -12,6 +12,7 @@ from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.model_facts import FACTS, compiles, told
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
+from convlstm.ops import compilation
 from convlstm.training.precision import check_precision, in_float32, to_bfloat16, weights_in_bfloat16
 from convlstm.training.sampling import Sampling
 
@@ -112,10 +113,10 @@ def make_step(
             (_, value), gradients = value_and_grad(batch, key, share)
             return value, clipped_update(gradients)
 
-        advance = mx.compile(whole, inputs=state, outputs=state) if compiles(model) else whole
+        advance = compilation.whole(whole, state, state) if compiles(model) else whole
     else:
         gradient = gradient_in_parts(model, in_precision, loss, parts, ranks)
-        update = mx.compile(clipped_update, inputs=state, outputs=state)
+        update = compilation.whole(clipped_update, state, state)
 
         def advance(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, mx.array]:
             value, gradients = gradient(batch, key, share)
@@ -179,8 +180,8 @@ def gradient_in_parts(
 
     compiled_count, compiled_gradient = count_values, part_gradient
     if compiles(model):
-        compiled_count = mx.compile(count_values, inputs=state)
-        compiled_gradient = mx.compile(part_gradient, inputs=state, outputs=state)
+        compiled_count = compilation.whole(count_values, state)
+        compiled_gradient = compilation.whole(part_gradient, state, state)
 
     def gradient(batch: Batch, key: mx.array, share: mx.array | None) -> tuple[mx.array, Any]:
         length, rest = divmod(len(batch["inputs"]), parts)

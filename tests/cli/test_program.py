@@ -252,3 +252,15 @@ def test_where_nothing_can_be_compiled_commands_go_on_and_say_why_once(tmp_path,
     done = subprocess.run(line, cwd=PROJECT, env=environment(**variables), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Functions are not compiled, which costs speed: ") == 1, done.stderr
+
+
+def test_with_kernels_training_and_evaluation_compile_nothing(kernels, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLX_DISABLE_COMPILE")
+    (tmp_path / "tmp").mkdir(mode=0o700)
+    variables = {"TMPDIR": str(tmp_path / "tmp")}
+    done = tiny.train("trainer.max_steps=2", f"output={tmp_path}", "name=a", **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    line = [sys.executable, "evaluate.py", f"ckpt={tmp_path / 'a'}", "trusted=[tests]", "sequences=1", "examples=[]"]
+    done = subprocess.run(line, cwd=PROJECT, env=environment(**variables), capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -35,11 +35,13 @@ class Probe(EncoderForecaster):
     def __init__(self, **arguments):
         mx.random.seed(3)
         super().__init__(**{"hidden_channels": [4, 4], "kernel_size": 3, "next_frame_weight": 0.5} | arguments)
-        self.seen = []
+        self._seen = []
 
     def _forecast(self, inputs, horizon, key):
         forecast, hidden = super()._forecast(inputs, horizon, key)
-        self.seen.append((self.training, {forecast.dtype, *(h.dtype for h in hidden)}))
+        types = (self.training, {forecast.dtype, *(h.dtype for h in hidden)})
+        if types not in self._seen:
+            self._seen.append(types)
         return forecast, hidden
 
 
@@ -172,7 +174,7 @@ def test_the_model_runs_in_bfloat16_and_everything_else_in_float32(arguments):
     step = prepared(model, optimizer, loss, precision="bfloat16")
     for n in range(2):
         value, norm = step(batch_of(seed=n, size=8), mx.random.key(n))
-    assert model.seen == [(True, {mx.bfloat16})]
+    assert model._seen == [(True, {mx.bfloat16})]
     assert set(seen) == set(optimizer.seen) == {value.dtype, norm.dtype} == {mx.float32}
     assert {array.dtype for array in flat(model.parameters()).values()} == {mx.float32}
     assert {array.dtype for name, array in flat(optimizer.state).items() if name.endswith(".v")} == {mx.float32}
@@ -277,7 +279,7 @@ def test_a_cell_keeps_the_type_of_its_weights():
 def test_a_run_in_bfloat16_keeps_and_validates_float32(tmp_path):
     model = fit(tmp_path, small(), "bfloat16")
     # Each function is traced once: the step, and the forecast of the validation.
-    assert model.seen == [(True, {mx.bfloat16}), (False, {mx.float32})]
+    assert model._seen == [(True, {mx.bfloat16}), (False, {mx.float32})]
     for file in ("model", "optimizer"):
         kept = mx.load(str(tmp_path / "checkpoints" / "last" / f"{file}.safetensors"))
         assert {array.dtype for array in kept.values()} <= {mx.float32, mx.uint64}
