@@ -2,6 +2,7 @@
 //
 // Python passes the addresses of its mlx.core.array objects. Each contains an mlx::core::array, at the offset that nanobind,
 // which made the binding, stores behind the object's head. library.py checks this in a separate process before it uses it.
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -27,6 +28,15 @@ mx::array& array_in(char* object, int head) {
     return *reinterpret_cast<mx::array*>(place);
 }
 
+// Returns true if nobody needs an array after an operation with some number of outputs. Each output refers to the inputs on
+// its own, so that `is_donatable` is true for a single one only.
+bool free_after(const mx::array& input, size_t outputs) {
+    static_assert(sizeof(mx::array) == sizeof(std::shared_ptr<void>));
+    const auto& described = reinterpret_cast<const std::shared_ptr<void>&>(input);
+    const auto& data = input.data_shared_ptr();
+    return described.use_count() <= int64_t(outputs) && data.use_count() == 1 && data->is_owned();
+}
+
 class Kernel : public mx::Primitive {
    public:
     // reused[i] is the input whose memory output i may take over, or -1.
@@ -41,9 +51,11 @@ class Kernel : public mx::Primitive {
                 throw std::runtime_error("[convlstm] a kernel needs contiguous float32 arrays.");
             in.push_back(input.data<float>());
         }
+        // MLX holds the inputs of operations that have not run yet, and then their memory could not be taken over.
+        if (std::any_of(reused.begin(), reused.end(), [](int64_t from) { return from >= 0; })) mx::synchronize(stream());
         for (size_t i = 0; i < outputs.size(); i++) {
             const int64_t from = reused[i];
-            if (from >= 0 && inputs[from].is_donatable()) outputs[i].copy_shared_buffer(inputs[from]);
+            if (from >= 0 && free_after(inputs[from], outputs.size())) outputs[i].copy_shared_buffer(inputs[from]);
             else outputs[i].set_data(mx::allocator::malloc(outputs[i].nbytes()));
             out.push_back(outputs[i].data<float>());
         }
