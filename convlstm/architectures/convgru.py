@@ -12,6 +12,7 @@ from convlstm.ops.cell import RecurrentCell, uniform
 from convlstm.ops.convolution import Pair, conv2d
 from convlstm.ops.dropout import check_shares, dropout_mask
 from convlstm.ops.gru_gates import check_activation, gru_gates
+from convlstm.ops.prepared_convolution import StepConvolution
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -103,20 +104,37 @@ class ConvGRUCell(RecurrentCell):
         self.check_input(x.shape)
         return (conv2d(x, self.Wx, self.stride, self.padding, self.dilation, self.algorithm),)
 
-    def recur(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
-        """Returns the hidden state's part of the pre-activations, (N, H', W', O) -> (N, H', W', 3O)."""
-        return conv2d(h, self.Wh, padding=self.recurrent_padding, algorithm=self.algorithm)
+    def convolutions(self, sparing: bool = False) -> tuple[StepConvolution, ...]:
+        """Returns the hidden state's convolutions for the steps of one walk, or `sparing` ones for a single step."""
+        return (self._convolution(self.Wh, sparing),)
 
-    def step(self, projected: tuple[mx.array, ...], h: mx.array, recurrent_mask: mx.array | None = None) -> mx.array:
+    def _convolution(self, W: mx.array, sparing: bool) -> StepConvolution:
+        return StepConvolution(W, self.recurrent_padding, self.algorithm, trains=self.training, sparing=sparing)
+
+    def recur(
+        self, projected: tuple[mx.array, ...], h: mx.array, convolutions: tuple[StepConvolution, ...]
+    ) -> mx.array:
+        """Returns the hidden state's part of the pre-activations, (N, H', W', O) -> (N, H', W', 3O)."""
+        return convolutions[0](h)
+
+    def step(
+        self,
+        projected: tuple[mx.array, ...],
+        h: mx.array,
+        recurrent_mask: mx.array | None = None,
+        convolutions: tuple[StepConvolution, ...] | None = None,
+    ) -> mx.array:
         """Returns the next state: the convolution of `h`, then the gates.
 
         Args:
             projected: Result of `project`, or () for a cell without input.
             h: State (N, H', W', O).
             recurrent_mask: Factor of the hidden state before its convolution, broadcast to `h`. Default: none.
+            convolutions: Result of `convolutions`, which the steps of a walk share. Default: those of a single step.
         """
         x = projected[0] if projected else None
-        y = self.recur(projected, h if recurrent_mask is None else h * recurrent_mask)
+        convolutions = self.convolutions(sparing=True) if convolutions is None else convolutions
+        y = self.recur(projected, h if recurrent_mask is None else h * recurrent_mask, convolutions)
         return gru_gates(x, y, h, self.get("bx"), self.get("bh"), self.state_activation, self.algorithm)
 
     def __call__(self, x: mx.array | None, state: mx.array | None = None) -> mx.array:
@@ -227,8 +245,10 @@ class ConvGRU(nn.Module):
             parts = (x,) if self.recompute else cell.project(x)
             inputs = list(zip(*(_pieces(a, length) for a in parts), strict=True))
 
+        convolutions = cell.convolutions()
+
         def step(h, *projected):
-            return cell.step(projected, h, mask)
+            return cell.step(projected, h, mask, convolutions)
 
         def whole_step(h, *x):
             return cell.step(cell.project(*x) if x else (), h, mask)

@@ -7,6 +7,7 @@ from convlstm.arguments import check_whole
 from convlstm.ops.cell import uniform
 from convlstm.ops.convolution import Pair, conv2d, grid_padding, odd_pair
 from convlstm.ops.gru_gates import ACTIVATIONS
+from convlstm.ops.prepared_convolution import StepConvolution
 from convlstm.ops.warp import warp_product
 
 import mlx.core as mx
@@ -102,20 +103,26 @@ class TrajGRUCell(ConvGRUCell):
         flow = conv2d(x, self.Wfx, padding=self.padding, algorithm=self.algorithm)
         return *gates, flow + self.bfx if "bfx" in self else flow
 
-    def flow(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
+    def convolutions(self, sparing: bool = False) -> tuple[StepConvolution, ...]:
+        """Returns the convolutions of the flows for the steps of one walk, or `sparing` ones for a single step."""
+        return self._convolution(self.Wfh, sparing), self._convolution(self.Wf, sparing)
+
+    def flow(self, projected: tuple[mx.array, ...], h: mx.array, convolutions: tuple[StepConvolution, ...]) -> mx.array:
         """Returns the flows (N, H, W, 2L) of a step, in pixels."""
-        f = conv2d(h, self.Wfh, padding=self.padding, algorithm=self.algorithm)
+        f = convolutions[0](h)
         if projected:
             f = f + projected[1]
         if "bfh" in self:
             f = f + self.bfh
         f = ACTIVATIONS[self.state_activation](f)
-        flow = conv2d(f, self.Wf, padding=self.padding, algorithm=self.algorithm)
+        flow = convolutions[1](f)
         return flow + self.bf if "bf" in self else flow
 
-    def recur(self, projected: tuple[mx.array, ...], h: mx.array) -> mx.array:
+    def recur(
+        self, projected: tuple[mx.array, ...], h: mx.array, convolutions: tuple[StepConvolution, ...]
+    ) -> mx.array:
         """Returns the hidden state's part of the pre-activations, (N, H, W, O) -> (N, H, W, 3O)."""
-        flow, circular = self.flow(projected, h), self.padding == "circular"
+        flow, circular = self.flow(projected, h, convolutions), self.padding == "circular"
         return warp_product(h, flow, self.Wh[:, 0, 0], self.algorithm, circular=circular)
 
 

@@ -227,7 +227,7 @@ def winograd_conv2d(x: mx.array, weight: mx.array) -> mx.array:
     """Returns `mx.conv2d` with stride 1 and 'same' padding, for kernels of 3x3 and 5x5, in float32 on the CPU."""
     N, H, W, C = x.shape
     O, k = weight.shape[:2]
-    return library().call("convlstm_convolution", [x, weight], [(N, H, W, O)], [N, H, W, C, O, k])[0]
+    return library().call("convlstm_convolution", [x, weight], [(N, H, W, O)], [N, H, W, C, O, k, 0])[0]
 
 
 @winograd_conv2d.vjp
@@ -235,4 +235,4 @@ def _(primals, cotangent, _):
     x, weight = primals
     (N, H, W, C), (O, k) = x.shape, weight.shape[:2]
     shapes = [x.shape, weight.shape]
-    return library().call("convlstm_convolution_backward", [x, weight, cotangent], shapes, [N, H, W, C, O, k])
+    return library().call("convlstm_convolution_backward", [x, weight, cotangent], shapes, [N, H, W, C, O, k, 0])

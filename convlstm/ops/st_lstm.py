@@ -13,8 +13,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from convlstm.ops import prepared_convolution
 from convlstm.ops.cpu.library import library
 from convlstm.ops.gates import fast_on_cpu
+from convlstm.ops.prepared_convolution import turn
 
 import mlx.core as mx
 
@@ -107,31 +109,7 @@ def prepare(Wx: mx.array, Wh: mx.array, Wm: mx.array, Wo: mx.array, trains: bool
     """
     O, (Wx_c, Wx_m) = Wo.shape[0], by_memory(Wx, 0)
     kernels = (Wh, Wx_c, Wx_m, Wm, Wo[..., :O], Wo[..., O:])
-    forward, sums = zip(*(_prepare(W) for W in kernels), strict=True)
-    turned = tuple(map(mx.stop_gradient, kernels))
-    if trains:
-        turned = tuple(_transformed("convlstm_prepare_turned", W) for W in turned)
-    return StepFilters(tuple(map(mx.stop_gradient, forward)), turned, sums)
-
-
-@mx.custom_function
-def _prepare(W):
-    O, k, _, C = W.shape
-    # Nothing reads these zeros: only their gradient matters.
-    return _transformed("convlstm_prepare_forward", W), mx.broadcast_to(0.0, (library().filter_floats(k, O, C),))
-
-
-@_prepare.vjp
-def _(W, cotangents, _):
-    O, k, _, C = W.shape
-    return library().call("convlstm_prepare_backward", [cotangents[1]], [W.shape], [C, O, 0, k])[0]
-
-
-def _transformed(name: str, W: mx.array) -> mx.array:
-    """Returns filters for the convolution (`convlstm_prepare_forward`) or its gradient (`convlstm_prepare_turned`)."""
-    O, k, _, C = W.shape
-    sides = (C, O) if name.endswith("forward") else (O, C)
-    return library().call(name, [W], [(library().filter_floats(k, *sides),)], [C, O, 0, k])[0]
+    return StepFilters(*zip(*(prepared_convolution.prepare(W, trains) for W in kernels), strict=True))
 
 
 def reference_step(x, h, c, m, Wx, Wh, Wm, Wo, forget_bias=1.0):
@@ -210,7 +188,7 @@ def _step(kernel_size: int, products: bool):
         x, h = primals[:2]
         dc, dm, dzo, *rest = cotangents
         dadded, dsums = (rest[:2], rest[2:8]) if products else ([], rest[:6])
-        turned = [W if W.ndim == 1 else _transformed("convlstm_prepare_turned", W) for W in primals[11:17]]
+        turned = [W if W.ndim == 1 else turn(W) for W in primals[11:17]]
         inputs = [*primals[:5], *turned, *dsums, results[-1], *results[:2], dc, dm, dzo, *dadded]
         shapes = [a.shape for a in (*primals[:4], *dsums)]
         reused = {4 + k: 11 + k for k in range(6)}

@@ -42,13 +42,13 @@ def test_a_constant_flow_moves_the_state(rng):
     cell.bh = mx.array([-30.0, 30, 0])  # all of the candidate, none of the state
     h = mx.abs(normal(rng, (1, 3, 4, 1)))
     close(cell(None, h)[:, :, 1:], h[:, :, :-1], 1e-6)
-    assert cell.flow((), h).tolist() == mx.broadcast_to(cell.bf, (1, 3, 4, 2)).tolist()
+    assert cell.flow((), h, cell.convolutions()).tolist() == mx.broadcast_to(cell.bf, (1, 3, 4, 2)).tolist()
 
 
 def test_it_starts_without_flows(rng):
     cell = TrajGRUCell(2, 3, links=2)
     x, h = normal(rng, (1, 5, 6, 2)), normal(rng, (1, 5, 6, 3))
-    assert not cell.flow(cell.project(x), h).any()
+    assert not cell.flow(cell.project(x), h, cell.convolutions()).any()
     # But it learns them.
     gradients = mx.grad(lambda W: cell.update({"Wf": W})(x, h).sum())(cell.Wf)
     assert mx.abs(gradients).max().item() > 1e-4

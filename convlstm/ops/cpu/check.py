@@ -26,7 +26,7 @@ def _convolution(library: Library, size: int) -> None:
     keys = mx.random.split(mx.random.key(0), 3)
     shapes = ((2, 6, 5, 3), (4, size, size, 3), (2, 6, 5, 4))
     x, w, dy = (mx.random.normal(shape, key=key) for shape, key in zip(shapes, keys, strict=True))
-    numbers = [2, 6, 5, 3, 4, size]
+    numbers = [2, 6, 5, 3, 4, size, 0]
 
     def native(x: mx.array, w: mx.array) -> mx.array:
         return mx.conv2d(x, w, padding=size // 2)

@@ -150,27 +150,31 @@ void convlstm_prepare_backward(In in, Out out, Numbers n) {
     with_kernel(n[3], [&](auto size) { filter_gradient<decltype(size)::VALUE>(in[0], outputs, int(n[0]), out[0]); });
 }
 
-// x (F, H, W, C), w (O, R, R, C) -> y (F, H, W, O). Numbers: F, H, W, C, O, size.
+// x (F, H, W, C), w (O, R, R, C) -> y (F, H, W, O). Numbers: F, H, W, C, O, size, prepared (1: prepared filters for w).
 void convlstm_convolution(In in, Out out, Numbers n) {
     const Grid grid{int(n[1]), int(n[2])};
     const int F = int(n[0]), C = int(n[3]), O = int(n[4]);
     with_kernel(n[5], [&](auto size) {
         constexpr int R = decltype(size)::VALUE;
-        const float* U = forward_filters_in<R>(FILTERS_X, in[1], {O, false}, C);
+        const float* U = n[6] ? in[1] : forward_filters_in<R>(FILTERS_X, in[1], {O, false}, C);
         convolve_frames<R>(in[0], grid, F, C, U, O, out[0]);
     });
 }
 
-// x, w, dy -> dx, dw. Numbers as in convlstm_convolution.
+// x, w, dy, [dU] -> dx, dw. With prepared filters, w are the turned ones, and dw is their gradient, added to dU. Numbers as in
+// convlstm_convolution.
 void convlstm_convolution_backward(In in, Out out, Numbers n) {
     const Grid grid{int(n[1]), int(n[2])};
     const int F = int(n[0]), C = int(n[3]), O = int(n[4]);
+    const bool prepared = n[6];
     const int64_t pixels = int64_t(grid.height) * grid.width;
     with_kernel(n[5], [&](auto size) {
         constexpr int R = decltype(size)::VALUE;
-        const float* U = backward_filters_in<R>(FILTERS_X, in[1], {O, false}, C);
+        const int64_t floats = filter_floats(CookToom<R>::POINTS, O, C);
+        const float* U = prepared ? in[1] : backward_filters_in<R>(FILTERS_X, in[1], {O, false}, C);
         convolve_frames<R>(in[2], grid, F, O, U, C, out[0]);
-        float* dU = workspace(GRADIENT_X, filter_floats(CookToom<R>::POINTS, O, C));
+        float* dU = prepared ? out[1] : workspace(GRADIENT_X, floats);
+        if (prepared) take_over(in[3], floats, dU);
         correlate<R>(
             F * grid.tiles(), {{C, dU}},
             [&](int row, int, Place to) { input_tile<R>(in[0] + row / grid.tiles() * pixels * C, grid, C, row % grid.tiles(), C, to); },
@@ -178,8 +182,8 @@ void convlstm_convolution_backward(In in, Out out, Numbers n) {
             [&](int row, int first, int channels, Place to) {
                 gradient_tile<R>(in[2] + row / grid.tiles() * pixels * O + first, grid, O, row % grid.tiles(), channels, to);
             },
-            false);
-        filter_gradient<R>(dU, {O, false}, C, out[1]);
+            prepared);
+        if (!prepared) filter_gradient<R>(dU, {O, false}, C, out[1]);
     });
 }
 }
