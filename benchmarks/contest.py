@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,12 @@ class Worker:
     Args:
         side: A key of `benchmarks.worker.SIDES`.
         threads: Threads of its BLAS and OpenMP. Default: None, those of the environment.
+        environment: Further variables of its environment. Default: none.
     """
 
-    def __init__(self, side: str, threads: int | None = None):
+    def __init__(self, side: str, threads: int | None = None, environment: Mapping[str, str] | None = None):
         self.side = side
-        environment = dict(os.environ)
+        environment = dict(os.environ) | dict(environment or {})
         if threads is not None:
             names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
             environment |= dict.fromkeys(names, str(threads))

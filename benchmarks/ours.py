@@ -14,13 +14,14 @@ from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
 from convlstm.backend.blas import hold_to_one_thread
 from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
+from convlstm.training.precision import to_bfloat16
 from convlstm.training.step import make_step, number
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "EncoderForecaster": EncoderForecaster,
@@ -62,11 +63,13 @@ class Side:
     Args:
         workload: The work.
         problem: The .npz file of weights and data, which is written first if it is missing.
-        options: Not used.
+        options: `device`, 'cpu' or 'gpu', default 'cpu'; `precision`, 'float32' or 'bfloat16', default 'float32'. A
+            training step keeps float32 weights; all other work is done in the precision.
     """
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
-        mx.set_default_device(mx.cpu)  # type: ignore[arg-type]
+        mx.set_default_device(getattr(mx, options.get("device", "cpu")))
+        self.precision = options.get("precision", "float32")
         if workload.one_thread:
             hold_to_one_thread()
         self.workload = workload
@@ -76,6 +79,9 @@ class Side:
         weights, data = load_problem(problem)
         self.model.update(tree_unflatten([(name, mx.array(a)) for name, a in weights.items()]))
         self.batch = {name: mx.array(a) for name, a in data.items()}
+        if self.precision == "bfloat16" and workload.kind != "train":
+            self.model.update(tree_map(to_bfloat16, self.model.parameters()))
+            self.batch = {name: to_bfloat16(a) for name, a in self.batch.items()}
         mx.eval(self.model.parameters(), self.batch)
         self.model.train(workload.kind == "train")
         self._make = {
@@ -95,6 +101,7 @@ class Side:
         if self.call is None:
             self.call = self._make()
         result = self.call()
+        mx.synchronize()
         return number(result["loss"]) if "loss" in result else None
 
     def check(self) -> dict[str, np.ndarray]:
@@ -112,14 +119,23 @@ class Side:
             self.model.train()
         else:
             result = self._make()()
-        return {name: np.array(a) for name, a in result.items()}
+        return {name: np.array(a.astype(mx.float32)) for name, a in result.items()}
+
+    def reset_peak(self) -> None:
+        """Begins to measure the peak memory of the device anew, without what is kept for later arrays."""
+        mx.clear_cache()
+        mx.reset_peak_memory()
+
+    def device_bytes(self) -> int | None:
+        """Returns the peak memory of MLX's arrays since `reset_peak`; None on a CPU, where kernels have memory, too."""
+        return None if mx.default_device() == mx.Device(mx.cpu) else mx.get_peak_memory()
 
     def _training(self, optimizer: optim.Optimizer) -> Callable[[], dict[str, mx.array]]:
         w = self.workload
         model = GivenFrames(self.model) if w.sampled else self.model  # type: ignore[arg-type]
         loss: Loss = MeanSquaredError() if w.loss == "mse" else BinaryCrossEntropy(w.epsilon)
         optimizer.init(model.trainable_parameters())
-        step = make_step(model, optimizer, loss, w.max_grad_norm)
+        step = make_step(model, optimizer, loss, w.max_grad_norm, precision=self.precision)
         key = mx.random.key(0)
 
         def run() -> dict[str, mx.array]:

@@ -78,7 +78,7 @@ class TrajGRUCell(GRUCell):
 def warp(h: Tensor, flow: Tensor) -> Tensor:
     """Returns h (N, O, H, W) at the origins of L flows (N, 2L, H, W), as (N, L O, H, W); it is 0 outside the field."""
     H, W = h.shape[2:]
-    rows, columns = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+    rows, columns = torch.meshgrid(*(torch.arange(n, device=h.device) for n in (H, W)), indexing="ij")
     fields = []
     for v, u in zip(flow[:, 0::2].unbind(1), flow[:, 1::2].unbind(1), strict=True):
         # grid_sample's coordinates go from -1 to 1, columns first, between the centres of the outer pixels.

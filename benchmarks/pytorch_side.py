@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def to_torch(a: np.ndarray) -> Tensor:
 
 def to_ours(a: Tensor) -> np.ndarray:
     """Returns a tensor in our layout; the inverse of `to_torch`."""
-    array = a.detach().numpy()
+    array = a.detach().float().cpu().numpy()
     return np.ascontiguousarray(np.moveaxis(array, -3, -1) if array.ndim in (4, 5) else array)
 
 
@@ -61,20 +62,28 @@ class Side:
         workload: The work.
         problem: The .npz file of weights and data.
         options: `threads`; `channels_last` and `adam` ('default', 'foreach' or 'fused'), from `probe`; `compile` for
-            torch.compile.
+            torch.compile; `device`, PyTorch's name of it, default 'cpu'; `precision`, 'float32' or 'bfloat16', default
+            'float32'. A training step keeps float32 weights, by autocast; all other work is done in the precision.
     """
 
     def __init__(self, workload: Workload, problem: Path, options: dict[str, Any]):
         if options.get("threads"):
             torch.set_num_threads(options["threads"])
         self.workload, self.options = workload, options
+        self.device = torch.device(options.get("device") or "cpu")
+        narrow = options.get("precision") == "bfloat16"
+        self.autocast = narrow and workload.kind == "train"
         weights, data = load_problem(problem)
         self.model = build(workload).train(workload.kind == "train")
         state = {name: to_torch(a) for name, a in weights.items()}
         self.model.load_state_dict(state)
         if options.get("channels_last"):
             self.model.to(memory_format=torch.channels_last)
-        self.batch = {name: to_torch(a) for name, a in data.items()}
+        self.model.to(self.device)
+        self.batch = {name: to_torch(a).to(self.device) for name, a in data.items()}
+        if narrow and not self.autocast:
+            self.model.to(torch.bfloat16)
+            self.batch = {name: a.to(torch.bfloat16) for name, a in self.batch.items()}
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         if workload.kind == "backward":
             self.batch["inputs"].requires_grad_()
@@ -88,10 +97,12 @@ class Side:
         if self.workload.kind in ("forecast", "forward"):
             with torch.inference_mode():
                 self.forward()
+            self._synchronise()
             return None
         loss = self._gradients()
         if self.workload.kind == "train":
             self.optimizer.step()
+        self._synchronise()
         return loss.item()
 
     def check(self) -> dict[str, np.ndarray]:
@@ -99,7 +110,7 @@ class Side:
         kind = self.workload.kind
         result: dict[str, np.ndarray] = {}
         if kind in ("train", "backward"):
-            result["loss"] = self._gradients().detach().numpy()
+            result["loss"] = to_ours(self._gradients())
             for name, p in self.model.named_parameters():
                 result[f"gradient of {name}"] = to_ours(p.grad)  # type: ignore[arg-type]
         if kind == "backward":
@@ -124,9 +135,41 @@ class Side:
             self.model.to(memory_format=torch.channels_last if best["channels_last"] else torch.contiguous_format)
             self._gradients()
             for name, arguments in ADAMS.items():
-                seconds[name] = fastest(torch.optim.Adam(self.parameters, lr=1e-4, **arguments).step, runs=4)
+                optimizer = torch.optim.Adam(self.parameters, lr=1e-4, **arguments)
+                seconds[name] = fastest(partial(self._update, optimizer), runs=4)
             best["adam"] = min(ADAMS, key=seconds.__getitem__)
         return best | {"probed_seconds": seconds}
+
+    def reset_peak(self) -> None:
+        """Begins to measure the peak memory of the device anew, without what is kept for later tensors."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def device_bytes(self) -> int | None:
+        """Returns the peak memory of tensors since `reset_peak`; on Metal all that PyTorch holds; None on a CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        return torch.mps.driver_allocated_memory() if self.device.type == "mps" else None
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.step()
+        self._synchronise()
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def _run_model(self, *arguments: Any) -> Any:
+        """Returns the model's outputs, in float32 if it runs in bfloat16 by autocast."""
+        if not self.autocast:
+            return self.model(*arguments)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            outputs = self.model(*arguments)
+        wide = [None if a is None else a.float() for a in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        return tuple(wide) if isinstance(outputs, tuple) else wide[0]
 
     def _gradients(self) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -151,10 +194,10 @@ class Side:
             return loss, loss
         targets = self.batch["targets"]
         if self.workload.model in FEED_BACK:
-            frames = self.model(inputs, horizon, targets, self.batch.get("mask"))
+            frames = self._run_model(inputs, horizon, targets, self.batch.get("mask"))
             loss = self._loss(frames, torch.cat([inputs[:, 1:], targets], dim=1))
             return loss, loss
-        forecast, next_frames = self.model(inputs, horizon)
+        forecast, next_frames = self._run_model(inputs, horizon)
         loss = self._loss(forecast, targets)
         if next_frames is None:
             return loss, loss

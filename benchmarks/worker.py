@@ -28,6 +28,7 @@ SIDES = {
     "plain generator": "benchmarks.generator:Plain",
     "our machine": "benchmarks.profile:MLX",
     "pytorch's machine": "benchmarks.profile:PyTorch",
+    "cases of the device": "benchmarks.gpu.correctness:Side",
 }
 
 
