@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ def describe() -> dict[str, Any]:
     """Returns hardware, system, versions, commit and date as values for JSON."""
     return {
         "cpu": _cpu(),
+        "instructions": _instructions(),
         "cores": os.cpu_count(),
         "memory_gb": round(memory() / 1e9, 1),
         "system": platform.platform(),
@@ -38,6 +40,16 @@ def _cpu() -> str:
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _instructions() -> str:
+    """Returns the widest vector instructions that the kernels can use, or the architecture."""
+    with suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text().split()
+        for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")):
+            if flag in flags:
+                return name
+    return platform.machine()
 
 
 def _version(name: str) -> str | None:

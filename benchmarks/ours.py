@@ -14,6 +14,7 @@ from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
 from convlstm.backend.blas import hold_to_one_thread
 from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
+from convlstm.ops.cpu.library import library
 from convlstm.training.precision import to_bfloat16
 from convlstm.training.step import make_step, number
 
@@ -83,7 +84,7 @@ class Side:
             self.model.update(tree_map(to_bfloat16, self.model.parameters()))
             self.batch = {name: to_bfloat16(a) for name, a in self.batch.items()}
         mx.eval(self.model.parameters(), self.batch)
-        self.model.train(workload.kind == "train")
+        self.model.train(workload.kind in ("train", "backward"))
         self._make = {
             "train": lambda: self._training(optim.Adam(1e-4)),
             "forecast": self._forecasting,
@@ -120,6 +121,10 @@ class Side:
         else:
             result = self._make()()
         return {name: np.array(a.astype(mx.float32)) for name, a in result.items()}
+
+    def multiplications(self) -> int:
+        """Returns the multiplications of all products of matrices of the CPU's kernels so far."""
+        return library().multiplications
 
     def reset_peak(self) -> None:
         """Begins to measure the peak memory of the device anew, without what is kept for later arrays."""
@@ -178,6 +183,7 @@ class Side:
 
         def run() -> dict[str, mx.array]:
             value, (weights, x) = gradient(parameters, inputs)
+            model.update(parameters)  # tracing has left its own arrays in the model
             mx.eval(value, weights, x)
             named = {f"gradient of {name}": a for name, a in self._flat(weights).items()}
             return {"loss": value, "gradient of inputs": x, **named}

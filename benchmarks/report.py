@@ -104,7 +104,8 @@ def heading(record: dict[str, Any]) -> str:
     machine, speed = record["machine"], record["profile"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB; {machine['system']}\n"
+        f"{machine['cpu']}, {machine['instructions']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB; "
+        f"{machine['system']}\n"
         f"Python {machine['python']}, {versions}; BLAS {speed['blas']}; commit {machine['commit']}\n"
         f"Matrix products: MLX {speed['mlx_gemm_gflops']:.0f} GFLOP/s, "
         f"PyTorch {speed['pytorch_gemm_gflops']:.0f} GFLOP/s; "

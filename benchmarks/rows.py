@@ -131,6 +131,7 @@ def rows() -> list[Row]:
         Row("convlstm-64-5x5 64x64", encoder_forecaster(frames, 10, 64, 5), 600, recompute=True),
         Row("convlstm-64-3x3 64x64", encoder_forecaster(frames, 10, 64, 3), 330, recompute=True),
         Row("default", free, 110, recompute=True),
+        Row("convlstm-32-3x3 8x8", encoder_forecaster((8, 10, 8, 8, 16), 10, 32, 3), 30),
         Row("layer forward", Workload("forward", "ConvLSTM", layer, (8, 10, 32, 32, 64)), 90),
         Row("layer backward", Workload("backward", "ConvLSTM", layer, (8, 10, 32, 32, 64)), 200),
         Row("generator", Workload("generate", "MovingMNIST", {}, (512, 20, 64, 64, 1)), 20, tolerance=0.05),

@@ -52,6 +52,7 @@ struct Grouped {
     // A task is a group of an image.
     void convolve(const float* x, const float* w, float* y, bool turned) const {
         const int inputs = turned ? O : C, outputs = turned ? C : O, K = kw * inputs;
+        multiplications += N * pixels() * G * inputs * outputs * kh * kw;
         const float* all = filters(w, turned);
         const int64_t own = framed(inputs) + pixels() * PANEL;
         float* memory = workspace(INPUTS, own * N * G);
@@ -81,6 +82,7 @@ struct Grouped {
     // A task is a row of a group's kernels, for a panel of outputs.
     void kernel_gradient(const float* x, const float* dy, float* dw) const {
         const int K = kw * C, count = panels(O);
+        multiplications += N * pixels() * G * C * O * kh * kw;
         float* images = workspace(INPUTS, framed(C) * N * G);
         float* packed = workspace(PRODUCTS, int64_t(G) * count * N * pixels() * PANEL);  // [group][panel][image][pixel][PANEL]
         Threads::pool().run(N * G, [&](int task) {

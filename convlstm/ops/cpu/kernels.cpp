@@ -52,6 +52,12 @@ extern "C" {
 int convlstm_lanes() { return LANES; }
 int convlstm_threads() { return Threads::pool().size(); }
 
+// Returns the number of multiplications of all products of matrices so far.
+int64_t convlstm_multiplications() {
+    std::lock_guard<std::mutex> lock(Threads::pool().busy);
+    return multiplications;
+}
+
 // Returns the number of floats of filters with K inputs and `columns` outputs (exchanged for the gradient).
 int64_t convlstm_filter_floats(int64_t size, int64_t K, int64_t columns) {
     return filter_floats(int((size + TILE - 1) * (size + TILE - 1)), int(K), int(columns));

@@ -63,6 +63,13 @@ class Library:
     def threads(self) -> int:
         return self._kernels.convlstm_threads()
 
+    @property
+    def multiplications(self) -> int:
+        """Number of multiplications of all products of matrices so far, for benchmarks."""
+        count = self._kernels.convlstm_multiplications
+        count.restype = ctypes.c_int64
+        return count()
+
     def filter_floats(self, kernel_size: int, inputs: int, outputs: int) -> int:
         """Returns the number of floats of transformed kernels."""
         return self._kernels.convlstm_filter_floats(*map(ctypes.c_int64, (kernel_size, inputs, outputs)))

@@ -48,6 +48,7 @@ INLINE void multiply_tile(int rows, const float* A, const float* B, float* C, in
 void multiply_matrices(int64_t M, int N, int K, Matrix A, Matrix B, const float* bias, float* C, bool sums = false) {
     auto& threads = Threads::pool();
     const int panels = (N + PANEL - 1) / PANEL;
+    multiplications += M * N * K;
     float* columns = workspace(FILTERS_X, int64_t(panels) * PANEL * K);
     threads.run(panels, [&](int p) {
         pack<PANEL>(B, int64_t(p) * PANEL, std::min(PANEL, N - p * PANEL), K, columns + int64_t(p) * PANEL * K);

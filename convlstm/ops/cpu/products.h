@@ -89,6 +89,9 @@ inline void multiply_panels(int rows, const float* A, const float* B, float* C, 
     last_rows<true>(rows - i, A + i, PANEL, B, C + i * PANEL, PANEL, K, add);
 }
 
+// Multiplications of all products of matrices so far, for benchmarks. Use it only with the threads' `busy` held.
+inline int64_t multiplications = 0;
+
 // Filters U[panel][point][K][PANEL] for the K channels from `first` on.
 struct Part {
     const float* U;
@@ -112,7 +115,10 @@ void convolve(int rows, int channels, const Columns (&sets)[SETS], Source&& sour
     constexpr int64_t M_PLANE = AT_ONCE * BLOCK + 16;
     auto& threads = Threads::pool();
     int blocks = 0;
-    for (const auto& set : sets) blocks += set.blocks();
+    for (const auto& set : sets) {
+        blocks += set.blocks();
+        for (int k = 0; k < set.part_count; k++) multiplications += int64_t(POINTS) * rows * set.panels * PANEL * set.parts[k].K;
+    }
     const int ld = row_length(channels);
     const int most = std::max<int64_t>(INPUT_FLOATS / (int64_t(POINTS) * ld), FEWEST_ROWS) / AT_ONCE * AT_ONCE;
     const int64_t plane = int64_t(std::min(round_up(rows, TILE_ROWS), most)) * ld + 16;
@@ -162,6 +168,7 @@ void correlate(int rows, const Inputs (&sets)[SETS], Input&& inputs, int out_cha
     auto& threads = Threads::pool();
     int panels = 0;
     for (const auto& set : sets) panels += set.panels();
+    multiplications += int64_t(POINTS) * rows * panels * PANEL * out_channels;
     const int most_outputs = std::min(out_channels, GRADIENT_CHANNELS);
     const int widest = std::max(panels * PANEL, round_up(most_outputs, PANEL));
     const int at_once = std::min<int64_t>(rows, std::max<int64_t>(CORRELATED_FLOATS / (int64_t(POINTS) * widest), 16));

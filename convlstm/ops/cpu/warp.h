@@ -84,6 +84,7 @@ inline void panels_of_columns(const float* W, int M, int K, float* B) {
 inline void product_of_rows(int count, const float* A, int64_t lda, const float* B, int K, int columns, float* C, int64_t ldc) {
     constexpr int ROWS = 128 / TILE_ROWS * TILE_ROWS;
     const int panels = (columns + PANEL - 1) / PANEL, blocks = (panels + 1) / 2, parts = (count + ROWS - 1) / ROWS;
+    multiplications += int64_t(count) * K * columns;
     Threads::pool().run(blocks * parts, [&](int task) {
         alignas(64) static thread_local float M[ROWS * BLOCK];
         const int block = task / parts, from = task % parts * ROWS, rows = std::min(count - from, ROWS);
@@ -149,6 +150,7 @@ inline void warp_product_backward(const Field& s, int M, const float* h, const f
                 for (int m = 0; m < round_up(M, PANEL); m += LANES)
                     store(D + m / PANEL * step + int64_t(r) * PANEL + m % PANEL, m < M ? load(dy_here + int64_t(r) * M + m, M - m) : vec{});
             });
+            multiplications += int64_t(count) * M * K;
             Threads::pool().run(panels, [&](int panel) {
                 for (int m = 0; m < M; m += PANEL)
                     multiply_panels(std::min(PANEL, M - m), D + m / PANEL * step, V + panel * step,
