@@ -135,6 +135,7 @@ def train(results: dict[str, Any], options: argparse.Namespace, training: Any, b
         options.out / "training",
         budget,
         reserve=5.0 if options.tiny else 60.0,
+        pictures=not options.tiny,
     )
     try:
         one.go_on()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import convlstm
 from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.convgru import ConvGRU
@@ -33,6 +37,7 @@ from convlstm.ops.warp import warp_product
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+import yaml
 from mlx.utils import tree_flatten, tree_unflatten
 
 
@@ -95,7 +100,22 @@ def _forecaster(name: str, cell: str = "convlstm", **options: Any) -> Case:
 
 
 def models() -> list[Case]:
-    """Returns the models. A test compares them with those of configs/model."""
+    """Returns the models: those below, and each further one of configs/model with few channels."""
+    known = _known_models()
+    names = {getattr(case.make, "func", case.make).__name__ for case in known}  # type: ignore[attr-defined]
+    for file in sorted((Path(convlstm.__file__).parent / "configs" / "model").glob("*.yaml")):
+        target = yaml.safe_load(file.read_text(encoding="utf-8")).get("_target_", "")
+        module, _, name = target.rpartition(".")
+        if target and name not in names:
+            kind = getattr(importlib.import_module(module), name)
+            small = {"hidden_channels": (8, 8), "frames": FRAMES[1]}
+            accepted = inspect.signature(kind.__init__).parameters
+            known.append(_model(file.stem, kind, **{key: value for key, value in small.items() if key in accepted}))
+            names.add(name)
+    return known
+
+
+def _known_models() -> list[Case]:
     levels: dict[str, Any] = {
         "hidden_channels": (8, 12),
         "downsample": [

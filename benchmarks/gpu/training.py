@@ -40,6 +40,7 @@ class Training:
         folder: Folder of the run.
         budget: The time.
         reserve: Least seconds that are kept for the evaluation.
+        pictures: Also draw pictures in the evaluation.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Training:
         folder: Path,
         budget: Budget,
         reserve: float,
+        pictures: bool = True,
     ):
         self.results, self.device, self.changes, self.sequences = results, device, changes, sequences
         self.folder, self.budget, self.reserve = folder.resolve(), budget, reserve
+        self.pictures = pictures
 
     @property
     def run_folder(self) -> Path:
@@ -109,7 +112,8 @@ class Training:
 
     def _evaluate(self) -> None:
         out = self.folder / "scores"
-        self._call("evaluate", f"ckpt={self.run_folder}", f"sequences={self.sequences}", f"out={out}")
+        fewer = [] if self.pictures else ["examples=[]", "cases=0"]
+        self._call("evaluate", f"ckpt={self.run_folder}", f"sequences={self.sequences}", f"out={out}", *fewer)
         result = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["forecasters"]
         self.results["scores"] = {
             name: {metric: values["overall"] for metric, values in each["scores"].items()}
