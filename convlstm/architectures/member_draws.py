@@ -111,7 +111,7 @@ def evenly_normal(lead: tuple[int, int], key: mx.array) -> mx.array:
     return mx.stack([radius * mx.cos(angle), radius * mx.sin(angle)], axis=-1)
 
 
-@compilation.elementwise
+@compilation.on_gpus
 def _mixed(before: mx.array, new: mx.array, memory: mx.array) -> mx.array:
     return memory * before + mx.sqrt(1 - memory * memory) * new
 

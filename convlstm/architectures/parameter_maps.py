@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convlstm.layers import ConvLSTM
+from convlstm.ops.activations import relu
 from convlstm.ops.convolution import conv2d
 
 import mlx.core as mx
@@ -55,7 +56,7 @@ class ParameterMaps(nn.Module):
         """Returns what the frames (N, T, h, w, C) show, (N, h, w, C')."""
         for layer in self.layers:
             x, _ = layer(x)
-        return convolved(self.first, nn.relu(looked_around(x[:, -1], self.around, self.back)))
+        return convolved(self.first, relu(looked_around(x[:, -1], self.around, self.back)))
 
     def __call__(self, features: mx.array, lead: mx.array, minutes: mx.array, pixel_km: mx.array) -> mx.array:
         """Returns the maps of lead times.
@@ -71,9 +72,9 @@ class ParameterMaps(nn.Module):
         """
         N, T = lead.shape
         times = lead_features(lead, minutes, pixel_km)
-        a, b = mx.split(self.times[1](nn.relu(self.times[0](times)))[:, :, None, None], 2, axis=-1)
-        z = nn.relu((1 + a) * features[:, None] + b)
-        z = nn.relu(convolved(self.second, z.reshape(N * T, *z.shape[2:])))
+        a, b = mx.split(self.times[1](relu(self.times[0](times)))[:, :, None, None], 2, axis=-1)
+        z = relu((1 + a) * features[:, None] + b)
+        z = relu(convolved(self.second, z.reshape(N * T, *z.shape[2:])))
         return self.output(z).reshape(N, T, *z.shape[1:3], -1)
 
 
@@ -88,7 +89,7 @@ def looked_around(x: mx.array, around: Sequence[nn.Conv2d], back: Sequence[nn.Li
     """Returns x + sum_k up^k(W_k relu(conv_k(pool^k))), (N, h, w, C), each grid half as fine as the one before."""
     total = coarse = x
     for k, (conv, own) in enumerate(zip(around, back, strict=True), 1):
-        coarse = nn.relu(convolved(conv, _pooled(coarse)))
+        coarse = relu(convolved(conv, _pooled(coarse)))
         total = total + _spread(own(coarse), 2**k, x.shape[1], x.shape[2])
     return total
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 from convlstm.architectures.parameter_maps import COARSER, LEAD_FEATURES, convolved, looked_around
+from convlstm.ops.activations import relu
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -66,16 +67,16 @@ class QuantileMaps(nn.Module):
         """
         side = self.patch_size
         values = _SCALE * mx.concatenate([quantiles, moved], axis=-1)
-        a, b = mx.split(self.times[1](nn.relu(self.times[0](times)))[:, None, None], 2, axis=-1)
+        a, b = mx.split(self.times[1](relu(self.times[0](times)))[:, None, None], 2, axis=-1)
         z = self.of_values(space_to_depth(values, side)) + self.of_features(features)
-        z = nn.relu(convolved(self.first, nn.relu((1 + a) * z + b)))
-        v = nn.relu(convolved(self.second, nn.relu(looked_around(z, self.around, self.back))))
+        z = relu(convolved(self.first, relu((1 + a) * z + b)))
+        v = relu(convolved(self.second, relu(looked_around(z, self.around, self.back))))
         means = [quantiles]
         for window in _WINDOWS:
             means.append(_window_means(means[-1], window))
         u = convolved(self.pixels[0], mx.concatenate([values, *(_SCALE * mean for mean in means[1:])], axis=-1))
-        u = nn.relu(u + depth_to_space(self.to_pixels(v), side))
-        total = self.of_pixels(nn.relu(convolved(self.pixels[1], u))) / _SCALE
+        u = relu(u + depth_to_space(self.to_pixels(v), side))
+        total = self.of_pixels(relu(convolved(self.pixels[1], u))) / _SCALE
         for mean, share in zip(means[1:], mx.split(self.shares(v), len(_WINDOWS), axis=-1), strict=True):
             total = total + mx.repeat(mx.repeat(share, side, axis=1), side, axis=2) * (mean - quantiles)
         return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convlstm.arguments import check_flags, check_number, check_whole
+from convlstm.ops.activations import leaky_relu
 from convlstm.ops.circular import circular_conv_transpose2d, ring_width
 from convlstm.ops.convolution import Pair, conv2d, int_pair, output_size
 
@@ -83,4 +84,4 @@ class Resample(nn.Module):
             else:
                 y = conv2d(x, W, self.stride, self.padding, circular=self.circular)
             y = y + self.conv.bias if "bias" in self.conv else y
-        return nn.leaky_relu(y, self.negative_slope).reshape(N, L, *y.shape[1:])
+        return leaky_relu(y, self.negative_slope).reshape(N, L, *y.shape[1:])

@@ -34,7 +34,11 @@ _at_first_use: list[Callable[[], object]] = []
 
 
 def prepare_at_first_use(*others: Callable[[], object]) -> None:
-    """Has `prepare` called before the first function is compiled on a CPU, if one is, and other functions after it."""
+    """Has `prepare` called before `convlstm` compiles the first function on a CPU, if it does, and others after it.
+
+    Damaged libraries are removed at once: a user's own classes may compile functions, as the activations of MLX do.
+    """
+    drop_damaged()
     _at_first_use[:] = [prepare, *others]
 
 

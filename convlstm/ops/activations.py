@@ -1,4 +1,7 @@
-"""Activations outside of a recurrence: GELU, and a gate that multiplies one half of the channels by the other."""
+"""Activations outside of a recurrence: ReLUs, SiLU, GELU, and a gate that multiplies half of the channels by the other.
+
+`mlx.nn` compiles each of its activations, for which a CPU starts g++.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,21 @@ from convlstm.ops.cpu.library import library
 
 import mlx.core as mx
 import mlx.nn as nn
+
+
+def relu(x: mx.array) -> mx.array:
+    """Returns max(x, 0)."""
+    return mx.maximum(x, 0)
+
+
+def leaky_relu(x: mx.array, negative_slope: float) -> mx.array:
+    """Returns max(negative_slope x, x)."""
+    return mx.maximum(negative_slope * x, x)
+
+
+def silu(x: mx.array) -> mx.array:
+    """Returns x sigmoid(x)."""
+    return x * mx.sigmoid(x)
 
 
 def gelu(x: mx.array, algorithm: str = "auto") -> mx.array:

@@ -33,8 +33,23 @@ def whole(function: Callable, inputs: Any = None, outputs: Any = None) -> Callab
     return mx.compile(function, inputs=inputs, outputs=outputs)
 
 
+def on_gpus(equations: Callable) -> Callable:
+    """Decorates equations that are compiled where `whole` would compile a step."""
+    compiled = mx.compile(equations)
+
+    @wraps(equations)
+    def run(*arrays: Any) -> Any:
+        if on_cpu():
+            if _has_kernels():
+                return equations(*arrays)
+            before_compiling()
+        return compiled(*arrays)
+
+    return run
+
+
 def elementwise(equations: Callable) -> Callable:
-    """Returns element-wise equations as a compiled function, on every device."""
+    """Returns equations as a compiled function on every device: those of layers that no kernel fits."""
     compiled = mx.compile(equations)
 
     @wraps(equations)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+from convlstm.ops.activations import leaky_relu
 from convlstm.ops.algorithm import takes_kernels
 from convlstm.ops.cpu.library import library
 
 import mlx.core as mx
-import mlx.nn as nn
 
 # Activations of the candidate and of the TrajGRU's flows. The leaky ReLU has the slope of Shi et al., 2017.
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
-    "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
+    "leaky_relu": lambda x: leaky_relu(x, 0.2),
     "tanh": mx.tanh,
 }
 

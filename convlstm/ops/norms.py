@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+from convlstm.ops.activations import leaky_relu, silu
 from convlstm.ops.algorithm import takes_kernels
 from convlstm.ops.cpu.library import library
 
@@ -14,8 +15,8 @@ import mlx.nn as nn
 # In the order of the numbers that they have in the kernels. The leaky ReLU has SimVP's slope.
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "none": lambda x: x,
-    "silu": nn.silu,
-    "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
+    "silu": silu,
+    "leaky_relu": lambda x: leaky_relu(x, 0.2),
 }
 
 

@@ -66,3 +66,14 @@ def test_elementwise_equations_are_compiled_when_they_are_first_called(before):
     assert [compiled(mx.array(x)).item() for x in (1.0, 2.0)] == [2, 4]
     assert before.called
     equations.assert_called_once()
+
+
+def test_equations_for_gpus_are_compiled_there_and_without_kernels(before, monkeypatch, kernels):
+    for on_cpu, found, calls, prepared in ((True, True, 2, 0), (True, False, 1, 2), (False, False, 1, 0)):
+        monkeypatch.setattr(compilation, "on_cpu", lambda value=on_cpu: value)
+        monkeypatch.setattr(compilation, "_has_kernels", lambda value=found: value)
+        before.reset_mock()
+        equations = mock.Mock(side_effect=double)
+        function = compilation.on_gpus(lambda x, equations=equations: equations(x))
+        assert [function(mx.array(x)).item() for x in (1.0, 2.0)] == [2, 4]
+        assert (equations.call_count, before.call_count) == (calls, prepared)
