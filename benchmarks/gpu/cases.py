@@ -108,7 +108,7 @@ def models() -> list[Case]:
         module, _, name = target.rpartition(".")
         if target and name not in names:
             kind = getattr(importlib.import_module(module), name)
-            small = {"hidden_channels": (8, 8), "frames": FRAMES[1]}
+            small: dict[str, Any] = {"hidden_channels": (8, 8), "frames": FRAMES[1]}
             accepted = inspect.signature(kind.__init__).parameters
             known.append(_model(file.stem, kind, **{key: value for key, value in small.items() if key in accepted}))
             names.add(name)
