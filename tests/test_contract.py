@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
+from convlstm.architectures.frame_mover import FrameMover
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
 from convlstm.losses import MeanSquaredError
@@ -23,6 +24,7 @@ MODELS = {
     "encoder_forecaster of ConvGRU": lambda C, **more: EncoderForecaster(C, **LEVELS, cell="convgru", **more),
     "encoder_forecaster of TrajGRU": lambda C, **more: EncoderForecaster(C, **LEVELS, cell="trajgru", links=2, **more),
     "convlstm_stack": lambda C, **more: ConvLSTMStack(C, **LEVELS, **more),
+    "frame_mover": lambda C, **more: FrameMover(C, **LEVELS, **more),
     "predrnn": lambda C, **more: PredRNN(C, **LEVELS | {"hidden_channels": (4, 4)}, **more),
     "predrnn_v2": lambda C, **more: PredRNN(C, **LEVELS | {"hidden_channels": (4, 4)}, decoupling=0.1, **more),
     "simvp": lambda C, **more: SimVP(C, **SIMVP, mlp_ratio=2.0, large_kernel=9, **more),

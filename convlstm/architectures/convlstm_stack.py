@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-from convlstm.architectures.feedback import Feed, FeedbackForecaster
-from convlstm.architectures.input_frames import check_channels, check_frames, check_grid_kept, check_layer_options
-from convlstm.layers import ConvLSTM, State
+from convlstm.architectures.layer_stack import LayerStack
 from convlstm.ops.convolution import Pair
 
 import mlx.core as mx
 import mlx.nn as nn
 
 
-class ConvLSTMStack(FeedbackForecaster):
+class ConvLSTMStack(LayerStack):
     r"""A stack of ConvLSTM layers that predicts each frame from the frame before: OpenSTL's `ConvLSTM`.
 
         x_t = the true frame for t < T_in, afterwards y_{t-1}
@@ -57,53 +54,12 @@ class ConvLSTMStack(FeedbackForecaster):
         padding: str | None = None,
         **layer,
     ):
-        super().__init__(in_channels, patch_size)
-        if not hidden_channels:
-            raise ValueError("[ConvLSTMStack] 'hidden_channels' must name at least one layer but got none.")
-        check_channels("ConvLSTMStack", in_channels, hidden_channels, patch_size)
-        check_layer_options("ConvLSTMStack", layer, patch_size)
         layer |= {"bias": bias, "peepholes": peepholes, "forget_bias": forget_bias}
-        layer |= {} if padding is None else {"padding": padding}
-        channels = in_channels * patch_size**2
-        sizes = [channels, *hidden_channels]
-        self.layers = [ConvLSTM(C, O, kernel_size, **layer) for C, O in pairwise(sizes)]
-        self.circular = padding == "circular"
-        self.output = nn.Conv2d(sizes[-1], channels, 1, bias=False)
+        super().__init__(
+            in_channels, hidden_channels, kernel_size=kernel_size, patch_size=patch_size, padding=padding, **layer
+        )
+        self.output = nn.Conv2d(hidden_channels[-1], in_channels * patch_size**2, 1, bias=False)
 
-    def check_input(self, inputs: mx.array, horizon: int) -> None:
-        """Raises ValueError if the frames' channels or size, or the horizon, do not fit the model."""
-        grid = check_frames("ConvLSTMStack", inputs, horizon, self.in_channels, self.patch_size)
-        check_grid_kept("ConvLSTMStack", self.layers, grid, "its output is fed back")
-
-    def _keys(self, key: mx.array | None) -> list:
-        """Returns a key for the dropout of each layer, the same at all steps, and one to draw the frames to feed."""
-        number = len(self.layers) + 1
-        if key is None and self.training and any(layer.dropout or layer.recurrent_dropout for layer in self.layers):
-            # One draw for all calls of a layer, since each call would draw another mask.
-            key = mx.random.randint(0, 2**31 - 1, (2,), mx.uint32)
-        return [None] * number if key is None else list(mx.random.split(key, number))
-
-    def _sampling_key(self, key: mx.array) -> mx.array:
-        return self._keys(key)[-1]
-
-    def predict(self, hidden: mx.array) -> mx.array:
+    def next_patches(self, hidden: list[mx.array], x: mx.array) -> mx.array:
         """Returns the next frames, as patches, from the top layer's hidden states: NLH'W'O -> (N, L, H', W', ppC)."""
-        return hidden @ self.output.weight[:, 0, 0].T
-
-    def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, None]:
-        keys = self._keys(key)[:-1]
-        # Known frames pass layer by layer, with one input convolution for all steps; the others step by step.
-        states: list[State] = []
-        filters = [layer.prepare() for layer in self.layers]
-        for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):
-            x, state, filters[n] = layer.walk(x, None, filters[n], key=k)
-            states.append(state)
-        y = self.predict(x)
-        frames = [y]
-        for t in range(steps):
-            x = feed(t, y[:, -1:])
-            for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):
-                x, states[n], filters[n] = layer.walk(x, states[n], filters[n], key=k)
-            y = self.predict(x)
-            frames.append(y)
-        return mx.concatenate(frames, axis=1), None
+        return hidden[-1] @ self.output.weight[:, 0, 0].T

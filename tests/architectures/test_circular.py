@@ -5,6 +5,7 @@ from convlstm.architectures.advection_residual import AdvectionResidual, smooth
 from convlstm.architectures.convgru import ConvGRU
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation, advect
+from convlstm.architectures.frame_mover import FrameMover
 from convlstm.architectures.noise_filters import noise_spectrum
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
@@ -113,6 +114,7 @@ MODELS = {
         6,
     ),
     "convlstm_stack": (lambda **p: ConvLSTMStack(**LEVELS, patch_size=2, **p), 2),
+    "frame_mover": (lambda **p: FrameMover(**LEVELS, patch_size=2, motion_size=5, **p), 2),
     "predrnn": (lambda **p: PredRNN(**LEVELS, patch_size=2, **p), 2),
     "predrnn_v2": (lambda **p: PredRNN(**LEVELS, patch_size=2, decoupling=0.1, **p), 2),
     "simvp": (lambda **p: SimVP(**SIMVP, levels=4, mlp_ratio=2.0, large_kernel=9, **p), 4),

@@ -7,6 +7,7 @@ from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation
+from convlstm.architectures.frame_mover import FrameMover
 from convlstm.architectures.perturbation import Perturbation
 from convlstm.forecasting.ensemble import EnsembleForecaster
 from convlstm.forecasting.forecaster import Forecaster
@@ -108,7 +109,7 @@ def test_a_model_of_one_size_gets_tiles_round_the_earth(size):
     np.testing.assert_allclose(forecast[0], ring()[-1], atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [EncoderForecaster, ConvLSTMStack, AdvectionResidual])
+@pytest.mark.parametrize("kind", [EncoderForecaster, ConvLSTMStack, FrameMover, AdvectionResidual])
 def test_tiled_and_padded_forecasts_have_no_seam(kind):
     options = {"hidden_channels": (4,), "kernel_size": 3, "patch_size": 4, "padding": "circular"}
     mx.random.seed(0)

@@ -13,6 +13,7 @@ from convlstm.architectures.baselines import Persistence, Zeros
 from convlstm.architectures.convgru import ConvGRU
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation, advect
+from convlstm.architectures.frame_mover import FrameMover
 from convlstm.architectures.input_frames import as_unit
 from convlstm.architectures.motion import motion
 from convlstm.architectures.predrnn import PredRNN
@@ -113,6 +114,7 @@ TAKERS = {
     "evaluate": Taker(lambda: evaluated, (SHAPE,) * 3, mlx=False),
     "EncoderForecaster": model(lambda: EncoderForecaster(hidden_channels=[4], **LEVELS)),
     "ConvLSTMStack": model(lambda: ConvLSTMStack(hidden_channels=[4], **LEVELS)),
+    "FrameMover": model(lambda: FrameMover(hidden_channels=[4], **LEVELS)),
     "PredRNN": model(lambda: PredRNN(hidden_channels=[4, 4], **LEVELS)),
     "AdvectionResidual": model(lambda: AdvectionResidual(hidden_channels=[4], points=4)),
     "Extrapolation": model(lambda: Extrapolation(points=4)),

@@ -17,6 +17,7 @@ from convlstm.architectures.advection_residual import AdvectionResidual
 from convlstm.architectures.baselines import Persistence
 from convlstm.architectures.convlstm_stack import ConvLSTMStack
 from convlstm.architectures.extrapolation import Extrapolation
+from convlstm.architectures.frame_mover import FrameMover
 from convlstm.architectures.learned_steps import LearnedSTEPS
 from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
@@ -179,6 +180,7 @@ def takers(folder: Path) -> dict[str, Taker]:
         "Trainer": taker(Trainer, max_steps=10, batch_size=2),
         "EncoderForecaster": taker(EncoderForecaster, hidden_channels=[4], kernel_size=3, patch_size=2),
         "ConvLSTMStack": taker(ConvLSTMStack, hidden_channels=[4], kernel_size=3, patch_size=2),
+        "FrameMover": taker(FrameMover, hidden_channels=[4], kernel_size=3, patch_size=2),
         "PredRNN": taker(PredRNN, hidden_channels=[4], kernel_size=3, patch_size=2),
         "SimVP": taker(SimVP, frames=2),
         "AdvectionResidual": taker(AdvectionResidual),
