@@ -175,7 +175,8 @@ def test_only_linux(cache, monkeypatch):
 
 def test_an_unknown_choice(cache, monkeypatch):
     monkeypatch.setenv("CONVLSTM_KERNELS", "native")
-    refused("CONVLSTM_KERNELS must be compile or none but got 'native'. Unset it.")
+    names = ", ".join(("none", "compile", *build.levels()))
+    refused(f"CONVLSTM_KERNELS must be one of {names} but got 'native'. Unset it.")
 
 
 def test_headers_must_exist(cache, compiler, tmp_path, monkeypatch):

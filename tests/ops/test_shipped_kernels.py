@@ -158,6 +158,33 @@ def test_libraries_that_fail_the_check_are_not_used(package, good):
         loaded()
 
 
+def test_a_level_can_be_chosen(package, good, monkeypatch):
+    lower = put(good[0], build.shipped_kernels(LOWER))
+    monkeypatch.setattr(build, "LEVELS", {BEST: build.Level("x", frozenset()), LOWER: build.Level("x", frozenset())})
+    monkeypatch.setenv("CONVLSTM_KERNELS", LOWER)
+    assert loaded()[0] == lower
+    monkeypatch.setattr(build, "levels_here", lambda: [LOWER])
+    monkeypatch.setenv("CONVLSTM_KERNELS", BEST)
+    match = r"^CONVLSTM_KERNELS=level-2 is no level of this processor, which has: level-1\. Unset it\."
+    with pytest.raises(UnavailableError, match=match):
+        loaded()
+
+
+def test_a_chosen_level_is_compiled_for_that_level(package, good, monkeypatch):
+    options = []
+
+    def compile_library(compiler, kind, target, *, march="", mlx=None):
+        options.append(march)
+        shutil.copyfile(good[0], target)
+
+    monkeypatch.setattr(build, "compile_library", compile_library)
+    monkeypatch.setattr(build, "LEVELS", {LOWER: build.Level("x", frozenset())})
+    monkeypatch.setenv("CXX", "/bin/true")
+    monkeypatch.setenv("CONVLSTM_KERNELS", LOWER)
+    loaded()
+    assert options == [f"-march={LOWER}"]
+
+
 def test_without_a_compiler_a_lower_level_is_used(package, good, capsys):
     lower = put(good[0], build.shipped_kernels(LOWER))
     missing(package, good)

@@ -31,7 +31,6 @@ import mlx.core as mx
 HEAD = object.__basicsize__  # bytes of a Python object before its contents
 CHECK_SECONDS = 120  # limit of the check of new libraries, which takes one or two
 SLOW = "The convolutions of ConvLSTM layers take MLX's own kernels, which are several times slower on a CPU."
-CHOICES = ("", "compile", "none")  # of CONVLSTM_KERNELS
 _ASKED = "CONVLSTM_KERNELS=compile asks for it"
 _NAMES = {KERNELS: "kernels", BRIDGE: "bridge"}
 
@@ -166,13 +165,22 @@ def _load() -> Library:
     choice = os.environ.get("CONVLSTM_KERNELS", "")
     if choice == "none":
         raise UnavailableError("CONVLSTM_KERNELS=none asks for MLX's own. Unset it.")
-    if choice not in CHOICES:
-        raise UnavailableError(f"CONVLSTM_KERNELS must be compile or none but got '{choice}'. Unset it.")
+    if choice not in ("", "compile", *build.LEVELS):
+        known = ", ".join(("none", "compile", *build.levels()))
+        raise UnavailableError(f"CONVLSTM_KERNELS must be one of {known} but got '{choice}'. Unset it.")
     if platform.system() != "Linux":
         raise UnavailableError(f"they are made for Linux, and this is {platform.system()}.")
     if choice == "compile":
-        return _compiled(dict.fromkeys((BRIDGE, KERNELS), _ASKED), {})
-    bridge, levels = build.shipped_bridge(_version()), [build.shipped_kernels(name) for name in build.levels_here()]
+        return _compiled(dict.fromkeys((BRIDGE, KERNELS), _ASKED), {}, build.NATIVE)
+    names, march = build.levels_here(), build.NATIVE
+    if choice:
+        if choice not in names:
+            has = ", ".join(names) or "none"
+            raise UnavailableError(
+                f"CONVLSTM_KERNELS={choice} is no level of this processor, which has: {has}. Unset it."
+            )
+        names, march = [choice], f"-march={choice}"
+    bridge, levels = build.shipped_bridge(_version()), [build.shipped_kernels(name) for name in names]
     own = {BRIDGE: bridge.path, **({KERNELS: levels[0].path} if levels else {})}
     reasons = {
         BRIDGE: bridge.misfit(),
@@ -184,7 +192,7 @@ def _load() -> Library:
         except UnavailableError as error:
             reasons = dict.fromkeys(own, f"of the package's, {str(error).rstrip('.')}")
     try:
-        return _compiled({kind: reason for kind, reason in reasons.items() if reason}, own)
+        return _compiled({kind: reason for kind, reason in reasons.items() if reason}, own, march)
     except UnavailableError as error:
         for lower in levels[1:]:
             if not bridge.misfit() and not lower.misfit():
@@ -193,12 +201,13 @@ def _load() -> Library:
         raise
 
 
-def _compiled(reasons: dict[Kind, str], own: dict[Kind, Path]) -> Library:
+def _compiled(reasons: dict[Kind, str], own: dict[Kind, Path], march: str) -> Library:
     """Returns the kernels with what does not fit compiled for this machine, unless it has been.
 
     Args:
         reasons: Why the package's own libraries are not used, for each kind that does not fit.
         own: The package's own libraries, used for the kinds that fit.
+        march: The compiler's option for the kernels' processor.
     """
     name = os.environ.get("CXX", "g++")
     compiler = shutil.which(name)
@@ -211,10 +220,10 @@ def _compiled(reasons: dict[Kind, str], own: dict[Kind, Path]) -> Library:
             "sudo dnf install gcc-c++."
         )
     cache = create_cache()
-    targets = {kind: cache / f"{_NAMES[kind]}-{_fingerprint(compiler, kind)}.so" for kind in reasons}
+    targets = {kind: cache / f"{_NAMES[kind]}-{_fingerprint(compiler, kind, march)}.so" for kind in reasons}
     for kind, target in targets.items():
         if not _intact(target):
-            _build(compiler, kind, target, reasons[kind])
+            _build(compiler, kind, target, reasons[kind], march)
     used = {**own, **targets}
     try:
         return _checked(used[KERNELS], used[BRIDGE])
@@ -256,18 +265,18 @@ def _processor() -> list[str]:
     return [line for line in processor.splitlines() if line.startswith(("model name", "flags", "CPU p", "Features"))]
 
 
-def _fingerprint(compiler: str, kind: Kind) -> str:
+def _fingerprint(compiler: str, kind: Kind, march: str = build.NATIVE) -> str:
     """Returns a checksum of everything that a library depends on that is compiled for this machine."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    facts = [build.NATIVE, *_processor()] if kind is KERNELS else [_version()]
+    facts = [march, *_processor()] if kind is KERNELS else [_version()]
     return build.made_from(kind, version, *facts)[:16]
 
 
-def _build(compiler: str, kind: Kind, target: Path, reason: str) -> None:
+def _build(compiler: str, kind: Kind, target: Path, reason: str, march: str) -> None:
     """Compiles a library, and moves it into the cache when it is complete."""
     what = "CPU kernels for this machine" if kind is KERNELS else f"bridge from the CPU kernels to MLX {_version()}"
     print(f"Compiling the {what}, once, about {kind.seconds} seconds: {reason}.", file=sys.stderr, flush=True)
-    options: dict = {"march": build.NATIVE} if kind is KERNELS else {"mlx": _mlx()}
+    options: dict = {"march": march} if kind is KERNELS else {"mlx": _mlx()}
     folder = temporary_of(target)
     try:
         remove_leftovers(target)
