@@ -10,9 +10,10 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from convlstm.datasets.readers.block_cache import BLOCKS, identity
 from convlstm.datasets.readers.errors import UnreadableError
@@ -71,6 +72,12 @@ def members(path: Path) -> dict[str, Member]:
     Raises:
         UnreadableError: If there are too many, a header makes no sense, or the file is shorter than one claims.
     """
+    return dict(_members(path, identity(path)))
+
+
+# Cached, since a file's frames are read after its contents, and one after the other.
+@lru_cache(maxsize=16)
+def _members(path: Path, _: Any) -> Mapping[str, Member]:
     arrays = {}
     with open_plain(path) as file, zipfile.ZipFile(file) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
