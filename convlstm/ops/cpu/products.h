@@ -68,8 +68,8 @@ inline void multiply(int rows, const float* A, int64_t lda, const float* B, int6
                      bool add, const float* next = nullptr) {
     for (int k = 0; k < K; k += INNER) {
         const int inner = std::min(INNER, K - k);
-        for (int i = 0; i < rows; i += TILE_ROWS)
-            for (int panel = 0; panel < panels; panel++) {
+        for (int panel = 0; panel < panels; panel++)
+            for (int i = 0; i < rows; i += TILE_ROWS) {
                 const float *a = A + i * lda + k, *b = B + panel * apart + int64_t(k) * PANEL;
                 float* c = C + i * BLOCK + panel * PANEL;
                 if (rows - i < TILE_ROWS) last_rows<false>(rows - i, a, lda, b, c, BLOCK, inner, add || k > 0);
