@@ -92,6 +92,9 @@ class Side:
         if workload.kind == "backward":
             self.batch["inputs"].requires_grad_()
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-4, **ADAMS[options.get("adam", "default")])
+        if options.get("compile"):
+            # A process that has compiled several models would compile no more of them, without a message.
+            torch.compiler.reset()
         compiled = torch.compile if options.get("compile") else lambda f: f
         self.objective: Callable[[], tuple[Tensor, Tensor]] = compiled(self._objective)
         self.forward: Callable[[], Tensor] = compiled(self._forward)

@@ -70,11 +70,16 @@ class Training:
             self._probe()
         if "max_steps" in self.results and not self.results.get("trained") and self._has_time():
             self._train()
-        if self.results.get("trained") and "scores" not in self.results and self.budget.command_left() > 1.0:
+        if self.results.get("trained") and "scores" not in self.results and self._can_evaluate():
             self._evaluate()
 
     def _has_time(self) -> bool:
         return self.budget.command_left() > min(LEAST_SECONDS, 0.5 * self.reserve + 1.0)
+
+    def _can_evaluate(self) -> bool:
+        """Returns True if this command has the time, or is the last one."""
+        command, left = self.budget.command_left(), self.budget.left()
+        return command >= self.reserve or 1.0 < left <= command + 1.0
 
     def _probe(self) -> None:
         """Measures a step in a short run, and chooses the number of steps that fits into the time."""
