@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from convlstm.architectures.feedback import Feed
 from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 from convlstm.architectures.layer_stack import LayerStack
 from convlstm.arguments import check_number, check_whole
 from convlstm.ops.convolution import Pair
 from convlstm.ops.patch_kernels import filter_patches
+from convlstm.ops.warp import warp_product
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -26,7 +28,14 @@ class FrameMover(LayerStack):
     for t = 0 ... T_in + horizon - 2. y_t predicts frame t + 1; the last `horizon` of them are the forecast. The painted
     values p and the shares m belong to a pixel, the kernel k to a patch: it says where the content of the patch has
     come from. So shapes need not pass through the hidden states, which only have to know how they move, and forecasts
-    are sharp after little training. Where the motion is uncertain, k blurs.
+    are sharp after little training.
+
+    Where the motion is uncertain, k blurs, a little more with each step. This suits training, since the gradient sees
+    all pixels in reach, but not pictures. So outside training the content moves by the mean of k, and the last input
+    frame is read only once, bilinearly, along the way so far:
+
+        v_t = -sum_ab softmax(k)[a, b] (a, b),   d_t(i, j) = v_t(i, j) + d_{t-1}((i, j) - v_t(i, j))
+        moved(i, j) = x_{T_in - 1}((i, j) - d_t(i, j))
 
     Frames lie in [0, 1], and so do forecasts. Training minimises the loss of all y_t, including those of input frames,
     and may feed true frames by a schedule of `convlstm.training.sampling`.
@@ -77,13 +86,52 @@ class FrameMover(LayerStack):
 
     def next_patches(self, hidden: list[mx.array], x: mx.array) -> mx.array:
         """Returns the next frames, (N, L, H', W', ppC), from the layers' hidden states and the frames x, as patches."""
-        N, L, H, W, channels = x.shape
-        size, pixels = self.patch_size, self.patch_size**2
+        painted, share, kernels = self._parts(hidden)
+        N, L, *grid, _ = x.shape
+        frames = depth_to_space(x, self.patch_size)
+        moved = filter_patches(
+            frames.reshape(N * L, *frames.shape[2:]),
+            kernels.reshape(N * L, *grid, -1),
+            self.algorithm,
+            circular=self.circular,
+        )
+        return space_to_depth(share * moved.reshape(frames.shape) + (1 - share) * painted, self.patch_size)
+
+    def _parts(self, hidden: list[mx.array]) -> tuple[mx.array, mx.array, mx.array]:
+        """Returns the painted frames (N, L, H, W, C), the shares (N, L, H, W, 1) and the kernels (N, L, H', W', KK)."""
         y = mx.concatenate(hidden, axis=-1) @ self.output.weight[:, 0, 0].T + self.output.bias
-        painted, share, kernels = mx.split(y, [channels, channels + pixels], axis=-1)
-        frames = depth_to_space(x.reshape(N * L, H, W, channels), size)
-        kernels = mx.softmax(kernels, axis=-1).reshape(N * L, H, W, -1)
-        moved = space_to_depth(filter_patches(frames, kernels, self.algorithm, circular=self.circular), size)
-        # A share for each pixel of a patch, the same for its channels.
-        share = mx.sigmoid(mx.repeat(share, self.in_channels, axis=-1) if self.in_channels > 1 else share)
-        return share * moved.reshape(x.shape) + (1 - share) * mx.sigmoid(painted)
+        pixels = self.patch_size**2
+        painted, share, kernels = mx.split(y, [self.in_channels * pixels, (self.in_channels + 1) * pixels], axis=-1)
+        painted, share = (mx.sigmoid(depth_to_space(part, self.patch_size)) for part in (painted, share))
+        return painted, share, mx.softmax(kernels, axis=-1)
+
+    def _mean_motion(self, kernels: mx.array) -> mx.array:
+        """Returns the distance that the content of each pixel has come, on average over its kernel: (N, L, H, W, 2)."""
+        K, size = self.motion_size, self.patch_size
+        rows, columns = mx.meshgrid(*[mx.arange(K, dtype=mx.float32) - K // 2] * 2, indexing="ij")
+        motion = -kernels @ mx.stack([rows.flatten(), columns.flatten()], axis=1)
+        return mx.repeat(mx.repeat(motion, size, axis=2), size, axis=3)
+
+    def _warp(self, frames: mx.array, motion: mx.array) -> mx.array:
+        identity = mx.eye(frames.shape[-1])
+        return warp_product(frames, motion, identity, self.algorithm, circular=self.circular)
+
+    def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, None]:
+        if self.training:
+            return super()._unroll(x, steps, feed, key)
+        walk = self._walker(key)
+        frames = depth_to_space(x, self.patch_size)
+        N, L, *frame = frames.shape
+        painted, share, kernels = self._parts(walk(x))
+        motion = self._mean_motion(kernels)
+        moved = self._warp(frames.reshape(N * L, *frame), motion.reshape(N * L, *motion.shape[2:]))
+        y = share * moved.reshape(frames.shape) + (1 - share) * painted
+        results, source, way = [y], frames[:, -1], motion[:, -1]
+        for t in range(steps):
+            x = feed(t, space_to_depth(y[:, -1:], self.patch_size))
+            painted, share, kernels = self._parts(walk(x))
+            motion = self._mean_motion(kernels)[:, 0]
+            way = motion + self._warp(way, motion)
+            y = share * self._warp(source, way)[:, None] + (1 - share) * painted
+            results.append(y)
+        return space_to_depth(mx.concatenate(results, axis=1), self.patch_size), None

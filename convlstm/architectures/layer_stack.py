@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from convlstm.architectures.feedback import Feed, FeedbackForecaster
@@ -75,22 +75,28 @@ class LayerStack(FeedbackForecaster):
     def _sampling_key(self, key: mx.array) -> mx.array:
         return self._keys(key)[-1]
 
-    def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, None]:
+    def _walker(self, key: mx.array | None) -> Callable[[mx.array], list[mx.array]]:
+        """Returns a function that takes the layers over the frames that follow, and returns their hidden states."""
         keys = self._keys(key)[:-1]
         states: list[State | None] = [None] * len(self.layers)
         filters = [layer.prepare() for layer in self.layers]
 
-        def walk(x: mx.array) -> mx.array:
+        def walk(x: mx.array) -> list[mx.array]:
             hidden = [x]
             for n, (layer, k) in enumerate(zip(self.layers, keys, strict=True)):
                 h, states[n], filters[n] = layer.walk(hidden[-1], states[n], filters[n], key=k)
                 hidden.append(h)
-            return self.next_patches(hidden[1:], x)
+            return hidden[1:]
 
+        return walk
+
+    def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, None]:
+        walk = self._walker(key)
         # Known frames pass layer by layer, with one input convolution for all steps; the others step by step.
-        y = walk(x)
+        y = self.next_patches(walk(x), x)
         frames = [y]
         for t in range(steps):
-            y = walk(feed(t, y[:, -1:]))
+            x = feed(t, y[:, -1:])
+            y = self.next_patches(walk(x), x)
             frames.append(y)
         return mx.concatenate(frames, axis=1), None

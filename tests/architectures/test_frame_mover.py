@@ -60,35 +60,73 @@ def slow(model, inputs, horizon):
         painted, share = of_patch(y[..., : C * p * p], p), of_patch(y[..., C * p * p : (C + 1) * p * p], p)
         kernels = np.exp(y[..., (C + 1) * p * p :])
         kernels = (kernels / kernels.sum(axis=-1, keepdims=True)).reshape(N, H // p, W // p, K, K)
-        padded = np.pad(frame, [(0, 0), (K // 2,) * 2, (K // 2,) * 2, (0, 0)])
-        moved = np.zeros((N, H, W, C))
+        if t < T_in:
+            way = np.zeros((N, H, W, 2))
+        moved, before = np.zeros((N, H, W, C)), way.copy()
         for n, i, j in np.ndindex(N, H, W):
-            moved[n, i, j] = np.einsum("ab,abc->c", kernels[n, i // p, j // p], padded[n, i : i + K, j : j + K])
+            kernel = kernels[n, i // p, j // p]
+            if model.training:
+                padded = np.pad(frame[n], [(K // 2,) * 2, (K // 2,) * 2, (0, 0)])
+                moved[n, i, j] = np.einsum("ab,abc->c", kernel, padded[i : i + K, j : j + K])
+                continue
+            v = -np.array([(kernel.sum(axis=1 - axis) * (np.arange(K) - K // 2)).sum() for axis in (0, 1)])
+            way[n, i, j] = v + bilinear(before[n], i - v[0], j - v[1])
+            source = inputs[n, min(t, T_in - 1)]
+            moved[n, i, j] = bilinear(source, i - way[n, i, j, 0], j - way[n, i, j, 1])
         frames.append(sigmoid(share) * moved + (1 - sigmoid(share)) * sigmoid(painted))
     return np.stack(frames, axis=1)
 
 
+def bilinear(field, row, column):
+    """Returns a field (H, W, C) at a place between its pixels, with zeros around it."""
+    value = np.zeros(field.shape[-1])
+    for m, n in np.ndindex(field.shape[:2]):
+        value += max(0, 1 - abs(row - m)) * max(0, 1 - abs(column - n)) * field[m, n]
+    return value
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_equals_the_slow_form(form, channels, rng):
+@pytest.mark.parametrize("training", [True, False])
+def test_equals_the_slow_form(form, channels, training, rng):
     model, x = small(rng, channels, **FORMS[form]), unit(rng, (2, 3, 6, 8, channels))
+    model.train(training)
     expected = slow(model, x, 3)
     close(model.unroll_frames(x, 3), expected, 2e-5)
     close(model(x, 3), expected[:, -3:], 2e-5)
 
 
-def test_a_digit_that_only_moves_keeps_its_shape(rng):
+@pytest.mark.parametrize("training", [True, False])
+def test_a_digit_that_only_moves_keeps_its_shape(training, rng):
     model = FrameMover(1, (2,), patch_size=4, motion_size=5)
     model.output.weight = mx.zeros_like(model.output.weight)
     bias = np.zeros(16 + 16 + 25, np.float32)
     bias[16:32] = 40.0  # everything is moved
     bias[32 + 5 * 1 + 4] = 40.0  # from one row above and two columns to the right
     model.output.bias = mx.array(bias)
+    model.train(training)
     frame = np.zeros((12, 16), np.float32)
     frame[2:6, 6:11] = rng.uniform(0, 1, (4, 5))
     forecast = np.array(model(mx.array(frame).reshape(1, 1, 12, 16, 1), 3))[0, ..., 0]
     for t in range(3):
         np.testing.assert_allclose(forecast[t], np.roll(frame, (t + 1, -2 * (t + 1)), (0, 1)), atol=1e-6)
+
+
+def test_an_uncertain_motion_blurs_in_training_alone(rng):
+    model = FrameMover(1, (2,), patch_size=4, motion_size=3)
+    model.output.weight = mx.zeros_like(model.output.weight)
+    bias = np.full(16 + 16 + 9, -40.0, np.float32)
+    bias[16:32] = 40.0
+    bias[32 + 3 : 32 + 5] = 0.0  # from the left or from here: half a pixel on average
+    model.output.bias = mx.array(bias)
+    frame = np.zeros((8, 12), np.float32)
+    frame[:, 2] = 1
+    x, rows = mx.array(frame).reshape(1, 1, 8, 12, 1), {}
+    for training in (True, False):
+        model.train(training)
+        rows[training] = np.array(model(x, 4))[0, 3, 4, 2:7, 0]
+    np.testing.assert_allclose(rows[True], np.array([1, 4, 6, 4, 1]) / 16, atol=1e-5)
+    np.testing.assert_allclose(rows[False], [0, 0, 1, 0, 0], atol=1e-5)
 
 
 def test_output_mean_is_where_painted_values_start(rng):
