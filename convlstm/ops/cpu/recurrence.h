@@ -159,9 +159,7 @@ class Recurrence {
             };
             for (int step = start + count - 1; step >= start; step--) {
                 const Chunk one{step, 1, s.time(step)};
-                threads.run(groups * s.H, [&](int task) {
-                    gates_backward(b, one.first, task / s.H, task % s.H, gates, b.kept ? 0 : shift, dz, shift, sums);
-                });
+                threads.run(s.H, [&](int y) { gates_backward(b, one.first, y, gates, b.kept ? 0 : shift, dz, shift, sums); });
                 if (convolved && at_once) convolve<R>(s.rows(1), packed, {to_h, to_x}, gradient(one), write(one, false));
                 else convolve<R>(s.rows(1), packed, {to_h}, gradient(one), write(one, false));
             }
@@ -290,47 +288,46 @@ class Recurrence {
         });
     }
 
-    // Sums over the samples and steps of a group of channels and a row of the frame: 4 gates, then 3 peepholes.
+    // Sums over the samples and steps of a row of the frame and a group of channels: 4 gates, then 3 peepholes.
     static constexpr int SUMMED = 7 * LANES;
-    int64_t sums_floats() const { return int64_t(groups) * s.H * SUMMED; }
+    int64_t sums_floats() const { return int64_t(s.H) * groups * SUMMED; }
 
-    // Computes the gates' gradient at time t, for a group of channels and a row y of the frame. b.dh and b.dc are the gradients
-    // of the states after the step; b.dc becomes the part of the gradient of the state before it that flows through the gates.
-    void gates_backward(const Backward& b, int t, int group, int y, Frames gates, int gates_shift, Frames dz, int dz_shift,
+    // Computes the gates' gradient at time t for a row y of the frame. b.dh and b.dc are the gradients of the states after the
+    // step; b.dc becomes the part of the gradient of the state before it that flows through the gates.
+    void gates_backward(const Backward& b, int t, int y, Frames gates, int gates_shift, Frames dz, int dz_shift,
                         float* sums) const {
-        const int first = group * LANES, channels = s.O - first;
-        float* sum = sums + (int64_t(group) * s.H + y) * SUMMED;
-        vec total[7];
-        for (int k = 0; k < 7; k++) total[k] = load(sum + k * LANES);
         for (int n = 0; n < s.N; n++)
-            for (int64_t pixel = int64_t(y) * s.W; pixel < int64_t(y + 1) * s.W; pixel++) {
-                const int64_t place = pixel * s.O + first, state = n * s.pixels() * s.O + place;
-                const auto [i, f, g, o] = load_gates(gates.at(n, t - gates_shift) + pixel * packed + group * BLOCK);
-                const vec c = load(frames(b.cells, s.O).at(n, t) + place, channels);
-                const vec c_before = load(before(b.cells, b.c, n, t) + place, channels);
-                const vec dh = load(frames(b.doutputs, s.O).at(n, t) + place, channels) + load(b.dh + state, channels);
-                const vec tanh_c = tanh(c);
-                vec dc = load(b.dc + state, channels) + dh * o * (1 - tanh_c * tanh_c);
-                const vec d_o = dh * tanh_c * o * (1 - o);
-                if (s.peepholes) dc += peephole(b.peepholes.co, pixel, first) * d_o;
-                const vec di = dc * g * i * (1 - i), df = dc * c_before * f * (1 - f), dg = dc * i * (1 - g * g);
-                dc *= f;
-                if (s.peepholes)
-                    dc += peephole(b.peepholes.ci, pixel, first) * di + peephole(b.peepholes.cf, pixel, first) * df;
-                store(b.dc + state, dc, channels);
-                store_gates(dz.at(n, t - dz_shift) + pixel * packed + group * BLOCK, {di, df, dg, d_o});
-                if (s.projected && b.x)
-                    store_gates(frames(b.dx, s.C).at(n, t) + pixel * s.C + first, {di, df, dg, d_o}, s.O, channels);
-                total[0] += di, total[1] += df, total[2] += dg, total[3] += d_o;
-                if (s.peepholes == 1) {
-                    total[4] += di * c_before, total[5] += df * c_before, total[6] += d_o * c;
-                } else if (s.peepholes == 2) {
-                    store(b.dci + place, load(b.dci + place, channels) + di * c_before, channels);
-                    store(b.dcf + place, load(b.dcf + place, channels) + df * c_before, channels);
-                    store(b.dco + place, load(b.dco + place, channels) + d_o * c, channels);
+            for (int64_t pixel = int64_t(y) * s.W; pixel < int64_t(y + 1) * s.W; pixel++)
+                for (int group = 0; group < groups; group++) {
+                    const int first = group * LANES, channels = s.O - first;
+                    const int64_t place = pixel * s.O + first, state = n * s.pixels() * s.O + place;
+                    const auto [i, f, g, o] = load_gates(gates.at(n, t - gates_shift) + pixel * packed + group * BLOCK);
+                    const vec c = load(frames(b.cells, s.O).at(n, t) + place, channels);
+                    const vec c_before = load(before(b.cells, b.c, n, t) + place, channels);
+                    const vec dh = load(frames(b.doutputs, s.O).at(n, t) + place, channels) + load(b.dh + state, channels);
+                    const vec tanh_c = tanh(c);
+                    vec dc = load(b.dc + state, channels) + dh * o * (1 - tanh_c * tanh_c);
+                    const vec d_o = dh * tanh_c * o * (1 - o);
+                    if (s.peepholes) dc += peephole(b.peepholes.co, pixel, first) * d_o;
+                    const vec di = dc * g * i * (1 - i), df = dc * c_before * f * (1 - f), dg = dc * i * (1 - g * g);
+                    dc *= f;
+                    if (s.peepholes)
+                        dc += peephole(b.peepholes.ci, pixel, first) * di + peephole(b.peepholes.cf, pixel, first) * df;
+                    store(b.dc + state, dc, channels);
+                    store_gates(dz.at(n, t - dz_shift) + pixel * packed + group * BLOCK, {di, df, dg, d_o});
+                    if (s.projected && b.x)
+                        store_gates(frames(b.dx, s.C).at(n, t) + pixel * s.C + first, {di, df, dg, d_o}, s.O, channels);
+                    float* sum = sums + (int64_t(y) * groups + group) * SUMMED;
+                    const auto add = [&](int k, vec v) { store(sum + k * LANES, load(sum + k * LANES) + v); };
+                    add(0, di), add(1, df), add(2, dg), add(3, d_o);
+                    if (s.peepholes == 1) {
+                        add(4, di * c_before), add(5, df * c_before), add(6, d_o * c);
+                    } else if (s.peepholes == 2) {
+                        store(b.dci + place, load(b.dci + place, channels) + di * c_before, channels);
+                        store(b.dcf + place, load(b.dcf + place, channels) + df * c_before, channels);
+                        store(b.dco + place, load(b.dco + place, channels) + d_o * c, channels);
+                    }
                 }
-            }
-        for (int k = 0; k < 7; k++) store(sum + k * LANES, total[k]);
     }
 
     void add_up(const float* sums, const Backward& b) const {
@@ -338,7 +335,7 @@ class Recurrence {
         for (int group = 0; group < groups; group++)
             for (int k = 0; k < (s.peepholes == 1 ? 7 : 4); k++) {
                 vec total{};
-                for (int y = 0; y < s.H; y++) total += load(sums + (int64_t(group) * s.H + y) * SUMMED + k * LANES);
+                for (int y = 0; y < s.H; y++) total += load(sums + (int64_t(y) * groups + group) * SUMMED + k * LANES);
                 const int first = group * LANES;
                 store((k < 4 ? b.dbias + k * s.O : peepholes[k - 4]) + first, total, s.O - first);
             }
