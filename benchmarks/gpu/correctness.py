@@ -17,6 +17,7 @@ from convlstm.architectures.steps import STEPS
 from convlstm.losses import MeanSquaredError
 from convlstm.models import EncoderForecaster
 from convlstm.ops.algorithm import without_kernels
+from convlstm.training.optimizers import Muon
 from convlstm.training.step import make_step
 
 import mlx.core as mx
@@ -55,6 +56,7 @@ TRAINING = (
     TrainingCase("training, Adam", lambda: optim.Adam(1e-3)),
     TrainingCase("training, AdamW in parts", lambda: optim.AdamW(1e-3), parts=2),
     TrainingCase("training, RMSprop", lambda: optim.RMSprop(1e-3)),
+    TrainingCase("training, Muon", lambda: Muon(1e-3)),
     TrainingCase("training, bfloat16", lambda: optim.Adam(1e-3), "bfloat16", limit=5e-2),
 )
 
