@@ -79,13 +79,13 @@ clean: ## remove .venv, the built kernels and the caches; runs/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_READY): pyproject.toml setup.py $(VENV)/.pip | check-extra
-	@echo "Installing convlstm$(if $(EXTRA),[$(EXTRA)]) into $(VENV): a few minutes on a slow line"
+	@echo "Installing convlstm$(if $(EXTRA),[$(EXTRA)]) into $(VENV) and building its kernels: a few minutes on a slow line"
 	@$(PIP) -e '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
 # In one go, which is quicker than the package first.
 $(TEST_READY): pyproject.toml setup.py $(VENV)/.pip | check-extra
-	@echo "Installing convlstm with the test and lint tools into $(VENV): a few minutes on a slow line"
+	@echo "Installing convlstm with the test and lint tools into $(VENV) and building its kernels: a few minutes on a slow line"
 	@$(PIP) -e '.[$(if $(EXTRA),$(EXTRA)$(comma))dev]'
 	@touch $(RUN_READY) $@
 

@@ -44,7 +44,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # The tests compile hundreds of functions.
 header = precompiled_header.start()
 
-# The kernels are built here, once. Where they cannot be, the warning is given here, and not in whichever test is first.
+# Kernels that the package lacks are built here, once. Where they cannot be, the warning is given here, and not in
+# whichever test is first.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     KERNELS = on_cpu() and available() is not None
