@@ -13,6 +13,7 @@ from convlstm.architectures.model_facts import FACTS, compiles, told
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.ops import compilation
+from convlstm.training.optimizers import take_kernels
 from convlstm.training.precision import check_precision, in_float32, to_bfloat16, weights_in_bfloat16
 from convlstm.training.sampling import Sampling
 
@@ -105,6 +106,7 @@ def make_step(
         optimizer.update(model, gradients)
         return norm
 
+    take_kernels(optimizer)
     state = [model.state, optimizer.state]
     if parts == 1 and ranks.size == 1:
         value_and_grad = nn.value_and_grad(model, lambda *arguments: in_precision(loss, *arguments))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import convlstm  # noqa: F401
 from convlstm.models import EncoderForecaster
-from convlstm.training.optimizers import CycledAdam, Muon, is_kernel, orthogonal
+from convlstm.ops.adam import adam_step
+from convlstm.ops.algorithm import without_kernels
+from convlstm.training.optimizers import CycledAdam, Muon, is_kernel, orthogonal, take_kernels
 from convlstm.training.schedules import one_cycle, one_cycle_beta
 
 import mlx.core as mx
@@ -168,3 +170,26 @@ def test_muon_follows_a_schedule():
         after = still.apply_gradients(parameters, parameters)
         moved = [mx.abs(after[name] - parameters[name]).max().item() > 1e-3 for name in ("w", "b")]
         assert moved == [step == 2] * 2
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("corrects", [True, False])
+def test_mlx_s_adam_by_kernels_is_the_same(kind, corrects, kernels):
+    def made():
+        return kind(one_cycle(0.3, 9), [0.8, 0.99], 1e-4, bias_correction=corrects)
+
+    start, fast = tuple(np.linspace(-2, 2, 37)), made()
+    take_kernels(fast)
+    np.testing.assert_allclose(walk(fast, 9, start), walk(made(), 9, start), rtol=2e-6, atol=1e-6)
+    plain = made()
+    take_kernels(plain)
+    with without_kernels():
+        np.testing.assert_array_equal(walk(plain, 9, start), walk(made(), 9, start))
+    others = CycledAdam(0.1, 0.8)
+    take_kernels(others)
+    assert others.apply_single.__func__ is CycledAdam.apply_single
+
+
+def test_arrays_of_different_shapes_are_refused(kernels):
+    with pytest.raises(ValueError, match="must have one shape but got"):
+        adam_step(*map(mx.zeros, (3, 3, 4, 3)), (0.9, 0.99), mx.array(0.1), 1.0, 1e-8)

@@ -7,6 +7,7 @@ from convlstm.layers import ConvLSTM, ConvLSTMCell
 from convlstm.losses import BinaryCrossEntropy, MeanSquaredError
 from convlstm.models import EncoderForecaster
 from convlstm.training.loop import Trainer
+from convlstm.training.optimizers import take_kernels
 from convlstm.training.precision import PRECISIONS, weights_in_bfloat16
 from convlstm.training.step import make_step, to_device
 from tests.support.tiny import OVERRIDES, Fade, call
@@ -116,6 +117,7 @@ def test_float32_is_to_the_bit_what_it_is_without_a_precision():
         def objective(batch, key):
             return model.training_loss(loss, batch["inputs"], batch["targets"], None, key)
 
+        take_kernels(optimizer)
         value_and_grad, state = nn.value_and_grad(model, objective), [model.state, optimizer.state]
 
         def step(batch, key):

@@ -49,9 +49,9 @@ class Kind(NamedTuple):
 KERNELS = Kind(
     parts=(
         *("kernels", "st_lstm", "gru", "norms", "nowcast", "grouped", "linear"),
-        *("sampling", "motion", "depthwise", "patches", "activations"),
+        *("sampling", "motion", "depthwise", "patches", "activations", "adam"),
     ),
-    flags=("-O3",),
+    flags=("-O3", "-fno-math-errno"),
     libraries=("-lpthread",),
     seconds=20,
 )
