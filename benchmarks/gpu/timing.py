@@ -83,7 +83,8 @@ def rows(wanted: str | None, tiny: bool) -> list[Row]:
 def shrunk(workload: Workload) -> Workload:
     """Returns the same work in a size for tests."""
     wanted = TINY_SIMVP if workload.model == "SimVP" else TINY
-    arguments = workload.arguments | {name: value for name, value in wanted.items() if name in workload.arguments}
+    given = {name for name, value in workload.arguments.items() if value is not None}
+    arguments = workload.arguments | {name: value for name, value in wanted.items() if name in given}
     channels = workload.inputs[-1]
     if workload.model == "ConvLSTM":
         channels, arguments = 4, arguments | {"in_channels": 4, "out_channels": 4}

@@ -9,7 +9,9 @@ import re
 from benchmarks.gpu import __main__ as script
 from benchmarks.gpu import devices, record, timing, training
 from benchmarks.gpu.budget import Budget
+from benchmarks.ours import MODELS
 from benchmarks.rows import select
+from convlstm.summary import parameters
 from tests.support.tiny import OVERRIDES, call
 
 import mlx.core as mx
@@ -159,6 +161,13 @@ def test_jobs_begin_with_the_table_s_own_sizes():
     }
     with pytest.raises(ValueError, match="must name a row that a GPU computes but got 'generator'"):
         timing.rows("generator", False)
+
+
+@pytest.mark.parametrize("row", timing.rows(None, tiny=True), ids=lambda row: row.name)
+def test_rows_of_a_trial_are_small_models(row):
+    model = MODELS[row.workload.model](**row.workload.arguments)
+    assert 0 < parameters(model) < 100_000
+    assert row.workload.inputs[:4] == (2, 2, 8, 8)
 
 
 def test_outputs_are_compared_and_gradients_are_not(tmp_path):
