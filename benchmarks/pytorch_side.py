@@ -117,7 +117,7 @@ class Side:
         kind = self.workload.kind
         result: dict[str, np.ndarray] = {}
         if kind in ("train", "backward"):
-            result["loss"] = to_ours(self._gradients())
+            result["loss"] = self._gradients().detach().float().cpu().numpy()
             for name, p in self.model.named_parameters():
                 result[f"gradient of {name}"] = to_ours(p.grad)  # type: ignore[arg-type]
         if kind == "backward":
