@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from convlstm.architectures.feedback import Feed
 from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 from convlstm.architectures.layer_stack import LayerStack
-from convlstm.arguments import check_number, check_whole
+from convlstm.arguments import check_flags, check_number, check_whole
 from convlstm.ops.convolution import Pair
 from convlstm.ops.patch_kernels import filter_patches
 from convlstm.ops.warp import warp_product
@@ -31,8 +31,8 @@ class FrameMover(LayerStack):
     are sharp after little training.
 
     Where the motion is uncertain, k blurs, a little more with each step. This suits training, since the gradient sees
-    all pixels in reach, but not pictures. So outside training the content moves by the mean of k, and the last input
-    frame is read only once, bilinearly, along the way so far:
+    all pixels in reach, but not pictures. So outside training, if `sharp`, the content moves by the mean of k, and the
+    last input frame is read only once, bilinearly, along the way so far:
 
         v_t = -sum_ab softmax(k)[a, b] (a, b),   d_t(i, j) = v_t(i, j) + d_{t-1}((i, j) - v_t(i, j))
         moved(i, j) = x_{T_in - 1}((i, j) - d_t(i, j))
@@ -47,6 +47,8 @@ class FrameMover(LayerStack):
         patch_size: Side of the square patches that become channels, and that move as a whole. Default: 4.
         motion_size: Side of the kernels k in pixels, odd: from frame to frame content moves by up to `motion_size` // 2
             pixels along each axis. Default: 9.
+        sharp: If True, forecasts outside training read the last frame along the mean motion. If False they blur, as in
+            training, which scores better where the motion is very uncertain. Default: True.
         output_mean: Mean value of the data, at which the painted values start, between 0 and 1. Default: none, 0.5.
         padding: None, zeros around the frames, or 'circular' for frames whose columns go round the earth. Default:
             None.
@@ -67,6 +69,7 @@ class FrameMover(LayerStack):
         kernel_size: int | Pair = 3,
         patch_size: int = 4,
         motion_size: int = 9,
+        sharp: bool = True,
         output_mean: float | None = None,
         padding: str | None = None,
         **layer,
@@ -77,7 +80,8 @@ class FrameMover(LayerStack):
         check_whole("FrameMover", "motion_size", motion_size, most=255)
         if motion_size % 2 == 0:
             raise ValueError(f"[FrameMover] 'motion_size' must be odd but got {motion_size}.")
-        self.motion_size, self.algorithm = motion_size, layer.get("algorithm", "auto")
+        check_flags("FrameMover", sharp=sharp)
+        self.motion_size, self.sharp, self.algorithm = motion_size, sharp, layer.get("algorithm", "auto")
         pixels = patch_size**2
         self.output = nn.Conv2d(sum(hidden_channels), (in_channels + 1) * pixels + motion_size**2, 1)
         if output_mean is not None:
@@ -117,7 +121,7 @@ class FrameMover(LayerStack):
         return warp_product(frames, motion, identity, self.algorithm, circular=self.circular)
 
     def _unroll(self, x: mx.array, steps: int, feed: Feed, key: mx.array | None) -> tuple[mx.array, None]:
-        if self.training:
+        if self.training or not self.sharp:
             return super()._unroll(x, steps, feed, key)
         walk = self._walker(key)
         frames = depth_to_space(x, self.patch_size)

@@ -127,6 +127,8 @@ def test_an_uncertain_motion_blurs_in_training_alone(rng):
         rows[training] = np.array(model(x, 4))[0, 3, 4, 2:7, 0]
     np.testing.assert_allclose(rows[True], np.array([1, 4, 6, 4, 1]) / 16, atol=1e-5)
     np.testing.assert_allclose(rows[False], [0, 0, 1, 0, 0], atol=1e-5)
+    model.sharp = False
+    np.testing.assert_allclose(np.array(model(x, 4))[0, 3, 4, 2:7, 0], rows[True], atol=1e-6)
 
 
 def test_output_mean_is_where_painted_values_start(rng):
@@ -157,13 +159,17 @@ def test_it_learns_a_motion(rng):
     assert losses[-1] < 0.3 * losses[0]
 
 
+def test_the_argument_sharp_is_kept():
+    assert [FrameMover(**SMALL, sharp=sharp).sharp for sharp in (True, False)] == [True, False]
+
+
 def test_yaml_is_the_default_but_for_the_mean_of_the_data():
     with hydra.initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
         config = hydra.compose("train", ["model=frame_mover"])
     model, plain = hydra.utils.instantiate(config.model, _convert_="all"), FrameMover()
     shapes = [{name: a.shape for name, a in tree_flatten(m.parameters())} for m in (model, plain)]
     assert shapes[0] == shapes[1]
-    assert (model.patch_size, model.motion_size) == (plain.patch_size, plain.motion_size)
+    assert (model.patch_size, model.motion_size, model.sharp) == (plain.patch_size, plain.motion_size, plain.sharp)
     assert model.output.bias[0].item() == pytest.approx(np.log(0.05 / 0.95))
 
 
@@ -183,6 +189,7 @@ def test_train_py_trains_it(tmp_path, monkeypatch, capsys):
         ({"motion_size": 4}, "'motion_size' must be odd but got 4."),
         ({"motion_size": 0}, "'motion_size' must be a whole number of at least 1 but got 0."),
         ({"motion_size": 257}, "'motion_size' must be at most 255 but got 257."),
+        ({"sharp": 1}, "'sharp' must be True or False but got 1."),
         ({"output_mean": 1.0}, "'output_mean' must be between 0 and 1 but got 1.0."),
         ({"reverse": True}, "'reverse' is not for a forecaster's layers: leave it out."),
     ],
