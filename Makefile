@@ -20,8 +20,10 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 FETCH_PIP := import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen("https://bootstrap.pypa.io/get-pip.py").read())
 
 RUN := runs/quickstart
-# A process for each core, four at most; a file stays in one, since its tests share runs. Files in alphabetical order.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process for each core and one more, since tests wait now and then; four at most. A file stays in one process, since its
+# tests share runs. Files in alphabetical order.
+CORES := $(or $(shell nproc 2>/dev/null),$(shell sysctl -n hw.ncpu 2>/dev/null),1)
+PARALLEL := -n $(shell expr $(CORES) + 1) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PY := $(VENV)/bin/python
 # Python compiles the modules that are imported, when they first are; pip would compile all of them, one by one.
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile
