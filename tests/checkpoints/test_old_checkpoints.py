@@ -1,7 +1,7 @@
 """Checkpoints of the old layout of modules still load, forecast, evaluate and resume.
 
-`old/make.py` made them and describes them. On a machine of the kind that made them, all numbers agree to the last bit;
-elsewhere, up to rounding errors.
+`old/make.py` made them and describes them. On a machine of the kind that made them, forecasts agree to the last bit;
+elsewhere, and in training, whose optimizer has a kernel since then, up to rounding errors.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def expected(name: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def check(name: str, found: np.ndarray, wanted: np.ndarray, rtol: float = 1e-5) -> None:
-    if SAME_BITS and name not in WITH_NEW_KERNELS:
+def check(name: str, found: np.ndarray, wanted: np.ndarray, rtol: float = 1e-5, *, trained: bool = False) -> None:
+    if SAME_BITS and not trained and name not in WITH_NEW_KERNELS:
         np.testing.assert_array_equal(found, wanted, strict=True)
     else:
         np.testing.assert_allclose(found, wanted, rtol=rtol, atol=1e-6, strict=True)
@@ -110,11 +110,11 @@ def test_an_old_run_resumes_as_it_did(name, run, monkeypatch, capsys):
     assert f"{run}, from step 2 on" in out
 
     wanted, last = expected(name), run / "checkpoints" / "last"
-    check(name, flat(last / "model.safetensors"), wanted["model"])
+    check(name, flat(last / "model.safetensors"), wanted["model"], trained=True)
     assert (last / "ema.safetensors").exists() == ("ema" in wanted)
     if "ema" in wanted:
-        check(name, flat(last / "ema.safetensors"), wanted["ema"])
+        check(name, flat(last / "ema.safetensors"), wanted["ema"], trained=True)
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for column in ("train_loss", "val_loss"):
-        check(name, np.array([float(row[column]) for row in rows if row[column]]), wanted[column])
+        check(name, np.array([float(row[column]) for row in rows if row[column]]), wanted[column], trained=True)
