@@ -14,6 +14,7 @@ from convlstm.architectures.predrnn import PredRNN
 from convlstm.architectures.simvp import SimVP
 from convlstm.backend.blas import hold_to_one_thread
 from convlstm.losses import BinaryCrossEntropy, Loss, MeanSquaredError
+from convlstm.ops import compilation
 from convlstm.ops.cpu.library import library
 from convlstm.training.precision import to_bfloat16
 from convlstm.training.step import make_step, number
@@ -150,7 +151,7 @@ class Side:
 
     def _forecasting(self) -> Callable[[], dict[str, mx.array]]:
         model, inputs, horizon = self.model, self.batch["inputs"], self.workload.horizon
-        forecast = mx.compile(lambda x, horizon: model(x, horizon), inputs=model.state)
+        forecast = compilation.whole(lambda x, horizon: model(x, horizon), model.state)
 
         def run() -> dict[str, mx.array]:
             y = forecast(inputs, horizon)
