@@ -94,6 +94,12 @@ class Side:
         }[workload.kind]
         self.call: Callable[[], dict[str, mx.array]] | None = None
 
+    @classmethod
+    def initial_weights(cls, workload: Workload) -> dict[str, np.ndarray]:
+        """Returns the weights that a new model begins with, by name."""
+        parameters = MODELS[workload.model](**workload.arguments).parameters()
+        return {name: np.array(a) for name, a in cls._flat(parameters).items()}
+
     @staticmethod
     def _flat(tree: Any) -> dict[str, mx.array]:
         return dict(tree_flatten(tree))  # type: ignore[arg-type]
