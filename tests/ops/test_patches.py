@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convlstm.ops.convolution import conv2d, grouped_conv2d
+from convlstm.ops.cpu.library import library
 from tests.support.reference import close, normal
 
 import mlx.core as mx
@@ -54,6 +55,38 @@ def test_convolutions_in_groups_are_those_of_each_group(channels, groups, kernel
         close(actual, expected, 2e-5)
     whole = mx.conv2d(x, w, padding=(kernel[0] // 2, kernel[1] // 2), groups=groups)
     close(results[0][0][0], whole, 2e-5)
+
+
+@pytest.mark.parametrize("side", [3, 5, 7, 9, 11, 13])
+@pytest.mark.parametrize(
+    ("shape", "inputs", "outputs"),
+    [((2, 16, 16), 8, 8), ((3, 13, 18), 12, 40), ((1, 9, 30), 35, 9)],
+)
+def test_large_groups_by_winograd_are_those_of_each_group(side, shape, inputs, outputs, kernels, rng):
+    groups = 2
+    x, w = normal(rng, (*shape, groups * inputs)), normal(rng, (groups * outputs, side, side, inputs))
+    dy = normal(rng, (*shape, groups * outputs))
+    calls = [lambda x, w: grouped_conv2d(x, w, groups), lambda x, w: mx.conv2d(x, w, padding=side // 2, groups=groups)]
+    ours, theirs = ([*values, *gradients] for values, gradients in (mx.vjp(call, [x, w], [dy]) for call in calls))
+    for actual, expected in zip(ours, theirs, strict=True):
+        close(actual, expected, 5e-5)
+
+
+def test_groups_of_large_kernels_need_fewer_multiplications(kernels, rng):
+    x, w = normal(rng, (2, 16, 16, 64)), normal(rng, (64, 11, 11, 32))
+    before = library().multiplications
+    mx.eval(grouped_conv2d(x, w, 2))
+    # 9 blocks of 4 x 4 taps: 64 products for 16 pixels each, instead of 121 for each pixel.
+    assert library().multiplications - before == 9 * 64 // 16 * x.size * 32
+
+
+def test_large_images_in_groups_are_convolved_in_strips(kernels, rng):
+    for shape in ((2, 90, 84, 16), (9, 32, 28, 16)):
+        x, w = normal(rng, shape), normal(rng, (16, 5, 5, 8))
+        dy = normal(rng, shape)
+        results = [mx.vjp(lambda x, w, a=a: grouped_conv2d(x, w, 2, a), [x, w], [dy]) for a in ("auto", "native")]
+        for actual, expected in zip(*([*values, *gradients] for values, gradients in results), strict=True):
+            close(actual, expected, 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -42,16 +42,26 @@ INLINE void transpose(vec* rows) {
     }
 }
 
+// The taps of a kernel that a filter takes, from the first one on: at most R rows and columns, with zeros beyond them.
+struct Taps {
+    const float* first;
+    int64_t row, column;  // floats from one to the next
+    int rows, columns;
+};
+// All taps of an R x R kernel, in their order or `rotated`, which is the reverse.
+template <int R>
+Taps whole(const float* w, int ld, bool rotated) {
+    return {rotated ? w + int64_t(R * R - 1) * ld : w, rotated ? -R * ld : R * ld, rotated ? -ld : ld, R, R};
+}
+
 // G w G^T of one output and a vector of inputs.
 template <int R>
-INLINE void filter(const float* w, int ld, int channels, bool rotated, vec (*out)[CookToom<R>::N]) {
+INLINE void filter(Taps taps, int channels, vec (*out)[CookToom<R>::N]) {
     constexpr int N = CookToom<R>::N;
     vec d[R][R], columns[R][N], line[R], result[N];
     for (int a = 0; a < R; a++) {
-        for (int b = 0; b < R; b++) {
-            const int place = rotated ? R * R - 1 - (a * R + b) : a * R + b;
-            d[a][b] = load(w + int64_t(place) * ld, channels);
-        }
+        for (int b = 0; b < R; b++)
+            d[a][b] = a < taps.rows && b < taps.columns ? load(taps.first + a * taps.row + b * taps.column, channels) : vec{};
         to_points<R, R, true>(d[a], columns[a]);
     }
     for (int b = 0; b < N; b++) {
@@ -59,6 +69,19 @@ INLINE void filter(const float* w, int ld, int channels, bool rotated, vec (*out
         to_points<R, R, true>(line, result);
         UNROLL for (int a = 0; a < N; a++) out[a][b] = result[a];
     }
+}
+
+// The inverse for gradients: G^T dU G from the points of one output and a vector of inputs, from[point * plane].
+template <int R>
+INLINE void filter_taps(const float* from, int64_t plane, vec (*taps)[R]) {
+    constexpr int N = CookToom<R>::N;
+    vec columns[R][N], line[N], out[R];
+    for (int b = 0; b < N; b++) {
+        for (int a = 0; a < N; a++) line[a] = load(from + (a * N + b) * plane);
+        from_points<R, R, true>(line, out);
+        for (int a = 0; a < R; a++) columns[a][b] = out[a];
+    }
+    for (int a = 0; a < R; a++) from_points<R, R, true>(columns[a], taps[a]);
 }
 
 // Computes the filters for the convolution: U[panel of outputs][point][input][PANEL].
@@ -72,7 +95,7 @@ void forward_filters(const float* w, Outputs outputs, int C, float* U) {
         for (int lane = 0; lane < LANES; lane++) {
             vec one[N][N] = {};
             if (const int o = outputs.number(half * LANES + lane); o >= 0)
-                filter<R>(w + int64_t(o) * R * R * C + c, C, channels, false, one);
+                filter<R>(whole<R>(w + int64_t(o) * R * R * C + c, C, false), channels, one);
             for (int p = 0; p < POINTS; p++) all[p][lane] = one[p / N][p % N];
         }
         float* to = U + int64_t(half / 2) * POINTS * C * PANEL + half % 2 * LANES;
@@ -94,7 +117,7 @@ void backward_filters(const float* w, Outputs outputs, int C, float* U) {
         for (int half = 0; half < halves; half++) {
             const int c = half * LANES;
             vec one[N][N] = {};
-            if (o >= 0 && c < C) filter<R>(w + int64_t(o) * R * R * C + c, C, C - c, true, one);
+            if (o >= 0 && c < C) filter<R>(whole<R>(w + int64_t(o) * R * R * C + c, C, true), C - c, one);
             float* to = U + (int64_t(half / 2) * POINTS * K + k) * PANEL + half % 2 * LANES;
             for (int p = 0; p < POINTS; p++) store(to + int64_t(p) * K * PANEL, one[p / N][p % N]);
         }
@@ -104,25 +127,19 @@ void backward_filters(const float* w, Outputs outputs, int C, float* U) {
 // Computes the kernels' gradient, dw (+)= G^T dU G, from dU[panel of inputs][point][output][PANEL].
 template <int R>
 void filter_gradient(const float* dU, Outputs outputs, int C, float* dw, bool add = false) {
-    constexpr int N = CookToom<R>::N, POINTS = N * N;
+    constexpr int POINTS = CookToom<R>::POINTS;
     const int K = outputs.packed();
     Threads::pool().run(K, [&](int k) {
         const int o = outputs.number(k);
         for (int c = 0; o >= 0 && c < C; c += LANES) {
             const float* from = dU + (int64_t(c / PANEL) * POINTS * K + k) * PANEL + c % PANEL;
-            vec columns[R][N], line[N], out[R];
-            for (int b = 0; b < N; b++) {
-                for (int a = 0; a < N; a++) line[a] = load(from + int64_t(a * N + b) * K * PANEL);
-                from_points<R, R, true>(line, out);
-                for (int a = 0; a < R; a++) columns[a][b] = out[a];
-            }
-            for (int a = 0; a < R; a++) {
-                from_points<R, R, true>(columns[a], out);
+            vec taps[R][R];
+            filter_taps<R>(from, int64_t(K) * PANEL, taps);
+            for (int a = 0; a < R; a++)
                 for (int b = 0; b < R; b++) {
                     float* to = dw + ((int64_t(o) * R + a) * R + b) * C + c;
-                    store(to, add ? load(to, C - c) + out[b] : out[b], C - c);
+                    store(to, add ? load(to, C - c) + taps[a][b] : taps[a][b], C - c);
                 }
-            }
         }
     });
 }

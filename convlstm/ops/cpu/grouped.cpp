@@ -1,10 +1,11 @@
 // Convolution in groups of channels: y[n, i, j, o] = sum_abc x[n, i + a - kh/2, j + b - kw/2, c] w[o, a, b, c] for o and c of
 // one group, with zeros around x.
 //
-// In an image with zeros around it, the values that a row of the kernel sees are adjacent: kw C floats from each pixel on. So
-// the matrix products read the image itself.
+// Where it needs fewer multiplications, Winograd's way is taken, in grouped_winograd.h. Otherwise: in an image with zeros around
+// it, the values that a row of the kernel sees are adjacent: kw C floats from each pixel on. So the matrix products read the
+// image itself.
 #include "calls.h"
-#include "products.h"
+#include "grouped_winograd.h"
 
 namespace {
 
@@ -119,6 +120,17 @@ struct Grouped {
     }
 };
 
+// Calls work(convolution).
+template <class Work>
+void in_fewest_multiplications(Numbers n, Work&& work) {
+    const Grouped direct(n);
+    const GroupedShape s{direct.N, direct.H, direct.W, direct.C, direct.O, direct.G, direct.kh};
+    const bool square = direct.kh == direct.kw && s.side > 1;
+    if (square && s.side == 3 && pays<3>(s)) work(GroupedWinograd<3>(s));
+    else if (square && s.side > 3 && pays<5>(s)) work(GroupedWinograd<5>(s));
+    else work(direct);
+}
+
 }  // namespace
 
 extern "C" {
@@ -126,14 +138,15 @@ extern "C" {
 // x (N, H, W, C), w (O, kh, kw, C / G) -> y (N, H, W, O). Numbers: N, H, W, C, O, G, kh, kw.
 void convlstm_grouped(In in, Out out, Numbers n) {
     std::lock_guard<std::mutex> lock(Threads::pool().busy);
-    Grouped(n).convolve(in[0], in[1], out[0], false);
+    in_fewest_multiplications(n, [&](const auto& convolution) { convolution.convolve(in[0], in[1], out[0], false); });
 }
 
 // x, w, dy -> dx, dw
 void convlstm_grouped_backward(In in, Out out, Numbers n) {
     std::lock_guard<std::mutex> lock(Threads::pool().busy);
-    const Grouped s(n);
-    s.convolve(in[2], in[1], out[0], true);
-    s.kernel_gradient(in[0], in[2], out[1]);
+    in_fewest_multiplications(n, [&](const auto& convolution) {
+        convolution.convolve(in[2], in[1], out[0], true);
+        convolution.kernel_gradient(in[0], in[2], out[1]);
+    });
 }
 }

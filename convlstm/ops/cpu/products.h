@@ -89,6 +89,56 @@ inline void multiply_panels(int rows, const float* A, const float* B, float* C, 
     last_rows<true>(rows - i, A + i, PANEL, B, C + i * PANEL, PANEL, K, add);
 }
 
+// Factors A and B of products with the same K, whose sum is computed.
+struct Factors {
+    static constexpr int MOST = 64;
+    const float *A[MOST], *B[MOST];
+    int count = 0;
+    void add(const float* a, const float* b) { A[count] = a, B[count++] = b; }
+};
+
+// Adds to `rows` of C the products of one panel, which stay in registers.
+template <int ROWS, bool TRANSPOSED>
+INLINE void product_sum(const Factors& factors, int64_t first, int64_t lda, float* C, int K, bool add) {
+    vec sum[ROWS][2];
+    UNROLL for (int i = 0; i < ROWS; i++) {
+        sum[i][0] = add ? load(C + i * PANEL) : vec{};
+        sum[i][1] = add ? load(C + i * PANEL + LANES) : vec{};
+    }
+    for (int n = 0; n < factors.count; n++) {
+        const float *A = factors.A[n] + first, *B = factors.B[n];
+        for (int k = 0; k < K; k++, A += TRANSPOSED ? lda : 1, B += PANEL) {
+            const vec b0 = load(B), b1 = load(B + LANES);
+            UNROLL for (int i = 0; i < ROWS; i++) {
+                const float a = TRANSPOSED ? A[i] : A[i * lda];
+                sum[i][0] += a * b0;
+                sum[i][1] += a * b1;
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < ROWS; i++) {
+        store(C + i * PANEL, sum[i][0]);
+        store(C + i * PANEL + LANES, sum[i][1]);
+    }
+}
+
+template <bool TRANSPOSED, int ROWS = TILE_ROWS - 1>
+INLINE void last_rows_sum(int rows, const Factors& factors, int64_t first, int64_t lda, float* C, int K, bool add) {
+    if constexpr (ROWS > 0) {
+        if (rows == ROWS) product_sum<ROWS, TRANSPOSED>(factors, first, lda, C, K, add);
+        else last_rows_sum<TRANSPOSED, ROWS - 1>(rows, factors, first, lda, C, K, add);
+    }
+}
+
+// C[rows, PANEL] (+)= sum_n A_n B_n, A as in `product`.
+template <bool TRANSPOSED>
+void multiply_sum(int rows, const Factors& factors, int64_t lda, float* C, int K, bool add) {
+    int i = 0;
+    for (; i + TILE_ROWS <= rows; i += TILE_ROWS)
+        product_sum<TILE_ROWS, TRANSPOSED>(factors, TRANSPOSED ? i : i * lda, lda, C + i * PANEL, K, add);
+    last_rows_sum<TRANSPOSED>(rows - i, factors, TRANSPOSED ? i : i * lda, lda, C + i * PANEL, K, add);
+}
+
 // Multiplications of all products of matrices so far, for benchmarks. Use it only with the threads' `busy` held.
 inline int64_t multiplications = 0;
 

@@ -124,11 +124,19 @@ struct Grid {
     int tiles() const { return rows() * columns(); }
 };
 
-// Reads up to LANES channels of one tile of a frame (H, W, ld) and `reach` pixels around it, as SIDE x SIDE vectors, with
-// zeros outside.
+// The window of a frame that begins at a pixel, which may lie outside.
+struct Corner {
+    int top, left;
+};
+// The window of a tile and `reach` pixels around it.
+inline Corner corner(Grid grid, int tile, int reach) {
+    return {tile / grid.columns() * TILE - reach, tile % grid.columns() * TILE - reach};
+}
+
+// Reads up to LANES channels of SIDE x SIDE pixels of a frame (H, W, ld), with zeros outside.
 template <int SIDE>
-INLINE void read_tile(const float* frame, Grid grid, int ld, int tile, int reach, int channels, vec (*d)[SIDE]) {
-    const int top = tile / grid.columns() * TILE - reach, left = tile % grid.columns() * TILE - reach;
+INLINE void read_window(const float* frame, Grid grid, int ld, Corner corner, int channels, vec (*d)[SIDE]) {
+    const auto [top, left] = corner;
     const bool inside = top >= 0 && left >= 0 && top + SIDE <= grid.height && left + SIDE <= grid.width;
     if (inside && channels >= LANES) {
         for (int a = 0; a < SIDE; a++)
@@ -153,13 +161,13 @@ struct Place {
     float* at(int point, int c) const { return to + point * plane + c / PANEL * step + c % PANEL; }
 };
 
-// Computes B^T d B for all channels of one tile.
+// Computes B^T d B for all channels of one window.
 template <int R>
-void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, Place place) {
+void input_window(const float* frame, Grid grid, int ld, Corner corner, int channels, Place place) {
     constexpr int N = CookToom<R>::N;
     for (int c = 0; c < channels; c += LANES) {
         vec d[N][N], columns[N][N], out[N], line[N];
-        read_tile<N>(frame + c, grid, ld, tile, R / 2, channels - c, d);
+        read_window<N>(frame + c, grid, ld, corner, channels - c, d);
         for (int a = 0; a < N; a++) input_1d<R>(d[a], columns[a]);
         for (int b = 0; b < N; b++) {
             UNROLL for (int a = 0; a < N; a++) line[a] = columns[a][b];
@@ -169,13 +177,18 @@ void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, P
     }
 }
 
+template <int R>
+void input_tile(const float* frame, Grid grid, int ld, int tile, int channels, Place place) {
+    input_window<R>(frame, grid, ld, corner(grid, tile, R / 2), channels, place);
+}
+
 // Computes A dy A^T for all channels of one tile of 4 x 4.
 template <int R>
 void gradient_tile(const float* frame, Grid grid, int ld, int tile, int channels, Place place) {
     constexpr int N = CookToom<R>::N;
     for (int c = 0; c < channels; c += LANES) {
         vec d[TILE][TILE], columns[TILE][N], out[N], line[TILE];
-        read_tile<TILE>(frame + c, grid, ld, tile, 0, channels - c, d);
+        read_window<TILE>(frame + c, grid, ld, corner(grid, tile, 0), channels - c, d);
         for (int a = 0; a < TILE; a++) to_points<R, TILE, false>(d[a], columns[a]);
         for (int b = 0; b < N; b++) {
             UNROLL for (int a = 0; a < TILE; a++) line[a] = columns[a][b];
