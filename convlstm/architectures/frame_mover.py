@@ -10,7 +10,9 @@ from convlstm.architectures.feedback import Feed
 from convlstm.architectures.input_frames import depth_to_space, space_to_depth
 from convlstm.architectures.layer_stack import LayerStack
 from convlstm.arguments import check_flags, check_number, check_whole
+from convlstm.ops.activations import softmax
 from convlstm.ops.convolution import Pair
+from convlstm.ops.linear import linear
 from convlstm.ops.patch_kernels import filter_patches
 from convlstm.ops.warp import warp_product
 
@@ -107,14 +109,14 @@ class FrameMover(LayerStack):
 
     def _parts(self, hidden: list[mx.array]) -> tuple[mx.array, mx.array, mx.array]:
         """Returns painted patches (.., H', W', ppC), logits of shares (.., M, pp) and kernels (.., M, KK)."""
-        y = mx.concatenate(hidden, axis=-1) @ self.output.weight[:, 0, 0].T + self.output.bias
+        y = linear(mx.concatenate(hidden, axis=-1), self.output.weight[:, 0, 0], self.output.bias, self.algorithm)
         pixels = self.patch_size**2
         painted, shares, kernels = (
             mx.contiguous(part)
             for part in mx.split(y, [self.in_channels * pixels, (self.in_channels + self.motions) * pixels], axis=-1)
         )
         shares, kernels = (mx.unflatten(part, -1, (self.motions, -1)) for part in (shares, kernels))
-        return mx.sigmoid(painted), shares, mx.softmax(kernels, axis=-1)
+        return mx.sigmoid(painted), shares, softmax(kernels, self.algorithm)
 
     def _combined(self, moved: Sequence[mx.array], painted: mx.array, shares: mx.array) -> mx.array:
         """Returns the frames of moved and painted ones, all as patches (N, L, H', W', ppC)."""

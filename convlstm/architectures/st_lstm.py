@@ -9,6 +9,7 @@ from convlstm.ops import st_lstm
 from convlstm.ops.algorithm import check_algorithm, takes_winograd
 from convlstm.ops.cell import check_array, uniform
 from convlstm.ops.convolution import Pair, conv2d, grid_padding, int_pair, odd_pair
+from convlstm.ops.linear import linear
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -171,8 +172,9 @@ class STLSTMCell(nn.Module):
             c, m, z, *added = st_lstm.gates(z, z_m, c, m, mx.array(self.forget_bias, z.dtype))
             z = z + self._normed("o", self._convolve(mx.concatenate([c, m], axis=-1), self.Wo))
             both = (added[0], added[1]) if products else None
-        W1, O = self.W1[:, 0, 0].T, self.out_channels
-        h = st_lstm.gated(z, mx.addmm(c @ W1[:O], m, W1[O:]), kernels=kernels)
+        of_c, of_m = mx.split(self.W1[:, 0, 0], 2, axis=-1)
+        mixed = linear(c, of_c, algorithm=self.algorithm) + linear(m, of_m, algorithm=self.algorithm)
+        h = st_lstm.gated(z, mixed, kernels=kernels)
         return (h, c, m), both, filters
 
     def _convolved(self, x: mx.array, h: mx.array, m: mx.array, filters: CellFilters) -> tuple[mx.array, mx.array]:

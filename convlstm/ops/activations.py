@@ -1,4 +1,4 @@
-"""Activations outside of a recurrence: ReLUs, SiLU, GELU, and a gate that multiplies half of the channels by the other.
+"""Activations outside of a recurrence: ReLUs, SiLU, GELU, a softmax, and a gate of half of the channels by the other.
 
 `mlx.nn` compiles each of its activations, for which a CPU starts g++.
 """
@@ -81,3 +81,24 @@ def _(x, cotangent, _):
 def _rows(x: mx.array) -> list[int]:
     """Returns the number of rows, and the channels of one half."""
     return [x.size // x.shape[-1], x.shape[-1] // 2]
+
+
+def softmax(x: mx.array, algorithm: str = "auto") -> mx.array:
+    """Returns exp(x) divided by its sum over the last axis.
+
+    Args:
+        x: Array of at least one axis.
+        algorithm: As in `gelu`.
+    """
+    return _softmax(x) if takes_kernels(algorithm, x) and x.size else mx.softmax(x, axis=-1)  # type: ignore[return-value]
+
+
+@mx.custom_function
+def _softmax(x: mx.array) -> mx.array:
+    return library().call("convlstm_softmax", [x], [x.shape], [x.size // x.shape[-1], x.shape[-1]])[0]
+
+
+@_softmax.vjp
+def _(_, cotangent, y):
+    numbers = [y.size // y.shape[-1], y.shape[-1]]
+    return library().call("convlstm_softmax_backward", [y, cotangent], [y.shape], numbers)[0]

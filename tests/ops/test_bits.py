@@ -11,7 +11,7 @@ from pathlib import Path
 
 from convlstm.architectures.cascade import bands
 from convlstm.ops import member_ranks, st_lstm
-from convlstm.ops.activations import gated_halves, gelu
+from convlstm.ops.activations import gated_halves, gelu, softmax
 from convlstm.ops.band_processes import BandProcesses
 from convlstm.ops.convolution import conv2d, grouped_conv2d
 from convlstm.ops.cpu.library import library
@@ -20,6 +20,7 @@ from convlstm.ops.distribution import matched, near, rising
 from convlstm.ops.gru_gates import gru_gates
 from convlstm.ops.linear import linear
 from convlstm.ops.norms import batch_norm, group_norm
+from convlstm.ops.patch_kernels import filter_patches
 from convlstm.ops.recurrence import unroll
 from convlstm.ops.sampling import bilinear, drift, starts
 from convlstm.ops.warp import warp_product
@@ -66,7 +67,10 @@ def results_of_other_kernels():
     yield with_gradients(lambda x, w: grouped_conv2d(x, w, 3), x, draw(12, 3, 3, 6))
     yield with_gradients(lambda x, w: conv2d(x, w, (2, 2), (1, 1)), x, draw(8, 4, 4, 18))
     yield with_gradients(conv2d, x, draw(20, 5, 5, 18))
+    yield with_gradients(lambda x, w: grouped_conv2d(x, w, 2), x, draw(24, 7, 7, 9))
+    yield with_gradients(filter_patches, x, draw(2, 10, 9, 2, 25))
     yield with_gradients(gelu, x)
+    yield with_gradients(softmax, x)
     yield with_gradients(gated_halves, x)
     yield with_gradients(lambda x, b, w, s: group_norm(x, b, w, s, 3, "silu"), x, *channels)
     yield with_gradients(lambda x, w, s: batch_norm(x, w, s)[0], x, *channels[:2])

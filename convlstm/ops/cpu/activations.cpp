@@ -37,6 +37,19 @@ struct Normal {
     }
 };
 
+// A vector of `count` floats, the others so small that they count for nothing in a softmax.
+INLINE vec load_or_nothing(const float* p, int count) {
+    vec v = fill(-3e38f);
+    std::memcpy(&v, p, sizeof(float) * std::min(count, LANES));
+    return v;
+}
+
+INLINE float sum_of(vec v) {
+    float sum = 0;
+    for (int lane = 0; lane < LANES; lane++) sum += v[lane];
+    return sum;
+}
+
 }  // namespace
 
 extern "C" {
@@ -75,6 +88,41 @@ void convlstm_halves_backward(In in, Out out, Numbers n) {
         const vec f = load(from, count), s = sigmoid(load(from + C, count)), d = load(in[1] + row * C + c, count);
         float* to = out[0] + row * 2 * C + c;
         store(to, d * s, count), store(to + C, d * f * s * (1.0f - s), count);
+    });
+}
+
+// x (rows, C) -> exp(x) / the sum of exp(x) over the row. Numbers: rows, C.
+void convlstm_softmax(In in, Out out, Numbers n) {
+    const int C = int(n[1]);
+    each_row(n[0], C, [&](int64_t row) {
+        const float* from = in[0] + row * C;
+        float* to = out[0] + row * C;
+        vec most = fill(-3e38f), sums{};
+        for (int c = 0; c < C; c += LANES) {
+            const vec v = load_or_nothing(from + c, C - c);
+            most = v > most ? v : most;
+        }
+        float top = most[0];
+        for (int lane = 1; lane < LANES; lane++) top = std::max(top, most[lane]);
+        for (int c = 0; c < C; c += LANES) {
+            const vec e = exp_of_negative(load_or_nothing(from + c, C - c) - top);
+            store(to + c, e, C - c);
+            sums += e;
+        }
+        const float scale = 1.0f / sum_of(sums);
+        for (int c = 0; c < C; c += LANES) store(to + c, scale * load(to + c, C - c), C - c);
+    });
+}
+
+// The softmax y, dy -> dx
+void convlstm_softmax_backward(In in, Out out, Numbers n) {
+    const int C = int(n[1]);
+    each_row(n[0], C, [&](int64_t row) {
+        const float *y = in[0] + row * C, *dy = in[1] + row * C;
+        vec sums{};
+        for (int c = 0; c < C; c += LANES) sums += load(y + c, C - c) * load(dy + c, C - c);
+        const float sum = sum_of(sums);
+        for (int c = 0; c < C; c += LANES) store(out[0] + row * C + c, load(y + c, C - c) * (load(dy + c, C - c) - sum), C - c);
     });
 }
 }
