@@ -33,10 +33,10 @@ def draw(results: dict[str, Any], out: Path) -> None:
         axes.annotate(
             f"{run['mse'][-1]:.0f}",
             (run["minutes"][-1], run["mse"][-1]),
-            (6, 0),
+            (0, 7),
             textcoords="offset points",
             color=colour,
-            va="center",
+            ha="center",
         )
     axes.set(
         xlabel="minutes of training", ylabel="MSE per frame, validation digits", xlim=(0, last * 1.05), ylim=(0, None)
