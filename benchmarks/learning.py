@@ -3,7 +3,7 @@
 The transcriptions in PyTorch are trained as OpenSTL trains: the settings of `experiment=openstl_convlstm_s` or
 `openstl_simvp`, from the same initial weights and on the same sequences as our models. Its cycle of the learning rate
 and its schedule of true frames are made for 200 epochs, of which an hour on a CPU is a small part, so both are
-shortened to the steps that fit into the time. `metrics.csv` has the columns of a run of `train.py`.
+shortened to the steps that fit into the time. `metrics.csv` has some of the columns of a run of `train.py`.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def train(learner: Learner, minutes: float, out: Path, validations: int, sequenc
             start = time.perf_counter()
             rate = learner.optimizer.param_groups[0]["lr"]
             losses.append(learner.step(next(batches), max(0.0, 1 - n / (SAMPLED_SHARE * steps))))
-            schedule.step() if n + 1 < steps else None
+            if n + 1 < steps:
+                schedule.step()
             seconds += time.perf_counter() - start
             progress.update()
             if (n + 1) % every == 0 or n + 1 == steps:
