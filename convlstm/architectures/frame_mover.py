@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 
 from convlstm.architectures.feedback import Feed
 from convlstm.architectures.input_frames import depth_to_space, space_to_depth
@@ -26,13 +25,13 @@ class FrameMover(LayerStack):
         x_t = the true frame for t < T_in, afterwards y_{t-1}
         h_t^1 = ConvLSTM^1(x_t),  h_t^n = ConvLSTM^n(h_t^{n-1})
         (p, s, k) = W * [h_t^1 .. h_t^top] + b
-        y_t = sum_m softmax(s, 0)_m moved_m + softmax(s, 0)_last sigmoid(p)
-        moved_m[i, j] = sum_ab softmax(k_m)[a, b] x_t[i + a, j + b],   m = 1 ... motions
+        y_t = sigmoid(s) moved + (1 - sigmoid(s)) sigmoid(p)
+        moved[i, j] = sum_ab softmax(k)[a, b] x_t[i + a, j + b]
 
     for t = 0 ... T_in + horizon - 2. y_t predicts frame t + 1; the last `horizon` of them are the forecast. The painted
     values p and the shares s belong to a pixel, the kernels k to a patch: they say where the content of the patch has
     come from. So shapes need not pass through the hidden states, which only have to know how they move, and forecasts
-    are sharp after little training. Where things meet that move differently, a patch needs a motion for each.
+    are sharp after little training.
 
     Where the motion is uncertain, k blurs, a little more with each step. This suits training, since the gradient sees
     all pixels in reach, but not pictures. So outside training, if `sharp`, the content moves by the mean of k, and the
@@ -51,10 +50,8 @@ class FrameMover(LayerStack):
         patch_size: Side of the square patches that become channels, and that move as a whole. Default: 4.
         motion_size: Side of the kernels k in pixels, odd: from frame to frame content moves by up to `motion_size` // 2
             pixels along each axis. Default: 9.
-        motions: Kernels of a patch. Default: 1.
-        sharp: If True, forecasts outside training read the last frame along the mean motion, of which there must be
-            one. If False they blur, as in training, which scores better where the motion is very uncertain. Default:
-            True.
+        sharp: If True, forecasts outside training read the last frame along the mean motion. If False they blur, as in
+            training, which scores better where the motion is very uncertain. Default: True.
         output_mean: Mean value of the data, at which the painted values start, between 0 and 1. Default: none, 0.5.
         padding: None, zeros around the frames, or 'circular' for frames whose columns go round the earth. Default:
             None.
@@ -75,7 +72,6 @@ class FrameMover(LayerStack):
         kernel_size: int | Pair = 3,
         patch_size: int = 4,
         motion_size: int = 9,
-        motions: int = 1,
         sharp: bool = True,
         output_mean: float | None = None,
         padding: str | None = None,
@@ -87,56 +83,46 @@ class FrameMover(LayerStack):
         check_whole("FrameMover", "motion_size", motion_size, most=255)
         if motion_size % 2 == 0:
             raise ValueError(f"[FrameMover] 'motion_size' must be odd but got {motion_size}.")
-        check_whole("FrameMover", "motions", motions, 1, most=16)
         check_flags("FrameMover", sharp=sharp)
-        if sharp and motions > 1:
-            raise ValueError(f"[FrameMover] 'sharp' must be False with several motions but got 'motions' {motions}.")
-        self.motion_size, self.motions, self.sharp = motion_size, motions, sharp
+        self.motion_size, self.sharp = motion_size, sharp
         self.algorithm = layer.get("algorithm", "auto")
         pixels = patch_size**2
-        outputs = (in_channels + motions) * pixels + motions * motion_size**2
-        self.output = nn.Conv2d(sum(hidden_channels), outputs, 1)
+        self.output = nn.Conv2d(sum(hidden_channels), (in_channels + 1) * pixels + motion_size**2, 1)
         if output_mean is not None:
             mean = check_number("FrameMover", "output_mean", output_mean, above=0, below=1)
             self.output.bias[: in_channels * pixels] = math.log(mean / (1 - mean))
 
     def next_patches(self, hidden: list[mx.array], x: mx.array) -> mx.array:
         """Returns the next frames, (N, L, H', W', ppC), from the layers' hidden states and the frames x, as patches."""
-        painted, shares, kernels = self._parts(hidden)
+        painted, share, kernels = self._parts(hidden)
         frames = depth_to_space(x, self.patch_size).flatten(0, 1)
         moved = filter_patches(frames, kernels.flatten(0, 1), self.algorithm, circular=self.circular)
-        return self._combined(mx.unstack(mx.unflatten(moved, 0, x.shape[:2]), axis=-2), painted, shares)
+        return self._combined(mx.unflatten(moved, 0, x.shape[:2]), painted, share)
 
     def _parts(self, hidden: list[mx.array]) -> tuple[mx.array, mx.array, mx.array]:
-        """Returns painted patches (.., H', W', ppC), logits of shares (.., M, pp) and kernels (.., M, KK)."""
+        """Returns painted patches (.., H', W', ppC), shares of what is moved (.., pp) and kernels (.., KK)."""
         y = linear(mx.concatenate(hidden, axis=-1), self.output.weight[:, 0, 0], self.output.bias, self.algorithm)
         pixels = self.patch_size**2
-        painted, shares, kernels = (
+        painted, share, kernels = (
             mx.contiguous(part)
-            for part in mx.split(y, [self.in_channels * pixels, (self.in_channels + self.motions) * pixels], axis=-1)
+            for part in mx.split(y, [self.in_channels * pixels, (self.in_channels + 1) * pixels], axis=-1)
         )
-        shares, kernels = (mx.unflatten(part, -1, (self.motions, -1)) for part in (shares, kernels))
-        return mx.sigmoid(painted), shares, softmax(kernels, self.algorithm)
+        return mx.sigmoid(painted), mx.sigmoid(share), softmax(kernels, self.algorithm)
 
-    def _combined(self, moved: Sequence[mx.array], painted: mx.array, shares: mx.array) -> mx.array:
+    def _combined(self, moved: mx.array, painted: mx.array, share: mx.array) -> mx.array:
         """Returns the frames of moved and painted ones, all as patches (N, L, H', W', ppC)."""
-        logits = mx.unstack(shares, axis=-2)
-        top = reduce(mx.maximum, logits, mx.array(0.0))
-        weights = [mx.exp(each - top) for each in [*logits, mx.array(0.0)]]
-        total = reduce(mx.add, weights)
-        y = mx.array(0.0)
-        for weight, frame in zip(weights, [*moved, painted], strict=True):
-            y = y + (weight / total)[..., None] * mx.unflatten(frame, -1, (-1, self.in_channels))
-        return y.flatten(-2)
+        moved, painted = (mx.unflatten(part, -1, (-1, self.in_channels)) for part in (moved, painted))
+        share = share[..., None]
+        return (share * moved + (1 - share) * painted).flatten(-2)
 
     def _mean_motion(self, kernels: mx.array) -> mx.array:
         """Returns the distance that the content of each pixel has come, on average over its kernel: (N, L, H, W, 2).
 
-        The kernels are (N, L, H', W', 1, KK).
+        The kernels are (N, L, H', W', KK).
         """
         K, size = self.motion_size, self.patch_size
         rows, columns = mx.meshgrid(*[mx.arange(K, dtype=mx.float32) - K // 2] * 2, indexing="ij")
-        motion = -kernels[..., 0, :] @ mx.stack([rows.flatten(), columns.flatten()], axis=1)
+        motion = -kernels @ mx.stack([rows.flatten(), columns.flatten()], axis=1)
         return mx.repeat(mx.repeat(motion, size, axis=2), size, axis=3)
 
     def _warp(self, frames: mx.array, motion: mx.array) -> mx.array:
@@ -149,17 +135,17 @@ class FrameMover(LayerStack):
         walk = self._walker(key)
         frames = depth_to_space(x, self.patch_size)
         N, L, *frame = frames.shape
-        painted, shares, kernels = self._parts(walk(x))
+        painted, share, kernels = self._parts(walk(x))
         motion = self._mean_motion(kernels)
         moved = self._warp(frames.reshape(N * L, *frame), motion.reshape(N * L, *motion.shape[2:]))
-        y = self._combined([space_to_depth(moved.reshape(frames.shape), self.patch_size)], painted, shares)
+        y = self._combined(space_to_depth(moved.reshape(frames.shape), self.patch_size), painted, share)
         results, source, way = [y], frames[:, -1], motion[:, -1]
         for t in range(steps):
             x = feed(t, y[:, -1:])
-            painted, shares, kernels = self._parts(walk(x))
+            painted, share, kernels = self._parts(walk(x))
             motion = self._mean_motion(kernels)[:, 0]
             way = motion + self._warp(way, motion)
             moved = self._warp(source, way)[:, None]
-            y = self._combined([space_to_depth(moved, self.patch_size)], painted, shares)
+            y = self._combined(space_to_depth(moved, self.patch_size), painted, share)
             results.append(y)
         return mx.concatenate(results, axis=1), None

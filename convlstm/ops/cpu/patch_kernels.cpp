@@ -12,18 +12,18 @@ inline four load(const float* p) { return *reinterpret_cast<const four_in_memory
 inline void store(float* p, four v) { *reinterpret_cast<four_in_memory*>(p) = v; }
 
 struct PatchKernels {
-    int N, H, W, C, K, R, S, M, above, before;  // frames, side of the kernels, grid of patches, kernels of a patch, zeros around
+    int N, H, W, C, K, R, S, above, before;       // frames, side of the kernels, grid of patches, zeros around
     int p, q, width, padded, rows, length, stride;  // a patch, its rows in floats, and the window that it sees
     explicit PatchKernels(Numbers n)
-        : N(n[0]), H(n[1]), W(n[2]), C(n[3]), K(n[4]), R(n[5]), S(n[6]), M(n[7]), above(n[8]), before(n[9]) {
+        : N(n[0]), H(n[1]), W(n[2]), C(n[3]), K(n[4]), R(n[5]), S(n[6]), above(n[7]), before(n[8]) {
         p = (H + 2 * above - K + 1) / R, q = (W + 2 * before - K + 1) / S;
         width = q * C, padded = (width + 3) / 4 * 4;
         rows = p + K - 1, length = (q + K - 1) * C, stride = length + padded - width;
     }
     int64_t window_floats() const { return int64_t(rows) * stride; }
-    int64_t kernel(int n, int r, int s, int m) const { return (((int64_t(n) * R + r) * S + s) * M + m) * K * K; }
-    // Row i of patch (r, s) in the outputs (N, R, S, M, p q C).
-    int64_t output(int n, int r, int s, int m, int i) const { return ((((int64_t(n) * R + r) * S + s) * M + m) * p + i) * width; }
+    int64_t kernel(int n, int r, int s) const { return ((int64_t(n) * R + r) * S + s) * K * K; }
+    // Row i of patch (r, s) in the outputs (N, R, S, p q C).
+    int64_t output(int n, int r, int s, int i) const { return (((int64_t(n) * R + r) * S + s) * p + i) * width; }
 
     // The floats of the window's row that lie in the frame, and where they begin there.
     struct Overlap {
@@ -61,20 +61,19 @@ struct PatchKernels {
             std::vector<float> window(window_floats());
             for (int s = 0; s < S; s++) {
                 take_window(x, n, r, s, window.data());
-                for (int m = 0; m < M; m++)
-                    for (int i = 0; i < p; i += 4)
-                        for (int c = 0; c < width; c += 4) {
-                            const float* from = window.data() + i * stride + c;
-                            const float* k = kernels + kernel(n, r, s, m);
-                            const int count = std::min(4, p - i);
-                            four sums[4];
-                            if (count == 4) filter<4>(from, k, sums);
-                            else if (count == 3) filter<3>(from, k, sums);
-                            else if (count == 2) filter<2>(from, k, sums);
-                            else filter<1>(from, k, sums);
-                            for (int j = 0; j < count; j++)
-                                std::memcpy(y + output(n, r, s, m, i + j) + c, &sums[j], std::min(4, width - c) * sizeof(float));
-                        }
+                for (int i = 0; i < p; i += 4)
+                    for (int c = 0; c < width; c += 4) {
+                        const float* from = window.data() + i * stride + c;
+                        const float* k = kernels + kernel(n, r, s);
+                        const int count = std::min(4, p - i);
+                        four sums[4];
+                        if (count == 4) filter<4>(from, k, sums);
+                        else if (count == 3) filter<3>(from, k, sums);
+                        else if (count == 2) filter<2>(from, k, sums);
+                        else filter<1>(from, k, sums);
+                        for (int j = 0; j < count; j++)
+                            std::memcpy(y + output(n, r, s, i + j) + c, &sums[j], std::min(4, width - c) * sizeof(float));
+                    }
             }
         });
     }
@@ -87,13 +86,10 @@ struct PatchKernels {
             for (int s = 0; s < S; s++) {
                 float* dwindow = windows + (int64_t(task) * S + s) * window_floats();
                 take_window(x, n, r, s, window.data());
-                std::fill(dwindow, dwindow + window_floats(), 0.0f);
-                for (int m = 0; m < M; m++) {
-                    for (int i = 0; i < p; i++)
-                        std::memcpy(&gradient[i * padded], dy + output(n, r, s, m, i), width * sizeof(float));
-                    kernel_gradient(window.data(), gradient.data(), dkernels + kernel(n, r, s, m));
-                    window_gradient(kernels + kernel(n, r, s, m), gradient.data(), dwindow);
-                }
+                for (int i = 0; i < p; i++)
+                    std::memcpy(&gradient[i * padded], dy + output(n, r, s, i), width * sizeof(float));
+                kernel_gradient(window.data(), gradient.data(), dkernels + kernel(n, r, s));
+                window_gradient(kernels + kernel(n, r, s), gradient.data(), dwindow);
             }
         });
     }
@@ -108,8 +104,9 @@ struct PatchKernels {
             }
     }
 
-    // Adds to the rows of the window. b comes first, so that no load follows a store to half of its bytes.
+    // b comes first, so that no load follows a store to half of its bytes.
     void window_gradient(const float* k, const float* dy, float* dwindow) const {
+        std::fill(dwindow, dwindow + window_floats(), 0.0f);
         for (int b = 0; b < K; b++)
             for (int row = 0; row < rows; row++)
                 for (int c = 0; c < padded; c += 4) {
@@ -143,7 +140,7 @@ struct PatchKernels {
 
 extern "C" {
 
-// x (N, H, W, C), kernels (N, R, S, M, K K) -> y (N, R, S, M, p q C). Numbers: N, H, W, C, K, R, S, M, rows and columns of zeros.
+// x (N, H, W, C), kernels (N, R, S, K K) -> y (N, R, S, p q C). Numbers: N, H, W, C, K, R, S, rows and columns of zeros.
 void convlstm_patch_kernels(In in, Out out, Numbers n) {
     std::lock_guard<std::mutex> lock(Threads::pool().busy);
     PatchKernels(n).forward(in[0], in[1], out[0]);
