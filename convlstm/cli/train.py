@@ -126,6 +126,7 @@ def execute(config: DictConfig, ranks: Ranks = ALONE) -> None:
         settings,
         seed=settings["seed"],
         resume=checkpoint,
+        validate_first=bool(init),
         sampling=objects.sampling,
         loggers=objects.loggers,
         ranks=ranks,

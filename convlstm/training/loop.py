@@ -93,6 +93,7 @@ class Trainer:
         seed: int = 0,
         resume: str | Path | bool | None = None,
         overwrite: bool = False,
+        validate_first: bool = False,
         sampling: Sampling | None = None,
         loggers: Sequence[Logger] = (),
         ranks: Ranks = ALONE,
@@ -111,6 +112,8 @@ class Trainer:
                 `folder`, or a new run if there is none. Default: None, a new run.
             overwrite: True to start a new run in a folder that holds one. Once the new run is ready to train, the whole
                 folder is renamed to `FOLDER.old-1`, or to the first free number; nothing is deleted. Default: False.
+            validate_first: True to validate before the first step, so that the checkpoint `best` is never worse than
+                weights that were trained before. Default: False.
             sampling: Function of the step that gives the probability of feeding true frames to the model in training.
                 Default: None, which leaves it to the model.
             loggers: Loggers that get the rows of `metrics.csv`, too. Default: none.
@@ -146,6 +149,8 @@ class Trainer:
         if ranks.main:
             warn_if_slow(settings.precision)
         progress.status, progress.data = "running", data.describe()
+        if validate_first and progress.step == 0 and progress.best is None:
+            progress.unvalidated = {"step": 0}
         batches = Batches(data, settings.batch_size, progress.seed, ranks=ranks)
         check_validation(data)
         opened: AbstractContextManager[RunFolder | NullFolder] = nullcontext(NullFolder(folder))

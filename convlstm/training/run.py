@@ -196,7 +196,7 @@ class Run:
     def add(self, row: dict[str, float]) -> None:
         """Adds the columns about the step to a row, and gives it to `metrics.csv` and to the loggers."""
         progress = self.progress
-        epoch, _ = self.batches.position(progress.step - 1)
+        epoch, _ = self.batches.position(max(0, progress.step - 1))
         head: dict[str, Any] = {"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 2)}
         self.folder.add(head | {"learning_rate": self._learning_rate()} | row)
 

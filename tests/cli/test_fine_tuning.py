@@ -1,5 +1,6 @@
 """Fine-tuning: `init`, `freeze`, other channels, averaged weights, resuming, and checkpoints of strangers."""
 
+import csv
 import functools
 import json
 import shutil
@@ -62,6 +63,24 @@ def test_a_run_starts_from_the_averaged_weights_and_the_model_of_a_checkpoint(tr
     assert json.loads((run / "run.json").read_text())["starts"][0]["init"] == str(best)
     assert read(run).config["init"] == str(best)
     assert checkpoints.read_state(run / "checkpoints" / "last")["step"] == 1
+
+
+def test_a_run_that_gets_worse_keeps_the_weights_it_began_with_as_its_best(train, first, tmp_path):
+    arguments = (f"init={first}", "name=worse", "schedule=constant", "trainer.max_grad_norm=null")
+    status, out, err = train(*arguments, "trainer.max_steps=3", "schedule.learning_rate=10", "trainer.validate_every=1")
+    assert (status, err) == (0, "")
+    run = tmp_path / "runs" / "worse"
+    with open(run / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows if row["val_loss"]] == ["0", "1", "2", "3"]
+    assert f"step 0: validation MSE {float(rows[0]['val_mse_per_frame']):.4g} per frame" in out
+    assert "best val_loss" in out and "at step 0" in out
+    averaged = tensors.read(first / "checkpoints" / "best" / checkpoints.EMA)
+    for name, array in weights(run, "best").items():
+        np.testing.assert_array_equal(array, averaged[name], err_msg=name)
+    # A run that is resumed at step 0 has that validation already.
+    status, out, err = train(*arguments, f"resume={run / 'checkpoints' / 'best'}", "trainer.max_steps=1")
+    assert "step 0: validation" not in out
 
 
 def test_frozen_layers_do_not_change_and_the_run_can_be_resumed_and_loaded(train, first, tmp_path):
