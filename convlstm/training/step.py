@@ -13,6 +13,7 @@ from convlstm.architectures.model_facts import FACTS, compiles, told
 from convlstm.distributed.ranks import ALONE, Ranks
 from convlstm.losses import Loss
 from convlstm.ops import compilation
+from convlstm.ops.squares import sum_of_squares
 from convlstm.training.optimizers import take_kernels
 from convlstm.training.precision import check_precision, in_float32, to_bfloat16, weights_in_bfloat16
 from convlstm.training.sampling import Sampling
@@ -102,7 +103,7 @@ def make_step(
             return objective(loss, batch | {"inputs": to_bfloat16(batch["inputs"])}, key, share)
 
     def clipped_update(gradients: Any) -> mx.array:
-        gradients, norm = optim.clip_grad_norm(gradients, float("inf") if max_grad_norm is None else max_grad_norm)
+        gradients, norm = clipped(gradients, max_grad_norm)
         optimizer.update(model, gradients)
         return norm
 
@@ -143,6 +144,20 @@ def make_step(
         return value, norm
 
     return step
+
+
+def clipped(gradients: Any, largest: float | None) -> tuple[Any, mx.array]:
+    """Returns gradients, scaled down if their norm is above the largest one, and the norm that they had.
+
+    Args:
+        gradients: A tree of arrays. The norm is that of all their values.
+        largest: The largest norm, or None for no limit.
+    """
+    norm = mx.sqrt(sum((sum_of_squares(g) for _, g in tree_flatten(gradients)), mx.array(0.0)))
+    if largest is None:
+        return gradients, norm
+    share = mx.minimum(largest / (norm + 1e-6), 1)
+    return tree_map(lambda g: (share * g).astype(g.dtype), gradients), norm
 
 
 def gradient_in_parts(

@@ -70,11 +70,12 @@ def test_a_run_that_gets_worse_keeps_the_weights_it_began_with_as_its_best(train
     status, out, err = train(*arguments, "trainer.max_steps=3", "schedule.learning_rate=10", "trainer.validate_every=1")
     assert (status, err) == (0, "")
     run = tmp_path / "runs" / "worse"
-    with open(run / "metrics.csv") as file:
+    with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows if row["val_loss"]] == ["0", "1", "2", "3"]
     assert f"step 0: validation MSE {float(rows[0]['val_mse_per_frame']):.4g} per frame" in out
-    assert "best val_loss" in out and "at step 0" in out
+    assert "best val_loss" in out
+    assert "at step 0" in out
     averaged = tensors.read(first / "checkpoints" / "best" / checkpoints.EMA)
     for name, array in weights(run, "best").items():
         np.testing.assert_array_equal(array, averaged[name], err_msg=name)

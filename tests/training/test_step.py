@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from convlstm.training.step import make_step, to_device
+from convlstm.training.step import clipped, make_step, to_device
+from tests.support.reference import normal
 from tests.support.short_runs import MSE, Frames, column, fit, rows, weights
 from tests.support.tiny import Fade
 
@@ -10,6 +11,7 @@ import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 
 def test_the_first_step_by_hand(tmp_path):
@@ -41,9 +43,19 @@ def test_max_grad_norm_scales_a_larger_gradient_down_and_leaves_a_smaller_one(sh
 
     norm, free = moved(None)
     assert norm == pytest.approx(np.linalg.norm(free), rel=1e-5)
-    told, clipped = moved(share * norm)
+    told, held = moved(share * norm)
     assert told == pytest.approx(norm), "the norm is that before clipping"
-    np.testing.assert_allclose(clipped, free * min(share, 1), rtol=1e-4)
+    np.testing.assert_allclose(held, free * min(share, 1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("largest", [0.5, 1e9, None])
+def test_gradients_are_clipped_as_mlx_clips_them(largest, rng):
+    gradients = {"a": normal(rng, (70, 90)), "b": [normal(rng, (3,)), normal(rng, ())]}
+    ours, norm = clipped(gradients, largest)
+    theirs, expected = optim.clip_grad_norm(gradients, np.inf if largest is None else largest)
+    assert norm.item() == pytest.approx(expected.item(), rel=1e-6)
+    for (_, actual), (_, reference) in zip(tree_flatten(ours), tree_flatten(theirs), strict=True):
+        np.testing.assert_allclose(actual, reference, rtol=1e-6)
 
 
 def test_bytes_and_floats_train_alike(tmp_path):

@@ -49,7 +49,7 @@ class Kind(NamedTuple):
 KERNELS = Kind(
     parts=(
         *("kernels", "st_lstm", "gru", "norms", "nowcast", "grouped", "linear"),
-        *("sampling", "motion", "depthwise", "patches", "patch_kernels", "activations", "adam"),
+        *("sampling", "motion", "depthwise", "patches", "patch_kernels", "activations", "adam", "squares"),
     ),
     flags=("-O3", "-fno-math-errno"),
     libraries=("-lpthread",),
