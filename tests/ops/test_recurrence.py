@@ -82,6 +82,19 @@ def test_few_and_many_tiles_and_steps(N, grid, L, recompute, rng):
         compare(rng, given, L, reverse=reverse, recompute=recompute)
 
 
+# Such a walk does not convolve its first hidden state, whether the input's convolution runs ahead (few tiles) or not.
+@pytest.mark.parametrize("grid", [(7, 9), (64, 68)])
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_a_walk_from_zeros_and_from_a_single_other_value(inputs, grid, rng):
+    given = arguments(rng, 3, grid, "channel", inputs, N=2, L=3, C=3, O=5)
+    zeros = np.zeros(given["h"].shape, np.float32)
+    one = zeros.copy()
+    one[-1, -1, -1, -1] = 1
+    for h, reverse in ((zeros, False), (zeros, True), (one, False)):
+        for recompute in (False, True):
+            compare(rng, {**given, "h": mx.array(h)}, reverse=reverse, recompute=recompute)
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_more_tiles_than_are_transformed_at_a_time(recompute, rng):
     # 528 tiles of 17 channels are more than products.h transforms at a time, for a convolution and for a gradient.

@@ -3,7 +3,8 @@
 //     i = sigmoid(z_i + W_ci . c), f = sigmoid(z_f + W_cf . c), g = tanh(z_g)
 //     c' = f . c + i . g, o = sigmoid(z_o + W_co . c'), h' = o . tanh(c')
 //
-// A step convolves tile by tile, and computes the gates as soon as a tile's pre-activations z are ready. If a step has few
+// A step convolves tile by tile, and computes the gates as soon as a tile's pre-activations z are ready. A walk that begins
+// with a hidden state of zeros does not convolve it. If a step has few
 // tiles, the input's convolution runs over many steps at once, so that the filters are read less often. The backward walk
 // goes in chunks of steps: only the gates and the hidden state's convolution run step by step, the rest for a whole chunk.
 // It reads the gates that the forward walk kept; if none were kept, it computes those of a chunk again.
@@ -70,6 +71,7 @@ class Recurrence {
     // outputs, cells (N, T, H, W, O); kept (N, T, H, W, packed) or null; last_h, last_c (N, H, W, O).
     void forward(const Given& g, float* outputs, float* cells, float* kept, float* last_h, float* last_c) {
         const bool ahead = g.Ux && s.rows(1) < MANY_ROWS;
+        const bool from_zeros = std::all_of(g.h, g.h + s.N * s.pixels() * s.O, [](float h) { return h == 0; });
         const int steps = s.steps_at_once();
         for (int start = 0; start < s.T; start += steps) {
             const int count = std::min(steps, s.T - start);
@@ -80,7 +82,7 @@ class Recurrence {
             for (int step = start; step < start + count; step++) {
                 const Chunk one{step, 1, s.time(step)};
                 const int t = one.first;
-                walk(g, outputs, one, !ahead, [&](int n, int, int64_t pixel, int group, Gates v) {
+                walk(g, outputs, one, !ahead, step > 0 || !from_zeros, [&](int n, int, int64_t pixel, int group, Gates v) {
                     const int first = group * LANES, channels = s.O - first;
                     float* at = z.at(n, t - shift) + pixel * packed + group * BLOCK;
                     if (ahead) v = v + load_gates(at);
@@ -244,37 +246,47 @@ class Recurrence {
     }
 
     // Calls use(n, t, pixel, group, pre-activations) for the steps of a chunk, whose previous states are known. The
-    // pre-activations are without the peepholes and, unless `inputs` is true, without the input's part.
+    // pre-activations are without the peepholes, without the input's part unless `inputs` is true, and without the hidden
+    // state's unless `hidden` is.
     template <class Use>
-    void walk(const Given& g, const float* outputs, const Chunk& chunk, bool inputs, Use&& use) {
+    void walk(const Given& g, const float* outputs, const Chunk& chunk, bool inputs, bool hidden, Use&& use) {
         const bool convolves = inputs && g.Ux;
         const int first_h = convolves ? round_up(s.C, LANES) : 0;
-        const Columns columns{s.outputs().panels(), convolves ? 2 : 1, {{g.Uh, first_h, s.O}, {g.Ux, 0, s.C}}};
-        convolve<R>(
-            s.rows(chunk.count), first_h + s.O, {columns},
-            [&](int row, Place to) {
-                const auto [n, t, tile] = at(row, chunk);
-                if (convolves) input_tile<R>(frames(g.x, s.C).at(n, t), grid, s.C, tile, s.C, to);
-                input_tile<R>(before(outputs, g.h, n, t), grid, s.O, tile, s.O, Place{to.to + first_h, to.plane});
-            },
-            [&](int row, int, int group, const float* from, int64_t plane) {
-                const auto [n, t, tile] = at(row, chunk);
-                const int first = group * LANES, channels = s.O - first;
-                const Gates bias = load_gates(g.bias + first, s.O, channels);
-                const float* projected = s.projected && g.x ? frames(g.x, s.C).at(n, t) + first : nullptr;
-                vec y[4][TILE][TILE];
-                for (int gate = 0; gate < 4; gate++) output_tile<R>(from + gate * LANES, plane, y[gate]);
-                each_pixel(tile, [&, n = n, t = t](int a, int b, int64_t pixel) {
-                    Gates v = Gates{y[0][a][b], y[1][a][b], y[2][a][b], y[3][a][b]} + bias;
-                    if (projected) v = v + load_gates(projected + pixel * s.C, s.O, channels);
-                    use(n, t, pixel, group, v);
-                });
+        const auto source = [&](int row, Place to) {
+            const auto [n, t, tile] = at(row, chunk);
+            if (convolves) input_tile<R>(frames(g.x, s.C).at(n, t), grid, s.C, tile, s.C, to);
+            if (hidden) input_tile<R>(before(outputs, g.h, n, t), grid, s.O, tile, s.O, Place{to.to + first_h, to.plane});
+        };
+        const auto sink = [&](int row, int, int group, const float* from, int64_t plane) {
+            const auto [n, t, tile] = at(row, chunk);
+            const int first = group * LANES, channels = s.O - first;
+            const Gates bias = load_gates(g.bias + first, s.O, channels);
+            const float* projected = s.projected && g.x ? frames(g.x, s.C).at(n, t) + first : nullptr;
+            vec y[4][TILE][TILE];
+            for (int gate = 0; gate < 4; gate++) output_tile<R>(from + gate * LANES, plane, y[gate]);
+            each_pixel(tile, [&, n = n, t = t](int a, int b, int64_t pixel) {
+                Gates v = Gates{y[0][a][b], y[1][a][b], y[2][a][b], y[3][a][b]} + bias;
+                if (projected) v = v + load_gates(projected + pixel * s.C, s.O, channels);
+                use(n, t, pixel, group, v);
             });
+        };
+        const int rows = s.rows(chunk.count), panels = s.outputs().panels();
+        const Part of_x{g.Ux, 0, s.C}, of_h{g.Uh, first_h, s.O};
+        if (hidden) {
+            convolve<R>(rows, first_h + s.O, {Columns{panels, convolves ? 2 : 1, {of_h, of_x}}}, source, sink);
+        } else if (convolves) {
+            convolve<R>(rows, s.C, {Columns{panels, 1, {of_x}}}, source, sink);
+        } else {
+            static const float zeros[BLOCK] = {};
+            Threads::pool().run(rows, [&](int row) {
+                for (int group = 0; group < groups; group++) sink(row, 0, group, zeros, 0);
+            });
+        }
     }
 
     // Computes the gates of all steps of a chunk at once, from their inputs and the states before and after them.
     void gates_again(const Backward& b, const Chunk& chunk, Frames z) {
-        walk(b, b.outputs, chunk, true, [&](int n, int t, int64_t pixel, int group, Gates v) {
+        walk(b, b.outputs, chunk, true, true, [&](int n, int t, int64_t pixel, int group, Gates v) {
             const int first = group * LANES, channels = s.O - first;
             if (s.peepholes) {
                 const int64_t place = pixel * s.O + first;
