@@ -153,7 +153,8 @@ def clipped(gradients: Any, largest: float | None) -> tuple[Any, mx.array]:
         gradients: A tree of arrays. The norm is that of all their values.
         largest: The largest norm, or None for no limit.
     """
-    norm = mx.sqrt(sum((sum_of_squares(g) for _, g in tree_flatten(gradients)), mx.array(0.0)))
+    arrays: Any = tree_flatten(gradients)
+    norm = mx.sqrt(sum((sum_of_squares(g) for _, g in arrays), mx.array(0.0)))
     if largest is None:
         return gradients, norm
     share = mx.minimum(largest / (norm + 1e-6), 1)
