@@ -9,6 +9,7 @@ from typing import Any
 
 from convlstm.report.style import COLOURS, INK, RULE, SOFT
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
@@ -33,7 +34,7 @@ def draw(results: dict[str, Any], out: Path) -> None:
         axes.annotate(
             f"{run['mse'][-1]:.0f}",
             (run["minutes"][-1], run["mse"][-1]),
-            (0, 7),
+            (0, -16 if _curve_above(run, results["runs"]) else 7),
             textcoords="offset points",
             color=colour,
             ha="center",
@@ -44,8 +45,15 @@ def draw(results: dict[str, Any], out: Path) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(10))
     axes.tick_params(colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(loc="upper left", bbox_to_anchor=(0.02, 0.92), facecolor="white", edgecolor="none", fontsize=9)
     figure.savefig(out)
+
+
+def _curve_above(run: dict[str, Any], runs: list[dict[str, Any]]) -> bool:
+    """Returns True if another curve passes where the number above the end of a run's would be."""
+    end, score = run["minutes"][-1], run["mse"][-1]
+    others = (np.interp(end, r["minutes"], r["mse"], np.nan, np.nan) for r in runs if r is not run)
+    return any(0 < other - score < 25 for other in others)
 
 
 def main() -> None:
