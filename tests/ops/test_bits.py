@@ -68,7 +68,7 @@ def results_of_other_kernels():
     yield with_gradients(lambda x, w: conv2d(x, w, (2, 2), (1, 1)), x, draw(8, 4, 4, 18))
     yield with_gradients(conv2d, x, draw(20, 5, 5, 18))
     yield with_gradients(lambda x, w: grouped_conv2d(x, w, 2), x, draw(24, 7, 7, 9))
-    yield with_gradients(filter_patches, x, draw(2, 10, 9, 2, 25))
+    yield with_gradients(filter_patches, x, draw(2, 10, 9, 25))
     yield with_gradients(gelu, x)
     yield with_gradients(softmax, x)
     yield with_gradients(gated_halves, x)
