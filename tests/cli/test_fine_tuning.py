@@ -66,8 +66,9 @@ def test_a_run_starts_from_the_averaged_weights_and_the_model_of_a_checkpoint(tr
 
 
 def test_a_run_that_gets_worse_keeps_the_weights_it_began_with_as_its_best(train, first, tmp_path):
-    arguments = (f"init={first}", "name=worse", "schedule=constant", "trainer.max_grad_norm=null")
-    status, out, err = train(*arguments, "trainer.max_steps=3", "schedule.learning_rate=10", "trainer.validate_every=1")
+    arguments = ("schedule=constant", "schedule.learning_rate=10", "trainer.max_grad_norm=null")
+    arguments = (*arguments, "trainer.validate_every=1", "trainer.max_steps=3")
+    status, out, err = train(*arguments, f"init={first}", "name=worse")
     assert (status, err) == (0, "")
     run = tmp_path / "runs" / "worse"
     with (run / "metrics.csv").open() as file:
@@ -80,7 +81,9 @@ def test_a_run_that_gets_worse_keeps_the_weights_it_began_with_as_its_best(train
     for name, array in weights(run, "best").items():
         np.testing.assert_array_equal(array, averaged[name], err_msg=name)
     # A run that is resumed at step 0 has that validation already.
-    status, out, err = train(*arguments, f"resume={run / 'checkpoints' / 'best'}", "trainer.max_steps=1")
+    status, out, err = train(*arguments, f"resume={run / 'checkpoints' / 'best'}")
+    assert (status, err) == (0, "")
+    assert "step 1: validation" in out
     assert "step 0: validation" not in out
 
 

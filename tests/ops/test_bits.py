@@ -23,6 +23,7 @@ from convlstm.ops.norms import batch_norm, group_norm
 from convlstm.ops.patch_kernels import filter_patches
 from convlstm.ops.recurrence import unroll
 from convlstm.ops.sampling import bilinear, drift, starts
+from convlstm.ops.squares import sum_of_squares
 from convlstm.ops.warp import warp_product
 from tests.support.reference import normal
 from tests.support.walks import arguments, drawn, same, steps, value_and_gradients
@@ -69,6 +70,7 @@ def results_of_other_kernels():
     yield with_gradients(conv2d, x, draw(20, 5, 5, 18))
     yield with_gradients(lambda x, w: grouped_conv2d(x, w, 2), x, draw(24, 7, 7, 9))
     yield with_gradients(filter_patches, x, draw(2, 10, 9, 25))
+    yield sum_of_squares(x)
     yield with_gradients(gelu, x)
     yield with_gradients(softmax, x)
     yield with_gradients(gated_halves, x)
