@@ -289,9 +289,9 @@ class LearnedSTEPS(nn.Module):
         *keys, of_whole, of_local = mx.random.split(key, T + 2)
         noise: list[list[mx.array]] = []
         for t, one in enumerate(keys):
-            noise.append(noise_at(shared, t, noise[-1] if noise else [], (M, N), one))
+            noise.append(noise_at(shared, t, noise[-1] if noise else [], (M, N), one, free=True))
         fields = [mx.stack([step[k] for step in noise], axis=2) * shared.noise[k] for k in range(self.levels)]
-        whole, local = (draw[:, :, :, None] for draw in motion_errors((M, N), (H, W), of_whole, of_local))
+        whole, local = (draw[:, :, :, None] for draw in motion_errors((M, N), (H, W), of_whole, of_local, free=True))
         z = moved(shared.mean + merged(fields), shared.y, shared.x, whole, local, shared.errors)
         return self._calibrated(z, shared)[..., None]
 

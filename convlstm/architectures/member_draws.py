@@ -18,6 +18,8 @@ DOUBLED = 1.8
 _UNIFORM = 2
 # Level of the grid of local errors of the motion: 2^5 pixels.
 _LOCAL = 5
+# Least number of members whose noise gets the same variance in each pixel: of few, only its sign would be left.
+_MANY = 8
 # The golden angle: no two of its multiples are close to each other.
 _GOLDEN = math.pi * (3 - math.sqrt(5))
 
@@ -67,7 +69,9 @@ class Shared:
         )
 
 
-def noise_at(shared: Shared, t: int, before: list[mx.array], lead: tuple[int, int], key: mx.array) -> list[mx.array]:
+def noise_at(
+    shared: Shared, t: int, before: list[mx.array], lead: tuple[int, int], key: mx.array, *, free: bool = False
+) -> list[mx.array]:
     """Returns the noise of all grids at a lead time, (M, N, h, w) of variance 1, given that of the one before.
 
     Args:
@@ -76,6 +80,7 @@ def noise_at(shared: Shared, t: int, before: list[mx.array], lead: tuple[int, in
         before: The noise of the lead time before; an empty list at the first one.
         lead: Members and sequences.
         key: Key of the draw.
+        free: True draws the members independently of each other. Default: False, see `even`.
     """
     fields = []
     for k, own in enumerate(mx.random.split(key, len(shared.noise))):
@@ -87,16 +92,34 @@ def noise_at(shared: Shared, t: int, before: list[mx.array], lead: tuple[int, in
         if before:
             memory = mx.exp((shared.lead[:, t - 1] - shared.lead[:, t]) / shared.lifetime[:, k])[:, None, None]
             new = _mixed(before[k], new, memory)
-        fields.append(new)
+        fields.append(new if free else even(new))
     return fields
 
 
+def even(draws: mx.array) -> mx.array:
+    """Returns draws of variance 1 with the mean 0 over the members, (M, ...).
+
+    The mean of M free draws has the variance 1 / M, an error of the whole ensemble that no member needs. Without it,
+    members differ from each other as before. From eight members on, all pixels have the same variance. In training,
+    draws must be free: the fair CRPS reckons with the error of the mean, and without it would want more noise.
+    """
+    M = len(draws)
+    draws = draws - draws.mean(axis=0)
+    if M < _MANY:
+        return draws
+    return draws * mx.sqrt((1 - 1 / M) / mx.maximum((draws * draws).mean(axis=0), 1e-6))
+
+
 def motion_errors(
-    lead: tuple[int, int], grid: tuple[int, int], whole: mx.array, local: mx.array
+    lead: tuple[int, int], grid: tuple[int, int], whole: mx.array, local: mx.array, *, free: bool = False
 ) -> tuple[mx.array, mx.array]:
-    """Returns the draws of the motion's errors, of the whole frame (M, N, 2, 1, 1) and local (M, N, 2, H, W)."""
+    """Returns the draws of the motion's errors, of the whole frame (M, N, 2, 1, 1) and local (M, N, 2, H, W).
+
+    With `free`, local ones are drawn independently for each member, otherwise they are `even`.
+    """
     grids = sizes(*grid, _LOCAL + 1)
-    field = mx.random.normal((*lead, 2, *grids[-1]), key=local) * DOUBLED
+    field = mx.random.normal((*lead, 2, *grids[-1]), key=local)
+    field = DOUBLED * (field if free else even(field))
     for size in reversed(grids[:-1]):
         field = doubled(field, size)
     return evenly_normal(lead, whole)[..., None, None], field

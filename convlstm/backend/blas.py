@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -120,6 +121,13 @@ def slow_blas_warning() -> str | None:
     if os.environ.get("CONVLSTM_BLAS") == "none":
         return f"{slow} CONVLSTM_BLAS=none asks for that: unset it."
     return f"{slow} {REMEDY}"
+
+
+@functools.cache
+def warn_if_too_late() -> None:
+    """Warns once if MLX was imported before this package and therefore uses a slow BLAS."""
+    if load_fast_blas().too_late and (warning := slow_blas_warning()):
+        warnings.warn(warning, stacklevel=3)
 
 
 def gemm_gflops(size: int = 1024, seconds: float = 0.5) -> float:

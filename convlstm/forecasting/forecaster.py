@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from convlstm import checkpoints
 from convlstm.architectures.members import draws_members
 from convlstm.arguments import check_mapping, check_number, check_whole, check_wholes
+from convlstm.backend.blas import warn_if_too_late
 from convlstm.checkpoints.build import TRUSTED
 from convlstm.checkpoints.finite import check_finite
 from convlstm.forecasting.scale import FieldScale, Scale, Unscaled, scale_of
@@ -146,6 +147,7 @@ class Forecaster:
             UntrustedTargetError: It names something that is not a class of a trusted package.
             ValueError: An option does not fit.
         """
+        warn_if_too_late()
         loaded = checkpoints.load_all(path, trusted=trusted, ema=ema)
         folder, model, config, state = loaded.folder, loaded.model, loaded.config, loaded.state
         check_finite(model, folder)

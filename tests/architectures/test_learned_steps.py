@@ -2,7 +2,7 @@
 
 from convlstm.architectures.extrapolation import advect
 from convlstm.architectures.learned_steps import LearnedSTEPS
-from convlstm.architectures.member_draws import evenly_normal, motion_errors, noise_at
+from convlstm.architectures.member_draws import even, evenly_normal, motion_errors, noise_at
 from convlstm.architectures.member_quantiles import LEVELS, at_members
 from convlstm.architectures.motion import motion
 from convlstm.ensemble_losses import EnsembleScore
@@ -77,14 +77,35 @@ def test_bands_fade_by_the_minute_and_km_whatever_the_step():
 def test_noise_has_variance_one_and_forgets_by_its_lifetime():
     model = built()
     shared = model.shared(rain(size=(128, 128)), mx.array([1, 2]), mx.array([6.0]), mx.array([2.0]), 2)
-    before = noise_at(shared, 0, [], (4, 1), mx.random.key(1))
-    after = noise_at(shared, 1, before, (4, 1), mx.random.key(2))
+    before = noise_at(shared, 0, [], (40, 1), mx.random.key(1))
+    after = noise_at(shared, 1, before, (40, 1), mx.random.key(2))
     for k in range(3):
         first, second = np.array(before[k]), np.array(after[k])
         assert first.var() == pytest.approx(1, abs=0.07)
         assert second.var() == pytest.approx(1, abs=0.07)
         expected = np.exp(-6 / shared.lifetime[0, k].item())
         assert (first * second).mean() == pytest.approx(expected, abs=0.07)
+
+
+@pytest.mark.parametrize("members", [2, 7, 8, 24])
+def test_draws_of_noise_are_even_over_the_members(members):
+    free = mx.random.normal((members, 3, 20, 30), key=mx.random.key(1))
+    draws = np.array(even(free))
+    assert np.abs(draws.mean(axis=0)).max() < 1e-6
+    variance = (draws**2).mean(axis=0)
+    assert variance.mean() == pytest.approx(1 - 1 / members, abs=0.05)
+    if members < 8:  # members differ from each other as before
+        close(draws[0] - draws[1], np.array(free)[0] - np.array(free)[1], 1e-5)
+    else:
+        close(variance, np.full((3, 20, 30), 1 - 1 / members), 1e-4)
+
+
+def test_the_mean_of_the_members_has_little_noise():
+    model, x = built(members=24), rain()
+    means = np.stack([np.array(model(x, 1, key=mx.random.key(k))).mean(axis=0) for k in range(6)])
+    members = np.array(model(x, 1, key=mx.random.key(9)))
+    # The mean of free draws would vary by a 24th of the members' variance.
+    assert means.var(axis=0).mean() < 0.5 * members.var(axis=0).mean() / 24
 
 
 def test_errors_of_the_motion_grow_with_lead_time_and_speed():

@@ -17,6 +17,7 @@ LOADED = blas.load_fast_blas()
 linux = pytest.mark.skipif(platform.system() != "Linux", reason="other systems load nothing")
 with_mkl = pytest.mark.skipif(LOADED.name != "mkl", reason="no MKL in this environment")
 
+LOAD = "convlstm.Forecaster.load('nowcast')"
 SHOW = "from convlstm.backend.blas import load_fast_blas as load; b = load(); print(b.name, b.path, b.too_late)"
 
 
@@ -96,6 +97,13 @@ def test_after_mlx_it_is_too_late_and_the_warning_says_so():
     assert state == "built-in None True"
     assert "imported before convlstm" in warning
     assert warning.endswith("Import convlstm before mlx.")
+
+
+@linux
+def test_a_forecaster_that_is_loaded_after_mlx_warns_once():
+    code = f"import convlstm; {LOAD}; {LOAD}"
+    assert python(f"import mlx.core; {code}").stderr.count("imported before convlstm") == 1
+    assert "imported before convlstm" not in python(code).stderr
 
 
 @linux
