@@ -53,12 +53,13 @@ class LearnedSTEPS(nn.Module):
         Z_t(x) = z_t(x_t),  x_t: where the air comes from along a motion with cells of 2^(f + g log2(t / 5)) pixels
         Y_t = max(0, Z_t + q_t(rank of Z_t among the members))
 
-    e_k,t is noise with the lifetime l_k, drawn for each member. The growth r, the damping d, the noise n and the shares
-    w in (-1/2, 1/2) are maps from a network that walks once over the frames, which are moved to where the last one is.
-    They start at 0, with l = 1.2 min / km: an untrained model is close to STEPS. The motion has an error for each
-    member: one part for the whole frame, spread evenly over the members, and one that differs from place to place,
-    which grow with lead time and speed as learned. The motion itself is the smoother, the longer the lead time: f and g
-    are learned, see `convlstm.architectures.lead_motion`.
+    e_k,t is noise with the lifetime l_k, drawn for each member; in forecasts it is even over the members, see
+    `convlstm.architectures.member_draws.even`. The growth r, the damping d, the noise n and the shares w in (-1/2, 1/2)
+    are maps from a network that walks once over the frames, which are moved to where the last one is. They start at 0,
+    with l = 1.2 min / km: an untrained model is close to STEPS. The motion has an error for each member: one part for
+    the whole frame, spread evenly over the members, and one that differs from place to place, which grow with lead time
+    and speed as learned. The motion itself is the smoother, the longer the lead time: f and g are learned, see
+    `convlstm.architectures.lead_motion`.
 
     q corrects the quantiles of the members in each pixel (`QuantileMaps`), from the quantiles themselves, from what the
     network has read, and from the errors of moving earlier frames to the last one. Each member keeps its rank, and so

@@ -72,7 +72,7 @@ class Shared:
 def noise_at(
     shared: Shared, t: int, before: list[mx.array], lead: tuple[int, int], key: mx.array, *, free: bool = False
 ) -> list[mx.array]:
-    """Returns the noise of all grids at a lead time, (M, N, h, w) of variance 1, given that of the one before.
+    """Returns the noise of all grids at a lead time, (M, N, h, w), given that of the one before.
 
     Args:
         shared: What the members share.
@@ -80,7 +80,7 @@ def noise_at(
         before: The noise of the lead time before; an empty list at the first one.
         lead: Members and sequences.
         key: Key of the draw.
-        free: True draws the members independently of each other. Default: False, see `even`.
+        free: True draws the members independently of each other, with variance 1. Default: False, see `even`.
     """
     fields = []
     for k, own in enumerate(mx.random.split(key, len(shared.noise))):
@@ -97,11 +97,12 @@ def noise_at(
 
 
 def even(draws: mx.array) -> mx.array:
-    """Returns draws of variance 1 with the mean 0 over the members, (M, ...).
+    """Returns normal or uniform draws of variance 1, (M, ...), shifted and scaled to be even over the members.
 
-    The mean of M free draws has the variance 1 / M, an error of the whole ensemble that no member needs. Without it,
-    members differ from each other as before. From eight members on, all pixels have the same variance. In training,
-    draws must be free: the fair CRPS reckons with the error of the mean, and without it would want more noise.
+    The mean of M free draws has the variance 1 / M, an error of the whole ensemble that no member needs. It is taken
+    away; members differ from each other as before, and their variance is 1 - 1 / M on average, from eight members on
+    everywhere. In training, draws must be free: the fair CRPS reckons with the error of the mean, and without it would
+    want more noise.
     """
     M = len(draws)
     draws = draws - draws.mean(axis=0)

@@ -125,7 +125,7 @@ def slow_blas_warning() -> str | None:
 
 @functools.cache
 def warn_if_too_late() -> None:
-    """Warns once if MLX was imported before this package and therefore uses a slow BLAS."""
+    """Warns once, in the place that called the caller, if MLX has a slow BLAS since it was imported before convlstm."""
     if load_fast_blas().too_late and (warning := slow_blas_warning()):
         warnings.warn(warning, stacklevel=3)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from convlstm.arguments import check_flags
 from convlstm.backend import files
+from convlstm.backend.blas import warn_if_too_late
 from convlstm.checkpoints import tensors
 from convlstm.checkpoints.build import TRUSTED, build
 from convlstm.checkpoints.frozen import frozen_names, recorded_patterns
@@ -177,6 +178,7 @@ def load(path: str | Path, *, trusted: Sequence[str] = TRUSTED, ema: bool | None
         ValueError: A class does not take the arguments in its configuration, or an argument has another type.
     """
     _check_arguments(trusted, ema)
+    warn_if_too_late()
     return _load_all(find(path), trusted, ema).model
 
 

@@ -17,7 +17,6 @@ LOADED = blas.load_fast_blas()
 linux = pytest.mark.skipif(platform.system() != "Linux", reason="other systems load nothing")
 with_mkl = pytest.mark.skipif(LOADED.name != "mkl", reason="no MKL in this environment")
 
-LOAD = "convlstm.Forecaster.load('nowcast')"
 SHOW = "from convlstm.backend.blas import load_fast_blas as load; b = load(); print(b.name, b.path, b.too_late)"
 
 
@@ -100,8 +99,9 @@ def test_after_mlx_it_is_too_late_and_the_warning_says_so():
 
 
 @linux
-def test_a_forecaster_that_is_loaded_after_mlx_warns_once():
-    code = f"import convlstm; {LOAD}; {LOAD}"
+@pytest.mark.parametrize("load", ["convlstm.load", "convlstm.Forecaster.load"])
+def test_weights_that_are_loaded_after_mlx_warn_once(load):
+    code = f"import convlstm; {load}('nowcast'); {load}('nowcast')"
     assert python(f"import mlx.core; {code}").stderr.count("imported before convlstm") == 1
     assert "imported before convlstm" not in python(code).stderr
 
